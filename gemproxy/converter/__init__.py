@@ -1,0 +1,1 @@
+"""What is said: OpenAI <-> Gemini. Pure: no I/O, no clock, no randomness; ids and times are passed in."""

@@ -1,0 +1,143 @@
+"""Everything that can go wrong with a request, by who must act. Pure; any floor raises, only the door renders.
+
+    Failure                         (never raised itself)
+    ├── ClientFault                 the caller: 400 401 403 404 405 408 413 415
+    ├── NoCredential                time, or the operator: 429 while resting, 503 when all are parked
+    ├── UpstreamFault               Google or the network: 502 503 504
+    ├── Overload                    our own limits: 429 503 504
+    └── ConfigFault                 the operator, at start or reload; never reaches HTTP
+
+Anything else is a bug: 500 with the request id and no details. Statuses, types and codes: PROTOCOL 3.7.
+"""
+
+from __future__ import annotations
+
+import math
+
+from gemproxy.wire.openai import ErrorBody, ErrorObject
+
+
+class Failure(Exception):
+    """One failed request, with all that its OpenAI error object needs.
+
+    ``retry_after`` is in seconds (None: no header); ``retryable`` False tells SDKs not to try again (PROTOCOL 3.7).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        type: str,  # noqa: A002 - OpenAI's own name for the field
+        code: str | None = None,
+        param: str | None = None,
+        retry_after: float | None = None,
+        retryable: bool | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        self.type = type
+        self.code = code
+        self.param = param
+        self.retry_after = retry_after
+        self.retryable = retryable
+
+
+class ClientFault(Failure):
+    """The caller must change the request; nothing is retried and no credential suffers."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        status: int = 400,
+        type: str = "invalid_request_error",  # noqa: A002
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, status=status, type=type, code=code, param=param, retry_after=retry_after)
+
+
+class NoCredential(Failure):
+    """No credential can serve this model now.
+
+    ``returns_in`` is the time in seconds until the first one may again; None: not before an operator acts.
+    ``long`` marks an exhausted day (or more): waiting seconds cannot help.
+    """
+
+    def __init__(self, message: str, *, returns_in: float | None, full: bool = False) -> None:
+        self.returns_in = returns_in
+        self.full = full  # every fit credential is at its in-flight cap: waiting in the queue may help
+        if returns_in is None:
+            super().__init__(message, status=503, type="server_error", code="no_upstream_credentials", retryable=False)
+            return
+        long = returns_in > 60
+        super().__init__(
+            message,
+            status=429,
+            type="insufficient_quota" if long else "rate_limit_error",
+            code="insufficient_quota" if long else "rate_limit_exceeded",
+            retry_after=max(1.0, returns_in),
+            retryable=False if long else None,
+        )
+
+
+class UpstreamFault(Failure):
+    """Google or the network failed; the caller may try again later."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 502,
+        code: str = "upstream_error",
+        type: str = "server_error",  # noqa: A002
+        param: str | None = None,
+        retry_after: float | None = None,
+        retryable: bool | None = None,
+    ) -> None:
+        super().__init__(
+            message, status=status, type=type, code=code, param=param, retry_after=retry_after, retryable=retryable
+        )
+
+
+class Overload(Failure):
+    """One of our own limits was reached; the message names its setting."""
+
+    def __init__(self, message: str, *, status: int = 503, retry_after: float | None = 1.0) -> None:
+        limited = status == 429
+        super().__init__(
+            message,
+            status=status,
+            type="rate_limit_error" if limited else "server_error",
+            code="rate_limit_exceeded" if limited else "overloaded",
+            retry_after=retry_after,
+        )
+
+
+class ConfigFault(Exception):
+    """The configuration cannot be used; the message names key, value and what is allowed."""
+
+
+def timeout(message: str) -> UpstreamFault:
+    """Return the fault for an upstream that took too long (504 ``upstream_timeout``)."""
+    return UpstreamFault(message, status=504, type="timeout", code="upstream_timeout")
+
+
+def to_openai(failure: Failure) -> ErrorBody:
+    """Return OpenAI's error object for a failure; all four keys are always written."""
+    return ErrorBody(ErrorObject(failure.message, failure.type, failure.param, failure.code))
+
+
+def headers(failure: Failure) -> dict[str, str]:
+    """Return the HTTP headers that a failure asks for; ``Retry-After`` in whole seconds, rounded up (RFC 9110)."""
+    found: dict[str, str] = {}
+    if failure.retry_after is not None:
+        found["Retry-After"] = str(math.ceil(failure.retry_after))
+    if failure.retryable is not None:
+        found["x-should-retry"] = "true" if failure.retryable else "false"
+    if failure.status == 401:
+        found["WWW-Authenticate"] = "Bearer"
+    return found

@@ -1,0 +1,130 @@
+"""The terms that dispatch, rotator and dialects share. Pure; knows nothing of OpenAI and nothing of aiohttp."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+from gemproxy.wire.gemini import GenerateRequest, GenerateResponse
+
+Method = Literal["generateContent", "streamGenerateContent"]
+
+
+class Call(Struct, frozen=True):
+    """What is asked, upstream-neutral: Gemini's own method names and body.
+
+    ``body`` carries every call id and every known signature with its ``origin``; each dialect leaves out in ``ask``
+    what its upstream or the model would refuse.
+    """
+
+    method: Method
+    model: str
+    body: GenerateRequest
+
+
+class Token(Struct, frozen=True):
+    """What authenticates one request. ``project`` and ``location`` stay "" where the dialect needs none."""
+
+    secret: str
+    project: str = ""
+    location: str = ""
+
+    def __repr__(self) -> str:
+        return "Token(...)"
+
+
+class HttpRequest(Struct, frozen=True):
+    """A POST to be sent as it is. The repr shows no header and no body: both hold secrets."""
+
+    url: str
+    headers: dict[str, str]
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"HttpRequest({self.url!r}, {len(self.body)} bytes)"
+
+
+class Action(enum.Enum):
+    """What to do next with the request."""
+
+    OK = "ok"
+    NEXT = "next"  # another credential
+    REFRESH = "refresh"  # a new token, the same credential, once
+    REDISCOVER = "rediscover"  # find the project anew, the same credential, once
+    REPAIR = "repair"  # the same credential, ``Verdict.repair`` applied, once
+    RETRY = "retry"  # Google's capacity: a short pause, few times; rotation does not help much
+    STOP = "stop"  # the caller's fault, or nobody's here: tell the client
+
+
+class Scope(enum.Enum):
+    """What a verdict rests or parks."""
+
+    NONE = "none"
+    MODEL = "model"  # this model on this credential
+    CREDENTIAL = "credential"  # the whole credential
+    PROJECT = "project"  # this model on every credential of the same project
+    UPSTREAM = "upstream"  # Google itself: no credential rests
+
+
+class Repair(enum.Enum):
+    """One-shot changes of a body that a model refused (PROTOCOL 9)."""
+
+    DROP_PENALTIES = "drop penalties"
+    DROP_LOGPROBS = "drop logprobs"
+    DROP_SAMPLING = "drop sampling parameters"
+    RAISE_LEVEL = "next higher thinking level"
+    DROP_LEVEL = "drop thinking level"
+    DROP_BUDGET = "drop thinking budget"
+    DROP_THINKING = "drop thinking config"
+    DUMMY_SIGNATURES = "replace signatures"
+    STRIP_CALL_IDS = "strip call ids"
+    SCHEMA_AS_TEXT = "schema into the system text"
+    SYSTEM_AS_USER = "system text into the first user content"
+
+
+class Verdict(Struct, frozen=True):
+    """What an upstream answer means: a row of the dialect's table.
+
+    ``until`` is a deadline on the injected (wall) clock in seconds; None: no hint; ``math.inf``: parked until an
+    operator acts. ``reason`` is a short stable word for logs and metrics; ``message`` is redacted text fit for the
+    client; ``status``/``code``/``param`` are what the client gets if this verdict ends the request.
+    """
+
+    action: Action
+    scope: Scope = Scope.NONE
+    until: float | None = None
+    reason: str = ""
+    message: str = ""
+    status: int = 502
+    code: str = "upstream_error"
+    param: str | None = None
+    repair: Repair | None = None
+    daily: bool = False  # the quota of a day (or more) is used up
+
+
+OK = Verdict(Action.OK, reason="ok", status=200, code="")
+
+
+class Dialect(Protocol):
+    """One upstream's way of speaking. Holds only its base URL and what it learnt per model (``learn``)."""
+
+    name: str
+
+    def ask(self, call: Call, token: Token, now: float) -> HttpRequest:
+        """Return the request to post; all that depends on upstream or model is settled here."""
+        ...
+
+    def decode(self, frame: bytes) -> GenerateResponse:
+        """Return one frame (or a whole unary body), unwrapped; raises ``msgspec.DecodeError``."""
+        ...
+
+    def judge(self, status: int, headers: Mapping[str, str], body: bytes, now: float) -> Verdict:
+        """Return what a refusal means. ``headers`` keys are lower case; ``body`` may be anything."""
+        ...
+
+    def learn(self, model: str, repair: Repair, now: float) -> None:
+        """Remember for an hour that this model needs this repair, so that ``ask`` applies it at once."""
+        ...

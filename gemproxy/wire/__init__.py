@@ -1,0 +1,1 @@
+"""The two wire formats as msgspec Structs. Nothing here decides anything; only msgspec is imported."""

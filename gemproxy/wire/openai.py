@@ -1,0 +1,446 @@
+"""OpenAI's chat API as Structs: requests as clients send them, answers, chunks and errors as we write them.
+
+Requests name the fields that gemproxy reads or whose type it checks; unknown fields are ignored, ``null`` means absent.
+Answers use ``UNSET`` for a key that is left out and ``None`` for one that OpenAI sends as ``null``.
+Source: OpenAI's schema of ``CreateChatCompletionRequest`` and its answers; extensions: PROTOCOL 4.1, 4.5.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import UNSET, Raw, Struct, UnsetType, field
+
+# ---------------------------------------------------------------------------------------------- requests: content
+
+
+class TextPart(Struct, tag_field="type", tag="text", frozen=True):
+    text: str | None = None
+
+
+class ImageUrl(Struct, frozen=True):
+    url: str
+    detail: str | None = None
+
+
+class ImagePart(Struct, tag_field="type", tag="image_url", frozen=True):
+    image_url: ImageUrl | str
+
+
+class InputAudio(Struct, frozen=True):
+    data: str
+    format: str | None = None
+
+
+class AudioPart(Struct, tag_field="type", tag="input_audio", frozen=True):
+    input_audio: InputAudio
+
+
+class InputFile(Struct, frozen=True):
+    file_data: str | None = None
+    file_id: str | None = None
+    filename: str | None = None
+
+
+class FilePart(Struct, tag_field="type", tag="file", frozen=True):
+    file: InputFile
+
+
+class VideoUrl(Struct, frozen=True):
+    url: str
+
+
+class VideoPart(Struct, tag_field="type", tag="video_url", frozen=True):
+    video_url: VideoUrl | str
+
+
+class RefusalPart(Struct, tag_field="type", tag="refusal", frozen=True):
+    refusal: str | None = None
+
+
+ContentPart = TextPart | ImagePart | AudioPart | FilePart | VideoPart | RefusalPart
+Content = str | list[ContentPart] | None
+
+# --------------------------------------------------------------------------------------------- requests: messages
+
+
+class GoogleExtra(Struct, omit_defaults=True, frozen=True):
+    thought_signature: str | None = None
+    origin: str | None = None  # ours: "<dialect>/<model>" that made the signature; clients send it back untouched
+
+
+class ExtraContent(Struct, omit_defaults=True, frozen=True):
+    """Google's carrier of what OpenAI's format has no room for (PROTOCOL 6.4)."""
+
+    google: GoogleExtra | None = None
+
+
+class SentFunction(Struct, frozen=True):
+    name: str
+    arguments: str | dict[str, Any] | None = None
+
+
+class SentCustom(Struct, frozen=True):
+    name: str
+    input: str | None = None
+
+
+class ProviderFields(Struct, frozen=True):
+    thought_signature: str | None = None
+
+
+class SentToolCall(Struct, frozen=True):
+    """A tool call as the client sends it back in the history."""
+
+    id: str | None = None
+    type: str | None = None
+    function: SentFunction | None = None
+    custom: SentCustom | None = None
+    extra_content: ExtraContent | None = None
+    provider_specific_fields: ProviderFields | None = None
+
+
+class SentImage(Struct, frozen=True):
+    """An image of an earlier answer (``message.images``), sent back by clients that keep the extension."""
+
+    image_url: ImageUrl | str
+    extra_content: ExtraContent | None = None
+
+
+class SystemMessage(Struct, tag_field="role", tag="system", frozen=True):
+    content: Content = None
+    name: str | None = None
+
+
+class DeveloperMessage(Struct, tag_field="role", tag="developer", frozen=True):
+    content: Content = None
+    name: str | None = None
+
+
+class UserMessage(Struct, tag_field="role", tag="user", frozen=True):
+    content: Content = None
+    name: str | None = None
+
+
+class AssistantMessage(Struct, tag_field="role", tag="assistant", frozen=True):
+    content: Content = None
+    name: str | None = None
+    refusal: str | None = None
+    tool_calls: list[SentToolCall] | None = None
+    function_call: SentFunction | None = None
+    images: list[SentImage] | None = None
+    extra_content: ExtraContent | None = None
+
+
+class ToolMessage(Struct, tag_field="role", tag="tool", frozen=True):
+    content: Content = None
+    tool_call_id: str | None = None
+    name: str | None = None
+
+
+class FunctionMessage(Struct, tag_field="role", tag="function", frozen=True):
+    content: Content = None
+    name: str | None = None
+
+
+Message = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage | FunctionMessage
+
+# ------------------------------------------------------------------------------------------------ requests: tools
+
+
+class FunctionSpec(Struct, frozen=True):
+    name: str
+    description: str | None = None
+    parameters: Raw = Raw(b"")  # kept as bytes: the schema walk caches by them
+    strict: bool | None = None
+
+
+class CustomSpec(Struct, frozen=True):
+    name: str
+    description: str | None = None
+    format: Raw = Raw(b"")
+
+
+class Tool(Struct, frozen=True):
+    """``type`` decides which of the others counts; unknown types are judged by the converter, not here."""
+
+    type: str = "function"
+    function: FunctionSpec | None = None
+    custom: CustomSpec | None = None
+
+
+class NamedFunction(Struct, frozen=True):
+    name: str
+
+
+class AllowedTool(Struct, frozen=True):
+    type: str = "function"
+    function: NamedFunction | None = None
+    custom: NamedFunction | None = None
+
+
+class AllowedTools(Struct, frozen=True):
+    mode: str = "auto"
+    tools: list[AllowedTool] = []
+
+
+class ToolChoice(Struct, frozen=True):
+    type: str | None = None
+    function: NamedFunction | None = None
+    custom: NamedFunction | None = None
+    allowed_tools: AllowedTools | None = None
+
+
+class JsonSchemaFormat(Struct, frozen=True):
+    name: str | None = None
+    description: str | None = None
+    schema: Raw = Raw(b"")
+    strict: bool | None = None
+
+
+class ResponseFormat(Struct, frozen=True):
+    type: str
+    json_schema: JsonSchemaFormat | None = None
+
+
+class StreamOptions(Struct, frozen=True):
+    include_usage: bool | None = None
+
+
+# ------------------------------------------------------------------------------------------- requests: extensions
+
+
+class SafetySetting(Struct, rename="camel", frozen=True):
+    category: str
+    threshold: str
+
+
+class ThinkingConfig(Struct, frozen=True):
+    """Google's ``thinking_config`` in either casing."""
+
+    include_thoughts: bool | None = None
+    thinking_budget: int | None = None
+    thinking_level: str | None = None
+    include_thoughts_camel: bool | None = field(default=None, name="includeThoughts")
+    thinking_budget_camel: int | None = field(default=None, name="thinkingBudget")
+    thinking_level_camel: str | None = field(default=None, name="thinkingLevel")
+
+
+class GoogleOptions(Struct, frozen=True):
+    thinking_config: ThinkingConfig | None = None
+    cached_content: str | None = None
+    safety_settings: list[SafetySetting] | None = None
+
+
+class ExtraBody(Struct, frozen=True):
+    google: GoogleOptions | None = None
+
+
+class Thinking(Struct, frozen=True):
+    """Anthropic's form, which several clients send to every provider."""
+
+    type: str | None = None
+    budget_tokens: int | None = None
+
+
+Number = int | float
+
+
+class ChatRequest(Struct, frozen=True):
+    """``POST /chat/completions``. Ranges and combinations are the converter's to judge; types are judged here."""
+
+    model: str
+    messages: list[Message]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: Number | None = None
+    max_completion_tokens: Number | None = None
+    temperature: Number | None = None
+    top_p: Number | None = None
+    top_k: Number | None = None
+    n: Number | None = None
+    stop: str | list[str] | None = None
+    seed: Number | None = None
+    presence_penalty: Number | None = None
+    frequency_penalty: Number | None = None
+    logprobs: bool | None = None
+    top_logprobs: Number | None = None
+    logit_bias: dict[str, Number] | None = None
+    response_format: ResponseFormat | None = None
+    tools: list[Tool] | None = None
+    tool_choice: str | ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    functions: list[FunctionSpec] | None = None
+    function_call: str | NamedFunction | None = None
+    reasoning_effort: str | None = None
+    thinking_budget: Number | None = None
+    thinking: Thinking | None = None
+    google: GoogleOptions | None = None
+    extra_body: ExtraBody | None = None
+    modalities: list[str] | None = None
+    audio: dict[str, Any] | None = None
+    web_search_options: dict[str, Any] | None = None
+    service_tier: str | None = None
+    user: str | None = None
+    store: bool | None = None
+    metadata: dict[str, Any] | None = None
+
+
+# ------------------------------------------------------------------------------------------------------- answers
+
+
+class FunctionOut(Struct, omit_defaults=True):
+    name: str | UnsetType = UNSET
+    arguments: str | UnsetType = UNSET
+
+
+class ToolCallOut(Struct):
+    """A call in an answer; in a chunk ``index`` counts over the whole reply."""
+
+    id: str
+    function: FunctionOut
+    type: str = "function"
+    index: int | UnsetType = UNSET
+    extra_content: ExtraContent | UnsetType = UNSET
+
+
+class UrlCitation(Struct):
+    start_index: int
+    end_index: int
+    url: str
+    title: str
+
+
+class AnnotationOut(Struct):
+    url_citation: UrlCitation
+    type: str = "url_citation"
+
+
+class ImageOut(Struct):
+    image_url: ImageUrl
+    index: int | UnsetType = UNSET
+    type: str = "image_url"
+    extra_content: ExtraContent | UnsetType = UNSET
+
+
+class TopLogprob(Struct):
+    token: str
+    bytes: list[int] | None
+    logprob: float
+
+
+class TokenLogprob(Struct):
+    token: str
+    bytes: list[int] | None
+    logprob: float
+    top_logprobs: list[TopLogprob]
+
+
+class ChoiceLogprobs(Struct):
+    content: list[TokenLogprob] | None
+    refusal: list[TokenLogprob] | None = None
+
+
+class PromptDetails(Struct):
+    cached_tokens: int = 0
+    audio_tokens: int = 0
+
+
+class CompletionDetails(Struct):
+    reasoning_tokens: int = 0
+    audio_tokens: int = 0
+    accepted_prediction_tokens: int = 0
+    rejected_prediction_tokens: int = 0
+
+
+class Usage(Struct):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptDetails
+    completion_tokens_details: CompletionDetails
+
+
+class MessageOut(Struct):
+    content: str | None
+    refusal: str | None = None
+    role: str = "assistant"
+    reasoning_content: str | UnsetType = UNSET
+    tool_calls: list[ToolCallOut] | UnsetType = UNSET
+    function_call: FunctionOut | UnsetType = UNSET
+    annotations: list[AnnotationOut] | UnsetType = UNSET
+    images: list[ImageOut] | UnsetType = UNSET
+    extra_content: ExtraContent | UnsetType = UNSET
+
+
+class Choice(Struct):
+    index: int
+    message: MessageOut
+    finish_reason: str
+    logprobs: ChoiceLogprobs | None = None
+
+
+class ChatCompletion(Struct):
+    id: str
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: Usage
+    object: str = "chat.completion"
+    system_fingerprint: str | UnsetType = UNSET
+
+
+class Delta(Struct, omit_defaults=True):
+    role: str | UnsetType = UNSET
+    content: str | UnsetType = UNSET
+    refusal: str | UnsetType = UNSET
+    reasoning_content: str | UnsetType = UNSET
+    tool_calls: list[ToolCallOut] | UnsetType = UNSET
+    function_call: FunctionOut | UnsetType = UNSET
+    annotations: list[AnnotationOut] | UnsetType = UNSET
+    images: list[ImageOut] | UnsetType = UNSET
+    extra_content: ExtraContent | UnsetType = UNSET
+
+
+class ChunkChoice(Struct):
+    index: int
+    delta: Delta
+    logprobs: ChoiceLogprobs | None = None
+    finish_reason: str | None = None
+
+
+class ChatChunk(Struct):
+    id: str
+    created: int
+    model: str
+    choices: list[ChunkChoice]
+    object: str = "chat.completion.chunk"
+    usage: Usage | UnsetType | None = UNSET
+    system_fingerprint: str | UnsetType = UNSET
+
+
+# --------------------------------------------------------------------------------------------- models and errors
+
+
+class ModelOut(Struct):
+    id: str
+    created: int
+    object: str = "model"
+    owned_by: str = "google"
+    shutdown_date: str | UnsetType = UNSET
+
+
+class ModelList(Struct):
+    data: list[ModelOut]
+    object: str = "list"
+
+
+class ErrorObject(Struct, frozen=True):
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class ErrorBody(Struct, frozen=True):
+    error: ErrorObject

@@ -4,6 +4,7 @@
     ├── ClientFault                 the caller: 400 401 403 404 405 408 413 415
     ├── NoCredential                time, or the operator: 429 while resting, 503 when all are parked
     ├── UpstreamFault               Google or the network: 502 503 504
+    │   └── BadAnswer               the model: an empty or malformed answer, asked for once more
     ├── Overload                    our own limits: 429 503 504
     └── ConfigFault                 the operator, at start or reload; never reaches HTTP
 
@@ -17,7 +18,7 @@ import math
 from gemproxy.wire.openai import ErrorBody, ErrorObject
 
 
-class Failure(Exception):
+class Failure(Exception):  # noqa: N818 - the vocabulary is fault and failure: errors are what we write to clients
     """One failed request, with all that its OpenAI error object needs.
 
     ``retry_after`` is in seconds (None: no header); ``retryable`` False tells SDKs not to try again (PROTOCOL 3.7).
@@ -103,6 +104,10 @@ class UpstreamFault(Failure):
         )
 
 
+class BadAnswer(UpstreamFault):
+    """The model answered nothing usable (empty or malformed); asked once more before the content commit."""
+
+
 class Overload(Failure):
     """One of our own limits was reached; the message names its setting."""
 
@@ -117,7 +122,7 @@ class Overload(Failure):
         )
 
 
-class ConfigFault(Exception):
+class ConfigFault(Exception):  # noqa: N818 - as above
     """The configuration cannot be used; the message names key, value and what is allowed."""
 
 

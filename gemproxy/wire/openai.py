@@ -227,13 +227,19 @@ class ThinkingConfig(Struct, frozen=True):
 
 
 class GoogleOptions(Struct, frozen=True):
+    """Google's own options, in either casing."""
+
     thinking_config: ThinkingConfig | None = None
     cached_content: str | None = None
     safety_settings: list[SafetySetting] | None = None
+    thinking_config_camel: ThinkingConfig | None = field(default=None, name="thinkingConfig")
+    cached_content_camel: str | None = field(default=None, name="cachedContent")
+    safety_settings_camel: list[SafetySetting] | None = field(default=None, name="safetySettings")
 
 
 class ExtraBody(Struct, frozen=True):
     google: GoogleOptions | None = None
+    extra_body: ExtraBody | None = None  # a client that nests once too often (PROTOCOL 4.1)
 
 
 class Thinking(Struct, frozen=True):
@@ -294,11 +300,17 @@ class FunctionOut(Struct, omit_defaults=True):
     arguments: str | UnsetType = UNSET
 
 
+class CustomOut(Struct):
+    name: str
+    input: str
+
+
 class ToolCallOut(Struct):
     """A call in an answer; in a chunk ``index`` counts over the whole reply."""
 
     id: str
-    function: FunctionOut
+    function: FunctionOut | UnsetType = UNSET
+    custom: CustomOut | UnsetType = UNSET
     type: str = "function"
     index: int | UnsetType = UNSET
     extra_content: ExtraContent | UnsetType = UNSET

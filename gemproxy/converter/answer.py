@@ -1,0 +1,290 @@
+"""Gemini's frames -> events: the one mapping that streams and unary answers share. Pure.
+
+Takes decoded frames in order, gives the events each of them says; ``finish`` says how the answer ended, or raises when
+it did not end. Knows nothing of bytes, HTTP or OpenAI's format; ids are made by the function passed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping
+
+import msgspec
+
+from gemproxy.converter.events import (
+    Event,
+    Finish,
+    Image,
+    Logprobs,
+    Meta,
+    Refusal,
+    Text,
+    Thought,
+    TokenLogprob,
+    ToolCall,
+    TopToken,
+    Usage,
+)
+from gemproxy.converter.grounding import annotate
+from gemproxy.converter.partial_call import PartialCall
+from gemproxy.converter.usage import UsageCount
+from gemproxy.errors import BadAnswer, UpstreamFault
+from gemproxy.wire.gemini import (
+    Candidate,
+    ChosenToken,
+    FunctionCall,
+    GenerateResponse,
+    GroundingMetadata,
+    LogprobsResult,
+    Part,
+)
+
+_LENGTH = frozenset({"MAX_TOKENS", "CONTINUATION"})
+_BLOCKED = frozenset(
+    (
+        "SAFETY",
+        "RECITATION",
+        "LANGUAGE",
+        "BLOCKLIST",
+        "PROHIBITED_CONTENT",
+        "SPII",
+        "ESCALATION",
+        "MODEL_ARMOR",
+        "PUP_LIMITED_DISABLED",
+        "IMAGE_SAFETY",
+        "IMAGE_PROHIBITED_CONTENT",
+        "IMAGE_OTHER",
+        "NO_IMAGE",
+        "IMAGE_RECITATION",
+    )
+)
+_MALFORMED = frozenset(
+    (
+        "MALFORMED_FUNCTION_CALL",
+        "UNEXPECTED_TOOL_CALL",
+        "TOO_MANY_TOOL_CALLS",
+        "MALFORMED_RESPONSE",
+        "MISSING_THOUGHT_SIGNATURE",
+    )
+)
+_PREFIXES = ("default_api:", "default_api.")  # the model's own name space, which leaks into calls (PROTOCOL 4.4.12)
+
+
+class _Choice:
+    """What one candidate has said so far."""
+
+    __slots__ = ("called", "grounding", "message", "partial", "reason", "said", "texts")
+
+    def __init__(self) -> None:
+        self.said = False  # any event that a reader sees
+        self.called = False
+        self.reason: str | None = None  # the last one given: STOP may repeat (SURPRISES 19)
+        self.message: str | None = None
+        self.texts: list[str] = []  # for the offsets of annotations
+        self.grounding: GroundingMetadata | None = None
+        self.partial: PartialCall | None = None
+
+
+class AnswerReader:
+    """Reads one answer. ``new_id`` makes a call id; ``names`` maps sanitised tool names back to the client's;
+    ``taken`` holds the call ids of the conversation so far, which a new call must not repeat.
+    """
+
+    def __init__(
+        self, new_id: Callable[[], str], names: Mapping[str, str] | None = None, taken: Container[str] = ()
+    ) -> None:
+        self._new_id = new_id
+        self._names = names or {}
+        self._taken = taken
+        self._given: set[str] = set()
+        self._choices: dict[int, _Choice] = {}
+        self._usage = UsageCount()
+        self._version: str | None = None
+        self._blocked: str | None = None
+
+    def read(self, frame: GenerateResponse) -> list[Event]:
+        """Return what this frame says, in order."""
+        events: list[Event] = []
+        if self._version is None and frame.model_version:
+            self._version = frame.model_version
+            events.append(Meta(frame.model_version))
+        if frame.usage_metadata is not None:
+            self._usage.add(frame.usage_metadata)
+        if frame.prompt_feedback is not None and frame.prompt_feedback.block_reason:
+            self._blocked = frame.prompt_feedback.block_reason_message or frame.prompt_feedback.block_reason
+        for candidate in frame.candidates or ():
+            self._candidate(candidate, events)
+        return events
+
+    def finish(self, whole: bool) -> list[Event]:
+        """Return how the answer ends: annotations, one ``Finish`` a choice, then ``Usage``.
+
+        ``whole``: the body is known to be complete (bare JSON), so a missing finish reason is proto3's left-out
+        default and not a cut. Raises ``BadAnswer`` when there is nothing usable, ``UpstreamFault`` when it was cut.
+        """
+        events: list[Event] = []
+        if self._blocked is not None and not any(choice.said for choice in self._choices.values()):
+            events += [Refusal(0, _blocked_prompt(self._blocked)), Finish(0, "content_filter")]
+        elif not self._choices:
+            raise BadAnswer("The model gave no answer (no candidates).")
+        else:
+            for index, choice in sorted(self._choices.items()):
+                events += self._end(index, choice, whole)
+        events.append(self._usage.total())
+        return events
+
+    def usage(self) -> Usage:
+        """Return the counts so far, for the log line of a request that did not end well."""
+        return self._usage.total()
+
+    # ------------------------------------------------------------------------------------------------- one frame
+
+    def _candidate(self, candidate: Candidate, events: list[Event]) -> None:
+        index = candidate.index or 0
+        choice = self._choices.get(index)
+        if choice is None:
+            choice = self._choices[index] = _Choice()
+        if candidate.finish_reason is not None:
+            choice.reason = candidate.finish_reason
+            choice.message = candidate.finish_message
+        if candidate.grounding_metadata is not None:
+            choice.grounding = candidate.grounding_metadata
+        if candidate.content is not None:
+            for part in candidate.content.parts or ():
+                self._part(index, choice, part, events)
+        if candidate.logprobs_result is not None:
+            events += _logprobs(index, candidate.logprobs_result)
+
+    def _part(self, index: int, choice: _Choice, part: Part, events: list[Event]) -> None:
+        if part.text is not None:
+            _text(index, choice, part.text, part, events)
+        elif part.function_call is not None:
+            self._call(index, choice, part.function_call, part.thought_signature, events)
+        elif part.inline_data is not None:
+            choice.said = True
+            events.append(Image(index, part.inline_data.mime_type, part.inline_data.data, part.thought_signature))
+        elif part.executable_code is not None:
+            code = part.executable_code
+            _text(index, choice, f"```{code.language.lower()}\n{code.code.rstrip()}\n```\n", part, events)
+        elif part.code_execution_result is not None:
+            _text(index, choice, f"```output\n{part.code_execution_result.output.rstrip()}\n```\n", part, events)
+        # toolCall, toolResponse and functionResponse are the server's own traffic: OpenAI has no place for it
+
+    def _call(
+        self, index: int, choice: _Choice, call: FunctionCall, signature: str | None, events: list[Event]
+    ) -> None:
+        if choice.reason == "UNEXPECTED_TOOL_CALL":
+            return  # a call to what was never declared is no call (SURPRISES 23); ``finish`` tells of it
+        if choice.partial is not None or call.partial_args is not None or call.will_continue:
+            self._partial(index, choice, call, signature, events)
+            return
+        self._emit_call(index, choice, call.name, call.id, _arguments(call), signature, events)
+
+    def _partial(
+        self, index: int, choice: _Choice, call: FunctionCall, signature: str | None, events: list[Event]
+    ) -> None:
+        partial = choice.partial
+        if partial is None or call.name:
+            partial = choice.partial = PartialCall(call.name, call.id, signature)
+        partial.add(call.partial_args or [])
+        if not call.will_continue:
+            choice.partial = None
+            self._emit_call(index, choice, partial.name, partial.id, partial.arguments(), partial.signature, events)
+
+    def _emit_call(
+        self,
+        index: int,
+        choice: _Choice,
+        name: str,
+        call_id: str | None,
+        arguments: str,
+        signature: str | None,
+        events: list[Event],
+    ) -> None:
+        choice.said = choice.called = True
+        events.append(ToolCall(index, self._unique(call_id), self._client_name(name), arguments, signature))
+
+    def _unique(self, call_id: str | None) -> str:
+        while not call_id or call_id in self._given or call_id in self._taken:
+            call_id = self._new_id()
+        self._given.add(call_id)
+        return call_id
+
+    def _client_name(self, name: str) -> str:
+        known = self._names.get(name)
+        if known is not None:
+            return known
+        for prefix in _PREFIXES:
+            if name.startswith(prefix):
+                bare = name[len(prefix) :]
+                return self._names.get(bare, bare)
+        return name
+
+    # --------------------------------------------------------------------------------------------------- the end
+
+    def _end(self, index: int, choice: _Choice, whole: bool) -> list[Event]:
+        if choice.partial is not None or (choice.reason is None and not whole and self._blocked is None):
+            raise UpstreamFault("The upstream closed the stream before the answer was complete.")
+        reason = choice.reason or ""
+        events: list[Event] = []
+        if choice.grounding is not None:
+            events += annotate(index, choice.grounding, "".join(choice.texts))
+        if reason in _MALFORMED:
+            raise BadAnswer(_malformed(reason, choice.message))
+        if reason in _BLOCKED or self._blocked is not None:
+            if not choice.said:
+                events.append(Refusal(index, _blocked_answer(self._blocked or reason, choice.message)))
+            events.append(Finish(index, "content_filter"))
+        elif reason in _LENGTH:
+            events.append(Finish(index, "length"))
+        elif choice.said:
+            events.append(Finish(index, "tool_calls" if choice.called else "stop"))
+        else:
+            raise BadAnswer(f"The model gave an empty answer (finish reason {reason or 'none'}).")
+        return events
+
+
+def _text(index: int, choice: _Choice, text: str, part: Part, events: list[Event]) -> None:
+    if part.thought:
+        if text:
+            choice.said = True
+            events.append(Thought(index, text))
+        return
+    if text:
+        choice.said = True
+        choice.texts.append(text)
+    elif part.thought_signature is None:
+        return
+    events.append(Text(index, text, part.thought_signature))
+
+
+def _arguments(call: FunctionCall) -> str:
+    args = bytes(call.args)
+    if not args or args == b"null":
+        return "{}"
+    return msgspec.json.format(args, indent=-1).decode()  # one line, numbers and key order untouched
+
+
+def _logprobs(index: int, result: LogprobsResult) -> list[Event]:
+    top = result.top_candidates or []
+    tokens = [
+        _token(chosen, top[place].candidates or [] if place < len(top) else [])
+        for place, chosen in enumerate(result.chosen_candidates or [])
+    ]
+    return [Logprobs(index, tuple(tokens))] if tokens else []
+
+
+def _token(chosen: ChosenToken, top: list[ChosenToken]) -> TokenLogprob:
+    ranked = tuple(TopToken(token.token, token.log_probability or 0.0) for token in top)
+    return TokenLogprob(chosen.token, chosen.log_probability or 0.0, ranked)
+
+
+def _blocked_prompt(reason: str) -> str:
+    return f"The prompt was blocked by the upstream's content filter: {reason}."
+
+
+def _blocked_answer(reason: str, message: str | None) -> str:
+    return f"The answer was blocked by the upstream's content filter: {message or reason}."
+
+
+def _malformed(reason: str, message: str | None) -> str:
+    return f"The model's answer cannot be used ({reason}{': ' + message if message else ''})."

@@ -1,0 +1,110 @@
+"""Bytes of an upstream body -> frames (JSON as bytes). Pure; knows neither Gemini's nor OpenAI's fields.
+
+Takes what Google really sends (PROTOCOL 1.2): SSE with CRLF or LF cut anywhere, a bare JSON object (a unary body, or an
+error in the middle of a stream), or one JSON array. Lines are split at LF alone: U+2028, U+0085 and their like may
+stand raw inside JSON strings.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from gemproxy.errors import UpstreamFault
+
+DONE = b"data: [DONE]\n\n"
+_FIELDS = (b":", b"event:", b"id:", b"retry:")  # SSE lines without a meaning here
+_BLANK = b" \t\r\n"
+_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
+_ANY = msgspec.json.Decoder(msgspec.Raw)
+
+
+class SSEDecoder:
+    """Feed pieces, get frames; ``finish`` gives what only the end of the body completes.
+
+    ``whole`` is True after ``finish`` when the body ended in bare JSON: that cannot have been cut and still parse.
+    ``limit`` bounds one frame, in bytes.
+    """
+
+    __slots__ = ("_data", "_fresh", "_held", "_limit", "_pieces", "_tail", "whole")
+
+    def __init__(self, limit: int = 128 << 20) -> None:
+        self._limit = limit
+        self._fresh = True  # nothing but white space was seen
+        self._pieces: list[bytes] = []  # the unfinished line: joined once, so a huge frame costs linear time
+        self._data: list[bytes] = []  # ``data:`` lines of the unfinished event
+        self._tail: list[bytes] | None = None  # from here on the body is JSON, not SSE
+        self._held = 0
+        self.whole = False
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        """Return the frames that this piece completes; raises ``UpstreamFault`` beyond the limit."""
+        if self._fresh:
+            self._open(piece)
+        self._held += len(piece)
+        if self._held > self._limit:
+            raise UpstreamFault(f"The upstream sent a frame of more than {self._limit} bytes.")
+        if self._tail is not None:
+            self._tail.append(piece)
+            return []
+        cut = piece.rfind(b"\n")
+        if cut < 0:
+            self._pieces.append(piece)
+            return []
+        return self._take(piece, cut)
+
+    def finish(self) -> list[bytes]:
+        """Return the frames that the end of the body completes; raises ``UpstreamFault`` for cut or foreign JSON."""
+        frames = self._split(b"".join(self._pieces)) if self._pieces else []
+        self._pieces = []
+        if self._data:
+            frames.append(self._event())
+        if self._tail is not None:
+            frames += _json(b"".join(self._tail).lstrip(_BLANK))
+            self.whole = True
+        return frames
+
+    def _open(self, piece: bytes) -> None:
+        start = piece.lstrip(_BLANK)[:1]
+        if start:
+            self._fresh = False
+            if start in b"{[<":  # JSON, or the HTML page of a front end
+                self._tail = []
+
+    def _take(self, piece: bytes, cut: int) -> list[bytes]:
+        block = b"".join((*self._pieces, piece[:cut])) if self._pieces else piece[:cut]
+        rest = piece[cut + 1 :]
+        frames = self._split(block)
+        if self._tail is not None:
+            self._tail.append(rest)
+            rest = b""
+        self._pieces = [rest] if rest else []
+        self._held = len(rest) + (sum(map(len, self._data)) if self._data else 0)
+        return frames
+
+    def _split(self, block: bytes) -> list[bytes]:
+        frames: list[bytes] = []
+        lines = block.split(b"\n")
+        for number, line in enumerate(lines):
+            if line.startswith(b"data:"):
+                self._data.append(line[5:])  # JSON takes the space before and the CR behind
+            elif not line or line == b"\r":
+                if self._data:
+                    frames.append(self._event())
+            elif not line.startswith(_FIELDS) and line.strip(_BLANK):
+                self._tail = [b"\n".join(lines[number:]), b"\n"]  # an error object without ``data:``, mid-stream
+                break
+        return frames
+
+    def _event(self) -> bytes:
+        data, self._data = self._data, []
+        return data[0] if len(data) == 1 else b"\n".join(data)
+
+
+def _json(body: bytes) -> list[bytes]:
+    try:
+        if body[:1] == b"[":
+            return [bytes(raw) for raw in _ARRAY.decode(body)]
+        _ANY.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise UpstreamFault("The upstream's answer was cut off or is not JSON.") from None
+    return [body]

@@ -1,0 +1,116 @@
+"""Upstream bytes -> client bytes: ``feed`` pieces, ``finish`` at the end of the body. Pure, h11's shape.
+
+Puts three things in a row: the SSE decoder, the reader (frames -> events) and a writer (events -> bytes). Streams use
+``ChatChunkWriter``, unary answers ``ChatCompletionFold``. Bytes that came out commit the content: until then the
+attempt may be repeated, after it a failure can only be told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from gemproxy.converter.answer import AnswerReader
+from gemproxy.converter.events import Event, Finish, ToolCall, Usage
+from gemproxy.converter.sse import SSEDecoder
+from gemproxy.errors import UpstreamFault
+from gemproxy.wire.gemini import GenerateResponse
+
+
+class ErrorFrame(Exception):  # noqa: N818 - a frame of the upstream, which its dialect judges; not a failure of ours
+    """An error object inside a 200; ``body`` is judged like the body of a refusal (PROTOCOL 1.2)."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__("error frame")
+        self.body = body
+
+
+class Writer(Protocol):
+    """Turns events into the client's bytes."""
+
+    def write(self, event: Event) -> bytes: ...
+    def finish(self) -> bytes: ...
+
+
+class Transcoder:
+    """One attempt at one answer. After ``feed`` or ``finish`` gave bytes the content is committed.
+
+    A failure behind usable frames of one piece must not swallow them: ``feed`` returns their bytes, ``check`` raises.
+    ``on_call`` hears every finished tool call (the signature cache keeps what clients may lose).
+    """
+
+    __slots__ = ("_decode", "_fault", "_on_call", "_reader", "_sse", "_writer", "reasons", "usage")
+
+    def __init__(
+        self,
+        decode: Callable[[bytes], GenerateResponse],
+        reader: AnswerReader,
+        writer: Writer,
+        on_call: Callable[[ToolCall], None] | None = None,
+    ) -> None:
+        self._decode = decode
+        self._reader = reader
+        self._writer = writer
+        self._on_call = on_call
+        self._sse = SSEDecoder()
+        self._fault: UpstreamFault | ErrorFrame | None = None
+        self.reasons: list[str] = []  # finish reasons, for the log line
+        self.usage: Usage | None = None  # known after ``finish``
+
+    def feed(self, piece: bytes) -> bytes:
+        """Return the client's bytes for a piece of the body; raises ``UpstreamFault`` or ``ErrorFrame``."""
+        written: list[bytes] = []
+        try:
+            for frame in self._sse.feed(piece):
+                self._frame(frame, written)
+        except (UpstreamFault, ErrorFrame) as fault:
+            self._fault = fault
+        return self._out(written)
+
+    def check(self) -> None:
+        """Raise the failure that came behind the bytes that ``feed`` or ``finish`` returned last."""
+        if self._fault is not None:
+            raise self._fault
+
+    def finish(self) -> bytes:
+        """Return the last bytes, finish and usage included; raises when the answer was cut, blank or malformed."""
+        written: list[bytes] = []
+        try:
+            for frame in self._sse.finish():
+                self._frame(frame, written)
+            self._write(self._reader.finish(self._sse.whole), written)
+            written.append(self._writer.finish())
+        except (UpstreamFault, ErrorFrame) as fault:
+            self._fault = fault
+        return self._out(written)
+
+    def _out(self, written: list[bytes]) -> bytes:
+        if len(written) == 1:
+            return written[0]
+        out = b"".join(written)
+        if self._fault is not None and not out:
+            raise self._fault
+        return out
+
+    def _frame(self, frame: bytes, written: list[bytes]) -> None:
+        try:
+            answer = self._decode(frame)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise UpstreamFault("The upstream sent a frame that is not a Gemini answer.") from None
+        if answer.error:
+            raise ErrorFrame(frame)
+        self._write(self._reader.read(answer), written)
+
+    def _write(self, events: list[Event], written: list[bytes]) -> None:
+        for event in events:
+            if type(event) is ToolCall and self._on_call is not None:
+                self._on_call(event)
+            elif type(event) is Finish:
+                self.reasons.append(event.reason)
+            elif type(event) is Usage:
+                self.usage = event
+            data = self._writer.write(event)
+            if data:
+                written.append(data)

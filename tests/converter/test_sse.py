@@ -1,0 +1,103 @@
+"""Every body three ways: whole, byte by byte, in sevens; with CRLF and with LF (SURPRISES A)."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from gemproxy.converter.sse import SSEDecoder
+from gemproxy.errors import UpstreamFault
+
+CUTS = pytest.mark.parametrize("step", [0, 1, 7], ids=["whole", "one byte", "seven bytes"])
+
+
+def decode(body: bytes, step: int) -> tuple[list[bytes], bool]:
+    decoder = SSEDecoder()
+    pieces = [body[i : i + step] for i in range(0, len(body), step)] if step else [body]
+    frames = [frame for piece in pieces for frame in decoder.feed(piece)]
+    return [frame.strip() for frame in frames + decoder.finish()], decoder.whole
+
+
+@CUTS
+@pytest.mark.parametrize(
+    ("body", "frames"),
+    [
+        pytest.param(b'data: {"a":1}\n\ndata: {"b":2}\n\n', [b'{"a":1}', b'{"b":2}'], id="LF frames"),
+        pytest.param(b'data: {"a":1}\r\n\r\ndata: {"b":2}\r\n\r\n', [b'{"a":1}', b'{"b":2}'], id="CRLF frames"),
+        pytest.param(b'data:{"a":1}\n\n', [b'{"a":1}'], id="no space after the colon"),
+        pytest.param(b'data: {"a":\ndata: 1}\n\n', [b'{"a":\n 1}'], id="several data lines make one event"),
+        pytest.param(b'data: {"a":1}', [b'{"a":1}'], id="the last event lacks its blank line"),
+        pytest.param(b'data: {"a":1}\n', [b'{"a":1}'], id="the last event ends at its line"),
+        pytest.param(
+            b': hi\nid: 3\nevent: x\nretry: 5\ndata: {"a":1}\n\n', [b'{"a":1}'], id="other fields mean nothing"
+        ),
+        pytest.param(b"\n\r\n\n", [], id="blank lines say nothing"),
+        pytest.param(b"", [], id="an empty body says nothing"),
+        pytest.param(
+            'data: {"a":"\u2028\u0085é"}\n\n'.encode(), ['{"a":"\u2028\u0085é"}'.encode()], id="odd line ends"
+        ),
+    ],
+)
+def test_sse_body_gives_its_frames(body: bytes, frames: list[bytes], step: int) -> None:
+    assert decode(body, step) == (frames, False)
+
+
+@CUTS
+@pytest.mark.parametrize(
+    ("body", "frames"),
+    [
+        pytest.param(b'{"a":1}', [b'{"a":1}'], id="a unary body"),
+        pytest.param(b'\n {\n "a": [\n1\n]}\n', [b'{\n "a": [\n1\n]}'], id="a pretty unary body"),
+        pytest.param(b'[{"a":1}\n,\r\n{"b":2}\n]', [b'{"a":1}', b'{"b":2}'], id="one JSON array (no alt=sse)"),
+        pytest.param(b"[]", [], id="an empty array"),
+        pytest.param(
+            b'data: {"a":1}\r\n\r\n{\n  "error": {\n    "code": 499\n  }\n}\n',
+            [b'{"a":1}', b'{\n  "error": {\n    "code": 499\n  }\n}'],
+            id="a bare error in the middle of a stream",
+        ),
+        pytest.param(b'data: {"a":1}\n\n[{"error":{}}]', [b'{"a":1}', b'{"error":{}}'], id="an error in an array"),
+        pytest.param(b'data: {"a":1}\n{"error":\n{}}\n', [b'{"a":1}', b'{"error":\n{}}'], id="no blank line before it"),
+    ],
+)
+def test_bare_json_is_read_and_known_to_be_whole(body: bytes, frames: list[bytes], step: int) -> None:
+    assert decode(body, step) == (frames, True)
+
+
+@CUTS
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b'{"a":1', id="cut unary body"),
+        pytest.param(b'[{"a":1}\n,\n{"b"', id="cut array"),
+        pytest.param(b"<html>502</html>", id="a page"),
+        pytest.param(b'{"a":1}{"b":2}', id="two objects"),
+        pytest.param(b'data: {"a":1}\n\nBad Gateway\n', id="plain text after frames"),
+    ],
+)
+def test_cut_or_foreign_body_is_a_fault(body: bytes, step: int) -> None:
+    with pytest.raises(UpstreamFault, match="cut off or is not JSON"):
+        decode(body, step)
+
+
+def test_a_huge_frame_in_small_pieces_takes_linear_time() -> None:
+    frame = b"data: {" + b"x" * (8 << 20) + b"}\n\n"
+    decoder, frames = SSEDecoder(), []
+    begin = time.process_time()
+    for place in range(0, len(frame), 4096):
+        frames += decoder.feed(frame[place : place + 4096])
+    assert time.process_time() - begin < 1.0  # the naive split takes 17 s
+    assert [len(found) for found in frames] == [len(frame) - 7]
+
+
+@pytest.mark.parametrize("body", [b"data: " + b"x" * 200, b"data: x\n" * 80, b"{" + b" " * 200])
+def test_a_frame_beyond_the_limit_is_a_fault(body: bytes) -> None:
+    decoder = SSEDecoder(limit=100)
+    with pytest.raises(UpstreamFault, match="more than 100 bytes"):
+        for place in range(0, len(body), 8):
+            decoder.feed(body[place : place + 8])
+
+
+def test_many_small_frames_never_reach_the_limit() -> None:
+    decoder = SSEDecoder(limit=100)
+    assert sum(len(decoder.feed(b'data: {"a":1}\n\n')) for _ in range(100)) == 100

@@ -1,0 +1,134 @@
+"""What one request has been through, and what comes next. Pure: verdicts in, steps or failures out.
+
+The loop in ``dispatch`` does what this says. Nothing here knows a credential's state (the rotator does) or HTTP.
+Rules: SPEC 4, PROTOCOL 3.2; one refresh, one rediscovery and one repair of a kind are free, all else is an attempt.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from gemproxy.errors import ClientFault, Failure, NoCredential, UpstreamFault
+from gemproxy.upstream.dialect import Action, Repair, Scope, Verdict
+
+CAPACITY_TRIES = 2  # further tries at an upstream that has no room, before the other upstreams are asked
+PAUSES = (0.0, 0.5, 1.0)  # seconds before the next try; a reset of an idle connection heals at once
+BAD_ANSWER = "bad_answer"  # the reason of a verdict on an empty or malformed answer: asked once more
+OVERLOADED_RETRY = 5.0  # seconds, ``Retry-After`` when Google has no room and gave no hint
+
+
+class Step(enum.Enum):
+    """What the loop does next."""
+
+    REFRESH = "a new token, the same credential"
+    REDISCOVER = "the project anew, the same credential"
+    REPAIR = "a changed body, the same credential"
+    MOVE = "whichever credential comes next"
+
+
+class Course:
+    """One request's way through the pool. ``started`` and every ``now`` in seconds of one clock."""
+
+    def __init__(self, *, attempts: int, budget: float, started: float) -> None:
+        self.attempts = 0  # leases taken
+        self.tried: set[str] = set()  # slots that must not serve this request again
+        self.full_upstreams: set[str] = set()  # dialects without capacity for it
+        self._most = attempts
+        self._until = started + budget
+        self._free: set[tuple[str, object]] = set()
+        self._capacity: dict[str, int] = {}
+        self._denials = 0
+        self._bad_answers = 0
+        self._rested = False
+        self._last: Failure | None = None
+
+    def begin(self, now: float) -> bool:
+        """Count a new attempt and return True, or False when attempts or budget are used up."""
+        if self._last is not None and (self.attempts >= self._most or now >= self._until):
+            return False
+        self.attempts += 1
+        return True
+
+    def exhausted(self, earliest: float | None) -> Failure:
+        """Return what to tell the client when no further attempt may start; ``earliest`` as the rotator knows it."""
+        if self._last is not None and self._last.status != 429:
+            return self._last
+        return NoCredential(
+            f"{self.attempts} attempts were refused (rotation.attempts = {self._most}, rotation.budget).",
+            returns_in=1.0 if earliest is None else max(earliest, 1.0),
+        )
+
+    def pause(self, dialect: str) -> float:
+        """Return the seconds to wait before the next attempt after a refusal for lack of capacity."""
+        return PAUSES[min(self._capacity.get(dialect, 0), len(PAUSES)) - 1] if self._capacity.get(dialect) else 0.0
+
+    def next(self, slot: str, dialect: str, verdict: Verdict) -> Step:
+        """Return the next step after a refusal; raises the failure when there is none."""
+        self._last = failure(verdict)
+        match verdict.action:
+            case Action.STOP | Action.OK:
+                raise self._last
+            case Action.REFRESH if self._once(slot, Step.REFRESH):
+                return Step.REFRESH
+            case Action.REDISCOVER if self._once(slot, Step.REDISCOVER):
+                return Step.REDISCOVER
+            case Action.REPAIR if verdict.repair is not None and self._once("", verdict.repair):
+                return Step.REPAIR
+            case Action.REPAIR:
+                raise self._last
+            case Action.RETRY:
+                self._retry(dialect, verdict)
+            case _:
+                self._next_credential(slot, verdict)
+        return Step.MOVE
+
+    def outcome(self, none: NoCredential) -> Failure:
+        """Return what to tell the client when nobody is left: the truest of what was seen on the way."""
+        if self._last is None or self._rested or none.full:
+            return none
+        return self._last if self._last.status != 429 else none
+
+    def _once(self, whom: str, what: Step | Repair) -> bool:
+        if (whom, what) in self._free:
+            return False
+        self._free.add((whom, what))
+        return True
+
+    def _retry(self, dialect: str, verdict: Verdict) -> None:
+        if verdict.reason == BAD_ANSWER:
+            self._bad_answers += 1
+            if self._bad_answers > 1 and self._last is not None:
+                raise self._last
+            return
+        tries = self._capacity[dialect] = self._capacity.get(dialect, 0) + 1
+        if tries > CAPACITY_TRIES:
+            self.full_upstreams.add(dialect)
+
+    def _next_credential(self, slot: str, verdict: Verdict) -> None:
+        self.tried.add(slot)
+        if verdict.status in (403, 404):
+            # no credential trouble, or a model this one lacks: asked once elsewhere, then it is the client's to know
+            self._denials += 1
+            if self._denials > 1 and self._last is not None:
+                raise self._last
+        else:
+            self._rested = True
+
+
+def failure(verdict: Verdict) -> Failure:
+    """Return what the client is told when this verdict ends its request."""
+    if verdict.status == 429:
+        return NoCredential(verdict.message or "The upstream's quota is used up.", returns_in=60.0)
+    if 400 <= verdict.status < 500:
+        kind = "permission_error" if verdict.status == 403 else "invalid_request_error"
+        return ClientFault(
+            verdict.message, status=verdict.status, code=verdict.code or None, param=verdict.param, type=kind
+        )
+    return UpstreamFault(
+        verdict.message or "The upstream failed.",
+        status=verdict.status,
+        code=verdict.code,
+        type="timeout" if verdict.status == 504 else "server_error",
+        retry_after=OVERLOADED_RETRY if verdict.status == 503 and verdict.action is Action.RETRY else None,
+        retryable=False if verdict.action is Action.STOP and verdict.scope is Scope.UPSTREAM else None,
+    )

@@ -1,0 +1,317 @@
+"""(edge) The attempt loop; the only place that posts to Gemini.
+
+In: a neutral ``Call`` and a function that makes a transcoder for an attempt. Out: an ``Answer`` whose first content has
+been seen. Until then anything that fails is tried elsewhere (``course`` decides), pings or not; from then on a failure
+can only be told. A credential never changes across that point. Must not know OpenAI's format.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Protocol
+
+import aiohttp
+import msgspec
+from msgspec import Struct
+
+from gemproxy import errors
+from gemproxy.converter.transcoder import ErrorFrame, Transcoder
+from gemproxy.course import BAD_ANSWER, Course, Step
+from gemproxy.errors import BadAnswer, Failure, NoCredential, UpstreamFault
+from gemproxy.pool.refusals import TokenRefused
+from gemproxy.pool.rotator import Lease
+from gemproxy.pool.waiting import WaitingRoom
+from gemproxy.stall import StallWatch
+from gemproxy.upstream.dialect import OK, Action, Call, Dialect, Scope, Token, Verdict
+
+MOST_OF_A_REFUSAL = 1 << 20  # bytes; an error body beyond this is cut: its head tells enough
+Listen = Callable[[Dialect], Transcoder]
+
+
+class Tokens(Protocol):
+    """What authenticates a slot. All raise ``TokenRefused`` with the verdict on the credential."""
+
+    async def get(self, slot: str) -> Token: ...
+    async def refresh(self, slot: str, stale: Token) -> Token: ...
+    async def rediscover(self, slot: str) -> Token: ...
+
+
+class Refused(Exception):  # noqa: N818 - a verdict on its way to the loop, not a failure
+    """An attempt came to nothing; the verdict says what that means."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.reason)
+        self.verdict = verdict
+
+
+class Limits(Struct, frozen=True):
+    """``rotation.*`` and ``timeouts.*``, in seconds."""
+
+    attempts: int = 6
+    budget: float = 30.0
+    first: float = 300.0
+    idle: float = 120.0
+
+
+class Dispatcher:
+    """Takes calls to a credential that can serve them."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        room: WaitingRoom,
+        tokens: Tokens,
+        dialects: Mapping[str, Dialect],
+        limits: Limits,
+        clock: Callable[[], float],
+    ) -> None:
+        self.room = room
+        self.limits = limits
+        self._session = session
+        self._tokens = tokens
+        self._dialects = dialects
+        self._clock = clock
+
+    async def open(self, call: Call, listen: Listen, avoid: Iterable[str] = ()) -> Answer:
+        """Return an answer whose content is committed; the caller must ``close`` it.
+
+        ``avoid`` names slots to pass over. Raises a ``Failure`` when nobody could serve; 504 after ``timeouts.first``
+        seconds without content.
+        """
+        try:
+            async with asyncio.timeout(self.limits.first):
+                return await self._open(call, listen, avoid)
+        except TimeoutError:
+            raise errors.timeout(
+                f"The upstream sent no content within timeouts.first = {self.limits.first:g} s."
+            ) from None
+
+    async def _open(self, call: Call, listen: Listen, avoid: Iterable[str]) -> Answer:
+        loop = asyncio.get_running_loop()
+        course = Course(attempts=self.limits.attempts, budget=self.limits.budget, started=loop.time())
+        course.tried.update(avoid)
+        while True:
+            if not course.begin(loop.time()):
+                raise course.exhausted(self.room.rotator.earliest(call.model))
+            lease = await self._lease(call.model, course)
+            answer = await self._serve(lease, call, listen, course)
+            if answer is not None:
+                answer.attempts = course.attempts
+                return answer
+            await asyncio.sleep(course.pause(lease.slot.dialect))
+
+    async def _lease(self, model: str, course: Course) -> Lease:
+        able = [name for name in self._dialects if name not in course.full_upstreams]
+        try:
+            return await self.room.acquire(model, course.tried, able)
+        except NoCredential as none:
+            raise course.outcome(none) from None
+
+    async def _serve(self, lease: Lease, call: Call, listen: Listen, course: Course) -> Answer | None:
+        """Return the answer that owns the lease from now on, or None: the lease is reported, the next one may try."""
+        dialect = self._dialects[lease.slot.dialect]
+        verdict: Verdict | None = None
+        answer: Answer | None = None
+        token: Token | None = None
+        step: Step | None = None
+        try:
+            while answer is None and step is not Step.MOVE:
+                verdict = None  # what is reported if the client leaves now: nothing
+                try:
+                    token = await self._token(step, lease.slot.name, token)
+                    answer = await self._attempt(lease, dialect, call, token, listen)
+                except (Refused, TokenRefused) as refused:
+                    verdict = refused.verdict
+                    step = course.next(lease.slot.name, dialect.name, verdict)
+                    if step is Step.REPAIR and verdict.repair is not None:
+                        dialect.learn(call.model, verdict.repair, self._clock())
+        finally:
+            if answer is None:
+                self.room.report(lease, verdict)
+        return answer
+
+    async def _token(self, step: Step | None, slot: str, token: Token | None) -> Token:
+        if token is None:
+            return await self._tokens.get(slot)
+        if step is Step.REFRESH:
+            return await self._tokens.refresh(slot, token)
+        if step is Step.REDISCOVER:
+            return await self._tokens.rediscover(slot)
+        return token
+
+    # ------------------------------------------------------------------------------------------------ one attempt
+
+    async def _attempt(self, lease: Lease, dialect: Dialect, call: Call, token: Token, listen: Listen) -> Answer:
+        request = dialect.ask(call, token, self._clock())
+        try:
+            response = await self._session.post(
+                request.url, data=request.body, headers=request.headers, allow_redirects=False
+            )
+        except (aiohttp.ClientError, OSError, TimeoutError) as fault:
+            raise Refused(_unreachable(fault)) from None
+        answer = Answer(self, lease, dialect, response, listen(dialect))
+        try:
+            await self._accept(dialect, response)
+            await answer.begin()
+        except BaseException:
+            response.close()
+            answer.watch.close()
+            raise
+        self.room.confirm(lease)
+        return answer
+
+    async def _accept(self, dialect: Dialect, response: aiohttp.ClientResponse) -> None:
+        if response.status != 200:
+            raise Refused(await self._refusal(dialect, response))
+
+    async def _refusal(self, dialect: Dialect, response: aiohttp.ClientResponse) -> Verdict:
+        try:
+            body = b""
+            while len(body) < MOST_OF_A_REFUSAL and (more := await response.content.readany()):
+                body += more
+        except (aiohttp.ClientError, OSError):
+            body = b""  # the status alone still tells something
+        lower = {name.lower(): value for name, value in response.headers.items()}
+        return dialect.judge(response.status, lower, body, self._clock())
+
+    def verdict(self, dialect: Dialect, fault: Exception) -> Verdict:
+        """Return what a failure inside a 200 means."""
+        if isinstance(fault, ErrorFrame):
+            return dialect.judge(_status_of(fault.body), {}, fault.body, self._clock())
+        if isinstance(fault, BadAnswer):
+            return Verdict(Action.RETRY, Scope.NONE, reason=BAD_ANSWER, message=fault.message)
+        if isinstance(fault, Failure):
+            return Verdict(
+                Action.RETRY,
+                Scope.UPSTREAM,
+                reason="broken_answer",
+                message=fault.message,
+                status=fault.status,
+                code=fault.code or "upstream_error",
+            )
+        return _unreachable(fault)
+
+
+class Answer:
+    """An upstream answer, from its first content to its end. Owns the lease: ``close`` gives it back."""
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        lease: Lease,
+        dialect: Dialect,
+        response: aiohttp.ClientResponse,
+        transcoder: Transcoder,
+    ) -> None:
+        self.lease = lease
+        self.transcoder = transcoder
+        self.attempts = 1
+        self.watch = StallWatch(dispatcher.limits.idle, response.close)
+        self._dispatcher = dispatcher
+        self._dialect = dialect
+        self._response = response
+        self._head = b""
+        self._ended = False
+        self._verdict: Verdict | None = None  # stays None when the client leaves: costs the credential nothing
+        self._closed = False
+
+    async def begin(self) -> None:
+        """Read until the content commit; raises ``Refused``. Until bytes came out, the attempt may be repeated."""
+        try:
+            while not self._head and not self._ended:
+                self._head = await self._next()
+            self.transcoder.check()
+        except (UpstreamFault, ErrorFrame, aiohttp.ClientError, OSError) as fault:
+            if not self._head:
+                raise Refused(self._judge(fault)) from None
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Yield the client's bytes, one piece an upstream read; raises ``UpstreamFault`` when the answer breaks off."""
+        try:
+            yield self._head
+            self.transcoder.check()
+            while not self._ended:
+                data = await self._next()
+                if data:
+                    yield data
+                self.transcoder.check()
+        except (UpstreamFault, ErrorFrame, aiohttp.ClientError, OSError) as fault:
+            self._verdict = self._judge(fault)
+            raise self._broken(self._verdict) from None
+        self._verdict = OK
+
+    def close(self) -> None:
+        """Give the lease back with what happened, and end the upstream request if it still runs."""
+        if not self._closed:
+            self._closed = True
+            self.watch.close()
+            if not self._ended:
+                self._response.close()
+            else:
+                self._response.release()
+            self._dispatcher.room.report(self.lease, self._verdict)
+
+    async def _next(self) -> bytes:
+        self.watch.start()
+        piece = await self._response.content.readany()
+        self.watch.stop()
+        if self.watch.expired:
+            raise self._stalled()
+        if piece:
+            return self.transcoder.feed(piece)
+        self._ended = True
+        return self.transcoder.finish()
+
+    def _judge(self, fault: Exception) -> Verdict:
+        if self.watch.expired:
+            fault = self._stalled()
+        return self._dispatcher.verdict(self._dialect, fault)
+
+    def _stalled(self) -> UpstreamFault:
+        return errors.timeout(f"The upstream fell silent for timeouts.idle = {self._dispatcher.limits.idle:g} s.")
+
+    def _broken(self, verdict: Verdict) -> UpstreamFault:
+        return UpstreamFault(
+            verdict.message or "The upstream broke off the answer.",
+            status=verdict.status if verdict.status >= 500 else 502,
+            code=verdict.code or "upstream_error",
+            type="timeout" if verdict.status == 504 else "server_error",
+        )
+
+
+class _Code(Struct):
+    code: int = 500
+
+
+class _ErrorBody(Struct):
+    error: _Code | None = None
+
+
+def _status_of(body: bytes) -> int:
+    try:
+        found = msgspec.json.decode(body, type=_ErrorBody).error
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return 500
+    return found.code if found is not None and 400 <= found.code <= 599 else 500
+
+
+def _unreachable(fault: BaseException) -> Verdict:
+    """Return the verdict on a connection that failed; rotation does not help, trying again may."""
+    if isinstance(fault, TimeoutError):
+        return Verdict(
+            Action.RETRY,
+            Scope.UPSTREAM,
+            reason="connect_timeout",
+            message="The upstream could not be reached within timeouts.connect.",
+            status=504,
+            code="upstream_timeout",
+        )
+    connecting = isinstance(fault, aiohttp.ClientConnectorError)
+    return Verdict(
+        Action.RETRY,
+        Scope.UPSTREAM,
+        reason="unreachable" if connecting else "connection_lost",
+        message="The upstream cannot be reached." if connecting else "The connection to the upstream was lost.",
+        status=502,
+    )

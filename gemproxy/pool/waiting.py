@@ -1,0 +1,85 @@
+"""(edge) Waiting for a credential when every fit one is at its cap: in order, per model, for a bounded time.
+
+The rotator stays synchronous and decides; this only asks it again when a lease came back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Container
+
+from gemproxy.errors import NoCredential
+from gemproxy.pool.rotator import Lease, Rotator
+from gemproxy.upstream.dialect import Verdict
+
+
+class WaitingRoom:
+    """The rotator, with a queue in front. ``limit`` in seconds (``timeouts.queue``); 0: nobody waits."""
+
+    def __init__(self, rotator: Rotator, limit: float) -> None:
+        self.rotator = rotator
+        self.limit = limit
+        self._lines: dict[str, deque[asyncio.Future[None]]] = {}
+
+    async def acquire(self, model: str, tried: Container[str], dialects: Container[str] | None) -> Lease:
+        """Return a lease as ``Rotator.acquire`` does; raises ``NoCredential`` when none came free in time."""
+        if model not in self._lines:
+            try:
+                return self.rotator.acquire(model, tried, dialects)
+            except NoCredential as none:
+                if not none.full or not self.limit:
+                    raise
+        try:
+            async with asyncio.timeout(self.limit):
+                return await self._queue(model, tried, dialects)
+        except TimeoutError:
+            raise self._busy(model) from None
+
+    def report(self, lease: Lease, verdict: Verdict | None) -> None:
+        """Give a lease back and let those who wait look again."""
+        self.rotator.report(lease, verdict)
+        self._wake()
+
+    def confirm(self, lease: Lease) -> None:
+        """A probe passed: others need not wait for its end."""
+        if lease.probe:
+            self.rotator.confirm(lease)
+            self._wake()
+
+    async def _queue(self, model: str, tried: Container[str], dialects: Container[str] | None) -> Lease:
+        line = self._lines.setdefault(model, deque())
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        line.append(turn)
+        try:
+            while True:
+                await turn
+                try:
+                    return self.rotator.acquire(model, tried, dialects)
+                except NoCredential as none:
+                    if not none.full:
+                        raise
+                turn = line[0] = asyncio.get_running_loop().create_future()
+        finally:
+            line.remove(turn)
+            if line:
+                _call(line[0])  # there may be room for more than one
+            else:
+                del self._lines[model]
+
+    def _wake(self) -> None:
+        for line in self._lines.values():
+            _call(line[0])
+
+    def _busy(self, model: str) -> NoCredential:
+        return NoCredential(
+            f"Every credential for {model!r} is busy (rotation.max_in_flight) and none came free within "
+            f"timeouts.queue = {self.limit:g} s.",
+            returns_in=1.0,
+            full=True,
+        )
+
+
+def _call(turn: asyncio.Future[None]) -> None:
+    if not turn.done():
+        turn.set_result(None)

@@ -1,0 +1,166 @@
+"""What one request does after each refusal: a table of transcripts (SPEC 4)."""
+
+from __future__ import annotations
+
+import pytest
+
+from gemproxy.course import BAD_ANSWER, Course, Step, failure
+from gemproxy.errors import ClientFault, Failure, NoCredential, UpstreamFault
+from gemproxy.upstream.dialect import Action, Repair, Scope, Verdict
+
+QUOTA = Verdict(Action.NEXT, Scope.MODEL, reason="quota", message="quota", status=429, code="rate_limit_exceeded")
+DEAD = Verdict(Action.NEXT, Scope.CREDENTIAL, float("inf"), "key_invalid", "key", status=503)
+DENIED = Verdict(Action.NEXT, Scope.NONE, reason="denied", message="denied", status=403, code="forbidden")
+MISSING = Verdict(Action.NEXT, Scope.MODEL, reason="model", message="no model", status=404, code="model_not_found")
+STALE = Verdict(Action.REFRESH, Scope.CREDENTIAL, float("inf"), "unauthenticated", "token", status=503)
+WRONG_PROJECT = Verdict(Action.REDISCOVER, Scope.CREDENTIAL, float("inf"), "project", "project", status=503)
+BUSY = Verdict(Action.RETRY, Scope.UPSTREAM, reason="overloaded", message="busy", status=503, code="overloaded")
+EMPTY = Verdict(Action.RETRY, Scope.NONE, reason=BAD_ANSWER, message="empty")
+BAD_REQUEST = Verdict(Action.STOP, reason="invalid", message="bad", status=400, code="", param="tools")
+NO_PENALTY = Verdict(Action.REPAIR, reason="penalty", message="p", status=400, code="", repair=Repair.DROP_PENALTIES)
+NO_LEVEL = Verdict(Action.REPAIR, reason="level", message="l", status=400, code="", repair=Repair.DROP_LEVEL)
+
+
+def course(attempts: int = 6, budget: float = 30.0) -> Course:
+    made = Course(attempts=attempts, budget=budget, started=100.0)
+    assert made.begin(100.0)
+    return made
+
+
+def walk(course: Course, *refusals: tuple[str, Verdict]) -> list[Step | Failure]:
+    steps: list[Step | Failure] = []
+    for slot, verdict in refusals:
+        try:
+            steps.append(course.next(slot, "ai_studio", verdict))
+        except Failure as failure:
+            steps.append(failure)
+    return steps
+
+
+@pytest.mark.parametrize(
+    ("refusals", "steps"),
+    [
+        pytest.param(
+            [("a", QUOTA), ("b", QUOTA), ("c", DEAD)], [Step.MOVE] * 3, id="quota and dead keys: the next one"
+        ),
+        pytest.param([("a", STALE), ("a", STALE)], [Step.REFRESH, Step.MOVE], id="one refresh a credential"),
+        pytest.param(
+            [("a", STALE), ("b", STALE)], [Step.REFRESH, Step.REFRESH], id="each credential has its own refresh"
+        ),
+        pytest.param([("a", WRONG_PROJECT), ("a", WRONG_PROJECT)], [Step.REDISCOVER, Step.MOVE], id="one rediscovery"),
+        pytest.param([("a", NO_PENALTY), ("a", NO_LEVEL)], [Step.REPAIR, Step.REPAIR], id="one repair of each kind"),
+        pytest.param([("a", BUSY)] * 3, [Step.MOVE] * 3, id="capacity: again, then the other upstreams"),
+        pytest.param([("a", EMPTY)], [Step.MOVE], id="an empty answer is asked for once more"),
+    ],
+)
+def test_refusals_lead_on(refusals: list[tuple[str, Verdict]], steps: list[Step]) -> None:
+    assert walk(course(), *refusals) == steps
+
+
+@pytest.mark.parametrize(
+    ("refusals", "status", "kind"),
+    [
+        pytest.param([("a", BAD_REQUEST)], 400, ClientFault, id="the caller's fault ends it at once"),
+        pytest.param(
+            [("a", DENIED), ("b", DENIED)], 403, ClientFault, id="403 without credential trouble: once elsewhere"
+        ),
+        pytest.param([("a", MISSING), ("b", MISSING)], 404, ClientFault, id="a missing model: once elsewhere"),
+        pytest.param([("a", NO_PENALTY), ("a", NO_PENALTY)], 400, ClientFault, id="a repair that did not help"),
+        pytest.param([("a", EMPTY), ("b", EMPTY)], 502, UpstreamFault, id="empty twice"),
+    ],
+)
+def test_refusals_end_the_request(refusals: list[tuple[str, Verdict]], status: int, kind: type[Failure]) -> None:
+    last = walk(course(), *refusals)[-1]
+    assert isinstance(last, kind)
+    assert last.status == status
+
+
+def test_refused_slots_are_not_asked_again_but_busy_upstreams_are() -> None:
+    made = course()
+    walk(made, ("a", QUOTA), ("b", BUSY), ("c", DEAD))
+    assert made.tried == {"a", "c"}
+
+
+def test_full_upstream_is_left_after_two_more_tries_with_growing_pauses() -> None:
+    made = course()
+    pauses = []
+    assert made.pause("ai_studio") == 0.0
+    for _ in range(3):
+        assert made.full_upstreams == set()
+        walk(made, ("a", BUSY))
+        pauses.append(made.pause("ai_studio"))
+    assert pauses == [0.0, 0.5, 1.0]
+    assert made.full_upstreams == {"ai_studio"}
+    assert made.pause("vertex") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("attempts", "budget", "later", "more"),
+    [(2, 30.0, 1.0, True), (1, 30.0, 1.0, False), (9, 30.0, 29.9, True), (9, 30.0, 30.0, False)],
+)
+def test_attempts_and_budget_bound_new_attempts(attempts: int, budget: float, later: float, more: bool) -> None:
+    made = course(attempts, budget)
+    walk(made, ("a", QUOTA))
+    assert made.begin(100.0 + later) is more
+
+
+def test_slow_first_attempt_is_not_cut_by_the_budget() -> None:
+    made = Course(attempts=1, budget=1.0, started=0.0)
+    assert made.begin(5.0)
+
+
+@pytest.mark.parametrize(("earliest", "told"), [(40.0, 40.0), (0.0, 1.0), (None, 1.0)])
+def test_used_up_attempts_on_quota_tell_when_to_come_back(earliest: float | None, told: float) -> None:
+    made = course(attempts=1)
+    walk(made, ("a", QUOTA))
+    failure = made.exhausted(earliest)
+    assert (failure.status, failure.retry_after) == (429, told)
+    assert "rotation.attempts = 1" in failure.message
+
+
+def test_used_up_attempts_on_capacity_tell_of_it() -> None:
+    made = course(attempts=1)
+    walk(made, ("a", BUSY))
+    assert made.exhausted(0.0).code == "overloaded"
+
+
+NONE = NoCredential("all rest", returns_in=40.0)
+
+
+@pytest.mark.parametrize(
+    ("refusals", "status"),
+    [
+        pytest.param([], 429, id="nobody was there from the start"),
+        pytest.param([("a", QUOTA)], 429, id="the only one rests"),
+        pytest.param([("a", MISSING)], 404, id="the only one lacks the model"),
+        pytest.param([("a", DENIED)], 403, id="the only one is denied"),
+        pytest.param([("a", QUOTA), ("b", MISSING)], 429, id="one rests: it may have the model"),
+        pytest.param([("a", BUSY), ("a", BUSY), ("a", BUSY)], 503, id="no capacity anywhere"),
+    ],
+)
+def test_nobody_left_tells_the_truest_reason(refusals: list[tuple[str, Verdict]], status: int) -> None:
+    made = course()
+    walk(made, *refusals)
+    assert made.outcome(NONE).status == status
+
+
+@pytest.mark.parametrize(
+    ("verdict", "status", "kind", "code"),
+    [
+        (BAD_REQUEST, 400, "invalid_request_error", None),
+        (DENIED, 403, "permission_error", "forbidden"),
+        (BUSY, 503, "server_error", "overloaded"),
+        (Verdict(Action.RETRY, status=504, code="upstream_timeout"), 504, "timeout", "upstream_timeout"),
+        (Verdict(Action.RETRY), 502, "server_error", "upstream_error"),
+        (QUOTA, 429, "rate_limit_error", "rate_limit_exceeded"),
+    ],
+)
+def test_verdict_becomes_the_clients_error(verdict: Verdict, status: int, kind: str, code: str | None) -> None:
+    told = failure(verdict)
+    assert (told.status, told.type, told.code) == (status, kind, code)
+    assert told.message
+
+
+def test_a_servers_wrong_location_is_not_worth_a_retry() -> None:
+    told = failure(Verdict(Action.STOP, Scope.UPSTREAM, status=503, code="upstream_unavailable", message="location"))
+    assert (told.retryable, told.retry_after) == (False, None)

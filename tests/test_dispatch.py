@@ -1,0 +1,397 @@
+"""The attempt loop against the simulated Gemini: fail-over, repair, budgets, both commits, clients that leave."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import aiohttp
+import pytest
+
+from gemproxy.converter.answer import AnswerReader
+from gemproxy.converter.chunks import ChatChunkWriter, Envelope
+from gemproxy.converter.completion import ChatCompletionFold
+from gemproxy.converter.transcoder import Transcoder
+from gemproxy.dispatch import Dispatcher, Limits
+from gemproxy.errors import ClientFault, Failure, NoCredential, UpstreamFault
+from gemproxy.pool.refusals import TokenRefused
+from gemproxy.pool.rotator import Policy, Rotator, Slot
+from gemproxy.pool.waiting import WaitingRoom
+from gemproxy.simulator import (
+    Answer,
+    CutOff,
+    Hang,
+    KeyState,
+    Pause,
+    Reset,
+    Simulator,
+    error_answer,
+    frames_answer,
+    text_answer,
+    unary_answer,
+)
+from gemproxy.upstream.ai_studio import AiStudio
+from gemproxy.upstream.dialect import Action, Call, Dialect, Method, Scope, Token, Verdict
+from gemproxy.wire.gemini import Content, GenerateRequest, GenerationConfig, Part
+from tests.folding import chunks, events, fold
+
+MODEL = "gemini-2.5-flash"
+TEXT = {"candidates": [{"content": {"parts": [{"text": "Hi"}], "role": "model"}}]}
+STOP = {"candidates": [{"content": {"parts": [{"text": "!"}], "role": "model"}, "finishReason": "STOP"}]}
+EMPTY = {"candidates": [{"content": {"parts": [], "role": "model"}, "finishReason": "STOP"}]}
+OVERLOADED = {
+    "error": {"code": 503, "message": "The model is overloaded. Please try again later.", "status": "UNAVAILABLE"}
+}
+
+
+LIMITS = Limits()
+
+
+class Keys:
+    """Tokens that are at hand; a refresh makes a new one."""
+
+    def __init__(self) -> None:
+        self.refreshed: list[str] = []
+        self.refuse: Verdict | None = None
+
+    async def get(self, slot: str) -> Token:
+        if self.refuse is not None:
+            raise TokenRefused(self.refuse)
+        return Token(f"key-{slot}")
+
+    async def refresh(self, slot: str, stale: Token) -> Token:
+        self.refreshed.append(slot)
+        return Token(f"{stale.secret}-new")
+
+    async def rediscover(self, slot: str) -> Token:
+        self.refreshed.append(f"project of {slot}")
+        return Token(f"key-{slot}")
+
+
+class Bench:
+    """A dispatcher with its pool, and the simulator behind it."""
+
+    def __init__(self, simulator: Simulator, session: aiohttp.ClientSession, clock: Any) -> None:
+        self.simulator = simulator
+        self.session = session
+        self.clock = clock
+        self.keys = Keys()
+        self.build()
+
+    def build(self, slots: Sequence[str] = ("a", "b"), limits: Limits = LIMITS, **policy: Any) -> Dispatcher:
+        pool = [Slot(name=name, tier=int(name.startswith("backup")), dialect="ai_studio") for name in slots]
+        self.rotator = Rotator(pool, Policy(**policy), self.clock)
+        dialects: dict[str, Dialect] = {"ai_studio": AiStudio(self.simulator.ai_studio_url, "gemproxy-test")}
+        room = WaitingRoom(self.rotator, 0.5)
+        self.dispatcher = Dispatcher(self.session, room, self.keys, dialects, limits, self.clock)
+        return self.dispatcher
+
+    def call(self, method: Method = "streamGenerateContent", **config: Any) -> Call:
+        body = GenerateRequest([Content([Part(text="Hello")], "user")])
+        if config:
+            body.generation_config = GenerationConfig(**config)
+        return Call(method, MODEL, body)
+
+    async def ask(self, call: Call | None = None) -> bytes:
+        """Return the whole answer; a failure after the content commit raises like one before it."""
+        call = call or self.call()
+        answer = await self.dispatcher.open(call, self.listen(call))
+        try:
+            return b"".join([piece async for piece in answer.pieces()])
+        finally:
+            answer.close()
+
+    def listen(self, call: Call) -> Any:
+        def make(dialect: Dialect) -> Transcoder:
+            count = itertools.count()
+            envelope = Envelope("i", 1, "m", include_usage=True)
+            stream = call.method == "streamGenerateContent"
+            writer = ChatChunkWriter(envelope) if stream else ChatCompletionFold(envelope)
+            return Transcoder(dialect.decode, AnswerReader(lambda: f"call_{next(count)}"), writer)
+
+        return make
+
+    def asked(self) -> list[str]:
+        return [request.credential.removeprefix("key-") for request in self.simulator.generations]
+
+    def slot(self, name: str) -> Any:
+        return next(view for view in self.rotator.snapshot() if view.name == name)
+
+    def idle(self) -> bool:
+        return all(view.in_flight == 0 for view in self.rotator.snapshot())
+
+
+@pytest.fixture
+async def bench(simulator: Simulator, clock: Any) -> AsyncIterator[Bench]:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=2)) as session:
+        made = Bench(simulator, session, clock)
+        yield made
+        assert made.idle(), "a lease was not given back"
+
+
+async def test_requests_go_round_robin(bench: Bench) -> None:
+    for _ in range(4):
+        assert fold(chunks(await bench.ask()))["choices"][0]["finish_reason"] == "stop"
+    assert bench.asked() == ["a", "b", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    "state",
+    [KeyState.PER_MINUTE, KeyState.PER_DAY, KeyState.INVALID, KeyState.LEAKED, KeyState.EXHAUSTED, KeyState.LIMIT_ZERO],
+)
+@pytest.mark.parametrize("method", ["generateContent", "streamGenerateContent"])
+async def test_refused_key_costs_one_call_and_is_left_alone(bench: Bench, state: KeyState, method: Method) -> None:
+    bench.simulator.keys["key-a"] = state
+    for _ in range(3):
+        assert await bench.ask(bench.call(method))
+    assert bench.asked() == ["a", "b", "b", "b"]
+    assert bench.slot("a").state in ("cooling", "parked")
+
+
+async def test_backup_pool_serves_the_same_request(bench: Bench) -> None:
+    bench.build(("a", "b", "backup"))
+    bench.simulator.keys |= {"key-a": KeyState.PER_DAY, "key-b": KeyState.INVALID}
+    await bench.ask()
+    assert bench.asked() == ["a", "b", "backup"]
+
+
+async def test_nobody_left_says_when_to_come_back(bench: Bench) -> None:
+    bench.simulator.keys |= {"key-a": KeyState.PER_MINUTE, "key-b": KeyState.PER_MINUTE}
+    with pytest.raises(NoCredential) as caught:
+        await bench.ask()
+    assert caught.value.status == 429
+    assert caught.value.retry_after is not None
+    assert 1 <= caught.value.retry_after <= 61
+    with pytest.raises(NoCredential):
+        await bench.ask()
+    assert bench.asked() == ["a", "b"], "resting keys must not be asked again"
+
+
+async def test_all_parked_is_503_for_the_operator(bench: Bench) -> None:
+    bench.simulator.keys |= {"key-a": KeyState.INVALID, "key-b": KeyState.LEAKED}
+    with pytest.raises(NoCredential) as caught:
+        await bench.ask()
+    assert (caught.value.status, caught.value.retryable) == (503, False)
+
+
+async def test_callers_fault_is_told_at_once(bench: Bench) -> None:
+    with pytest.raises(ClientFault) as caught:
+        await bench.ask(bench.call(temperature=7))
+    assert caught.value.status == 400
+    assert bench.asked() == ["a"]
+    assert bench.slot("a").state == "ready"
+
+
+async def test_refused_field_is_repaired_and_remembered(bench: Bench) -> None:
+    for _ in range(2):
+        assert await bench.ask(bench.call(presence_penalty=0.5))
+    assert bench.asked() == ["a", "a", "b"]
+    assert "presencePenalty" in bench.simulator.generations[0].json()["generationConfig"]
+    assert "presencePenalty" not in bench.simulator.generations[2].json().get("generationConfig", {})
+
+
+async def test_overload_is_tried_again_then_told_and_no_key_rests(bench: Bench) -> None:
+    bench.simulator.script(error_answer(503, OVERLOADED), times=None)
+    with pytest.raises(UpstreamFault) as caught:
+        await bench.ask()
+    assert (caught.value.status, caught.value.code) == (503, "overloaded")
+    assert caught.value.retry_after
+    assert len(bench.asked()) == 3
+    assert {view.state for view in bench.rotator.snapshot()} == {"ready"}
+
+
+async def test_short_overload_is_never_seen_by_the_client(bench: Bench) -> None:
+    bench.simulator.script(error_answer(503, OVERLOADED), times=2)
+    assert await bench.ask()
+
+
+@pytest.mark.parametrize("method", ["generateContent", "streamGenerateContent"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(Answer().after(Reset()), id="reset before headers"),
+        pytest.param(Answer((Reset(),)), id="reset after headers"),
+        pytest.param(Answer((b'data: {"candi', Reset())), id="reset in the first frame"),
+        pytest.param(Answer((CutOff(),)), id="cut off after headers"),
+        pytest.param(Answer((b"<html>502</html>",), content_type="text/html"), id="a page in a 200"),
+        pytest.param(Answer((b"data: {nonsense}\r\n\r\n",)), id="invalid JSON"),
+        pytest.param(Answer(()), id="an empty body"),
+        pytest.param(error_answer(500, "Internal error encountered."), id="500"),
+        pytest.param(Answer((b"<html>Bad Gateway</html>",), status=502, content_type="text/html"), id="HTML 502"),
+        pytest.param(frames_answer([EMPTY]), id="an empty answer"),
+        pytest.param(frames_answer([OVERLOADED]), id="an error frame first"),
+        pytest.param(
+            frames_answer([{"candidates": [{"finishReason": "MALFORMED_FUNCTION_CALL"}]}]), id="malformed call"
+        ),
+    ],
+)
+async def test_fault_before_the_content_commit_is_healed(bench: Bench, fault: Answer, method: Method) -> None:
+    bench.simulator.script(fault)
+    assert await bench.ask(bench.call(method))
+    assert len(bench.asked()) == 2
+    assert {view.state for view in bench.rotator.snapshot()} == {"ready"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [
+        pytest.param(frames_answer([TEXT]).then(Reset()), 502, id="reset"),
+        pytest.param(frames_answer([TEXT]).then(CutOff()), 502, id="cut off"),
+        pytest.param(frames_answer([TEXT]), 502, id="end without finish"),
+        pytest.param(frames_answer([TEXT, OVERLOADED]), 503, id="error frame"),
+        pytest.param(frames_answer([TEXT]).then(b"data: {nonsense}\r\n\r\n"), 502, id="invalid JSON"),
+        pytest.param(frames_answer([TEXT]).then(b'{\n "error": {"code": 499}}'), 503, id="bare error"),
+    ],
+)
+async def test_fault_after_the_content_commit_is_told_and_never_repeated(
+    bench: Bench, fault: Answer, status: int
+) -> None:
+    bench.simulator.script(fault)
+    call, got = bench.call(), b""
+    answer = await bench.dispatcher.open(call, bench.listen(call))
+    with pytest.raises(UpstreamFault) as caught:
+        async for piece in answer.pieces():
+            got += piece
+    answer.close()
+    assert caught.value.status == status
+    assert [event["choices"][0]["delta"].get("content") for event in events(got)] == ["", "Hi"]
+    assert bench.asked() == ["a"]
+
+
+async def test_unary_answer_is_repeated_after_a_cut(bench: Bench) -> None:
+    bench.simulator.script(unary_answer(STOP).then(CutOff()))
+    bench.simulator.script(Answer((b'{"candidates":[{"content"',)))
+    assert b'"finish_reason":"stop"' in await bench.ask(bench.call("generateContent"))
+    assert len(bench.asked()) == 3
+
+
+async def test_empty_twice_is_an_honest_error(bench: Bench) -> None:
+    bench.simulator.script(frames_answer([EMPTY]), times=None)
+    with pytest.raises(UpstreamFault, match="empty answer"):
+        await bench.ask()
+    assert len(bench.asked()) == 2
+
+
+async def test_silent_upstream_ends_after_the_idle_limit(bench: Bench) -> None:
+    bench.build(limits=Limits(idle=0.1))
+    bench.simulator.script(frames_answer([TEXT]).then(Hang()))
+    with pytest.raises(UpstreamFault, match=r"timeouts\.idle") as caught:
+        await bench.ask()
+    assert (caught.value.status, caught.value.code) == (504, "upstream_timeout")
+
+
+async def test_silence_before_content_is_tried_elsewhere(bench: Bench) -> None:
+    bench.build(limits=Limits(idle=0.1))
+    bench.simulator.script(Answer((Hang(),)))
+    assert await bench.ask()
+    assert bench.asked() == ["a", "b"]
+
+
+async def test_first_content_has_a_limit_of_its_own(bench: Bench) -> None:
+    bench.build(limits=Limits(first=0.2))
+    bench.simulator.script(Answer().after(Hang()), times=None)
+    with pytest.raises(Failure, match=r"timeouts\.first") as caught:
+        await bench.ask()
+    assert caught.value.status == 504
+
+
+async def test_pauses_below_the_idle_limit_do_no_harm(bench: Bench) -> None:
+    bench.build(limits=Limits(idle=0.3))
+    bench.simulator.script(frames_answer([TEXT, TEXT, TEXT, STOP]).paced(0.15))
+    assert fold(chunks(await bench.ask()))["choices"][0]["message"]["content"] == "HiHiHi!"
+
+
+async def test_attempts_are_bounded(bench: Bench) -> None:
+    bench.build(("a", "b", "c"), limits=Limits(attempts=2))
+    bench.simulator.script(error_answer(429, "Resource has been exhausted (e.g. check quota)."), times=None)
+    with pytest.raises(NoCredential, match=r"rotation\.attempts = 2"):
+        await bench.ask()
+    assert bench.asked() == ["a", "b"]
+
+
+async def test_budget_starts_no_late_attempt(bench: Bench) -> None:
+    bench.build(limits=Limits(budget=0.05))
+    bench.simulator.script(error_answer(500, "Internal").after(Pause(0.1)), times=None)
+    with pytest.raises(UpstreamFault):
+        await bench.ask()
+    assert bench.asked() == ["a"]
+
+
+async def test_slow_thinker_is_not_a_failed_attempt(bench: Bench) -> None:
+    bench.build(limits=Limits(budget=0.05))
+    bench.simulator.script(text_answer("Done.").after(Pause(0.2)))
+    assert b"Done." in await bench.ask()
+
+
+async def test_unreachable_upstream_is_502_and_no_key_rests(bench: Bench) -> None:
+    bench.build()
+    await bench.simulator.close()
+    with pytest.raises(UpstreamFault) as caught:
+        await bench.ask()
+    assert (caught.value.status, caught.value.code) == (502, "upstream_error")
+    assert {view.state for view in bench.rotator.snapshot()} == {"ready"}
+
+
+async def test_credential_without_a_token_is_passed_over(bench: Bench) -> None:
+    bench.keys.refuse = Verdict(Action.NEXT, Scope.CREDENTIAL, float("inf"), "invalid_grant", status=503)
+    with pytest.raises(NoCredential) as caught:
+        await bench.ask()
+    assert caught.value.status == 503
+    assert {view.state for view in bench.rotator.snapshot()} == {"parked"}
+    assert bench.asked() == []
+
+
+async def test_client_that_leaves_before_content_costs_nothing(bench: Bench) -> None:
+    bench.simulator.script(Answer().after(Hang()))
+    asking = asyncio.get_running_loop().create_task(bench.ask())
+    await _soon(bench.asked)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    assert (bench.slot("a").state, bench.slot("a").failed, bench.idle()) == ("ready", 0, True)
+    await _gone(bench)
+
+
+async def test_client_that_leaves_in_mid_stream_ends_the_upstream_request(bench: Bench) -> None:
+    bench.simulator.script(frames_answer([TEXT]).then(Hang()))
+    call = bench.call()
+    answer = await bench.dispatcher.open(call, bench.listen(call))
+    async for _ in answer.pieces():
+        break
+    answer.close()
+    answer.close()  # a second time does nothing
+    assert (bench.slot("a").state, bench.slot("a").failed, bench.slot("a").served) == ("ready", 0, 0)
+    await _gone(bench)
+
+
+async def _gone(bench: Bench) -> None:
+    await _soon(lambda: bench.simulator.generations[0].disconnected)
+
+
+async def _soon(happened: Any) -> None:
+    for _ in range(200):
+        if happened():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not happen within 2 s")
+
+
+async def test_only_one_request_tries_a_key_that_rested(bench: Bench) -> None:
+    bench.build(("a",))
+    bench.simulator.keys["key-a"] = KeyState.PER_MINUTE
+    with pytest.raises(NoCredential):
+        await bench.ask()
+    bench.simulator.keys["key-a"] = KeyState.OK
+    bench.simulator.clear()
+    bench.clock.advance(120)
+    bench.simulator.script(text_answer("probe").after(Pause(0.1)))
+    answers = await asyncio.gather(*(bench.ask() for _ in range(5)))
+    assert len(answers) == 5, "the others wait for the probe"
+    assert len(bench.asked()) == 5
+
+
+async def test_huge_refusal_is_cut(bench: Bench) -> None:
+    bench.simulator.script(Answer((b"x" * (3 << 20),), status=500), times=3)
+    with pytest.raises(UpstreamFault):
+        await bench.ask()

@@ -1,0 +1,56 @@
+# The same commands at the desk and in CI. Needs make and python3-venv (Debian: apt install make python3-venv).
+# Variables: HOST and PORT (demo, run), CONFIG (run), ARGS (test), PYTHON (any Python from 3.11 on).
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LISTEN = $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
+.DEFAULT_GOAL := help
+
+help: ## say what there is
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: $(VENV)/.run ## serve a simulated Gemini on 127.0.0.1:8080; needs no key (PORT=… HOST=…)
+	@exec $(BIN)/gemproxy serve --demo $(LISTEN)
+
+run: $(VENV)/.run ## serve with the keys of the environment, or of CONFIG=file
+	@exec $(BIN)/gemproxy serve $(if $(CONFIG),--config $(CONFIG)) $(LISTEN)
+
+test: $(VENV)/.test ## run every test (ARGS="-k quota -x")
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev ## lint, format and types: what CI refuses
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## put the code into its form
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.test ## measure: the pure core, then the whole proxy
+	@for each in bench/bench_*.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done
+
+dev: $(VENV)/.dev ## make .venv with all tools, and check before each commit
+	@if [ -d .git/hooks ] && [ ! -e .git/hooks/pre-commit ]; then \
+	  printf '#!/bin/sh\nexec make --silent check\n' > .git/hooks/pre-commit && chmod +x .git/hooks/pre-commit; fi
+
+clean: ## remove .venv and all that was made
+	rm -rf $(VENV) build dist ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
+
+# One stamp for each set of packages; a change of pyproject.toml makes them stale. The network may fail once or twice.
+$(VENV)/.run: extras =
+$(VENV)/.test: extras = [test]
+$(VENV)/.dev: extras = [dev]
+$(VENV)/.run $(VENV)/.test $(VENV)/.dev: pyproject.toml | $(BIN)/pip
+	@echo "Installing gemproxy$(extras) into $(VENV) …"
+	@for try in 1 2 3; do \
+	  if $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(extras)' 2>$(VENV)/pip.log; \
+	  then touch $@; exit 0; fi; sleep $$try; done; cat $(VENV)/pip.log; exit 1
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "gemproxy needs Python 3.11 or later; name one with PYTHON=…"; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) || { echo "On Debian: apt install python3-venv"; exit 1; }
+
+.PHONY: help demo run test check format bench dev clean

@@ -1,0 +1,63 @@
+"""What the environment adds to the configuration, so that no file is needed.
+
+In: a ``Config`` as read, and the environment. Out: the same with credentials (only where the file lists none), client
+keys and the state path filled in. Must not read a file. Variables: SPEC 5.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from gemproxy.config.secret import Secret, listed
+from gemproxy.config.sections import ApiKey, Client, Config, Credential, OAuth, OAuthFile, ServiceAccount, State
+
+
+def complete(config: Config, environ: Mapping[str, str]) -> Config:
+    """Return the configuration with all that the environment gives."""
+    if not config.credentials:
+        config = replace(config, credentials=credentials(environ))
+    return replace(config, oauth=_oauth(config.oauth, environ), state=_state(config.state, environ))
+
+
+def credentials(environ: Mapping[str, str]) -> list[Credential]:
+    """Return the credentials that the environment names.
+
+    ``GOOGLE_CLOUD_PROJECT`` is set on many machines for other reasons, and Vertex AI costs money: it counts only where
+    nothing else is named.
+    """
+    keys = dict.fromkeys([*listed("GEMINI_API_KEY", environ), *listed("GEMINI_API_KEYS", environ)])
+    files = [item.strip() for item in environ.get("GEMPROXY_OAUTH_FILES", "").split(",") if item.strip()]
+    found: list[Credential] = [ApiKey(name=f"studio-{place}", key=key) for place, key in enumerate(keys, 1)]
+    found += [OAuthFile(name=f"oauth-{place}", file=file) for place, file in enumerate(files, 1)]
+    project = environ.get("GOOGLE_CLOUD_PROJECT", "")
+    if not found and project:
+        location = environ.get("GOOGLE_CLOUD_LOCATION") or "global"
+        found.append(ServiceAccount(name="vertex-1", project=project, location=location))
+    return found
+
+
+def callers(clients: list[Client], keys: list[Secret], environ: Mapping[str, str]) -> list[Client]:
+    """Return every caller: the named ones, then one per bare key, named key-1, key-2 …; a repeated key counts once."""
+    named, taken = {client.key for client in clients}, {client.name for client in clients}
+    bare = dict.fromkeys(key for key in [*keys, *listed("GEMPROXY_API_KEYS", environ)] if key not in named)
+    names = (name for place in itertools.count(1) if (name := f"key-{place}") not in taken)
+    return [*clients, *(Client(name=name, key=key) for key, name in zip(bare, names, strict=False))]
+
+
+def _oauth(section: OAuth, environ: Mapping[str, str]) -> OAuth:
+    if section != OAuth():
+        return section
+    if not environ.get("GEMPROXY_OAUTH_CLIENT_ID") and not environ.get("GEMPROXY_OAUTH_CLIENT_SECRET"):
+        return section
+    return OAuth(client_id_env="GEMPROXY_OAUTH_CLIENT_ID", client_secret_env="GEMPROXY_OAUTH_CLIENT_SECRET")  # noqa: S106
+
+
+def _state(section: State, environ: Mapping[str, str]) -> State:
+    folder = environ.get("STATE_DIRECTORY", "").partition(":")[0]  # systemd separates several by colons
+    if section.path is not None or not folder:
+        return section
+    return State(path=str(Path(folder) / "state.db"))

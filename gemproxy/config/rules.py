@@ -1,0 +1,193 @@
+"""What one key alone cannot say: rules between settings.
+
+In: a ``Config`` with its secrets looked up. Out: a message per broken rule, each naming the keys. Reads credential
+files only to see that they are there and whether they name an OAuth client. Must not change anything.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Struct
+
+from gemproxy.config.sections import Config, OAuthFile, ServiceAccount, Upstream
+
+NO_CREDENTIAL = (
+    "no credential: set GEMINI_API_KEY in the environment, or list [[credentials]] in a file given with --config, "
+    "or try `gemproxy serve --demo`, which needs none"
+)
+
+
+class _File(Struct):
+    """The fields of a credential file that say whose it is."""
+
+    type: str = ""
+    client_id: str = ""
+    client_secret: str = ""
+    project_id: str = ""
+
+
+def faults(config: Config) -> Iterator[str]:
+    """Return every broken rule but the one about open doors (``open_door``)."""
+    yield from _names("credentials", [credential.name for credential in config.credentials])
+    yield from _names("auth.clients", [client.name for client in config.auth.clients])
+    yield from _clients(config)
+    yield from _listening(config)
+    yield from _urls(config.upstream)
+    yield from _rests(config)
+    yield from _models(config)
+    yield from _networks(config)
+    for place, credential in enumerate(config.credentials):
+        key = f"credentials[{place}]"
+        if isinstance(credential, OAuthFile):
+            yield from _oauth_file(key, credential, config)
+        if isinstance(credential, ServiceAccount):
+            yield from _service_account(key, credential)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach an address; a name other than localhost is not trusted to."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def open_door(config: Config, host: str) -> str | None:
+    """Return why ``host`` may not be listened on: without client keys only loopback may (SPEC 5)."""
+    if config.auth.clients or is_loopback(host):
+        return None
+    return (
+        f'server.host = "{host}": reachable from other machines, but no client key is set; '
+        "set auth.keys (or GEMPROXY_API_KEYS), or listen on 127.0.0.1"
+    )
+
+
+def address(text: str) -> tuple[str, int] | None:
+    """Return host and port of ``host:port`` or ``[v6]:port``; None if it is neither."""
+    host, colon, port = text.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not (colon and bare and port.isascii() and port.isdigit() and int(port) <= 65_535):
+        return None
+    return None if ":" in bare and bare == host else (bare, int(port))
+
+
+def _names(key: str, names: Sequence[str]) -> Iterator[str]:
+    for place, name in enumerate(names):
+        first = names.index(name)
+        if first != place:
+            yield f'{key}[{place}].name = "{name}": taken by {key}[{first}]; every name must be its own'
+
+
+def _clients(config: Config) -> Iterator[str]:
+    keys = [client.key for client in config.auth.clients]
+    for place, key in enumerate(keys):
+        if (first := keys.index(key)) != place:
+            yield f"auth.clients[{place}].key: the same as auth.clients[{first}].key; every client needs its own"
+
+
+def _listening(config: Config) -> Iterator[str]:
+    server = config.server
+    if server.metrics_listen is not None and address(server.metrics_listen) is None:
+        yield f'server.metrics_listen = "{server.metrics_listen}": expected host:port, as in "127.0.0.1:9090"'
+    for place, origin in enumerate(server.cors_origins):
+        if origin != "*" and (_url_fault(origin) or urlsplit(origin).path):
+            yield f'server.cors_origins[{place}] = "{origin}": expected "*" or an origin as in "https://example.org"'
+
+
+def _urls(upstream: Upstream) -> Iterator[str]:
+    for field in ("ai_studio_url", "code_assist_url", "vertex_url", "token_url", "auth_url"):
+        url: str | None = getattr(upstream, field)
+        if url is None:
+            continue
+        plain = url.replace("{location}", "global") if field == "vertex_url" else url
+        if fault := _url_fault(plain):
+            yield f"upstream.{field}: {fault}"
+    if upstream.user_agent is not None and not (upstream.user_agent.isascii() and upstream.user_agent.isprintable()):
+        yield "upstream.user_agent: expected printable ASCII characters"
+
+
+def _url_fault(url: str) -> str | None:
+    """Return what is wrong with a base URL. It is not shown: a URL may carry a password or a key."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return "expected a URL"
+    if parts.scheme not in ("http", "https") or not host:
+        return "expected a URL that begins with http:// or https://"
+    if "{" in url or "}" in url:
+        return "expected a URL without braces (only upstream.vertex_url may hold {location})"
+    if parts.query or parts.fragment or parts.username is not None or not (url.isascii() and url.isprintable()):
+        return "expected a plain URL without user, query or fragment"
+    return None
+
+
+def _rests(config: Config) -> Iterator[str]:
+    rests = config.rotation
+    if rests.base_rest > rests.max_unhinted:
+        yield f"rotation.base_rest = {rests.base_rest:g}: more than rotation.max_unhinted = {rests.max_unhinted:g}"
+    if rests.max_unhinted > rests.max_rest:
+        yield f"rotation.max_unhinted = {rests.max_unhinted:g}: more than rotation.max_rest = {rests.max_rest:g}"
+
+
+def _models(config: Config) -> Iterator[str]:
+    for alias, model in config.models.aliases.items():
+        if model in config.models.aliases:
+            yield f'models.aliases.{alias} = "{model}": an alias must name a model, not another alias'
+    for model, others in config.models.fallbacks.items():
+        if model in others:
+            yield f"models.fallbacks.{model}: a model cannot be its own fallback"
+
+
+def _networks(config: Config) -> Iterator[str]:
+    for place, host in enumerate(config.images.allow_hosts):
+        if "/" in host and not _is_network(host):
+            yield f'images.allow_hosts[{place}] = "{host}": expected a name, an address or a network like "10.0.0.0/8"'
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _oauth_file(key: str, credential: OAuthFile, config: Config) -> Iterator[str]:
+    found = _read(credential.file)
+    if isinstance(found, str):
+        yield f'{key}.file = "{credential.file}": {found}; `gemproxy login` writes such a file'
+    elif not config.oauth.client_id and not (found.client_id and found.client_secret):
+        yield (
+            f"{key}.file: the file names no OAuth client; set oauth.client_id and oauth.client_secret "
+            "(or GEMPROXY_OAUTH_CLIENT_ID and GEMPROXY_OAUTH_CLIENT_SECRET)"
+        )
+
+
+def _service_account(key: str, credential: ServiceAccount) -> Iterator[str]:
+    if credential.file is None:
+        return
+    found = _read(credential.file)
+    if isinstance(found, str):
+        yield f'{key}.file = "{credential.file}": {found}'
+    elif not found.type:
+        yield f'{key}.file = "{credential.file}": not a Google credential file (it has no "type")'
+    elif not credential.project and not found.project_id:
+        yield f"{key}.project: required, since the file names no project_id"
+
+
+def _read(path: str) -> _File | str:
+    """Return what a credential file says of itself, or why it cannot be used."""
+    try:
+        return msgspec.json.decode(Path(path).read_bytes(), type=_File)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return "not a JSON credential file"

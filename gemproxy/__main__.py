@@ -1,0 +1,7 @@
+"""``python -m gemproxy`` is ``gemproxy``."""
+
+import sys
+
+from gemproxy.cli import main
+
+sys.exit(main())

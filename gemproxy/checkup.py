@@ -1,0 +1,163 @@
+"""(edge) Looks after the credentials on demand: ``/v1/token-test``, ``/v1/test`` and ``check --online``.
+
+In: the wired rooms. Out: one row a credential and step, without anything secret. Authenticating spends no model tokens;
+only ``full`` asks each credential for one word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Mapping
+
+import aiohttp
+from msgspec import Struct
+
+from gemproxy.converter.answer import AnswerReader
+from gemproxy.converter.chunks import ChatChunkWriter, Envelope
+from gemproxy.converter.completion import ChatCompletionFold
+from gemproxy.converter.transcoder import Transcoder
+from gemproxy.dispatch import Dispatcher, Listen
+from gemproxy.errors import Failure
+from gemproxy.pool.refusals import TokenRefused
+from gemproxy.pool.rotator import SlotView
+from gemproxy.pool.tokens import Tokens
+from gemproxy.upstream.ai_studio import AiStudio
+from gemproxy.upstream.dialect import OK, Action, Call, Dialect, HttpRequest, Method, Token, Verdict
+from gemproxy.upstream.onboarding import Onboarding, account_link
+from gemproxy.upstream.redaction import redact
+from gemproxy.wire.gemini import Content, GenerateRequest, GenerationConfig, Part
+
+PATIENCE = 20.0  # seconds for one step
+AT_ONCE = 8  # credentials looked at together
+WORD = GenerateRequest(
+    [Content([Part(text="Say OK.")], "user")], generation_config=GenerationConfig(max_output_tokens=64)
+)
+
+
+class Row(Struct, frozen=True):
+    """How one step went; ``link`` is a page Google asks a person to open: for the operator's terminal alone."""
+
+    credential: str
+    kind: str
+    step: str
+    ok: bool
+    ms: int
+    detail: str
+    link: str = ""
+
+
+class Checkup:
+    """Tries credentials one by one, past the rotation."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        dispatcher: Dispatcher,
+        tokens: Tokens,
+        dialects: Mapping[str, Dialect],
+        onboarding: Onboarding,
+        clock: Callable[[], float],
+    ) -> None:
+        self._session = session
+        self._dispatcher = dispatcher
+        self._tokens = tokens
+        self._dialects = dialects
+        self._onboarding = onboarding
+        self._clock = clock
+
+    async def tokens(self) -> list[Row]:
+        """Authenticate every credential; one that is well again is not parked any more."""
+        places = asyncio.Semaphore(AT_ONCE)
+
+        async def one(view: SlotView) -> Row:
+            async with places:
+                return await self._authenticate(view)
+
+        return list(await asyncio.gather(*map(one, self._views())))
+
+    async def full(self, model: str) -> list[Row]:
+        """Authenticate every credential, then ask each for one word: unary, and the first of each kind as a stream."""
+        rows = await self.tokens()
+        well = {row.credential for row in rows if row.ok}
+        streams = {view.kind: view.name for view in reversed(self._views()) if view.name in well}
+        for view in self._views():
+            if view.name in well:
+                rows.append(await self._generate(view, model, "generateContent"))
+                if streams[view.kind] == view.name:
+                    rows.append(await self._generate(view, model, "streamGenerateContent"))
+        return rows
+
+    def _views(self) -> list[SlotView]:
+        return self._dispatcher.room.rotator.snapshot()
+
+    async def _authenticate(self, view: SlotView) -> Row:
+        began = asyncio.get_running_loop().time()
+        link = ""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                token = await self._tokens.check(view.name)
+                verdict, link = await self._look(view, token)
+        except TokenRefused as refused:
+            verdict = refused.verdict
+        except TimeoutError:
+            verdict = Verdict(Action.RETRY, message=f"no answer within {PATIENCE:g} s")
+        well = verdict.action is Action.OK
+        if well:
+            self._dispatcher.room.rotator.unpark(view.name)
+        detail = "well" if well else f"{verdict.reason}: {verdict.message}"
+        return _row(view, "token", began, well, detail, link)
+
+    async def _look(self, view: SlotView, token: Token) -> tuple[Verdict, str]:
+        """Ask something that costs nothing; where there is no such thing, the token itself is the proof."""
+        dialect = self._dialects[view.dialect]
+        if isinstance(dialect, AiStudio):
+            return await self._ask(dialect, dialect.models_request(token))
+        if view.dialect == "code_assist":
+            return await self._ask(dialect, self._onboarding.quota_request(token))
+        return OK, ""
+
+    async def _ask(self, dialect: Dialect, request: HttpRequest) -> tuple[Verdict, str]:
+        try:
+            async with self._session.request(
+                request.method, request.url, data=request.body or None, headers=request.headers, allow_redirects=False
+            ) as response:
+                body = await response.content.read(1 << 20)
+        except (aiohttp.ClientError, OSError) as fault:
+            return Verdict(Action.RETRY, reason="unreachable", message=type(fault).__name__), ""
+        if response.status == 200:
+            return OK, ""
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return dialect.judge(response.status, headers, body, self._clock()), account_link(body)
+
+    async def _generate(self, view: SlotView, model: str, method: Method) -> Row:
+        began = asyncio.get_running_loop().time()
+        others = [other.name for other in self._views() if other.name != view.name]
+        call = Call(method, model, WORD)
+        try:
+            answer = await self._dispatcher.open(call, _listener(method), avoid=others)
+            try:
+                said = b"".join([piece async for piece in answer.pieces()])
+            finally:
+                answer.close()
+        except Failure as failure:
+            return _row(view, _STEPS[method], began, False, failure.message)
+        return _row(view, _STEPS[method], began, True, f"{len(said)} bytes")
+
+
+_STEPS = {"generateContent": "generate", "streamGenerateContent": "stream"}
+
+
+def _listener(method: Method) -> Listen:
+    def listen(dialect: Dialect) -> Transcoder:
+        count = itertools.count()
+        envelope = Envelope("checkup", 0, "checkup")
+        writer = ChatCompletionFold(envelope) if method == "generateContent" else ChatChunkWriter(envelope)
+        return Transcoder(dialect.decode, AnswerReader(lambda: f"call_{next(count)}"), writer)
+
+    return listen
+
+
+def _row(view: SlotView, step: str, began: float, ok: bool, detail: str, link: str = "") -> Row:
+    took = asyncio.get_running_loop().time() - began
+    return Row(view.name, view.kind, step, ok, round(took * 1000), redact(detail), link)

@@ -1,0 +1,213 @@
+"""(edge) The command line: serve, check, login (SPEC 5). Parses, prints and hands on; decides nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gemproxy import __version__, logs
+from gemproxy.config import ApiKey, Config, Credential, OAuthFile, Purpose, load
+from gemproxy.errors import ConfigFault
+
+if TYPE_CHECKING:
+    from gemproxy.checkup import Row
+
+log = logging.getLogger("gemproxy")
+OK, FAILED, USAGE = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit status. A configuration that cannot be used is 2, and one line on stderr."""
+    asked = _parser().parse_args(arguments)
+    try:
+        status: int = asked.run(asked)
+    except ConfigFault as fault:
+        print(f"gemproxy: {fault}", file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        return OK
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="gemproxy", description="The OpenAI API in front of Google's Gemini.")
+    parser.add_argument("--version", action="version", version=f"gemproxy {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="run the server")
+    _config_option(serve)
+    serve.add_argument("--host", help="instead of server.host")
+    serve.add_argument("--port", type=int, help="instead of server.port; 0 takes a free one")
+    serve.add_argument("--demo", action="store_true", help="answer from an embedded simulated Gemini; needs no key")
+    serve.set_defaults(run=_serve)
+
+    check = commands.add_parser("check", help="validate the configuration and print what would run")
+    _config_option(check)
+    check.add_argument("--online", action="store_true", help="authenticate every credential too")
+    check.set_defaults(run=_check)
+
+    login = commands.add_parser("login", help="get an OAuth credential with Google's installed-app flow")
+    _config_option(login)
+    login.add_argument("--no-browser", action="store_true", help="print the link, paste the code (for a VPS)")
+    login.add_argument("--name", help="which credential, if there are several of kind oauth")
+    login.set_defaults(run=_login)
+    return parser
+
+
+def _config_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file; without it the environment counts")
+
+
+# ------------------------------------------------------------------------------------------------------------ serve
+
+
+def _serve(asked: argparse.Namespace) -> int:
+    from gemproxy import demo, serving  # here: `check` and `--version` need no server
+
+    purpose: Purpose = "demo" if asked.demo else "serve"
+
+    def read() -> Config:
+        return load(asked.config, os.environ, asked.host, asked.port, purpose=purpose)
+
+    config = read()
+    logs.configure(config.log.level, config.log.format)
+    for warning in _warnings(config, demo=asked.demo):
+        log.warning(warning)
+    work = demo.serve(read, _announce_demo(config)) if asked.demo else serving.serve(config, read, _announce)
+    _run(work, config.server.loop)
+    return OK
+
+
+def _run(work: Coroutine[Any, Any, None], loop: str) -> None:
+    if loop == "asyncio":
+        asyncio.run(work)
+        return
+    try:
+        import uvloop
+    except ImportError:
+        work.close()
+        raise ConfigFault('server.loop = "uvloop": not installed; `pip install gemproxy[speed]`') from None
+    uvloop.run(work)
+
+
+def _warnings(config: Config, *, demo: bool) -> list[str]:
+    if config.auth.clients or demo:
+        return []
+    return ["no client key is configured (auth.keys): any bearer token is accepted, on loopback addresses only"]
+
+
+def _announce(url: str) -> None:
+    log.info("gemproxy %s listens on %s", __version__, url)
+
+
+def _announce_demo(config: Config) -> Callable[[str], None]:
+    from gemproxy.demo import welcome
+
+    key = config.auth.clients[0].key.reveal() if config.auth.clients else "placeholder"
+
+    def announce(url: str) -> None:
+        print(welcome(url, key), flush=True)
+
+    return announce
+
+
+# ------------------------------------------------------------------------------------------------------------ check
+
+
+def _check(asked: argparse.Namespace) -> int:
+    config = load(asked.config, os.environ)
+    print(summary(config))
+    if not asked.online:
+        return OK
+    rows = asyncio.run(_look(config))
+    print("\n" + table(rows))
+    return OK if all(row.ok for row in rows) else FAILED
+
+
+async def _look(config: Config) -> list[Row]:
+    from gemproxy.server.app import build_service
+
+    async with AsyncExitStack() as stack:
+        service = await build_service(config, stack)
+        return await service.checkup.tokens()
+
+
+def summary(config: Config) -> str:
+    """Return what would run, without anything secret."""
+    server, clients = config.server, config.auth.clients
+    callers = ", ".join(client.name for client in clients) or "anybody on this machine (no auth.keys)"
+    lines = [
+        f"listens on    {server.host}:{server.port}",
+        f"clients       {callers}",
+        f"state         {config.state.path or 'in memory: rests and tokens end with the process (state.path)'}",
+        "credentials",
+    ]
+    lines += [f"  {one.name:<20} {_kind(one):<16} {one.pool}" for one in config.credentials]
+    return "\n".join(lines)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return a checkup as a table; a page that Google asks a person to open stands below its row."""
+    lines = []
+    for row in rows:
+        lines.append(
+            f"  {row.credential:<20} {row.kind:<16} {'ok' if row.ok else 'FAILED':<7} {row.ms:>6} ms  {row.detail}"
+        )
+        if row.link:
+            lines.append(f"      open this page as that user: {row.link}")
+    return "\n".join(lines)
+
+
+def _kind(credential: Credential) -> str:
+    match credential:
+        case ApiKey():
+            return "api_key"
+        case OAuthFile():
+            return "oauth"
+    return "service_account"
+
+
+# ------------------------------------------------------------------------------------------------------------ login
+
+
+def _login(asked: argparse.Namespace) -> int:
+    from gemproxy.login import login
+
+    config = load(asked.config, os.environ, purpose="login")
+    target = _login_target(config, asked.name)
+    asyncio.run(
+        login(
+            config.oauth.client_id.reveal(),
+            config.oauth.client_secret.reveal(),
+            Path(target.file),
+            browser=not asked.no_browser,
+            **_login_urls(config),
+        )
+    )
+    return OK
+
+
+def _login_urls(config: Config) -> dict[str, str]:
+    urls = {"auth_url": config.upstream.auth_url, "token_url": config.upstream.token_url}
+    return {name: url for name, url in urls.items() if url is not None}
+
+
+def _login_target(config: Config, name: str | None) -> OAuthFile:
+    """Return the credential to log in: the named one, or the only one, or the first whose file is not there yet."""
+    known = [one for one in config.credentials if isinstance(one, OAuthFile)]
+    if name is not None:
+        known = [one for one in known if one.name == name]
+    missing = [one for one in known if not Path(one.file).exists()]
+    if len(known) != 1 and len(missing) != 1:
+        raise ConfigFault(
+            'login: name one credential of kind "oauth" with --name; there are: '
+            + (", ".join(one.name for one in config.credentials) or "none (see [[credentials]] and [oauth])")
+        )
+    return (missing or known)[0]

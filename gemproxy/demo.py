@@ -1,0 +1,56 @@
+"""(edge) ``serve --demo``: the server in front of the embedded simulated Gemini, over a socket, by the same code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from gemproxy.config import ApiKey, Config, Secret, State
+from gemproxy.serving import serve as serve_config
+from gemproxy.simulator import Simulator
+
+MODEL = "gemini-2.5-flash"
+
+
+async def serve(load: Callable[[], Config], announce: Callable[[str], None]) -> None:
+    """Serve until told to stop. ``load`` reads the configuration; its credentials are not needed and not used."""
+    async with Simulator(keep=0) as simulator:
+
+        def configured() -> Config:
+            return against(simulator, load())
+
+        await serve_config(configured(), configured, announce)
+
+
+def against(simulator: Simulator, config: Config) -> Config:
+    """Return the configuration with the simulator in Google's place, two keys for it, and no state on disk."""
+    keys = [ApiKey(name=f"demo-{number}", key=Secret(f"demo-key-{number}")) for number in (1, 2)]
+    upstream = replace(
+        config.upstream,
+        ai_studio_url=simulator.ai_studio_url,
+        code_assist_url=simulator.code_assist_url,
+        vertex_url=simulator.vertex_url,
+        token_url=simulator.token_url,
+    )
+    return replace(config, credentials=list(keys), upstream=upstream, state=State())
+
+
+def welcome(url: str, key: str) -> str:
+    """Return what to try first: lines that work as they are."""
+    return f"""
+gemproxy serves a simulated Gemini on {url} (no key needed, nothing leaves this machine). Try:
+
+  curl -N {url}/v1/chat/completions -H 'Authorization: Bearer {key}' \\
+    -H 'Content-Type: application/json' \\
+    -d '{{"model": "{MODEL}", "stream": true, "messages": [{{"role": "user", "content": "Hello!"}}]}}'
+
+  .venv/bin/python - <<'EOF'          # any environment with `pip install openai`; `make test` puts it into .venv
+  from openai import OpenAI
+  client = OpenAI(base_url="{url}/v1", api_key="{key}")
+  answer = client.chat.completions.create(model="{MODEL}", messages=[{{"role": "user", "content": "Hello!"}}])
+  print(answer.choices[0].message.content)
+  EOF
+
+Ctrl-C stops it.
+"""

@@ -1,0 +1,72 @@
+"""(edge) How the log is written: one line a record to stderr, plain or JSON. Decides nothing about what is said."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import os
+import sys
+
+import msgspec
+
+from gemproxy.upstream.redaction import redact
+
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+# systemd reads the priority from the line itself (sd-daemon(3))
+_PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+
+
+def configure(level: str, form: str) -> None:
+    """Send gemproxy's and its libraries' records to stderr; ``level`` and ``form`` as ``[log]`` has them."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines() if form == "json" else Plain(journal="JOURNAL_STREAM" in os.environ))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("gemproxy").setLevel(LEVELS[level])
+
+
+class Plain(logging.Formatter):
+    """``2026-11-23T03:00:00.000Z INFO gemproxy.access id=… …``; under the journal, its priority instead of the time."""
+
+    def __init__(self, *, journal: bool) -> None:
+        super().__init__()
+        self._journal = journal
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one record; what follows a traceback's first line stays behind it."""
+        text = message(record)
+        if self._journal:
+            return f"<{_PRIORITY.get(record.levelno, 6)}>{record.name} {text}"
+        return f"{timestamp(record)} {record.levelname} {record.name} {text}"
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line; the fields of an access line are keys of their own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one record."""
+        fields: dict[str, object] = {
+            "time": timestamp(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+        }
+        known = getattr(record, "fields", None)
+        fields |= known if isinstance(known, dict) else {"message": message(record)}
+        return msgspec.json.encode(fields).decode()
+
+
+def message(record: logging.LogRecord) -> str:
+    """Return what a record says, with its traceback, and without anything that looks like a secret."""
+    text = record.getMessage()
+    if getattr(record, "fields", None) is not None:
+        return text  # an access line: built from names and numbers alone, so it is not searched again
+    if record.exc_info:
+        text += "\n" + logging.Formatter().formatException(record.exc_info)
+    return redact(text)
+
+
+def timestamp(record: logging.LogRecord) -> str:
+    """Return a record's time in UTC, ISO 8601 with milliseconds."""
+    moment = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,260 @@
+"""Wiring: a configuration in, a web application out. The one room besides the command line that reads ``config``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+
+from gemproxy import __version__
+from gemproxy.checkup import Checkup
+from gemproxy.config import ApiKey, Auth, Config, Credential, OAuthFile
+from gemproxy.converter.request import Options
+from gemproxy.converter.signatures import SignatureCache
+from gemproxy.dispatch import Dispatcher, Limits
+from gemproxy.models import Catalogue
+from gemproxy.pool.projects import Projects
+from gemproxy.pool.rotator import Policy, Rotator, Slot
+from gemproxy.pool.sources import ApiKeySource, OAuthSource, ServiceAccountSource, Source, fingerprint
+from gemproxy.pool.state import State, open_state
+from gemproxy.pool.tokens import Tokens
+from gemproxy.pool.waiting import WaitingRoom
+from gemproxy.server.keyring import Caller, Keyring
+from gemproxy.server.media import ImageFetcher, ImagePolicy
+from gemproxy.server.middleware import frame
+from gemproxy.server.routes import add_routes
+from gemproxy.server.service import SERVICE, Door, Service
+from gemproxy.server.tasks import spawn
+from gemproxy.upstream.ai_studio import AiStudio
+from gemproxy.upstream.code_assist import CodeAssist
+from gemproxy.upstream.dialect import Dialect
+from gemproxy.upstream.onboarding import Onboarding
+from gemproxy.upstream.vertex import Vertex
+
+POOLS = ("primary", "backup")
+NEWS = 5.0  # seconds between looks at what other processes learnt of the same credentials
+wall_clock = time.time  # noqa: TID251 - the one place where the clock is wired; rests outlive the process
+
+
+def build_app(config: Config) -> web.Application:
+    """Return the application; its rooms are opened at start-up and closed at the end."""
+    app = web.Application(middlewares=[frame], client_max_size=config.server.max_body)
+    add_routes(app.router)
+
+    async def rooms(app: web.Application) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            app[SERVICE] = await build_service(config, stack)
+            yield
+
+    app.cleanup_ctx.append(rooms)
+    return app
+
+
+async def build_service(config: Config, stack: AsyncExitStack) -> Service:
+    """Return the wired rooms; ``stack`` closes them in the opposite order."""
+    session = await stack.enter_async_context(_session(config))
+    state = await open_state(Path(config.state.path) if config.state.path else None, wall_clock)
+    stack.push_async_callback(state.close)
+    dialects = _dialects(config)
+    sources = await asyncio.to_thread(_sources, config)
+    tokens = _tokens(config, sources, session, state, dialects["code_assist"])
+    stack.callback(tokens.close)
+    rotator = Rotator(await asyncio.to_thread(_slots, config, sources), _policy(config), wall_clock)
+    rotator.restore(await state.records())
+    rotator.on_change = state.keep_record
+    stack.callback(spawn(_learn(rotator, state), name="news of other processes").cancel)
+    room = WaitingRoom(rotator, config.timeouts.queue)
+    dispatcher = Dispatcher(session, room, tokens, dialects, _limits(config), wall_clock)
+    images = ImageFetcher(_images(config))
+    stack.push_async_callback(images.close)
+    return Service(
+        door=_door(config),
+        dispatcher=dispatcher,
+        tokens=tokens,
+        catalogue=_catalogue(config),
+        options=Options(include_thoughts=config.models.include_thoughts),
+        signatures=SignatureCache(wall_clock),
+        images=images,
+        checkup=Checkup(session, dispatcher, tokens, dialects, _onboarding(config), wall_clock),
+        clock=wall_clock,
+        new_id=_new_id,
+    )
+
+
+async def reload(app: web.Application, config: Config) -> None:
+    """Take a new configuration over: credentials, client keys, models and limits. Streams under way are not touched.
+
+    Raises ``ConfigFault`` before anything has changed. The listening address and the URLs of Google need a restart.
+    """
+    service = app[SERVICE]
+    sources = await asyncio.to_thread(_sources, config)
+    slots = await asyncio.to_thread(_slots, config, sources)
+    fetcher = ImageFetcher(_images(config))
+    service.tokens.replace(sources)
+    service.dispatcher.room.rotator.replace(slots, _policy(config))
+    service.dispatcher.room.limit = config.timeouts.queue
+    service.dispatcher.limits = _limits(config)
+    service.door = _door(config)
+    service.catalogue = _catalogue(config)
+    service.options = Options(include_thoughts=config.models.include_thoughts)
+    service.images, old = fetcher, service.images
+    await old.close()
+
+
+async def _learn(rotator: Rotator, state: State) -> None:
+    while True:
+        await asyncio.sleep(NEWS)
+        rotator.restore(await state.news())
+
+
+def _new_id() -> str:
+    return os.urandom(12).hex()
+
+
+# ------------------------------------------------------------------------------------------ the upstream side
+
+
+def _session(config: Config) -> aiohttp.ClientSession:
+    # limits are ours (rotation.*, timeouts.*): aiohttp's own would cut streams at 300 s and hold back at 100
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=30),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=config.timeouts.connect),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"Accept-Encoding": "identity"},  # frames are small: to unpack them would cost more than it saves
+        read_bufsize=1 << 16,
+    )
+
+
+def _agent(config: Config) -> str:
+    return config.upstream.user_agent or f"gemproxy/{__version__}"
+
+
+def _onboarding(config: Config) -> Onboarding:
+    return Onboarding(config.upstream.code_assist_url, _agent(config))
+
+
+def _dialects(config: Config) -> dict[str, Dialect]:
+    upstream, agent = config.upstream, _agent(config)
+    made: list[Dialect] = [
+        AiStudio(upstream.ai_studio_url, agent),
+        CodeAssist(upstream.code_assist_url, agent),
+        Vertex(upstream.vertex_url, agent),
+    ]
+    return {dialect.name: dialect for dialect in made}
+
+
+def _tokens(
+    config: Config, sources: dict[str, Source], session: aiohttp.ClientSession, state: State, judge: Dialect
+) -> Tokens:
+    projects = Projects(session, _onboarding(config), judge, state, wall_clock)
+    return Tokens(sources, session, state, wall_clock, projects, token_url=config.upstream.token_url or "")
+
+
+def _sources(config: Config) -> dict[str, Source]:
+    return {credential.name: _source(credential, config) for credential in config.credentials}
+
+
+def _source(credential: Credential, config: Config) -> Source:
+    if isinstance(credential, ApiKey):
+        return ApiKeySource(credential.key.reveal())
+    if isinstance(credential, OAuthFile):
+        oauth = config.oauth
+        return OAuthSource(
+            Path(credential.file), oauth.client_id.reveal(), oauth.client_secret.reveal(), credential.project
+        )
+    file = Path(credential.file) if credential.file else None
+    return ServiceAccountSource(file, credential.project, credential.location)
+
+
+_DIALECT_OF = {ApiKeySource: "ai_studio", OAuthSource: "code_assist", ServiceAccountSource: "vertex"}
+
+
+def _slots(config: Config, sources: dict[str, Source]) -> list[Slot]:
+    return [
+        Slot(
+            name=credential.name,
+            tier=POOLS.index(credential.pool),
+            dialect=_DIALECT_OF[type(sources[credential.name])],
+            project=credential.project,
+            fingerprint=fingerprint(sources[credential.name]),
+            models=frozenset(credential.models) or None,
+            kind=_kind(credential),
+        )
+        for credential in config.credentials
+    ]
+
+
+def _kind(credential: Credential) -> str:
+    return (
+        "api_key"
+        if isinstance(credential, ApiKey)
+        else "oauth"
+        if isinstance(credential, OAuthFile)
+        else "service_account"
+    )
+
+
+def _policy(config: Config) -> Policy:
+    rotation = config.rotation
+    return Policy(rotation.base_rest, rotation.max_unhinted, rotation.max_rest, rotation.max_in_flight)
+
+
+def _limits(config: Config) -> Limits:
+    rotation, timeouts = config.rotation, config.timeouts
+    return Limits(rotation.attempts, rotation.budget, timeouts.first, timeouts.idle)
+
+
+# ------------------------------------------------------------------------------------------------- the client side
+
+
+def _door(config: Config) -> Door:
+    server, timeouts = config.server, config.timeouts
+    return Door(
+        keyring=_keyring(config.auth),
+        stream_default=config.compat.stream_default,
+        json_clients=config.compat.json_clients,
+        max_requests=server.max_requests,
+        ping_interval=server.ping_interval,
+        hold=timeouts.hold,
+        send=timeouts.send,
+        body=timeouts.body,
+        total=timeouts.total,
+        expose_routing=server.expose_routing,
+    )
+
+
+def _keyring(auth: Auth) -> Keyring:
+    admins = {key.reveal() for key in auth.admin_keys}
+    keys = [
+        (
+            client.key.reveal(),
+            Caller(
+                client.name,
+                frozenset(client.models) or None,
+                not admins or client.key.reveal() in admins,
+                client.max_concurrent,
+                client.requests_per_minute,
+            ),
+        )
+        for client in auth.clients
+    ]
+    known = {key for key, _ in keys}
+    keys += [(key, Caller(f"admin-{place}")) for place, key in enumerate(sorted(admins - known), 1)]
+    return Keyring(keys)
+
+
+def _catalogue(config: Config) -> Catalogue:
+    return Catalogue(aliases=config.models.aliases, extra=config.models.extra)
+
+
+def _images(config: Config) -> ImagePolicy:
+    images = config.images
+    return ImagePolicy(
+        images.fetch, images.max_bytes, images.max_count, images.timeout, images.max_redirects, images.allow_hosts
+    )

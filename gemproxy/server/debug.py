@@ -1,0 +1,67 @@
+"""The operators' routes: the pool as it is, and the tests of it. Nothing secret in any answer, whoever asks."""
+
+from __future__ import annotations
+
+import msgspec
+from aiohttp import web
+
+from gemproxy.checkup import Row
+from gemproxy.errors import ClientFault
+from gemproxy.pool.rotator import SlotView
+from gemproxy.server.keyring import Caller
+from gemproxy.server.middleware import JSON
+from gemproxy.server.service import SERVICE, Service
+
+DEFAULT_MODEL = "gemini-2.5-flash"
+
+
+async def cache(request: web.Request, caller: Caller) -> web.Response:
+    """Show the whole pool: a row per credential with its state, its rests and its token."""
+    service = request.app[SERVICE]
+    rows = [_row(service, view) for view in service.dispatcher.room.rotator.snapshot()]
+    return _json({"status": "ok", "credentials": rows, "signatures": len(service.signatures)})
+
+
+async def token_test(request: web.Request, caller: Caller) -> web.Response:
+    """Authenticate every credential; 500 if one fails. Spends no model tokens."""
+    return _told(await request.app[SERVICE].checkup.tokens())
+
+
+async def full_test(request: web.Request, caller: Caller) -> web.Response:
+    """Authenticate every credential and ask it for one word; 500 if one fails. ``?model=`` names the model asked."""
+    service = request.app[SERVICE]
+    model = service.catalogue.lookup(request.query.get("model") or _first_model(service))
+    return _told(await service.checkup.full(model.id))
+
+
+def _first_model(service: Service) -> str:
+    listed = [model.id for model in service.catalogue.listed()]
+    if not listed:
+        raise ClientFault("The catalogue is empty: name a model with ?model=.", param="model")
+    return DEFAULT_MODEL if DEFAULT_MODEL in listed else listed[0]
+
+
+def _row(service: Service, view: SlotView) -> dict[str, object]:
+    row: dict[str, object] = msgspec.to_builtins(view)
+    row["token"] = msgspec.to_builtins(service.tokens.view(view.name))
+    return row
+
+
+def _told(rows: list[Row]) -> web.Response:
+    # links that ask a person to open a page are for the operator's terminal alone (`gemproxy check --online`)
+    shown = [{key: value for key, value in msgspec.to_builtins(row).items() if key != "link"} for row in rows]
+    well = all(row.ok for row in rows)
+    body: dict[str, object] = {"status": "ok" if well else "error", "results": shown}
+    if not well:
+        failed = ", ".join(sorted({row.credential for row in rows if not row.ok}))
+        body["error"] = {
+            "message": f"These credentials failed: {failed}.",
+            "type": "server_error",
+            "param": None,
+            "code": "credentials_failed",
+        }
+    return _json(body, 200 if well else 500)
+
+
+def _json(value: object, status: int = 200) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), status=status, content_type=JSON)

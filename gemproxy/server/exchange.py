@@ -1,0 +1,95 @@
+"""One request as the operator sees it: gathered on the way, written as one log line at the end.
+
+Holds no header, key or body: nothing secret and no prompt can reach the log through it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+
+from aiohttp import web
+from msgspec import Struct
+
+from gemproxy.converter.events import Usage
+
+log = logging.getLogger("gemproxy.access")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class Exchange(Struct):
+    """Times are seconds on the loop's clock."""
+
+    id: str
+    started: float
+    method: str
+    path: str
+    client: str = "-"
+    model: str = "-"
+    stream: bool = False
+    credential: str = "-"
+    attempts: int = 0
+    first_byte: float | None = None
+    usage: Usage | None = None
+    finish: str = "-"
+    status: int = 0
+    error: str = ""
+    response: web.StreamResponse | None = None  # a stream whose status is committed
+
+    def fields(self, ended: float) -> dict[str, str | int]:
+        """Return what the log line tells."""
+        usage = self.usage
+        return {
+            "id": self.id,
+            "client": self.client,
+            "method": self.method,
+            "path": self.path,
+            "status": self.status,
+            "model": self.model,
+            "stream": str(self.stream).lower(),
+            "credential": self.credential,
+            "attempts": self.attempts,
+            "first_ms": "-" if self.first_byte is None else math.ceil((self.first_byte - self.started) * 1000),
+            "total_ms": math.ceil((ended - self.started) * 1000),
+            "tokens_in": "-" if usage is None else usage.prompt,
+            "tokens_out": "-" if usage is None else usage.completion,
+            "finish": self.finish,
+            "error": self.error or "-",
+        }
+
+    def write(self, ended: float) -> None:
+        """Write the line; quiet probes (``/health``, ``/ready``) only at level debug."""
+        level = logging.DEBUG if self.path in ("/health", "/ready") and self.status < 400 else logging.INFO
+        if log.isEnabledFor(level):
+            fields = self.fields(ended)
+            log.log(level, "%s", Line(fields), extra={"fields": fields})
+
+
+class Line:
+    """``key=value`` pairs, put together only if a handler writes them."""
+
+    def __init__(self, fields: dict[str, str | int]) -> None:
+        self._fields = fields
+
+    def __str__(self) -> str:
+        return " ".join(f"{key}={_plain(value)}" for key, value in self._fields.items())
+
+
+def request_id(given: str | None) -> str:
+    """Return the client's own id if it is harmless, else a new one."""
+    if given is not None and _REQUEST_ID.fullmatch(given):
+        return given
+    return "req_" + os.urandom(12).hex()
+
+
+def _plain(value: str | int) -> str:
+    text = str(value)
+    # one line stays one line, whatever a client put into a path or model name
+    return (
+        text if text.isprintable() and " " not in text and '"' not in text else ascii(text[:200]).replace(" ", "\\x20")
+    )
+
+
+EXCHANGE: web.RequestKey[Exchange] = web.RequestKey("exchange", Exchange)

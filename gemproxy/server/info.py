@@ -1,0 +1,99 @@
+"""/, /health, /ready and /models: what the server says about itself. Spends no quota, asks no upstream."""
+
+from __future__ import annotations
+
+import datetime
+import math
+
+import msgspec
+from aiohttp import web
+from msgspec import UNSET
+
+from gemproxy import __version__
+from gemproxy.models import Model
+from gemproxy.server.keyring import Caller, allow
+from gemproxy.server.middleware import JSON
+from gemproxy.server.service import SERVICE
+from gemproxy.wire.openai import ModelList, ModelOut
+
+ENDPOINTS = {
+    "chat_completions": "/v1/chat/completions",
+    "models": "/v1/models",
+    "health": "/health",
+    "ready": "/ready",
+    "metrics": "/metrics",
+    "debug": {"cache": "/v1/debug/cache", "token_test": "/v1/token-test", "full_test": "/v1/test"},
+}
+
+
+async def root(request: web.Request) -> web.Response:
+    """Describe the service; open to everybody."""
+    return _json(
+        {
+            "name": "gemproxy",
+            "description": "The OpenAI API in front of Google's Gemini",
+            "version": __version__,
+            "authentication": {
+                "required": request.app[SERVICE].door.keyring.required,
+                "type": "Bearer token in Authorization header",
+            },
+            "endpoints": ENDPOINTS,
+            "documentation": "https://pypi.org/project/gemproxy/",
+        }
+    )
+
+
+async def health(request: web.Request) -> web.Response:
+    """Tell that the loop runs, and nothing more."""
+    return _json({"status": "ok", "timestamp": _timestamp(request.app[SERVICE].clock())})
+
+
+async def ready(request: web.Request) -> web.Response:
+    """Tell whether a request could be served now; 503 with the reason and the earliest return otherwise."""
+    service = request.app[SERVICE]
+    if service.draining:
+        return _unready("The server is draining and takes no new requests.", None)
+    state = service.dispatcher.room.rotator.ready(model.id for model in service.catalogue.listed())
+    if state.ok:
+        return _json({"status": "ready"})
+    if state.returns_in is None:
+        return _unready("Every credential is parked until the operator acts; see /v1/debug/cache.", None)
+    return _unready("Every credential rests.", state.returns_in)
+
+
+async def probe(request: web.Request) -> web.Response:
+    """Answer HAProxy's default probe (``OPTIONS``)."""
+    return web.Response(status=200, headers={"Allow": "GET, HEAD, OPTIONS"})
+
+
+async def list_models(request: web.Request, caller: Caller) -> web.Response:
+    """List the catalogue, as far as this caller may use it."""
+    listed = request.app[SERVICE].catalogue.listed()
+    return _json(ModelList([_shown(model) for model in listed if caller.models is None or model.id in caller.models]))
+
+
+async def show_model(request: web.Request, caller: Caller) -> web.Response:
+    """Show one model; 404 ``model_not_found`` for names of other makers."""
+    model = request.app[SERVICE].catalogue.lookup(request.match_info["id"])
+    allow(caller, model.id)
+    return _json(_shown(model))
+
+
+def _shown(model: Model) -> ModelOut:
+    return ModelOut(model.id, model.created, shutdown_date=model.shutdown_date or UNSET)
+
+
+def _unready(reason: str, returns_in: float | None) -> web.Response:
+    response = _json({"status": "unready", "reason": reason, "returns_in": returns_in}, status=503)
+    if returns_in is not None:
+        response.headers["Retry-After"] = str(math.ceil(returns_in))
+    return response
+
+
+def _json(value: object, status: int = 200) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), status=status, content_type=JSON)
+
+
+def _timestamp(now: float) -> str:
+    moment = datetime.datetime.fromtimestamp(now, datetime.UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,86 @@
+"""Client keys: who calls, and what that caller may do. Pure; compares in constant time, shows no key."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from gemproxy.errors import ClientFault
+
+
+class Caller(Struct, frozen=True):
+    """One client. ``models`` None: all of them. Limits of 0: none."""
+
+    name: str
+    models: frozenset[str] | None = None
+    admin: bool = True
+    max_concurrent: int = 0
+    requests_per_minute: int = 0
+
+
+ANYONE = Caller("anyone")
+BEARER = "Bearer "
+
+
+class Keyring:
+    """All keys with their callers; without any key, every bearer token on loopback is a placeholder (SPEC 5)."""
+
+    def __init__(self, keys: Sequence[tuple[str, Caller]]) -> None:
+        self._keys = [(key.encode(), caller) for key, caller in keys]
+
+    @property
+    def required(self) -> bool:
+        """True if a known key must be shown."""
+        return bool(self._keys)
+
+    def caller(self, authorization: str | None) -> Caller:
+        """Return who shows this ``Authorization`` header; raises ``ClientFault`` 401."""
+        token = _token(authorization)
+        if not self._keys:
+            return ANYONE
+        found: Caller | None = None
+        given = token.encode(errors="surrogateescape")
+        for key, caller in self._keys:  # every key is compared, whichever fits: the time tells nothing
+            if hmac.compare_digest(key, given):
+                found = caller
+        if found is None:
+            raise _refused("The API key is not known to this server (auth.keys).")
+        return found
+
+    def admin(self, caller: Caller) -> None:
+        """Raise ``ClientFault`` 403 unless this caller may see the operators' routes."""
+        if not caller.admin:
+            raise ClientFault(
+                "This key may not use the operators' routes (auth.admin_keys).",
+                status=403,
+                type="permission_error",
+                code="forbidden",
+            )
+
+
+def allow(caller: Caller, model: str) -> None:
+    """Raise ``ClientFault`` 403 when the caller is held to other models."""
+    if caller.models is not None and model not in caller.models:
+        raise ClientFault(
+            f"This key may not use the model {model!r} (auth.clients.models).",
+            status=403,
+            type="permission_error",
+            code="model_not_allowed",
+            param="model",
+        )
+
+
+def _token(authorization: str | None) -> str:
+    if authorization is None:
+        raise _refused("No API key was given: send it as `Authorization: Bearer <key>`.")
+    scheme, _, token = authorization.partition(" ")
+    token = token.strip()
+    if scheme.lower() != "bearer" or not token:
+        raise _refused("The Authorization header must be `Bearer <key>`.")
+    return token
+
+
+def _refused(message: str) -> ClientFault:
+    return ClientFault(message, status=401, type="authentication_error", code="invalid_api_key")

@@ -1,0 +1,258 @@
+"""(edge) Fetches the http(s) images that a request names, so that Gemini gets them inline (SPEC 2, PROTOCOL 4.4).
+
+In: addresses that strangers chose, each with the part that names it. Out: their bytes and types, or ``ClientFault``
+400 ``invalid_image_url`` naming the part. Must not: reach what is not public (``server.addresses`` judges every URL,
+every redirect and every address connected to), send anything that we know (no cookies, no credentials, no proxy and
+netrc settings, a session of its own), take more time or memory than the policy says, or leave an image out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import socket
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from aiohttp import (
+    ClientConnectorError,
+    ClientError,
+    ClientResponse,
+    ClientSession,
+    ClientSSLError,
+    ClientTimeout,
+    DummyCookieJar,
+    TCPConnector,
+)
+from aiohttp.abc import AbstractResolver
+from msgspec import Struct
+
+from gemproxy import __version__
+from gemproxy.converter.media import RemoteImage, sniff
+from gemproxy.errors import ClientFault
+from gemproxy.server.addresses import UNREACHABLE, Allowed, Unfetchable, redirected, target
+from gemproxy.server.lookup import Lookup
+from gemproxy.wire.gemini import Blob
+
+log = logging.getLogger("gemproxy.server")
+
+USER_AGENT = f"gemproxy/{__version__}"
+AddressInfo = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
+
+_AT_ONCE = 4  # images of one request that are under way together
+_CONNECTIONS = 256  # in all; more wait, within images.timeout
+_REDIRECTS = (301, 302, 303, 307, 308)
+_INLINE = ("image/png", "image/jpeg", "image/webp", "image/heic", "image/heif", "application/pdf")  # PROTOCOL 1.3
+_DECLARED = re.compile(r"(?:text|audio|video)/[a-z0-9][a-z0-9.+-]{0,63}|application/json")
+_HTML = (b"<!doctype html", b"<html")
+
+
+class ImagePolicy(Struct, frozen=True):
+    """``[images]``: what may be fetched, and how much of it."""
+
+    fetch: bool = True
+    max_bytes: int = 20_971_520  # per image
+    max_count: int = 16  # per request; an image named twice counts twice, since it is sent twice
+    timeout: float = 15.0  # seconds, all images of a request together
+    max_redirects: int = 3
+    allow_hosts: Sequence[str] = ()
+    max_total: int = 75_000_000  # bytes per request; in base64 the 100 MB that Google takes inline (PROTOCOL 1.3)
+
+
+class ImageFetcher:
+    """Fetches images over connections of its own; opens on the first use, and again after ``close``."""
+
+    def __init__(
+        self, policy: ImagePolicy, user_agent: str = USER_AGENT, *, resolver: AbstractResolver | None = None
+    ) -> None:
+        """Raise ``ConfigFault`` for an ``allow_hosts`` that cannot be read. A ``resolver`` is the caller's to close."""
+        self._policy = policy
+        self._allowed = Allowed(policy.allow_hosts)
+        self._headers = {"User-Agent": user_agent, "Accept": "image/*, */*;q=0.5", "Accept-Encoding": "identity"}
+        self._resolver = resolver
+        self._lookup: Lookup | None = None
+        self._sessions: dict[bool, ClientSession] = {}  # by ``Target.named``: the two judge addresses differently
+
+    async def fetch(self, wanted: Sequence[RemoteImage]) -> dict[str, Blob]:
+        """Return every image by its URL, each fetched once; the first failure ends the others.
+
+        Raises ``ClientFault`` 400 ``invalid_image_url``.
+        """
+        if not wanted:
+            return {}
+        self._admit(wanted)
+        uses = Counter(image.url for image in wanted)
+        parts = {image.url: image.param for image in reversed(wanted)}  # the first part that names an image
+        outcome = await self._gather(_Errand(self._policy), uses, parts)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def close(self) -> None:
+        """Close the connections; what is under way fails."""
+        sessions, self._sessions = self._sessions, {}
+        for session in sessions.values():
+            await session.close()
+        lookup, self._lookup = self._lookup, None
+        if lookup is not None:
+            await lookup.close()
+
+    def _admit(self, wanted: Sequence[RemoteImage]) -> None:
+        policy = self._policy
+        if not policy.fetch:
+            raise _fault(wanted[0].param, "images are not fetched here (images.fetch): send it as a data: URL")
+        if len(wanted) > policy.max_count:
+            surplus = wanted[policy.max_count]
+            raise _fault(surplus.param, f"the request names more than images.max_count = {policy.max_count} images")
+
+    # Faults are handed back and raised further out, since a traceback keeps the frames it went through alive, and with
+    # them half-read images: megabytes, until the garbage collector comes by.
+
+    async def _gather(
+        self, errand: _Errand, uses: Mapping[str, int], parts: Mapping[str, str]
+    ) -> dict[str, Blob] | Exception:
+        """Return all images, or the first fault."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = {url: group.create_task(self._bring(errand, url, parts[url], uses[url])) for url in uses}
+        except ExceptionGroup as several:
+            return several.exceptions[0]
+        return {url: task.result() for url, task in tasks.items()}
+
+    async def _bring(self, errand: _Errand, url: str, param: str, uses: int) -> Blob:
+        outcome = await self._try(errand, url, param, uses)
+        if isinstance(outcome, str):
+            raise _fault(param, outcome)
+        return outcome
+
+    async def _try(self, errand: _Errand, url: str, param: str, uses: int) -> Blob | str:
+        """Return the image, or why there is none."""
+        try:
+            async with asyncio.timeout_at(errand.until), errand.hands:
+                return await self._get(errand, url, uses)
+        except (Unfetchable, ClientError, OSError) as error:
+            # names of types only: a URL is part of the prompt, and may hold a signature
+            log.debug("%s not fetched: %s, %s", param, type(error).__name__, type(error.__cause__).__name__)
+            return self._reason(error)
+
+    def _reason(self, error: Exception) -> str:
+        match error:
+            case Unfetchable():
+                return str(error)
+            case TimeoutError():
+                return f"it did not arrive within images.timeout = {self._policy.timeout:g} s"
+            case ClientSSLError():
+                return "there is no trusted TLS connection to its server"
+            case ClientConnectorError():
+                return UNREACHABLE
+            case _:
+                return "its server broke off"
+
+    async def _get(self, errand: _Errand, url: str, uses: int) -> Blob:
+        place = target(url, self._allowed)
+        for _ in range(self._policy.max_redirects + 1):
+            async with self._session(place.named).get(place.url, allow_redirects=False) as response:
+                if response.status not in _REDIRECTS:
+                    data = await self._read(errand, response, uses)
+                    kind = media_type(data, response.headers.get("Content-Type", ""))
+                    return Blob(kind, b64encode(data).decode())
+                place = redirected(place, response.headers.get("Location"), self._allowed)
+        raise Unfetchable(f"its server redirects more than images.max_redirects = {self._policy.max_redirects} times")
+
+    async def _read(self, errand: _Errand, response: ClientResponse, uses: int) -> bytearray:
+        if response.status != 200:
+            raise Unfetchable(f"its server answered with status {response.status}")
+        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise Unfetchable("its server compressed it although asked not to")
+        self._check_size(response.content_length or 0)
+        data = bytearray()
+        async for piece in response.content.iter_any():
+            data += piece
+            self._check_size(len(data))
+            errand.take(len(piece) * uses)
+        if not data:
+            raise Unfetchable("it is empty")
+        return data
+
+    def _check_size(self, size: int) -> None:
+        if size > self._policy.max_bytes:
+            raise Unfetchable(f"it is larger than images.max_bytes = {self._policy.max_bytes}")
+
+    def _session(self, named: bool) -> ClientSession:
+        session = self._sessions.get(named)
+        if session is None:
+            session = self._sessions[named] = self._open(named)
+        return session
+
+    def _open(self, named: bool) -> ClientSession:
+        if self._resolver is None and self._lookup is None:
+            self._lookup = Lookup()
+        connector = TCPConnector(
+            resolver=self._resolver or self._lookup,
+            use_dns_cache=False,
+            force_close=True,  # a kept connection would be one that is judged no more
+            limit=_CONNECTIONS,
+            socket_factory=partial(self._socket, named),
+        )
+        return ClientSession(
+            connector=connector,
+            headers=self._headers,
+            cookie_jar=DummyCookieJar(),
+            timeout=ClientTimeout(total=None),  # one limit for all images instead, in ``_bring``
+            auto_decompress=False,
+            trust_env=False,
+        )
+
+    def _socket(self, named: bool, info: AddressInfo) -> socket.socket:
+        """Return a socket for the address that aiohttp is about to connect to; ``PermissionError`` if it may not."""
+        family, kind, protocol, _, address = info
+        if not self._allowed.opens(str(address[0]), named=named):
+            raise PermissionError("not a public address")
+        return socket.socket(family, kind, protocol)
+
+
+class _Errand:
+    """What the images of one request share: time, room, and hands to fetch with."""
+
+    __slots__ = ("_max_total", "_room", "hands", "until")
+
+    def __init__(self, policy: ImagePolicy) -> None:
+        self.until = asyncio.get_running_loop().time() + policy.timeout
+        self.hands = asyncio.Semaphore(_AT_ONCE)
+        self._max_total = self._room = policy.max_total
+
+    def take(self, size: int) -> None:
+        """Use up room; raises ``Unfetchable`` when there is none left."""
+        self._room -= size
+        if self._room < 0:
+            raise Unfetchable(f"with the images before it, it is more than the {self._max_total} bytes a request holds")
+
+
+def media_type(data: bytes | bytearray, declared: str) -> str:
+    """Return the type to send, from the bytes; ``declared`` (a Content-Type) only where bytes do not tell.
+
+    Raises ``Unfetchable`` for what Gemini does not take inline: GIF, SVG and the like (PROTOCOL 1.3), and HTML, since
+    a page in the place of an image is a log-in or an error.
+    """
+    beginning = bytes(data[:64])
+    kind = sniff(beginning)
+    if kind is None:
+        kind = declared.partition(";")[0].strip().lower()
+        if kind == "text/html" or beginning.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_HTML):
+            raise Unfetchable("it is an HTML page")
+        if not _DECLARED.fullmatch(kind):
+            raise Unfetchable(f"its bytes are of no known type ({_taken()})")
+    elif kind not in _INLINE and not kind.startswith(("audio/", "video/")):
+        raise Unfetchable(f"it is {kind} ({_taken()})")
+    return kind
+
+
+def _taken() -> str:
+    return f"Gemini takes {', '.join(_INLINE)}, audio, video and text"
+
+
+def _fault(param: str, reason: str) -> ClientFault:
+    return ClientFault(f"The image at {param} cannot be used: {reason}.", param=param, code="invalid_image_url")

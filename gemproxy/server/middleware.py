@@ -1,0 +1,114 @@
+"""The door's frame: request id, errors as OpenAI objects, one log line. The one place that catches everything.
+
+Nothing here looks into a body. After a stream's status is committed an error can only be written into the stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from msgspec import json
+
+from gemproxy import errors
+from gemproxy.errors import ClientFault, Failure, UpstreamFault
+from gemproxy.server.exchange import EXCHANGE, Exchange, request_id
+
+log = logging.getLogger("gemproxy.server")
+JSON = "application/json"
+CLIENT_CLOSED = 499  # nginx's word for a client that left; only in the log
+
+
+@web.middleware
+async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Run a handler; answer whatever it raises in OpenAI's form."""
+    loop = asyncio.get_running_loop()
+    exchange = Exchange(
+        request_id(request.headers.get("x-request-id")), loop.time(), request.method, request.rel_url.raw_path
+    )
+    request[EXCHANGE] = exchange
+    try:
+        response = await _answer(request, handler, exchange)
+        exchange.status = exchange.status or response.status
+    except asyncio.CancelledError:
+        exchange.status = CLIENT_CLOSED
+        raise
+    except ConnectionResetError:  # the client left while we wrote: nobody is there to hear about it
+        exchange.status = CLIENT_CLOSED
+        raise
+    finally:
+        exchange.write(loop.time())
+    return response
+
+
+async def _answer(request: web.Request, handler: Handler, exchange: Exchange) -> web.StreamResponse:
+    try:
+        response = await handler(request)
+    except Failure as failure:
+        return await _tell(exchange, failure)
+    except web.HTTPException as http:
+        return await _tell(exchange, _from_http(request, http), allow=http.headers.get("Allow"))
+    except ConnectionResetError:
+        raise
+    except Exception:
+        log.exception("unexpected error in request %s", exchange.id)
+        return await _tell(exchange, _bug(exchange))
+    if not response.prepared:
+        response.headers["x-request-id"] = exchange.id
+    return response
+
+
+async def _tell(exchange: Exchange, failure: Failure, allow: str | None = None) -> web.StreamResponse:
+    exchange.error = failure.code or failure.type
+    if exchange.response is None:
+        return error_response(failure, exchange.id, allow)
+    exchange.status = failure.status
+    await exchange.response.write(error_event(failure))
+    return exchange.response
+
+
+def error_response(failure: Failure, exchange_id: str, allow: str | None = None) -> web.Response:
+    """Return a failure with its true status."""
+    response = web.Response(
+        body=json.encode(errors.to_openai(failure)),
+        status=failure.status,
+        headers=errors.headers(failure),
+        content_type=JSON,
+    )
+    response.headers["x-request-id"] = exchange_id
+    if allow is not None:
+        response.headers["Allow"] = allow
+    if failure.status == 413:
+        response.force_close()  # the rest of the body is not read
+    return response
+
+
+def error_event(failure: Failure) -> bytes:
+    """Return a failure as the last event of a stream: no ``[DONE]`` and no made-up finish follows (PROTOCOL 3.7)."""
+    return b"data: " + json.encode(errors.to_openai(failure)) + b"\n\n"
+
+
+def _bug(exchange: Exchange) -> Failure:
+    return UpstreamFault(
+        f"gemproxy failed on this request; its log tells more under {exchange.id}.", status=500, code="internal_error"
+    )
+
+
+def _from_http(request: web.Request, http: web.HTTPException) -> Failure:
+    match http.status:
+        case 404:
+            return ClientFault(
+                f"Unknown path {request.rel_url.raw_path[:200]!r}; GET / lists the endpoints.",
+                status=404,
+                code="not_found",
+            )
+        case 405:
+            return ClientFault(f"Method {request.method[:20]!r} is not allowed here.", status=405, code="not_found")
+        case 413:
+            return ClientFault("The request body is larger than server.max_body.", status=413, code="request_too_large")
+        case status if 400 <= status < 500:
+            return ClientFault(http.reason or "The request cannot be read.", status=status)
+        case _:
+            return UpstreamFault(http.reason or "Not available.", status=http.status, code="internal_error")

@@ -1,0 +1,23 @@
+"""Whether an answer is a stream or JSON. Pure: one function decides (SPEC 2, "stream left out")."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def wants_stream(
+    asked: bool | None, accept: str, user_agent: str, *, default: bool, json_clients: Sequence[str]
+) -> bool:
+    """Return whether to stream. An explicit ``stream`` always wins.
+
+    Left out, it is JSON for clients whose ``Accept`` names JSON (every OpenAI SDK) or whose ``User-Agent`` begins as
+    one of ``json_clients`` (``compat.json_clients``); else what ``compat.stream_default`` says.
+    """
+    if asked is not None:
+        return asked
+    accepted = accept.lower()
+    if "text/event-stream" in accepted and "application/json" not in accepted:
+        return True
+    if not default or "application/json" in accepted:
+        return False
+    return not user_agent.startswith(tuple(json_clients))

@@ -1,0 +1,55 @@
+"""What the handlers share: the wired rooms, and what the configuration sets for the door. A value holder.
+
+A reload swaps fields; requests under way keep what they took at their start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from aiohttp import web
+from msgspec import Struct
+
+from gemproxy.checkup import Checkup
+from gemproxy.converter.request import Options
+from gemproxy.converter.signatures import SignatureCache
+from gemproxy.dispatch import Dispatcher
+from gemproxy.models import Catalogue
+from gemproxy.pool.tokens import Tokens
+from gemproxy.server.keyring import Keyring
+from gemproxy.server.media import ImageFetcher
+
+
+class Door(Struct):
+    """``[server]``, ``[compat]`` and ``[timeouts]``, as far as handlers need them. Seconds and bytes."""
+
+    keyring: Keyring
+    stream_default: bool = True
+    json_clients: Sequence[str] = ()
+    max_requests: int = 0
+    ping_interval: float = 15.0
+    hold: float = 10.0
+    send: float = 60.0
+    body: float = 60.0
+    total: float = 0.0
+    expose_routing: bool = False
+
+
+class Service(Struct):
+    """Everything a handler may use."""
+
+    door: Door
+    dispatcher: Dispatcher
+    tokens: Tokens
+    catalogue: Catalogue
+    options: Options
+    signatures: SignatureCache
+    images: ImageFetcher
+    checkup: Checkup
+    clock: Callable[[], float]  # wall clock, seconds
+    new_id: Callable[[], str]  # random, URL-safe
+    draining: bool = False
+    open_requests: int = 0
+
+
+SERVICE: web.AppKey[Service] = web.AppKey("service", Service)

@@ -1,0 +1,83 @@
+"""A running gemproxy in this process: the real application on a real socket, in front of the simulated Gemini."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import openai
+from aiohttp import web
+
+from gemproxy.config import Config, load
+from gemproxy.server.app import build_app
+from gemproxy.serving import base_url
+from gemproxy.simulator import Simulator
+
+KEY = "sk-test"
+
+
+class Running:
+    """What tests need of a server: its address, its application, and clients."""
+
+    def __init__(self, url: str, app: web.Application, session: aiohttp.ClientSession) -> None:
+        self.url = url
+        self.app = app
+        self.session = session
+
+    def openai(self, **options: Any) -> openai.AsyncOpenAI:
+        """Return the real client; it does not try again by itself."""
+        return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key=KEY, max_retries=0, **options)
+
+    async def post(self, path: str, body: Any, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
+        """Post JSON (or bytes as they are) and return status and body."""
+        data = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        async with self.session.post(self.url + path, data=data, headers=_headers(headers)) as response:
+            return response.status, await response.read()
+
+    async def get(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+        """Get a path and return status and decoded JSON."""
+        async with self.session.get(self.url + path, headers=_headers(headers)) as response:
+            return response.status, msgspec.json.decode(await response.read())
+
+
+def _headers(more: dict[str, str] | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"} | (more or {})
+
+
+def configuration(simulator: Simulator, folder: Path, more: str = "", keys: int = 1) -> Config:
+    """Return a configuration with ``keys`` API keys in front of the simulator; ``more`` is TOML."""
+    credentials = "".join(
+        f'[[credentials]]\nname = "studio-{number}"\nkind = "api_key"\nkey = "test-key-{number}"\n'
+        for number in range(1, keys + 1)
+    )
+    file = folder / "gemproxy.toml"
+    file.write_text(
+        f'{more}\n{credentials}\n[upstream]\nai_studio_url = "{simulator.ai_studio_url}"\n'
+        f'code_assist_url = "{simulator.code_assist_url}"\nvertex_url = "{simulator.vertex_url}"\n'
+        f'token_url = "{simulator.token_url}"\n',
+        encoding="utf-8",
+    )
+    return load(file, {})
+
+
+@asynccontextmanager
+async def running(simulator: Simulator, config: Config | None = None) -> AsyncIterator[Running]:
+    """Run gemproxy as the command line does, on a free port."""
+    if config is None:
+        config = load(None, {"GEMINI_API_KEY": "test-key-1"}, port=0)
+        config = msgspec.structs.replace(
+            config, upstream=msgspec.structs.replace(config.upstream, ai_studio_url=simulator.ai_studio_url)
+        )
+    app = build_app(config)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        async with aiohttp.ClientSession() as session:
+            yield Running(base_url(runner), app, session)
+    finally:
+        await runner.cleanup()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from gemproxy import __version__, logs
 from gemproxy.config import ApiKey, Config, Credential, OAuthFile, Purpose, load
-from gemproxy.errors import ConfigFault
+from gemproxy.errors import ConfigFault, StartFault
 
 if TYPE_CHECKING:
     from gemproxy.checkup import Row
@@ -31,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigFault as fault:
         print(f"gemproxy: {fault}", file=sys.stderr)
         return USAGE
+    except StartFault as fault:
+        print(f"gemproxy: {fault}", file=sys.stderr)
+        return FAILED  # systemd tries again, unlike after a configuration that cannot be used
     except KeyboardInterrupt:
         return OK
     return status
@@ -188,15 +191,11 @@ def _login(asked: argparse.Namespace) -> int:
             config.oauth.client_secret.reveal(),
             Path(target.file),
             browser=not asked.no_browser,
-            **_login_urls(config),
+            auth_url=config.upstream.auth_url,
+            token_url=config.upstream.token_url,
         )
     )
     return OK
-
-
-def _login_urls(config: Config) -> dict[str, str]:
-    urls = {"auth_url": config.upstream.auth_url, "token_url": config.upstream.token_url}
-    return {name: url for name, url in urls.items() if url is not None}
 
 
 def _login_target(config: Config, name: str | None) -> OAuthFile:

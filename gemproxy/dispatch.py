@@ -22,6 +22,7 @@ from gemproxy.errors import BadAnswer, Failure, NoCredential, UpstreamFault
 from gemproxy.pool.refusals import TokenRefused
 from gemproxy.pool.rotator import Lease
 from gemproxy.pool.waiting import WaitingRoom
+from gemproxy.posting import outgoing
 from gemproxy.stall import StallWatch
 from gemproxy.upstream.dialect import OK, Action, Call, Dialect, Scope, Token, Verdict
 
@@ -146,7 +147,7 @@ class Dispatcher:
         request = dialect.ask(call, token, self._clock())
         try:
             response = await self._session.post(
-                request.url, data=request.body, headers=request.headers, allow_redirects=False
+                request.url, data=outgoing(request.body), headers=request.headers, allow_redirects=False
             )
         except (aiohttp.ClientError, OSError, TimeoutError) as fault:
             raise Refused(_unreachable(fault)) from None

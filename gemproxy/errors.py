@@ -5,8 +5,9 @@
     ├── NoCredential                time, or the operator: 429 while resting, 503 when all are parked
     ├── UpstreamFault               Google or the network: 502 503 504
     │   └── BadAnswer               the model: an empty or malformed answer, asked for once more
-    ├── Overload                    our own limits: 429 503 504
-    └── ConfigFault                 the operator, at start or reload; never reaches HTTP
+    └── Overload                    our own limits: 429 503 504
+    ConfigFault                     the operator, at start or reload; never reaches HTTP
+    StartFault                      the machine, at start: trying again may help
 
 Anything else is a bug: 500 with the request id and no details. Statuses, types and codes: PROTOCOL 3.7.
 """
@@ -124,6 +125,10 @@ class Overload(Failure):
 
 class ConfigFault(Exception):  # noqa: N818 - as above
     """The configuration cannot be used; the message names key, value and what is allowed."""
+
+
+class StartFault(Exception):  # noqa: N818 - as above
+    """The server cannot start as things are now (a port that is taken); a restart later may."""
 
 
 def timeout(message: str) -> UpstreamFault:

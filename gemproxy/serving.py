@@ -18,7 +18,7 @@ from aiohttp import web
 
 from gemproxy import supervisor
 from gemproxy.config import Config
-from gemproxy.errors import ConfigFault
+from gemproxy.errors import ConfigFault, StartFault
 from gemproxy.server.app import build_app, reload
 from gemproxy.server.service import SERVICE
 from gemproxy.server.tasks import spawn
@@ -75,7 +75,7 @@ async def _listen(runner: web.AppRunner, config: Config, inherited: list[socket.
     try:
         await site.start()
     except OSError as fault:
-        raise ConfigFault(
+        raise StartFault(
             f"cannot listen on server.host = {server.host!r}, server.port = {server.port}: {fault.strerror or fault}"
         ) from None
 

@@ -13,6 +13,7 @@ import openai
 from aiohttp import web
 
 from gemproxy.config import Config, load
+from gemproxy.posting import outgoing
 from gemproxy.server.app import build_app
 from gemproxy.serving import base_url
 from gemproxy.simulator import Simulator
@@ -34,7 +35,7 @@ class Running:
 
     async def post(self, path: str, body: Any, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
         """Post JSON (or bytes as they are) and return status and body."""
-        data = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        data = outgoing(body if isinstance(body, bytes) else msgspec.json.encode(body))
         async with self.session.post(self.url + path, data=data, headers=_headers(headers)) as response:
             return response.status, await response.read()
 

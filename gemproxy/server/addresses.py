@@ -146,7 +146,6 @@ def redirected(origin: Target, location: str | None, allowed: Allowed) -> Target
     """Return where a redirect leads, judged like a URL of its own."""
     if not location:
         raise Unfetchable("its server sends elsewhere without saying where")
-    _check_written(location)
     try:
         absolute = urljoin(str(origin.url), location)
     except ValueError:
@@ -170,15 +169,11 @@ def _network(entry: str) -> Network | None:
     return None if address is None else ip_network(address)
 
 
-def _check_written(written: str) -> None:
+def _split(written: str) -> SplitResult:
     if len(written) > _LONGEST:
         raise Unfetchable(f"its URL is longer than {_LONGEST} characters")
     if not written.isprintable():
         raise Unfetchable("its URL holds characters that must be percent-encoded")
-
-
-def _split(written: str) -> SplitResult:
-    _check_written(written)
     try:
         parts = urlsplit(written)
     except ValueError:
@@ -203,7 +198,7 @@ def _ascii(host: str) -> str:
         mapped = None
     if not mapped:
         raise Unfetchable(NO_HOST)
-    return mapped.lower().removesuffix(".")
+    return mapped.removesuffix(".")
 
 
 def _literal(host: str) -> Address | None:

@@ -75,6 +75,9 @@ class ImageFetcher:
         self._resolver = resolver
         self._lookup: Lookup | None = None
         self._sessions: dict[bool, ClientSession] = {}  # by ``Target.named``: the two judge addresses differently
+        self._under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     async def fetch(self, wanted: Sequence[RemoteImage]) -> dict[str, Blob]:
         """Return every image by its URL, each fetched once; the first failure ends the others.
@@ -86,13 +89,24 @@ class ImageFetcher:
         self._admit(wanted)
         uses = Counter(image.url for image in wanted)
         parts = {image.url: image.param for image in reversed(wanted)}  # the first part that names an image
-        outcome = await self._gather(_Errand(self._policy), uses, parts)
+        self._under_way += 1
+        self._idle.clear()
+        try:
+            outcome = await self._gather(_Errand(self._policy), uses, parts)
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
     async def close(self) -> None:
-        """Close the connections; what is under way fails."""
+        """Close the connections as soon as what is under way has ended, after ``policy.timeout`` at the latest.
+
+        A reload replaces the fetcher; a client whose image is being fetched must not hear of it.
+        """
+        await self._idle.wait()
         sessions, self._sessions = self._sessions, {}
         for session in sessions.values():
             await session.close()

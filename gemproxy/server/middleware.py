@@ -15,6 +15,7 @@ from msgspec import json
 from gemproxy import errors
 from gemproxy.errors import ClientFault, Failure, UpstreamFault
 from gemproxy.server.exchange import EXCHANGE, Exchange, request_id
+from gemproxy.server.service import SERVICE
 
 log = logging.getLogger("gemproxy.server")
 JSON = "application/json"
@@ -32,6 +33,8 @@ async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         response = await _answer(request, handler, exchange)
         exchange.status = exchange.status or response.status
+        if request.app[SERVICE].draining and not response.prepared:
+            response.force_close()  # the next request belongs to another instance
     except asyncio.CancelledError:
         exchange.status = CLIENT_CLOSED
         raise

@@ -111,7 +111,7 @@ class Course:
             self._denials += 1
             if self._denials > 1 and self._last is not None:
                 raise self._last
-        else:
+        elif verdict.scope is not Scope.NONE:
             self._rested = True
 
 

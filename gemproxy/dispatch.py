@@ -12,13 +12,12 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Protocol
 
 import aiohttp
-import msgspec
 from msgspec import Struct
 
 from gemproxy import errors
 from gemproxy.converter.transcoder import ErrorFrame, Transcoder
 from gemproxy.course import BAD_ANSWER, Course, Step
-from gemproxy.errors import BadAnswer, Failure, NoCredential, UpstreamFault
+from gemproxy.errors import BadAnswer, ClientFault, Failure, NoCredential, UpstreamFault
 from gemproxy.pool.refusals import TokenRefused
 from gemproxy.pool.rotator import Lease
 from gemproxy.pool.waiting import WaitingRoom
@@ -27,6 +26,7 @@ from gemproxy.stall import StallWatch
 from gemproxy.upstream.dialect import OK, Action, Call, Dialect, Scope, Token, Verdict
 
 MOST_OF_A_REFUSAL = 1 << 20  # bytes; an error body beyond this is cut: its head tells enough
+NO_MODEL = "model_not_found"  # as OpenAI's code and as the reason of a rest
 Listen = Callable[[Dialect], Transcoder]
 
 
@@ -107,7 +107,15 @@ class Dispatcher:
         try:
             return await self.room.acquire(model, course.tried, able)
         except NoCredential as none:
+            if self._missing(model):
+                raise _no_model(model) from None
             raise course.outcome(none) from None
+
+    def _missing(self, model: str) -> bool:
+        """Return whether the model rests everywhere because nobody has it: then it is 404, not a matter of time."""
+        views = [view for view in self.room.rotator.snapshot() if view.state != "parked"]
+        known = [{rest.reason for rest in view.cooling if rest.model == model} for view in views]
+        return bool(known) and all(reasons == {NO_MODEL} for reasons in known)
 
     async def _serve(self, lease: Lease, call: Call, listen: Listen, course: Course) -> Answer | None:
         """Return the answer that owns the lease from now on, or None: the lease is reported, the next one may try."""
@@ -179,7 +187,7 @@ class Dispatcher:
     def verdict(self, dialect: Dialect, fault: Exception) -> Verdict:
         """Return what a failure inside a 200 means."""
         if isinstance(fault, ErrorFrame):
-            return dialect.judge(_status_of(fault.body), {}, fault.body, self._clock())
+            return dialect.judge(200, {}, fault.body, self._clock())  # the body's own code counts
         if isinstance(fault, BadAnswer):
             return Verdict(Action.RETRY, Scope.NONE, reason=BAD_ANSWER, message=fault.message)
         if isinstance(fault, Failure):
@@ -281,20 +289,10 @@ class Answer:
         )
 
 
-class _Code(Struct):
-    code: int = 500
-
-
-class _ErrorBody(Struct):
-    error: _Code | None = None
-
-
-def _status_of(body: bytes) -> int:
-    try:
-        found = msgspec.json.decode(body, type=_ErrorBody).error
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return 500
-    return found.code if found is not None and 400 <= found.code <= 599 else 500
+def _no_model(model: str) -> ClientFault:
+    return ClientFault(
+        f"No configured credential has the model {model!r} at present.", status=404, code=NO_MODEL, param="model"
+    )
 
 
 def _unreachable(fault: BaseException) -> Verdict:

@@ -71,20 +71,20 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
     stack.callback(spawn(_learn(rotator, state), name="news of other processes").cancel)
     room = WaitingRoom(rotator, config.timeouts.queue)
     dispatcher = Dispatcher(session, room, tokens, dialects, _limits(config), wall_clock)
-    images = ImageFetcher(_images(config))
-    stack.push_async_callback(images.close)
-    return Service(
+    service = Service(
         door=_door(config),
         dispatcher=dispatcher,
         tokens=tokens,
         catalogue=_catalogue(config),
         options=Options(include_thoughts=config.models.include_thoughts),
         signatures=SignatureCache(wall_clock),
-        images=images,
+        images=ImageFetcher(_images(config)),
         checkup=Checkup(session, dispatcher, tokens, dialects, _onboarding(config), wall_clock),
         clock=wall_clock,
         new_id=_new_id,
     )
+    stack.push_async_callback(lambda: service.images.close())  # the fetcher of the last reload
+    return service
 
 
 async def reload(app: web.Application, config: Config) -> None:

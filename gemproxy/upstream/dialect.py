@@ -37,14 +37,15 @@ class Token(Struct, frozen=True):
 
 
 class HttpRequest(Struct, frozen=True):
-    """A POST to be sent as it is. The repr shows no header and no body: both hold secrets."""
+    """A request to be sent as it is. The repr shows no header and no body: both hold secrets."""
 
     url: str
     headers: dict[str, str]
     body: bytes
+    method: str = "POST"
 
     def __repr__(self) -> str:
-        return f"HttpRequest({self.url!r}, {len(self.body)} bytes)"
+        return f"HttpRequest({self.method} {self.url!r}, {len(self.body)} bytes)"
 
 
 class Action(enum.Enum):

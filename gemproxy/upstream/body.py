@@ -1,0 +1,64 @@
+"""The body that one upstream and one model take, and the reading of what comes back: the part all dialects share.
+
+In: a ``Call`` and what was learnt; a frame. Out: the ``GenerateRequest`` to send (``call.body`` itself when nothing has
+to change; it is never changed, since the next attempt uses it again) and a ``GenerateResponse``. Must not know URLs,
+headers or credentials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import copy
+from typing import Final, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from gemproxy.upstream import repairs, signing
+from gemproxy.upstream.dialect import Call, Repair
+from gemproxy.upstream.refusal import mend
+from gemproxy.wire.gemini import GenerateRequest, GenerateResponse
+
+encode: Final = msgspec.json.Encoder().encode
+
+Read = TypeVar("Read", bound=GenerateResponse)
+
+
+def fitted(call: Call, dialect: str, learnt: repairs.Needed) -> GenerateRequest:
+    """Return the body of a call as this upstream and the call's model take it."""
+    body = repairs.repaired(repairs.repaired(call.body, repairs.standing(call.model)), learnt)
+    terms = signing.terms(dialect, call.model, Repair.STRIP_CALL_IDS in learnt, Repair.DUMMY_SIGNATURES in learnt)
+    contents = signing.settle(body.contents, terms)
+    if contents is not body.contents:
+        body = copy(body)
+        body.contents = contents
+    return body
+
+
+def segment(text: str) -> str:
+    """Return a text as one URL path segment; whatever a client named its model, it stays a name (RFC 3986 2.1)."""
+    return quote(text, safe="", errors="replace")
+
+
+def read(decode: Callable[[bytes], Read], decode_list: Callable[[bytes], list[Read]], frame: bytes) -> Read:
+    """Return a decoded frame; raises ``msgspec.DecodeError`` and nothing else.
+
+    Errors inside a stream come in odd shapes: wrapped in an array, or with stray commas (PROTOCOL 1.2).
+    """
+    try:
+        return decode(frame)
+    except msgspec.DecodeError:
+        if b'"error"' not in frame:
+            raise
+        return _odd_error(decode, decode_list, mend(frame))
+    except (RecursionError, UnicodeDecodeError) as fault:
+        raise msgspec.DecodeError("the frame is nested too deeply or is not UTF-8") from fault
+
+
+def _odd_error(decode: Callable[[bytes], Read], decode_list: Callable[[bytes], list[Read]], frame: bytes) -> Read:
+    if frame.lstrip()[:1] != b"[":
+        return decode(frame)
+    wrong = [answer for answer in decode_list(frame) if answer.error]
+    if not wrong:
+        raise msgspec.DecodeError("an array of answers is not a frame")
+    return wrong[0]

@@ -1,0 +1,217 @@
+"""Reads an upstream's error answer, whatever shape it has, into one ``Refusal``.
+
+In: status, headers (lower-case names) and body. Out: a ``Refusal``; never an exception. It judges nothing: the verdict
+tables do. Shapes seen: an object, a one-element array around it, the object inside a Code Assist envelope, the inner
+object alone, JSON as a string within ``message``, OAuth's ``{"error": "invalid_grant"}``, JSON with stray commas, HTML,
+nothing (PROTOCOL 1.2, 3.1; SURPRISES 3-6, 40, 41).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from gemproxy.upstream import quota
+
+_LONGEST_BODY: Final = 1 << 18  # bytes looked at; a real refusal has a few thousand
+_DEEPEST_NESTING: Final = 5  # errors within messages; gemini-cli un-nests as many
+_STRAY_COMMA: Final = re.compile(rb",(?:\s*,)+")
+_LAST_COMMA: Final = re.compile(rb",\s*([}\]])")
+_PARSER: Final = msgspec.json.Decoder()
+
+# HTTP's number for google.rpc.Code, for errors inside a 200 that bring a name and no number.
+_STATES: Final = {
+    "INVALID_ARGUMENT": 400,
+    "FAILED_PRECONDITION": 400,
+    "OUT_OF_RANGE": 400,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "NOT_FOUND": 404,
+    "ABORTED": 409,
+    "RESOURCE_EXHAUSTED": 429,
+    "CANCELLED": 499,
+    "UNAVAILABLE": 503,
+    "DEADLINE_EXCEEDED": 504,
+}
+
+
+class Refusal(Struct, frozen=True):
+    """What an error answer says. ``text`` is the message in lower case, for matching; messages may hold secrets."""
+
+    status: int
+    state: str = ""
+    message: str = ""
+    text: str = ""
+    reasons: frozenset[str] = frozenset()
+    metadata: Mapping[str, str] = {}
+    quotas: tuple[str, ...] = ()  # quota ids, of the violations and of ``metadata.quota_limit``
+    limits: tuple[str, ...] = ()  # their values, where given
+    fields: tuple[str, ...] = ()  # BadRequest: paths that were refused
+    retry_delay: str = ""
+    retry_after: str = ""
+    structured: bool = True  # False: HTML, text or nothing
+
+    def __repr__(self) -> str:
+        return f"Refusal({self.status}, {self.state!r}, {sorted(self.reasons)})"
+
+    def delay(self, now: float) -> float | None:
+        """Return the seconds to wait that Google names anywhere; None if it names none (order: PROTOCOL 3.5)."""
+        reset = quota.timestamp(self.metadata.get("quotaResetTimeStamp", ""))
+        return quota.first_delay(
+            (
+                quota.seconds(self.retry_delay),
+                quota.seconds(self.metadata.get("quotaResetDelay", "")),
+                None if reset is None else reset - now,
+                quota.prose(self.message),
+                quota.retry_after(self.retry_after, now),
+            )
+        )
+
+
+def read(status: int, headers: Mapping[str, str], body: bytes) -> Refusal | None:
+    """Return the refusal; None when a 2xx body holds no error."""
+    fine = 200 <= status < 300
+    error = _find_error(body)
+    if error is None:
+        if fine:
+            return None
+        return Refusal(status, retry_after=headers.get("retry-after", ""), structured=False)
+    message = _text(error.get("message"))
+    facts = _Facts()
+    facts.collect(error)
+    return Refusal(
+        status=_status(status, error),
+        state=_text(error.get("status")),
+        message=message,
+        text=message.lower(),
+        reasons=frozenset(facts.reasons),
+        metadata=facts.metadata,
+        quotas=tuple(facts.quotas),
+        limits=tuple(facts.limits),
+        fields=tuple(facts.fields),
+        retry_delay=facts.retry_delay,
+        retry_after=headers.get("retry-after", ""),
+    )
+
+
+def mend(body: bytes) -> bytes:
+    """Return JSON without the stray commas that Code Assist's streams have been seen to put in (PROTOCOL 1.2)."""
+    return _LAST_COMMA.sub(rb"\1", _STRAY_COMMA.sub(b",", body))
+
+
+def _status(status: int, error: Mapping[str, Any]) -> int:
+    """Return the HTTP status; inside a 200, or a 500 or 502 put around it, the error's own number counts."""
+    if not (200 <= status < 300 or status in (500, 502)):
+        return status
+    code = _text(error.get("code"))
+    if re.fullmatch(r"[3-5]\d\d", code, re.ASCII):
+        return int(code)
+    return _STATES.get(_text(error.get("status")), max(status, 500))
+
+
+def _find_error(body: bytes) -> dict[str, Any] | None:
+    """Return the innermost error object of a body."""
+    error = _as_error(_parse(body[:_LONGEST_BODY]))
+    for _ in range(_DEEPEST_NESTING):
+        inner = _nested(error)
+        if error is None or inner is None:
+            break
+        error = {**error, **inner}
+    return error
+
+
+def _nested(error: dict[str, Any] | None) -> dict[str, Any] | None:
+    message = _text(error.get("message")).strip() if error else ""
+    return _as_error(_parse(message.encode(errors="replace"))) if message[:1] in ("{", "[") else None
+
+
+def _parse(body: bytes) -> Any:
+    body = body.strip().removeprefix(b"data:").lstrip()
+    if body[:1] not in (b"{", b"["):
+        return None
+    for candidate in (body, mend(body)):
+        try:
+            return _PARSER.decode(candidate)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+    return None
+
+
+def _as_error(value: Any) -> dict[str, Any] | None:
+    """Return the error object within any of its wrappings."""
+    if isinstance(value, list):
+        return next((error for error in map(_as_error, value[:4]) if error), None)
+    if not isinstance(value, dict):
+        return None
+    error = value.get("error")
+    if isinstance(error, dict):
+        return error
+    if isinstance(error, str):  # OAuth: the word is the reason
+        return {"message": _text(value.get("error_description")), "reason": error}
+    if isinstance(value.get("response"), dict):
+        return _as_error(value["response"])
+    return value if "message" in value and "candidates" not in value else None
+
+
+class _Facts:
+    """What the details of one error say; filled by ``collect``."""
+
+    def __init__(self) -> None:
+        self.reasons: set[str] = set()
+        self.metadata: dict[str, str] = {}
+        self.quotas: list[str] = []
+        self.limits: list[str] = []
+        self.fields: list[str] = []
+        self.retry_delay = ""
+
+    def collect(self, error: Mapping[str, Any]) -> None:
+        self._reason(error)
+        for legacy in _objects(error.get("errors")):
+            self._reason(legacy)
+        for detail in _objects(error.get("details")):
+            self._detail({str(key).strip(): value for key, value in detail.items()})
+
+    def _detail(self, detail: Mapping[str, Any]) -> None:
+        kind = _text(detail.get("@type")).strip(" ,").rpartition(".")[2]
+        if kind == "ErrorInfo":
+            self._reason(detail)
+            self._metadata(detail.get("metadata"))
+        elif kind == "QuotaFailure":
+            for violation in _objects(detail.get("violations")):
+                self._quota(_text(violation.get("quotaId")), violation.get("quotaValue"))
+        elif kind == "RetryInfo":
+            self.retry_delay = _text(detail.get("retryDelay"))
+        elif kind == "BadRequest":
+            found = (_text(violation.get("field")) for violation in _objects(detail.get("fieldViolations")))
+            self.fields.extend(field for field in found if field)
+
+    def _reason(self, holder: Mapping[str, Any]) -> None:
+        reason = _text(holder.get("reason")).strip(" ,")
+        if reason:
+            self.reasons.add(reason)
+
+    def _metadata(self, metadata: Any) -> None:
+        if isinstance(metadata, dict):
+            self.metadata.update({str(key).strip(): _text(value) for key, value in metadata.items()})
+            self._quota(self.metadata.get("quota_limit", ""), self.metadata.get("quota_limit_value"))
+
+    def _quota(self, name: str, value: Any) -> None:
+        if name:
+            self.quotas.append(name)
+        if value is not None:
+            self.limits.append(_text(value))
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    return (item for item in value if isinstance(item, dict)) if isinstance(value, list) else iter(())
+
+
+def _text(value: Any) -> str:
+    """Return a string; small whole numbers as written, anything else as nothing."""
+    if isinstance(value, str):
+        return value
+    return str(value) if type(value) is int and abs(value) < 1 << 63 else ""

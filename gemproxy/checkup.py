@@ -99,7 +99,7 @@ class Checkup:
                 token = await self._tokens.check(view.name)
                 verdict, link = await self._look(view, token)
         except TokenRefused as refused:
-            verdict = refused.verdict
+            verdict, link = refused.verdict, refused.link
         except TimeoutError:
             verdict = Verdict(Action.RETRY, message=f"no answer within {PATIENCE:g} s")
         well = verdict.action is Action.OK

@@ -44,6 +44,7 @@ class Failure(Exception):  # noqa: N818 - the vocabulary is fault and failure: e
         self.param = param
         self.retry_after = retry_after
         self.retryable = retryable
+        self.headers: dict[str, str] = {}  # further ones, such as what is left of a limit
 
 
 class ClientFault(Failure):
@@ -112,7 +113,14 @@ class BadAnswer(UpstreamFault):
 class Overload(Failure):
     """One of our own limits was reached; the message names its setting."""
 
-    def __init__(self, message: str, *, status: int = 503, retry_after: float | None = 1.0) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 503,
+        retry_after: float | None = 1.0,
+        headers: dict[str, str] | None = None,
+    ) -> None:
         limited = status == 429
         super().__init__(
             message,
@@ -121,6 +129,7 @@ class Overload(Failure):
             code="rate_limit_exceeded" if limited else "overloaded",
             retry_after=retry_after,
         )
+        self.headers = headers or {}
 
 
 class ConfigFault(Exception):  # noqa: N818 - as above
@@ -143,7 +152,7 @@ def to_openai(failure: Failure) -> ErrorBody:
 
 def headers(failure: Failure) -> dict[str, str]:
     """Return the HTTP headers that a failure asks for; ``Retry-After`` in whole seconds, rounded up (RFC 9110)."""
-    found: dict[str, str] = {}
+    found = dict(failure.headers)
     if failure.retry_after is not None:
         found["Retry-After"] = str(math.ceil(failure.retry_after))
     if failure.retryable is not None:

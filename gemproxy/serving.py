@@ -13,13 +13,16 @@ import resource
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 from aiohttp import web
 
 from gemproxy import supervisor
-from gemproxy.config import Config
+from gemproxy.config import Config, address
 from gemproxy.errors import ConfigFault, StartFault
+from gemproxy.listening import GuardedSite
 from gemproxy.server.app import build_app, reload
+from gemproxy.server.debug import scrape
 from gemproxy.server.service import SERVICE
 from gemproxy.server.tasks import spawn
 
@@ -38,9 +41,11 @@ async def serve(config: Config, load: Callable[[], Config], started: Callable[[s
         shutdown_timeout=config.timeouts.drain,
     )
     await runner.setup()
+    stack = AsyncExitStack()
     try:
         inherited = supervisor.inherited_sockets()
         await _listen(runner, config, inherited)
+        await _listen_for_scrapes(stack, app, config.server.metrics_listen)
         stop = _signals(app, load)
         started(base_url(runner))
         supervisor.notify("READY=1")
@@ -49,6 +54,7 @@ async def serve(config: Config, load: Callable[[], Config], started: Callable[[s
         await _drain(runner, config, inherited=bool(inherited))
         watchdog.cancel()
     finally:
+        await stack.aclose()
         await runner.cleanup()
 
 
@@ -66,18 +72,52 @@ def raise_descriptor_limit() -> None:
 
 
 async def _listen(runner: web.AppRunner, config: Config, inherited: list[socket.socket]) -> None:
-    if inherited:
-        for sock in inherited:
-            await web.SockSite(runner, sock).start()
-        return
     server = config.server
-    site = web.TCPSite(runner, server.host, server.port, reuse_port=server.reuse_port or None, backlog=1024)
-    try:
+    for sock in inherited or bind(server.host, server.port, reuse_port=server.reuse_port):
+        site = GuardedSite(runner, sock, limit=server.max_connections, patience=config.timeouts.headers)
         await site.start()
+
+
+async def _listen_for_scrapes(stack: AsyncExitStack, app: web.Application, listen: str | None) -> None:
+    """Serve ``/metrics`` alone, without a key, on ``server.metrics_listen``."""
+    place = address(listen) if listen is not None else None
+    if place is None:
+        return
+
+    async def metrics(request: web.Request) -> web.Response:
+        return scrape(app[SERVICE])
+
+    own = web.Application()
+    own.router.add_get("/metrics", metrics)
+    runner = web.AppRunner(own, access_log=None)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    for sock in bind(*place, reuse_port=False, setting="server.metrics_listen"):
+        await web.SockSite(runner, sock).start()
+
+
+def bind(
+    host: str, port: int, *, reuse_port: bool, setting: str = "server.host and server.port"
+) -> list[socket.socket]:
+    """Return a listening socket for each address of the host. Raises ``StartFault``."""
+    sockets: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            sock = socket.socket(family, kind, protocol)
+            sockets.append(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if reuse_port:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # 0.0.0.0 has a socket of its own
+            sock.bind(address)
     except OSError as fault:
-        raise StartFault(
-            f"cannot listen on server.host = {server.host!r}, server.port = {server.port}: {fault.strerror or fault}"
-        ) from None
+        for sock in sockets:
+            sock.close()
+        raise StartFault(f"cannot listen on {host}:{port} ({setting}): {fault.strerror or fault}") from None
+    return sockets
 
 
 def _signals(app: web.Application, load: Callable[[], Config]) -> asyncio.Event:

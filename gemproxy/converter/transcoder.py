@@ -34,14 +34,20 @@ class Writer(Protocol):
     def finish(self) -> bytes: ...
 
 
+class Tape(Protocol):
+    """Keeps frames for a bug report."""
+
+    def add(self, frame: bytes) -> None: ...
+
+
 class Transcoder:
     """One attempt at one answer. After ``feed`` or ``finish`` gave bytes the content is committed.
 
     A failure behind usable frames of one piece must not swallow them: ``feed`` returns their bytes, ``check`` raises.
-    ``on_call`` hears every finished tool call (the signature cache keeps what clients may lose).
+    ``on_call`` hears every finished tool call (the signature cache keeps what clients may lose), ``tape`` every frame.
     """
 
-    __slots__ = ("_decode", "_fault", "_on_call", "_reader", "_sse", "_writer", "reasons", "usage")
+    __slots__ = ("_decode", "_fault", "_on_call", "_reader", "_sse", "_tape", "_writer", "reasons", "usage")
 
     def __init__(
         self,
@@ -49,11 +55,13 @@ class Transcoder:
         reader: AnswerReader,
         writer: Writer,
         on_call: Callable[[ToolCall], None] | None = None,
+        tape: Tape | None = None,
     ) -> None:
         self._decode = decode
         self._reader = reader
         self._writer = writer
         self._on_call = on_call
+        self._tape = tape
         self._sse = SSEDecoder()
         self._fault: UpstreamFault | ErrorFrame | None = None
         self.reasons: list[str] = []  # finish reasons, for the log line
@@ -95,6 +103,8 @@ class Transcoder:
         return out
 
     def _frame(self, frame: bytes, written: list[bytes]) -> None:
+        if self._tape is not None:
+            self._tape.add(frame)
         try:
             answer = self._decode(frame)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

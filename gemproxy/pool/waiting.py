@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Container
+from collections.abc import Callable, Container
 
 from gemproxy.errors import NoCredential
 from gemproxy.pool.rotator import Lease, Rotator
@@ -15,11 +15,15 @@ from gemproxy.upstream.dialect import Verdict
 
 
 class WaitingRoom:
-    """The rotator, with a queue in front. ``limit`` in seconds (``timeouts.queue``); 0: nobody waits."""
+    """The rotator, with a queue in front. ``limit`` in seconds (``timeouts.queue``); 0: nobody waits.
+
+    ``on_report`` hears what came of every lease.
+    """
 
     def __init__(self, rotator: Rotator, limit: float) -> None:
         self.rotator = rotator
         self.limit = limit
+        self.on_report: Callable[[Lease, Verdict | None], None] | None = None
         self._lines: dict[str, deque[asyncio.Future[None]]] = {}
 
     async def acquire(self, model: str, tried: Container[str], dialects: Container[str] | None) -> Lease:
@@ -39,6 +43,8 @@ class WaitingRoom:
     def report(self, lease: Lease, verdict: Verdict | None) -> None:
         """Give a lease back and let those who wait look again."""
         self.rotator.report(lease, verdict)
+        if self.on_report is not None:
+            self.on_report(lease, verdict)
         self._wake()
 
     def confirm(self, lease: Lease) -> None:

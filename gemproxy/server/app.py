@@ -13,10 +13,12 @@ import aiohttp
 from aiohttp import web
 
 from gemproxy import __version__
+from gemproxy.capture import Capture
 from gemproxy.checkup import Checkup
 from gemproxy.config import ApiKey, Auth, Config, Credential, OAuthFile
 from gemproxy.converter.request import Options
 from gemproxy.converter.signatures import SignatureCache
+from gemproxy.discovery import EVERY, Discovery, add
 from gemproxy.dispatch import Dispatcher, Limits
 from gemproxy.models import Catalogue
 from gemproxy.pool.projects import Projects
@@ -25,6 +27,7 @@ from gemproxy.pool.sources import ApiKeySource, OAuthSource, ServiceAccountSourc
 from gemproxy.pool.state import State, open_state
 from gemproxy.pool.tokens import Tokens
 from gemproxy.pool.waiting import WaitingRoom
+from gemproxy.server.allowance import Allowances
 from gemproxy.server.keyring import Caller, Keyring
 from gemproxy.server.media import ImageFetcher, ImagePolicy
 from gemproxy.server.middleware import frame
@@ -75,6 +78,7 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
         door=_door(config),
         dispatcher=dispatcher,
         tokens=tokens,
+        state=state,
         catalogue=_catalogue(config),
         options=Options(include_thoughts=config.models.include_thoughts),
         signatures=SignatureCache(wall_clock),
@@ -82,8 +86,15 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
         checkup=Checkup(session, dispatcher, tokens, dialects, _onboarding(config), wall_clock),
         clock=wall_clock,
         new_id=_new_id,
+        allowances=Allowances(),
+        capture=Capture(Path(config.log.capture_dir)) if config.log.capture_dir else None,
     )
     stack.push_async_callback(lambda: service.images.close())  # the fetcher of the last reload
+    _count(service)
+    studio = dialects["ai_studio"]
+    if config.models.discover and isinstance(studio, AiStudio):
+        discovery = Discovery(session, studio, tokens)
+        stack.callback(spawn(_discover(service, discovery), name="discovery").cancel)
     return service
 
 
@@ -97,7 +108,7 @@ async def reload(app: web.Application, config: Config) -> None:
     slots = await asyncio.to_thread(_slots, config, sources)
     fetcher = ImageFetcher(_images(config))
     service.tokens.replace(sources)
-    service.dispatcher.room.rotator.replace(slots, _policy(config))
+    service.dispatcher.room.rotator.replace(slots, _policy(config), await service.state.records())
     service.dispatcher.room.limit = config.timeouts.queue
     service.dispatcher.limits = _limits(config)
     service.door = _door(config)
@@ -105,6 +116,25 @@ async def reload(app: web.Application, config: Config) -> None:
     service.options = Options(include_thoughts=config.models.include_thoughts)
     service.images, old = fetcher, service.images
     await old.close()
+
+
+def _count(service: Service) -> None:
+    """Set up metrics where their library is installed (extra ``metrics``)."""
+    try:
+        from gemproxy.metrics import Metrics
+    except ImportError:
+        return
+    room = service.dispatcher.room
+    metrics = service.metrics = Metrics(room.rotator.snapshot, lambda: service.open_requests)
+    room.on_report = lambda lease, verdict: metrics.attempt(
+        lease.slot.dialect, "client_gone" if verdict is None else verdict.reason
+    )
+
+
+async def _discover(service: Service, discovery: Discovery) -> None:
+    while True:
+        add(service.catalogue, await discovery.find(service.dispatcher.room.rotator.snapshot()))
+        await asyncio.sleep(EVERY)
 
 
 async def _learn(rotator: Rotator, state: State) -> None:
@@ -226,6 +256,8 @@ def _door(config: Config) -> Door:
         body=timeouts.body,
         total=timeouts.total,
         expose_routing=server.expose_routing,
+        cors_origins=server.cors_origins,
+        fallbacks=config.models.fallbacks,
     )
 
 

@@ -8,20 +8,18 @@ the stream's last event.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from aiohttp import web
 from aiohttp_sse import EventSourceResponse
 
 from gemproxy.converter import media
-from gemproxy.converter import request as conversion
-from gemproxy.converter.answer import AnswerReader
-from gemproxy.converter.chunks import ChatChunkWriter, Envelope
-from gemproxy.converter.completion import ChatCompletionFold
-from gemproxy.converter.events import ToolCall
-from gemproxy.converter.transcoder import Transcoder
-from gemproxy.dispatch import Answer, Listen
-from gemproxy.errors import ClientFault, Failure
+from gemproxy.converter.request import decode
+from gemproxy.dispatch import Answer
+from gemproxy.errors import ClientFault, Failure, timeout
 from gemproxy.models import Model
+from gemproxy.server.asking import Asking
 from gemproxy.server.exchange import EXCHANGE, Exchange
 from gemproxy.server.keyring import Caller, allow
 from gemproxy.server.middleware import JSON, error_event
@@ -29,8 +27,6 @@ from gemproxy.server.negotiation import wants_stream
 from gemproxy.server.service import SERVICE, Service
 from gemproxy.server.tasks import spawn
 from gemproxy.stall import StallWatch
-from gemproxy.upstream.dialect import Call, Dialect
-from gemproxy.wire.openai import AssistantMessage, ChatRequest
 
 _OTHER_MEDIA = ("multipart/", "image/", "audio/", "video/", "application/xml", "text/xml", "text/html")
 
@@ -38,7 +34,7 @@ _OTHER_MEDIA = ("multipart/", "image/", "audio/", "video/", "application/xml", "
 async def chat_completions(request: web.Request, caller: Caller) -> web.StreamResponse:
     """Answer one chat request, as a stream or as JSON."""
     service, exchange = request.app[SERVICE], request[EXCHANGE]
-    asked = conversion.decode(await read_body(request, service))
+    asked = decode(await read_body(request, service))
     stream = wants_stream(
         asked.stream,
         request.headers.get("Accept", ""),
@@ -46,19 +42,20 @@ async def chat_completions(request: web.Request, caller: Caller) -> web.StreamRe
         default=service.door.stream_default,
         json_clients=service.door.json_clients,
     )
-    model = service.catalogue.lookup(asked.model)
-    allow(caller, model.id)
-    exchange.model, exchange.stream = model.id, stream
-    fetched = await service.images.fetch(media.remote_images(asked))
-    plan = conversion.to_call(asked, model, fetched, service.signatures, service.options, stream=stream)
-    listen = _listener(service, asked, model, plan, stream)
-    if stream:
-        return await _Stream(request, service, exchange).run(plan.call, listen)
-    return await _unary(service, exchange, plan.call, listen)
+    models = _models(service, asked.model, caller)
+    exchange.model, exchange.stream = models[0].id, stream
+    images = await service.images.fetch(media.remote_images(asked))
+    asking = Asking(service, exchange, asked, images, stream)
+    try:
+        if stream:
+            return await _Stream(request, service, exchange).run(asking, models)
+        return await _unary(service, exchange, asking, models)
+    finally:
+        asking.close()
 
 
 async def read_body(request: web.Request, service: Service) -> bytes:
-    """Return the request's body; raises ``ClientFault`` 408, 413 or 415."""
+    """Return the request's body; raises ``ClientFault`` 408 or 415 (413 is aiohttp's)."""
     if request.content_type.startswith(_OTHER_MEDIA):
         raise ClientFault(
             f"The body must be JSON, not {request.content_type!r}.", status=415, code="unsupported_media_type"
@@ -75,45 +72,33 @@ async def read_body(request: web.Request, service: Service) -> bytes:
         ) from None
 
 
-def _listener(service: Service, asked: ChatRequest, model: Model, plan: conversion.Plan, stream: bool) -> Listen:
-    """Return what makes a transcoder for one attempt; ids and time are the same in every attempt."""
-    answer_id, created = "chatcmpl-" + service.new_id(), int(service.clock())
-    usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
-    taken = _call_ids(asked)
-
-    def listen(dialect: Dialect) -> Transcoder:
-        origin = f"{dialect.name}/{model.id}"
-        envelope = Envelope(answer_id, created, asked.model, origin, usage, plan.legacy_functions, plan.custom)
-
-        def keep(call: ToolCall) -> None:
-            if call.signature is not None:
-                service.signatures.put(call.id, call.signature, origin)
-
-        writer = ChatChunkWriter(envelope) if stream else ChatCompletionFold(envelope)
-        reader = AnswerReader(lambda: "call_" + service.new_id(), plan.names, taken)
-        return Transcoder(dialect.decode, reader, writer, keep)
-
-    return listen
+def _models(service: Service, name: str, caller: Caller) -> Sequence[Model]:
+    """Return the model asked for, and its fallbacks as far as the caller may use them."""
+    model = service.catalogue.lookup(name)
+    allow(caller, model.id)
+    others = (service.catalogue.lookup(other) for other in service.door.fallbacks.get(model.id, ()))
+    return [model, *(other for other in others if caller.models is None or other.id in caller.models)]
 
 
-def _call_ids(asked: ChatRequest) -> frozenset[str]:
-    return frozenset(
-        call.id
-        for message in asked.messages
-        if isinstance(message, AssistantMessage) and message.tool_calls
-        for call in message.tool_calls
-        if call.id
-    )
-
-
-async def _unary(service: Service, exchange: Exchange, call: Call, listen: Listen) -> web.Response:
-    answer = await service.dispatcher.open(call, listen)
+@asynccontextmanager
+async def total(limit: float) -> AsyncIterator[None]:
+    """Bound a whole request to ``timeouts.total`` seconds (0: not at all); raises ``UpstreamFault`` 504."""
     try:
-        _note(exchange, answer)
-        body = b"".join([piece async for piece in answer.pieces()])
-        _note_end(exchange, answer)
-    finally:
-        answer.close()
+        async with asyncio.timeout(limit or None):
+            yield
+    except TimeoutError:
+        raise timeout(f"The answer took longer than timeouts.total = {limit:g} s.") from None
+
+
+async def _unary(service: Service, exchange: Exchange, asking: Asking, models: Sequence[Model]) -> web.Response:
+    async with total(service.door.total):
+        answer = await asking.open(models)
+        try:
+            _note(exchange, answer)
+            body = b"".join([piece async for piece in answer.pieces()])
+            _note_end(exchange, answer)
+        finally:
+            answer.close()
     response = web.Response(body=body, content_type=JSON)
     _routing(service, response, answer)
     return response
@@ -127,7 +112,6 @@ class _Stream:
         self._service = service
         self._exchange = exchange
         self._response = EventSourceResponse(
-            headers={"x-request-id": exchange.id},
             sep="\n",
             allow_all_methods=True,
             ping_interval=service.door.ping_interval,
@@ -136,14 +120,15 @@ class _Stream:
         self._early: asyncio.Task[object] | None = None
         self._hold = asyncio.get_running_loop().call_later(service.door.hold, self._commit_early)
 
-    async def run(self, call: Call, listen: Listen) -> web.StreamResponse:
+    async def run(self, asking: Asking, models: Sequence[Model]) -> web.StreamResponse:
         """Open and stream; raises the failure if the status is not committed yet."""
         answer: Answer | None = None
         try:
-            answer = await self._service.dispatcher.open(call, listen)
-            _note(self._exchange, answer)
-            await self._commit(answer)
-            await self._copy(answer)
+            async with total(self._service.door.total):
+                answer = await asking.open(models)
+                _note(self._exchange, answer)
+                await self._commit(answer)
+                await self._copy(answer)
         except Failure as failure:
             if not await self._committed():
                 raise
@@ -154,11 +139,14 @@ class _Stream:
                 answer.close()
         return self._response
 
+    # -------------------------------------------------------------------------------------------- the status commit
+
     def _commit_early(self) -> None:
         self._early = spawn(self._prepare(), name="status commit")
 
     async def _prepare(self) -> None:
         self._exchange.response = self._response
+        self._response.headers.update(self._exchange.headers)
         await self._response.prepare(self._request)
 
     async def _committed(self) -> bool:
@@ -167,6 +155,11 @@ class _Stream:
             await self._early
         return self._response.prepared
 
+    async def _commit(self, answer: Answer) -> None:
+        if not await self._committed():
+            _routing(self._service, self._response, answer)
+            await self._prepare()
+
     def _end(self) -> None:
         self._hold.cancel()
         if self._early is not None:
@@ -174,10 +167,7 @@ class _Stream:
         if self._response.prepared:
             self._response.stop_streaming()  # no ping follows the last event
 
-    async def _commit(self, answer: Answer) -> None:
-        if not await self._committed():
-            _routing(self._service, self._response, answer)
-            await self._prepare()
+    # ---------------------------------------------------------------------------------------------------- the body
 
     async def _copy(self, answer: Answer) -> None:
         response = self._response

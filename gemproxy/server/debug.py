@@ -13,6 +13,7 @@ from gemproxy.server.middleware import JSON
 from gemproxy.server.service import SERVICE, Service
 
 DEFAULT_MODEL = "gemini-2.5-flash"
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 async def cache(request: web.Request, caller: Caller) -> web.Response:
@@ -32,6 +33,18 @@ async def full_test(request: web.Request, caller: Caller) -> web.Response:
     service = request.app[SERVICE]
     model = service.catalogue.lookup(request.query.get("model") or _first_model(service))
     return _told(await service.checkup.full(model.id))
+
+
+async def metrics(request: web.Request, caller: Caller) -> web.Response:
+    """Show Prometheus' view."""
+    return scrape(request.app[SERVICE])
+
+
+def scrape(service: Service) -> web.Response:
+    """Return the metrics; 404 where their library is not installed."""
+    if service.metrics is None:
+        raise ClientFault("Metrics need the extra: pip install 'gemproxy[metrics]'.", status=404, code="not_found")
+    return web.Response(body=service.metrics.text(), headers={"Content-Type": METRICS_TYPE})
 
 
 def _first_model(service: Service) -> str:

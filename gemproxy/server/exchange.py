@@ -37,6 +37,7 @@ class Exchange(Struct):
     status: int = 0
     error: str = ""
     response: web.StreamResponse | None = None  # a stream whose status is committed
+    headers: dict[str, str] = {}  # what every answer to this request carries
 
     def fields(self, ended: float) -> dict[str, str | int]:
         """Return what the log line tells."""

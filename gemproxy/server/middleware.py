@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import weakref
+from collections.abc import Mapping
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -15,10 +17,13 @@ from msgspec import json
 from gemproxy import errors
 from gemproxy.errors import ClientFault, Failure, UpstreamFault
 from gemproxy.server.exchange import EXCHANGE, Exchange, request_id
-from gemproxy.server.service import SERVICE
+from gemproxy.server.origins import cors
+from gemproxy.server.service import SERVICE, Service
 
 log = logging.getLogger("gemproxy.server")
 JSON = "application/json"
+HEARD: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
+"""The connections that have said what they want: the others are watched by ``listening``."""
 CLIENT_CLOSED = 499  # nginx's word for a client that left; only in the log
 
 
@@ -29,7 +34,13 @@ async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
     exchange = Exchange(
         request_id(request.headers.get("x-request-id")), loop.time(), request.method, request.rel_url.raw_path
     )
+    exchange.headers = {"x-request-id": exchange.id}
     request[EXCHANGE] = exchange
+    if request.transport is not None:
+        HEARD.add(request.transport)
+    door = request.app[SERVICE].door
+    if door.cors_origins:
+        exchange.headers |= cors(request.headers.get("Origin"), door.cors_origins)
     try:
         response = await _answer(request, handler, exchange)
         exchange.status = exchange.status or response.status
@@ -42,8 +53,18 @@ async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
         exchange.status = CLIENT_CLOSED
         raise
     finally:
-        exchange.write(loop.time())
+        _record(request.app[SERVICE], exchange, loop.time())
     return response
+
+
+def _record(service: Service, exchange: Exchange, ended: float) -> None:
+    exchange.write(ended)
+    if service.metrics is not None and exchange.model != "-":
+        first = None if exchange.first_byte is None else exchange.first_byte - exchange.started
+        model = exchange.model if exchange.model in service.catalogue else "other"
+        service.metrics.request(
+            model, exchange.stream, exchange.status, ended - exchange.started, first, exchange.usage
+        )
 
 
 async def _answer(request: web.Request, handler: Handler, exchange: Exchange) -> web.StreamResponse:
@@ -59,28 +80,23 @@ async def _answer(request: web.Request, handler: Handler, exchange: Exchange) ->
         log.exception("unexpected error in request %s", exchange.id)
         return await _tell(exchange, _bug(exchange))
     if not response.prepared:
-        response.headers["x-request-id"] = exchange.id
+        response.headers.update(exchange.headers)
     return response
 
 
 async def _tell(exchange: Exchange, failure: Failure, allow: str | None = None) -> web.StreamResponse:
     exchange.error = failure.code or failure.type
     if exchange.response is None:
-        return error_response(failure, exchange.id, allow)
+        return error_response(failure, exchange.headers, allow)
     exchange.status = failure.status
     await exchange.response.write(error_event(failure))
     return exchange.response
 
 
-def error_response(failure: Failure, exchange_id: str, allow: str | None = None) -> web.Response:
-    """Return a failure with its true status."""
-    response = web.Response(
-        body=json.encode(errors.to_openai(failure)),
-        status=failure.status,
-        headers=errors.headers(failure),
-        content_type=JSON,
-    )
-    response.headers["x-request-id"] = exchange_id
+def error_response(failure: Failure, more: Mapping[str, str], allow: str | None = None) -> web.Response:
+    """Return a failure with its true status; ``more`` are the headers of every answer to its request."""
+    headers = {**more, **errors.headers(failure)}
+    response = web.Response(body=error_body(failure), status=failure.status, headers=headers, content_type=JSON)
     if allow is not None:
         response.headers["Allow"] = allow
     if failure.status == 413:
@@ -88,9 +104,14 @@ def error_response(failure: Failure, exchange_id: str, allow: str | None = None)
     return response
 
 
+def error_body(failure: Failure) -> bytes:
+    """Return OpenAI's error object."""
+    return json.encode(errors.to_openai(failure))
+
+
 def error_event(failure: Failure) -> bytes:
     """Return a failure as the last event of a stream: no ``[DONE]`` and no made-up finish follows (PROTOCOL 3.7)."""
-    return b"data: " + json.encode(errors.to_openai(failure)) + b"\n\n"
+    return b"data: " + error_body(failure) + b"\n\n"
 
 
 def _bug(exchange: Exchange) -> Failure:

@@ -12,6 +12,7 @@ from gemproxy.server import debug, info
 from gemproxy.server.chat import chat_completions
 from gemproxy.server.exchange import EXCHANGE
 from gemproxy.server.keyring import Caller
+from gemproxy.server.origins import check_host, preflight
 from gemproxy.server.service import SERVICE, Service
 
 ForCaller = Callable[[web.Request, Caller], Awaitable[web.StreamResponse]]
@@ -22,13 +23,16 @@ def add_routes(router: web.UrlDispatcher) -> None:
     for path, open_handler in (("/", info.root), ("/health", info.health), ("/ready", info.ready)):
         router.add_get(path, open_handler)
         router.add_options(path, info.probe)
+    router.add_get("/metrics", _known(debug.metrics, admin=True))
     for base in ("/v1", ""):
-        router.add_post(f"{base}/chat/completions", _limited(_known(chat_completions)))
+        router.add_post(f"{base}/chat/completions", _known(_limited(chat_completions)))
         router.add_get(f"{base}/models", _known(info.list_models))
         router.add_get(f"{base}/models/{{id:.+}}", _known(info.show_model))
         router.add_get(f"{base}/debug/cache", _known(debug.cache, admin=True))
         router.add_post(f"{base}/token-test", _known(debug.token_test, admin=True))
         router.add_post(f"{base}/test", _known(debug.full_test, admin=True))
+        for path in ("/chat/completions", "/models", "/models/{id:.+}"):
+            router.add_options(base + path, _preflight)
 
 
 def _known(handler: ForCaller, *, admin: bool = False) -> Handler:
@@ -38,6 +42,8 @@ def _known(handler: ForCaller, *, admin: bool = False) -> Handler:
         keyring = request.app[SERVICE].door.keyring
         caller = keyring.caller(request.headers.get("Authorization"))
         request[EXCHANGE].client = caller.name
+        if not keyring.required:
+            check_host(request.host)
         if admin:
             keyring.admin(caller)
         return await handler(request, caller)
@@ -45,17 +51,19 @@ def _known(handler: ForCaller, *, admin: bool = False) -> Handler:
     return guarded
 
 
-def _limited(handler: Handler) -> Handler:
-    """Refuse what is beyond ``server.max_requests``, or comes while draining: at once, before a byte is read."""
+def _limited(handler: ForCaller) -> ForCaller:
+    """Refuse what is beyond a limit, or comes while draining: at once, before a byte of the body is read."""
 
-    async def counted(request: web.Request) -> web.StreamResponse:
-        service = request.app[SERVICE]
+    async def counted(request: web.Request, caller: Caller) -> web.StreamResponse:
+        service, exchange = request.app[SERVICE], request[EXCHANGE]
         _admit(service)
+        exchange.headers |= service.allowances.enter(caller, exchange.started)
         service.open_requests += 1
         try:
-            return await handler(request)
+            return await handler(request, caller)
         finally:
             service.open_requests -= 1
+            service.allowances.leave(caller)
 
     return counted
 
@@ -67,3 +75,8 @@ def _admit(service: Service) -> None:
         raise Overload(
             f"The server is at its limit of server.max_requests = {service.door.max_requests} open requests."
         )
+
+
+async def _preflight(request: web.Request) -> web.Response:
+    headers = preflight(request.headers.get("Origin"), request.app[SERVICE].door.cors_origins)
+    return web.Response(status=204 if headers else 403, headers=headers)

@@ -5,19 +5,26 @@ A reload swaps fields; requests under way keep what they took at their start.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 from msgspec import Struct
 
+from gemproxy.capture import Capture
 from gemproxy.checkup import Checkup
 from gemproxy.converter.request import Options
 from gemproxy.converter.signatures import SignatureCache
 from gemproxy.dispatch import Dispatcher
 from gemproxy.models import Catalogue
+from gemproxy.pool.state import State
 from gemproxy.pool.tokens import Tokens
+from gemproxy.server.allowance import Allowances
 from gemproxy.server.keyring import Keyring
 from gemproxy.server.media import ImageFetcher
+
+if TYPE_CHECKING:
+    from gemproxy.metrics import Metrics
 
 
 class Door(Struct):
@@ -33,6 +40,8 @@ class Door(Struct):
     body: float = 60.0
     total: float = 0.0
     expose_routing: bool = False
+    cors_origins: Sequence[str] = ()
+    fallbacks: Mapping[str, Sequence[str]] = {}
 
 
 class Service(Struct):
@@ -41,6 +50,7 @@ class Service(Struct):
     door: Door
     dispatcher: Dispatcher
     tokens: Tokens
+    state: State
     catalogue: Catalogue
     options: Options
     signatures: SignatureCache
@@ -48,6 +58,9 @@ class Service(Struct):
     checkup: Checkup
     clock: Callable[[], float]  # wall clock, seconds
     new_id: Callable[[], str]  # random, URL-safe
+    allowances: Allowances
+    metrics: Metrics | None = None  # None: prometheus-client is not installed
+    capture: Capture | None = None
     draining: bool = False
     open_requests: int = 0
 

@@ -282,7 +282,7 @@ async def test_wrong_path_is_404(server: Running) -> None:
     assert told(*await server.get("/v1/nothing"))[:3] == (404, "invalid_request_error", "not_found")
 
 
-@pytest.mark.parametrize(("method", "path", "allow"), [("GET", CHAT, "POST"), ("POST", "/v1/models", "GET,HEAD")])
+@pytest.mark.parametrize(("method", "path", "allow"), [("GET", CHAT, "OPTIONS,POST"), ("POST", "/v1/models", "GET,HEAD,OPTIONS")])
 async def test_wrong_method_is_405_with_allow(server: Running, method: str, path: str, allow: str) -> None:
     async with server.session.request(method, server.url + path) as response:
         assert told(response.status, await response.read())[0] == 405
@@ -389,7 +389,7 @@ async def test_bug_is_a_500_without_details(
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("inner detail")
 
-    monkeypatch.setattr("gemproxy.server.chat.conversion.to_call", broken)
+    monkeypatch.setattr("gemproxy.server.asking.conversion.to_call", broken)
     status, body = await server.post(CHAT, HELLO, {"x-request-id": "trace-me"})
     assert told(status, body) == (500, "server_error", "internal_error", None)
     assert b"trace-me" in body

@@ -1,0 +1,118 @@
+"""The work of the pure core in pieces that can be timed: no socket, no loop, no clock.
+
+Each case does one piece of work that a request or a frame needs, on the bodies of the whole benchmark.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import msgspec
+from msgspec import Struct
+
+from bench import question, script
+from bench.script import SCRIPTS
+from gemproxy.converter import request as conversion
+from gemproxy.converter.answer import AnswerReader
+from gemproxy.converter.chunks import ChatChunkWriter, Envelope
+from gemproxy.converter.completion import ChatCompletionFold
+from gemproxy.converter.schema import tool_schema
+from gemproxy.converter.transcoder import Transcoder, Writer
+from gemproxy.models import capabilities
+from gemproxy.pool.rotator import Policy, Rest, Rotator, Slot
+from gemproxy.upstream.ai_studio import AiStudio
+from gemproxy.upstream.dialect import OK, Token
+from gemproxy.wire.openai import ChatRequest
+
+READ = 64 * 1024  # bytes that arrive together when frames come back to back
+
+
+class Case(Struct, frozen=True):
+    """``work`` is done ``times`` times in one measurement: some milliseconds."""
+
+    name: str
+    sentence: str
+    times: int
+    work: Callable[[], object]
+
+
+def cases() -> list[Case]:
+    """Return every case, ready to run."""
+    small, burst = SCRIPTS["small"], SCRIPTS["burst"]
+    plain, tools = question.plain(small), question.with_tools(small)
+    stream = script.body(burst)
+    pieces = [stream[place : place + READ] for place in range(0, len(stream), READ)]
+    return [
+        Case("convert", "a small request, bytes to bytes", 100, lambda: convert(plain)),
+        Case("convert_tools", "an 80 kB request with 30 tools known before", 8, lambda: convert(tools)),
+        Case("schema_cached", "the schema of a tool, known before", 2000, _same_schema(tools)),
+        Case("schema_cold", "the schema of a tool, never seen", 20, _new_schemas(tools)),
+        Case("transcode_burst", "1,000 frames that come back to back", 1, lambda: transcode(pieces)),
+        Case("transcode_paced", "1,000 frames that come one by one", 1, lambda: transcode(script.frames(burst))),
+        Case("fold", "a small unary answer", 100, lambda: fold(script.body(small))),
+        Case("rotate_5", "acquire and report with 5 credentials", 400, _rotate(5)),
+        Case("rotate_50", "the same with 50, 40 of them resting", 200, _rotate(50, resting=40)),
+    ]
+
+
+_titles = itertools.count()
+_dialect = AiStudio("http://127.0.0.1:1/v1beta", "bench")
+_token = Token("fake-bench-key")
+_envelope = Envelope("chatcmpl-0123456789abcdef01234567", 1_800_000_000, script.MODEL, f"ai_studio/{script.MODEL}")
+
+
+def convert(body: bytes) -> bytes:
+    """Return what goes upstream for a client's body."""
+    asked = conversion.decode(body)
+    plan = conversion.to_call(asked, capabilities(asked.model), {}, None, conversion.Options(), stream=False)
+    return _dialect.ask(plan.call, _token, 1_800_000_000.0).body
+
+
+def transcode(pieces: tuple[bytes, ...] | list[bytes]) -> bytes:
+    """Return what a client of a stream gets for the pieces of an upstream's."""
+    transcoder = _transcoder(ChatChunkWriter(_envelope))
+    written = [transcoder.feed(piece) for piece in pieces]
+    written.append(transcoder.finish())
+    return b"".join(written)
+
+
+def fold(body: bytes) -> bytes:
+    """Return what a client that wants JSON gets for an upstream's unary body."""
+    transcoder = _transcoder(ChatCompletionFold(_envelope))
+    return transcoder.feed(body) + transcoder.finish()
+
+
+def _transcoder(writer: Writer) -> Transcoder:
+    return Transcoder(_dialect.decode, AnswerReader(lambda: "call_0"), writer)
+
+
+def _schemas(body: bytes) -> list[bytes]:
+    asked = msgspec.json.decode(body, type=ChatRequest)
+    return [bytes(tool.function.parameters) for tool in asked.tools or () if tool.function is not None]
+
+
+def _same_schema(body: bytes) -> Callable[[], bytes]:
+    schema = _schemas(body)[0]
+    return lambda: tool_schema(schema)
+
+
+def _new_schemas(body: bytes) -> Callable[[], bytes]:
+    schema = _schemas(body)[0]
+    # a title of its own makes it another schema for the cache, and the same work for the walk
+    return lambda: tool_schema(b'{"title":"%d",%b' % (next(_titles), schema[1:]))
+
+
+def _rotate(slots: int, resting: int = 0) -> Callable[[], None]:
+    pool = [Slot(f"slot-{number}", dialect="ai_studio") for number in range(slots)]
+    rotator = Rotator(pool, Policy(), lambda: 1_800_000_000.0)
+    rotator.restore(slot.record(script.MODEL, _rest(), 1.0) for slot in pool[:resting])
+
+    def work() -> None:
+        rotator.report(rotator.acquire(script.MODEL), OK)
+
+    return work
+
+
+def _rest() -> Rest:
+    return Rest(1_800_000_000.0 + 60, 1_800_000_000.0, "quota")

@@ -1,0 +1,105 @@
+"""The guard of the core's speed, for CI: no absolute time, only ratios to a fixed piece of pure Python.
+
+Both are measured in one process in turn, in CPU time, the least of many; so the speed of the machine and most of its
+noise cancel. The ratios that were found good stand in ``core_speed.toml``, by version of Python, since interpreters
+differ. More than ``SLACK`` above them is a regression; ``make bench-record`` writes them anew, and the diff is the
+review.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from bench.core import Case
+
+RECORD = Path(__file__).with_name("core_speed.toml")
+SLACK = 0.25
+REPEATS = 25
+TRIES = 4  # measurements before a regression is believed
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+_HEAD = """\
+# CPU time of each case of bench/core.py as a multiple of the fixed loop of bench/guard.py, by version of Python.
+# `make bench-record` writes the section of the Python that it runs on.
+"""
+
+
+def fixed_loop() -> int:
+    """Do the work that all else is measured by: what the core does too, calls, dicts, lists, strings and bytes."""
+    found: dict[str, list[int]] = {}
+    for number in range(400):
+        name = f"name-{number % 50}"
+        found.setdefault(name, []).append(_step(number, 7))
+    text = ",".join(f"{name}:{sum(values)}" for name, values in sorted(found.items()))
+    data = text.encode().replace(b":", b"=").split(b",")
+    return sum(map(len, data))
+
+
+def _step(number: int, factor: int) -> int:
+    return (number * factor + 3) % 1009 if number & 1 else number // factor
+
+
+def measure(cases: list[Case], repeats: int = REPEATS) -> dict[str, float]:
+    """Return the ratio of each case to the fixed loop; ``repeats`` times in turn, the least counts."""
+    loop = Case("fixed loop", "", 10, fixed_loop)
+    least = dict.fromkeys([loop.name, *(case.name for case in cases)], float("inf"))
+    gc.collect()
+    gc.disable()  # a collection is paid by whoever it meets
+    try:
+        for _ in range(repeats):
+            for case in (loop, *cases):
+                least[case.name] = min(least[case.name], _seconds(case.work, case.times))
+    finally:
+        gc.enable()
+    return {case.name: least[case.name] / least[loop.name] for case in cases}
+
+
+def _seconds(work: Callable[[], object], times: int) -> float:
+    begun = time.process_time()
+    for _ in range(times):
+        work()
+    return (time.process_time() - begun) / times
+
+
+def regressions(found: Mapping[str, float], recorded: Mapping[str, float]) -> list[str]:
+    """Return a sentence for each case that is too slow, or that nobody recorded."""
+    faults = []
+    for name, ratio in found.items():
+        good = recorded.get(name)
+        if good is None:
+            faults.append(f"{name} has no record: run `make bench-record`")
+        elif ratio > good * (1 + SLACK):
+            faults.append(f"{name} takes {ratio:.4g} of the fixed loop instead of {good:.4g}: {ratio / good - 1:+.0%}")
+    return faults
+
+
+def guard(measured: Callable[[], Mapping[str, float]], recorded: Mapping[str, float]) -> list[str]:
+    """Return the regressions that hold in every one of ``TRIES`` measurements: noise only ever makes things slower."""
+    least: dict[str, float] = {}
+    faults: list[str] = []
+    for _ in range(TRIES):
+        for name, ratio in measured().items():
+            least[name] = min(ratio, least.get(name, ratio))
+        faults = regressions(least, recorded)
+        if not faults:
+            break
+    return faults
+
+
+def records(file: Path = RECORD) -> dict[str, dict[str, float]]:
+    """Return the recorded ratios by version of Python."""
+    return tomllib.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def record(found: Mapping[str, float], file: Path = RECORD) -> None:
+    """Write the ratios for this Python; those for others stay."""
+    versions = records(file) | {PYTHON: dict(found)}
+    sections = [
+        f'\n["{version}"]\n' + "".join(f"{name} = {ratio:.4g}\n" for name, ratio in ratios.items())
+        for version, ratios in sorted(versions.items())
+    ]
+    file.write_text(_HEAD + "".join(sections), encoding="utf-8")

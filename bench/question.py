@@ -1,0 +1,129 @@
+"""What clients ask: the OpenAI bodies, and the HTTP request that carries one. Pure.
+
+The floor gets the same body as gemproxy; only the path differs, since the floor forwards it as it is.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from bench import script as scripts
+from bench.script import Script
+
+KEY = "sk-bench"
+CHAT = "/v1/chat/completions"
+TOOLS = 30
+TOOLS_BYTES = 80_000
+
+Json = dict[str, object]
+
+
+def plain(script: Script) -> bytes:
+    """Return a short question: a system text and a line of the user."""
+    return msgspec.json.encode(_question(script))
+
+
+def long(script: Script) -> bytes:
+    """Return a question with 64 KiB of text."""
+    asked = _question(script)
+    messages: list[Json] = asked["messages"]  # type: ignore[assignment]
+    messages[1]["content"] = scripts.said(scripts.SCRIPTS["large"])
+    return msgspec.json.encode(asked)
+
+
+def with_tools(script: Script) -> bytes:
+    """Return a question of ``TOOLS_BYTES`` as agents ask it: 30 tools and some turns of conversation."""
+    asked = _question(script) | {"tools": [_tool(number) for number in range(TOOLS)], "tool_choice": "auto"}
+    messages: list[Json] = asked["messages"]  # type: ignore[assignment]
+    for number in range(12):
+        messages[1:1] = _turn(number)
+    missing = TOOLS_BYTES - len(msgspec.json.encode(asked))
+    messages[0]["content"] = f"{messages[0]['content']} {'Be brief and exact. ' * 10_000}"[: missing + 60]
+    return msgspec.json.encode(asked)
+
+
+BODIES = {"plain": plain, "long": long, "tools": with_tools}
+
+
+def http(path: str, body: bytes) -> bytes:
+    """Return the request as it goes over the wire."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\nAccept: */*\r\n"
+        f"Authorization: Bearer {KEY}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def gemini_path(script: Script) -> str:
+    """Return the upstream's path that gives this answer."""
+    return f"/v1beta/models/{script.model}:{script.method}"
+
+
+def _question(script: Script) -> Json:
+    return {
+        "model": script.model,
+        "stream": bool(script.frames),
+        "temperature": 0.7,
+        "max_tokens": 4096,
+        "messages": [
+            {"role": "system", "content": "You are a helpful assistant who answers in few words."},
+            {"role": "user", "content": "Why does the Red Queen run, and what does it help her?"},
+        ],
+    }
+
+
+def _turn(number: int) -> list[Json]:
+    call = {"name": f"find_{number}_in_records", "arguments": f'{{"query":"part {number}","limit":10}}'}
+    return [
+        {"role": "user", "content": f"Look up part {number} of the records, please."},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": f"call_{number:024d}", "type": "function", "function": call}],
+        },
+        {"role": "tool", "tool_call_id": f"call_{number:024d}", "content": f"Part {number}: " + "found. " * 40},
+        {"role": "assistant", "content": f"Part {number} is there, and says what you would expect of it."},
+    ]
+
+
+def _tool(number: int) -> Json:
+    text = "What to look for; words in quotes are taken as they are, all others may be inflected."
+    properties: Json = {
+        "query": {"type": "string", "description": text, "minLength": 1},
+        "limit": {"type": ["integer", "null"], "minimum": 1, "maximum": 100, "default": 10},
+        "order": {"type": "string", "enum": ["newest", "oldest", "best"], "description": "What comes first."},
+        "filter": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                name: {"anyOf": [{"type": "string", "description": text}, {"type": "null"}]}
+                for name in ("author", "title", "place", "language", "publisher", "series")
+            },
+            "required": ["author"],
+        },
+        "within": {"type": "array", "items": {"$ref": "#/$defs/span"}, "maxItems": 8},
+    }
+    return {
+        "type": "function",
+        "function": {
+            "name": f"find_{number}_in_records",
+            "description": f"Finds entries of collection {number}. " + "Give as much as you know. " * 12,
+            "parameters": {
+                "$schema": "http://json-schema.org/draft-07/schema#",
+                "type": "object",
+                "properties": properties,
+                "required": ["query"],
+                "additionalProperties": False,
+                "$defs": {
+                    "span": {
+                        "type": "object",
+                        "properties": {
+                            "from": {"type": "string", "format": "date-time"},
+                            "until": {"type": "string", "format": "date-time", "description": "Not included."},
+                        },
+                        "required": ["from"],
+                    }
+                },
+            },
+        },
+    }

@@ -1,0 +1,238 @@
+"""The scenarios by name: what is asked of the servers, and which rows of the table come of it.
+
+The targets stand here, beside what they judge. Every scenario takes a ``Fleet`` and an ``Effort`` and gives rows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from statistics import quantiles
+from typing import Literal
+
+from msgspec import Struct
+
+from bench.fleet import Fleet, Unsound
+from bench.jobs import Closed, Held, Load, Paced, Target
+from bench.processes import raise_descriptor_limit, resident_bytes
+from bench.report import Limit, Row
+from bench.script import SCRIPTS
+
+MICRO, MILLI, KIB = 1e6, 1e3, 1024
+MANY = 5_000
+TRIES = 4
+
+
+class Effort(Struct, frozen=True):
+    """How much is measured: rounds of floor and gemproxy in turn, seconds of one, questions by the clock, starts."""
+
+    rounds: int
+    few_rounds: int
+    seconds: float
+    questions: int
+    starts: int
+
+
+QUICK = Effort(rounds=2, few_rounds=1, seconds=0.7, questions=100, starts=3)
+FULL = Effort(rounds=5, few_rounds=4, seconds=2.5, questions=1000, starts=9)
+
+Rows = Iterator[Row]
+
+
+def unary(fleet: Fleet, effort: Effort) -> Rows:
+    """32 clients ask for small JSON answers without a pause."""
+    yield _closed("unary", "CPU of a small request, us", fleet, effort, "small", 32, 1.5)
+
+
+def large(fleet: Fleet, effort: Effort) -> Rows:
+    """8 clients get JSON answers of 64 KiB, then ask with 64 KiB, without a pause."""
+    yield _closed("large", "CPU of a request with 64 KiB of answer, us", fleet, effort, "large", 8, 1.5)
+    yield _closed("large", "CPU of a request with 64 KiB of question, us", fleet, effort, "small", 8, 1.5, "long")
+
+
+def tools(fleet: Fleet, effort: Effort) -> Rows:
+    """8 clients send 80 kB with 30 tools, always the same ones, as an agent does."""
+    yield _closed("tools", "CPU of a request of 80 kB with 30 tools, us", fleet, effort, "small", 8, 3.0, "tools")
+
+
+def burst(fleet: Fleet, effort: Effort) -> Rows:
+    """8 clients take streams of 1,000 frames as fast as they come."""
+    yield _closed("burst", "CPU of a chunk back to back, us", fleet, effort, "burst", 8, 2.5)
+
+
+def paced(fleet: Fleet, effort: Effort) -> Rows:
+    """500 streams of 100 frames, 20 ms apart: 25,000 frames a second."""
+    yield from _held("paced", fleet, effort, 500, 1.3)
+
+
+def calm(fleet: Fleet, effort: Effort) -> Rows:
+    """20 streams of 100 frames, 20 ms apart."""
+    yield from _held("calm", fleet, effort, 20, None)
+
+
+def memory(fleet: Fleet, _effort: Effort) -> Rows:
+    """500 open streams that say little."""
+    rows = [_resident(fleet, target, "nap", 500, 1.0) for target in (fleet.fresh_floor(), fleet.fresh_gemproxy())]
+    yield Row("memory", "RSS of one of 500 open streams, KiB", [rows[0]], [rows[1]], Limit("most", 40))
+
+
+def thousands(fleet: Fleet, effort: Effort) -> Rows:
+    """5,000 open streams in one process; left out of the quick run."""
+    if effort is QUICK:
+        return
+    needed = 2 * MANY + 500
+    if raise_descriptor_limit() < needed:
+        raise Unsound(f"5,000 streams need {needed} descriptors: raise ulimit -Hn")
+    rows = [_resident(fleet, target, "idle", MANY, 9.0) for target in (fleet.fresh_floor(), fleet.fresh_gemproxy())]
+    yield Row("thousands", "RSS of one of 5,000 open streams, KiB", [rows[0]], [rows[1]], Limit("most", 40))
+    # _resident is Unsound if one of them is wrong
+    yield Row("thousands", "open at once and right to the end, streams", [MANY], [MANY], Limit("least", MANY))
+
+
+def latency(fleet: Fleet, effort: Effort) -> Rows:
+    """50 small requests a second, each to the upstream itself, the floor and gemproxy in turn."""
+    targets = (fleet.upstream, fleet.floor(), fleet.gemproxy())
+    load = fleet.run(Paced(targets, "small", 50, effort.questions))
+    straight, floor, proxy = ([_rank(found, 50), _rank(found, 99)] for found in load.latencies)
+    yield Row("latency", "p50 straight to the upstream, ms", [], [straight[0] * MILLI])
+    for place, name, limit in ((0, "p50", Limit("over", 0.3)), (1, "p99", Limit("ratio", 2.0))):
+        added = [(found[place] - straight[0]) * MILLI for found in (floor, proxy)]
+        yield Row("latency", f"{name} added at 50 requests/s, ms", [added[0]], [added[1]], limit)
+
+
+def first(fleet: Fleet, effort: Effort) -> Rows:
+    """Streams at 20 a second: the time to the first byte of the body, which is the first chunk."""
+    load = fleet.run(Paced((fleet.floor(), fleet.gemproxy()), "brief", 20, effort.questions // 2))
+    floor, proxy = ([_rank(found, 50) * MILLI, _rank(found, 99) * MILLI] for found in load.firsts)
+    yield Row("first", "p50 to the first chunk, ms", [floor[0]], [proxy[0]])
+    yield Row("first", "p99 to the first chunk, ms", [floor[1]], [proxy[1]])
+
+
+def start(fleet: Fleet, effort: Effort) -> Rows:
+    """From the start of the process to the first 200 of GET /health."""
+    floor, proxy = [], []
+    for _ in range(effort.starts):
+        floor.append(_started(fleet, fleet.fresh_floor))
+        proxy.append(_started(fleet, fleet.fresh_gemproxy))
+    yield Row("start", "to the first 200 of /health, s", floor, proxy, Limit("most", 0.6))
+
+
+def processes(fleet: Fleet, effort: Effort) -> Rows:
+    """Two instances on one port (server.reuse_port) against one; the column "floor" is the one."""
+    one, two = fleet.gemproxy(), fleet.fresh_gemproxy(instances=2)
+    seen: dict[Target, list[Load]] = {one: [], two: []}
+    try:
+        for _ in range(effort.few_rounds):
+            for target, loads in seen.items():
+                fleet.spread(target is two)
+                loads.append(fleet.run(Closed(target, "small", 64, effort.seconds)))
+    finally:
+        fleet.spread(False)
+        fleet.retire(two)
+
+    def row(measure: str, of: Callable[[Load], float]) -> Row:
+        return Row("processes", measure, [of(load) for load in seen[one]], [of(load) for load in seen[two]])
+
+    yield row("2 against 1: CPU of a request, us", lambda load: sum(load.cpu) / load.answers * MICRO)
+    # every instance busy on a core for itself: the cost of load generator and upstream is taken out
+    yield row("2 against 1: requests/s with a core each", lambda load: load.answers / sum(load.cpu) * len(load.cpu))
+    yield row("2 against 1: requests/s beside the load generator", lambda load: load.answers / load.window)
+
+
+Scenario = Callable[[Fleet, Effort], Rows]
+SCENARIOS: dict[str, Scenario] = {
+    scenario.__name__: scenario
+    for scenario in (unary, large, tools, burst, paced, calm, latency, first, start, processes, memory, thousands)
+}
+
+
+# ---------------------------------------------------------------------------------------------------------- measures
+
+
+def _in_turn(fleet: Fleet, rounds: int, measure: Callable[[Target], float]) -> tuple[list[float], list[float]]:
+    """Return what floor and gemproxy give, measured A B A B."""
+    targets = (fleet.floor(), fleet.gemproxy())
+    found: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds):
+        for target, values in zip(targets, found, strict=True):
+            values.append(measure(target))
+    return found
+
+
+def _closed(
+    name: str,
+    measure: str,
+    fleet: Fleet,
+    effort: Effort,
+    script: str,
+    connections: int,
+    limit: float,
+    question: Literal["plain", "long", "tools"] = "plain",
+) -> Row:
+    def cpu(target: Target) -> float:
+        load = fleet.run(Closed(target, script, connections, effort.seconds, question))
+        if not load.answers:
+            raise Unsound(f"no answer within {effort.seconds} s")
+        return sum(load.cpu) / (load.events or load.answers) * MICRO
+
+    return Row(name, measure, *_in_turn(fleet, effort.rounds, cpu), Limit("ratio", limit))
+
+
+def _held(name: str, fleet: Fleet, effort: Effort, streams: int, limit: float | None) -> Rows:
+    ratio = None if limit is None else Limit("ratio", limit)
+    script = SCRIPTS["paced"]
+    whole: tuple[list[float], list[float]] = ([], [])
+
+    def cpu(target: Target) -> float:
+        load = _all_open(fleet, Held(target, script.name, streams, ramp=streams / 500))
+        whole[target.kind == "gemproxy"].append(load.whole_cpu / (streams * script.frames) * MICRO)
+        return sum(load.cpu) / load.events * MICRO
+
+    open_at_once = _in_turn(fleet, effort.few_rounds, cpu)
+    yield Row(name, f"CPU of a chunk, {streams} streams, 20 ms apart, us", *open_at_once, ratio)
+    yield Row(name, "the same, with the requests that opened them", *whole, None)
+
+
+def _all_open(fleet: Fleet, job: Held) -> Load:
+    """Return what a job came to in which all streams were open at once, and nothing fell behind.
+
+    On a busy machine frames pile up and are then passed on together, at less cost each than at their true pace; that
+    needs another try. After ``TRIES`` the one nearest to the pace counts.
+    """
+    script = SCRIPTS[job.script]
+    best: tuple[float, Load] | None = None
+    for _ in range(TRIES):
+        load = fleet.run(job)
+        if not load.window or not load.events:
+            continue
+        off = abs(load.events / load.window * script.gap / job.streams - 1)
+        if best is None or off < best[0]:
+            best = (off, load)
+        if off < 0.1:
+            break
+    if best is None:
+        raise Unsound(f"{job.streams} streams of {job.target.kind} were never open all at once")
+    return best[1]
+
+
+def _resident(fleet: Fleet, target: Target, script: str, streams: int, ramp: float) -> float:
+    """Return KiB of memory per open stream, above what the process holds after its first requests."""
+    try:
+        fleet.run(Closed(target, "brief", 1, 1.0))
+        idle = sum(map(resident_bytes, target.pids))
+        load = _all_open(fleet, Held(target, script, streams, ramp))
+    finally:
+        fleet.retire(target)
+    return (load.resident - idle) / streams / KIB
+
+
+def _started(fleet: Fleet, start_one: Callable[[], Target]) -> float:
+    begun = time.perf_counter()
+    target = start_one()
+    seconds = time.perf_counter() - begun
+    fleet.retire(target)
+    return seconds
+
+
+def _rank(values: list[float], percent: int) -> float:
+    return quantiles(values, n=100, method="inclusive")[percent - 1]

@@ -1,0 +1,130 @@
+"""Where the ``$ref`` of a JSON Schema lead, and which of them run in a circle.
+
+In: a decoded schema. Out: targets, and what can be reached from them. Must not: change the schema, or follow external
+refs. A target goes by its JSON pointer as written: ``#``, ``#/$defs/Node``. Facts: PROTOCOL 5.2, 5.4.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import unquote
+
+MAX_DEPTH = 32  # levels of schemas; deeper ones are refused by the upstream as well (PROTOCOL 5.4 rule 5)
+
+_MAPS = ("properties", "$defs", "definitions", "patternProperties", "dependentSchemas")
+_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
+_SINGLES = ("items", "additionalProperties")
+_DEFINITION = re.compile(r"#/(?:\$defs|definitions)/([^/]+)")
+
+Node = dict[str, Any]
+
+
+class Unusable(Exception):  # noqa: N818 - the vocabulary is fault and failure
+    """The schema cannot be used; the text says why and holds nothing of the schema."""
+
+
+def too_deep() -> Unusable:
+    """Return the fault for a document that is nested too deep."""
+    return Unusable(f"the schema is nested deeper than {MAX_DEPTH} levels")
+
+
+def children(node: Node) -> Iterator[Any]:
+    """Yield the schemas directly inside a schema; never what stands in ``enum``, ``const`` or ``default``."""
+    for key in _MAPS:
+        held = node.get(key)
+        if isinstance(held, dict):
+            yield from held.values()
+    for key in _LISTS:
+        held = node.get(key)
+        if isinstance(held, list):
+            yield from held
+    for key in _SINGLES:
+        held = node.get(key)
+        if isinstance(held, dict):
+            yield held
+
+
+class References:
+    """The refs of one schema document."""
+
+    def __init__(self, root: Node) -> None:
+        self._root = root
+        self._nested: dict[str, Any] = {}  # definitions below the root, by name: merged documents point at them
+        self._collect(root, 0)
+        self._reached: dict[str, frozenset[str]] = {}
+
+    def _collect(self, node: Any, depth: int) -> None:
+        if not isinstance(node, dict):
+            return
+        if depth > MAX_DEPTH:
+            raise too_deep()
+        for key in ("$defs", "definitions"):
+            held = node.get(key)
+            if isinstance(held, dict):
+                for name, definition in held.items():
+                    self._nested.setdefault(name, definition)
+        for child in children(node):
+            self._collect(child, depth + 1)
+
+    def target(self, ref: str) -> Any:
+        """Return the schema a ref leads to, or None if it leads nowhere or out of the document."""
+        found = self._at(ref)
+        if found is None:
+            named = _DEFINITION.fullmatch(ref)
+            found = self._nested.get(_unescape(named[1])) if named is not None else None
+        return found if isinstance(found, (dict, bool)) else None
+
+    def _at(self, ref: str) -> Any:
+        if ref == "#":
+            return self._root
+        if not ref.startswith("#/"):
+            return None
+        place: Any = self._root
+        for step in map(_unescape, ref[2:].split("/")):
+            if isinstance(place, dict):
+                place = place.get(step)
+            elif isinstance(place, list) and step.isdecimal() and int(step) < len(place):
+                place = place[int(step)]
+            else:
+                return None
+        return place
+
+    def circles(self, ref: str, within: frozenset[str]) -> bool:
+        """Return True if following ``ref`` can lead back to one of the targets that the walk is inside of."""
+        return not within.isdisjoint(self._reach(ref))
+
+    def returns(self, ref: str) -> bool:
+        """Return True if the target of ``ref`` leads back to itself."""
+        return any(ref in self._reach(found) for found in _refs_of(self.target(ref)))
+
+    def _reach(self, ref: str) -> frozenset[str]:
+        """Return ``ref`` and every key that can be reached from its target."""
+        known = self._reached.get(ref)
+        if known is None:
+            seen, waiting = {ref}, [ref]
+            while waiting:
+                for found in _refs_of(self.target(waiting.pop())):
+                    if found not in seen:
+                        seen.add(found)
+                        waiting.append(found)
+            known = self._reached[ref] = frozenset(seen)
+        return known
+
+
+def _refs_of(node: Any) -> Iterator[str]:
+    """Yield the refs that stand inside a schema; its definitions do not stand inside, they are only kept there."""
+    waiting = [node]
+    while waiting:
+        current = waiting.pop()
+        if not isinstance(current, dict):
+            continue
+        ref = current.get("$ref")
+        if isinstance(ref, str):
+            yield ref
+        waiting += children({key: held for key, held in current.items() if key not in ("$defs", "definitions")})
+
+
+def _unescape(step: str) -> str:
+    return unquote(step).replace("~1", "/").replace("~0", "~")

@@ -1,0 +1,174 @@
+"""An OpenAI chat request -> a Gemini call. Reads the body and puts the rooms of the converter together.
+
+In: the bytes of a request, then the model, fetched images, known signatures and options. Out: ``ChatRequest``, then a
+``Plan``: the call, and what the answer must be read with. Must not: do I/O, know a credential, or repeat what the
+client wrote in a message: only the path of a field, never its content.
+
+Every field of OpenAI's request is mapped, approximated or knowingly ignored as PROTOCOL 4.1 says. Ignored ones whose
+loss a client may notice are named in ``Plan.ignored``; those that have no effect on an answer (``user``, ``metadata``,
+``store``, ``safety_identifier``, ``prompt_cache_*``, ``moderation``), hints (``prediction``, ``verbosity``) and unknown
+ones are passed over.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import msgspec
+from msgspec import Struct
+
+from gemproxy.converter.generation import answer_format, choices, generation
+from gemproxy.converter.messages import Setting, conversation
+from gemproxy.converter.signatures import SignatureLookup
+from gemproxy.converter.tools import tool_set
+from gemproxy.errors import ClientFault
+from gemproxy.models import Model
+from gemproxy.upstream.dialect import Call
+from gemproxy.wire.gemini import Blob, Content, GenerateRequest, SafetySetting
+from gemproxy.wire.openai import ChatRequest, ExtraBody, GoogleOptions
+
+
+class Options(Struct, frozen=True):
+    """What the operator sets for every request: ``include_thoughts`` is ``models.include_thoughts``."""
+
+    include_thoughts: bool = True
+
+
+class Plan(Struct, frozen=True):
+    """A call and what its answer is read with.
+
+    ``names``: wire name -> the client's name of a tool, where they differ. ``declared`` and ``custom`` hold the
+    client's names of all tools and of the custom ones (one string, ``input``). ``choices`` is the number of answers
+    asked for; ``ignored`` names fields that were left out, for a debug log.
+    """
+
+    call: Call
+    names: dict[str, str]
+    declared: frozenset[str]
+    legacy_functions: bool
+    custom: frozenset[str]
+    choices: int
+    ignored: tuple[str, ...]
+
+
+# ------------------------------------------------------------------------------------------------------------ reading
+
+_decode = msgspec.json.Decoder(ChatRequest).decode
+_LOCATED = re.compile(r"(?P<reason>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(?P<field>[^`]*)`")
+_CHOICES = {
+    "role": "system, developer, user, assistant, tool or function",
+    "type": "text, image_url, input_audio, file, video_url or refusal",
+}
+
+
+def decode(body: bytes) -> ChatRequest:
+    """Return the request; raises ``ClientFault`` (400) naming the field in ``param``, or with code ``invalid_json``."""
+    try:
+        if not body.isascii():
+            body.decode()  # the decoder passes over ignored fields without looking at their encoding
+        return _decode(body)
+    except msgspec.ValidationError as fault:
+        raise _misfit(str(fault)) from None
+    except UnicodeDecodeError:
+        raise ClientFault("The body is not valid UTF-8.", code="invalid_json") from None
+    except RecursionError:
+        raise ClientFault("The JSON of the body is nested too deep.", code="invalid_json") from None
+    except msgspec.DecodeError as fault:
+        # msgspec's words hold a reason and a position, nothing of the text
+        raise ClientFault(f"The body is not valid JSON: {fault}.", code="invalid_json") from None
+
+
+def _misfit(text: str) -> ClientFault:
+    """Return the fault for a value of the wrong type, from msgspec's sentence and path."""
+    located = _LOCATED.match(text)
+    assert located is not None
+    reason, path = located["reason"], (located["path"] or "$").removeprefix("$").removeprefix(".")
+    missing = _MISSING.match(reason)
+    if missing is not None:
+        param = f"{path}.{missing['field']}" if path else missing["field"]
+        return ClientFault(f"{param} is missing.", param=param)
+    if reason.startswith("Invalid value"):  # it would quote the value
+        allowed = _CHOICES.get(path.rpartition(".")[2])
+        return ClientFault(
+            f"{path} must be {allowed}." if allowed else f"{path} has a value that is not known.",
+            param=path,
+            code="unsupported_value",
+        )
+    return ClientFault(f"{path or 'The body'}: {reason[:1].lower()}{reason[1:]}.", param=path or None)
+
+
+# --------------------------------------------------------------------------------------------------------- converting
+
+
+def to_call(
+    request: ChatRequest,
+    model: Model,
+    images: Mapping[str, Blob],
+    signatures: SignatureLookup | None,
+    options: Options,
+    stream: bool,
+) -> Plan:
+    """Return the call for a request. Raises ``ClientFault`` (400, naming ``param``) for what cannot be asked.
+
+    ``images`` holds the remote images by address (see ``media.remote_images``).
+    """
+    notes: list[str] = []
+    google = _google(request)
+    tools = tool_set(request, model, notes)
+    wanted = answer_format(request, model, tools.specs is not None)
+    setting = Setting(model, tools.names, images, signatures)
+    said = conversation(request.messages, setting, wanted.instruction)
+    _ignore(request, notes)
+    body = GenerateRequest(
+        contents=said.contents,
+        system_instruction=Content(said.system) if said.system else None,
+        tools=tools.specs,
+        tool_config=tools.config,
+        safety_settings=_safety(google),
+        generation_config=generation(request, google, model, wanted, options.include_thoughts, notes),
+        cached_content=(google.cached_content or google.cached_content_camel) if google is not None else None,
+        service_tier=_tier(request, notes),
+    )
+    return Plan(
+        call=Call("streamGenerateContent" if stream else "generateContent", model.id, body),
+        names=tools.names.changed(),
+        declared=tools.declared,
+        legacy_functions=bool(request.functions),
+        custom=tools.custom,
+        choices=choices(request),
+        ignored=tuple(notes),
+    )
+
+
+def _google(request: ChatRequest) -> GoogleOptions | None:
+    """Return Google's own options: at the top (the Python SDK's ``extra_body``) or under a literal ``extra_body``."""
+    if request.google is not None:
+        return request.google
+    extra: ExtraBody | None = request.extra_body
+    while extra is not None and extra.google is None:
+        extra = extra.extra_body
+    return extra.google if extra is not None else None
+
+
+def _safety(google: GoogleOptions | None) -> list[SafetySetting] | None:
+    settings = (google.safety_settings or google.safety_settings_camel) if google is not None else None
+    return [SafetySetting(item.category, item.threshold) for item in settings] if settings else None
+
+
+def _tier(request: ChatRequest, notes: list[str]) -> str | None:
+    tier = request.service_tier
+    if tier in ("flex", "priority"):
+        return tier
+    if tier not in (None, "auto", "default"):
+        notes.append("service_tier")
+    return None
+
+
+def _ignore(request: ChatRequest, notes: list[str]) -> None:
+    if request.logit_bias:
+        notes.append("logit_bias")
+    if request.parallel_tool_calls is False:
+        # there is no switch, and to cut an answer to its first call would break the pairing of signatures
+        notes.append("parallel_tool_calls")

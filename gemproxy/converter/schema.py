@@ -1,0 +1,77 @@
+"""JSON Schema as clients write it -> JSON Schema as Gemini reads it, in one typed walk (PROTOCOL 5.4, route B).
+
+In: the bytes of a schema. Out: the bytes of the cleaned one, from a cache by content, since clients resend the same
+tools with every request. Must not: raise anything but ``Unusable`` for what is no schema, too deep or too large.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import msgspec
+
+from gemproxy.converter.references import Node, Unusable, too_deep
+from gemproxy.converter.walk import Walk
+
+__all__ = ["MAX_BYTES", "Unusable", "answer_schema", "tool_schema"]
+
+MAX_BYTES = 256 * 1024
+CACHED_BYTES = 32 * 1024  # larger schemas are walked every time: 1,024 cached ones stay within some 64 MiB
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+def tool_schema(raw: bytes) -> bytes:
+    """Return the parameters of a function, b"" if it takes none. Raises ``Unusable`` if they are not an object."""
+    return (_tool_cached if len(raw) <= CACHED_BYTES else _tool)(raw)
+
+
+def answer_schema(raw: bytes) -> bytes:
+    """Return the schema of an answer, of any type; b"" if it allows anything. Raises ``Unusable``."""
+    return (_answer_cached if len(raw) <= CACHED_BYTES else _answer)(raw)
+
+
+def _tool(raw: bytes) -> bytes:
+    root = _read(raw)
+    if root is None:
+        return b""
+    found = Walk(root).root()
+    kind = found.get("type", "object")
+    if isinstance(kind, list):
+        kind = kind[0]
+    if kind != "object":
+        raise Unusable("the parameters of a function must be an object")
+    found = {"type": "object"} | found | {"type": "object"}  # first, and without "null"
+    # without anything to fill in there is nothing to say; leaving it out is the safe form (PROTOCOL 0.0)
+    speaks = found.get("properties") or "anyOf" in found or found.get("additionalProperties", False) is not False
+    return _encode(found) if speaks else b""
+
+
+def _answer(raw: bytes) -> bytes:
+    root = _read(raw)
+    found = Walk(root).root() if root is not None else {}
+    return _encode(found) if found else b""
+
+
+_tool_cached = lru_cache(maxsize=1024)(_tool)
+_answer_cached = lru_cache(maxsize=1024)(_answer)
+
+
+def _read(raw: bytes) -> Node | None:
+    """Return the document, None if it says nothing (absent, null, true)."""
+    if not raw:
+        return None
+    if len(raw) > MAX_BYTES:
+        raise Unusable(f"the schema is larger than {MAX_BYTES // 1024} KiB")
+    try:
+        root = _decode(raw)
+    except RecursionError:
+        raise too_deep() from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise Unusable("the schema is not valid JSON") from None
+    if root is None or root is True:
+        return None
+    if not isinstance(root, dict):
+        raise Unusable("a schema must be an object")
+    return root

@@ -1,0 +1,154 @@
+"""Thought signatures on their way through clients that know only OpenAI's fields (PROTOCOL 6).
+
+In: what a history carries, and a bounded cache of what earlier answers carried. Out: the signature of a part and its
+origin, "<dialect>/<model>" ("" = unknown). Must not: make one up: the documented skip value is the dialect's affair,
+which knows whether upstream and model fit. A signature never stands in a log, an error or a repr.
+
+Routes, first hit wins: ``extra_content.google`` (Google's own), ``provider_specific_fields``, the suffix of the call id
+(both other proxies'), the cache.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import NamedTuple, Protocol
+
+from gemproxy.wire.openai import ExtraContent, SentToolCall
+
+_SUFFIXES = ("__thought__", "__sig__")
+
+
+class Signed(NamedTuple):
+    """A signature and where it was made."""
+
+    signature: str
+    origin: str
+
+
+class SignatureLookup(Protocol):
+    """What remembers signatures by call id (or by ``image_key``)."""
+
+    def get(self, call_id: str) -> tuple[str, str] | None:
+        """Return (signature, origin), or None if nothing is known."""
+        ...
+
+
+class _Entry(NamedTuple):
+    signature: str
+    origin: str
+    until: float
+
+
+class SignatureCache:
+    """Signatures by call id, bounded in entries, bytes and age; the least recently used go first.
+
+    ``clock`` gives seconds; ``ttl`` is in seconds and counts from ``put``.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        max_entries: int = 10_000,
+        max_bytes: int = 32 * 1024 * 1024,
+        ttl: float = 6 * 3600.0,
+    ) -> None:
+        self._clock = clock
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._ttl = ttl
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __repr__(self) -> str:
+        return f"SignatureCache({len(self._entries)} entries, {self._bytes} bytes)"
+
+    def put(self, call_id: str, signature: str, origin: str) -> None:
+        """Remember the signature of a call; one that is larger than the whole cache is not kept."""
+        self._drop(call_id)
+        entry = _Entry(signature, origin, self._clock() + self._ttl)
+        if _size(call_id, entry) > self._max_bytes:
+            return
+        self._entries[call_id] = entry
+        self._bytes += _size(call_id, entry)
+        while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
+            self._drop(next(iter(self._entries)))
+
+    def get(self, call_id: str) -> tuple[str, str] | None:
+        """Return (signature, origin) of a call, or None if it is unknown or too old."""
+        entry = self._entries.get(call_id)
+        if entry is None:
+            return None
+        if entry.until <= self._clock():
+            self._drop(call_id)
+            return None
+        self._entries.move_to_end(call_id)
+        return entry.signature, entry.origin
+
+    def _drop(self, call_id: str) -> None:
+        entry = self._entries.pop(call_id, None)
+        if entry is not None:
+            self._bytes -= _size(call_id, entry)
+
+
+def _size(call_id: str, entry: _Entry) -> int:
+    return len(call_id) + len(entry.signature) + len(entry.origin)
+
+
+def image_key(data: str) -> str:
+    """Return the key under which the signature of an image is cached: images have no id, so a digest of the base64."""
+    return "image:" + blake2b(data.encode(), digest_size=16).hexdigest()
+
+
+def bare_id(call_id: str) -> str:
+    """Return a call id without the signature that other proxies append to it."""
+    for suffix in _SUFFIXES:
+        head, found, _ = call_id.partition(suffix)
+        if found:
+            return head
+    return call_id
+
+
+def of_call(call: SentToolCall, lookup: SignatureLookup | None) -> Signed | None:
+    """Return the signature that belongs to a call of the history, or None."""
+    call_id = bare_id(call.id) if call.id else ""
+    cached = lookup.get(call_id) if lookup is not None and call_id else None
+    carried = carried_by(call.extra_content)
+    if carried is not None:
+        return _with_origin(carried, cached)
+    if call.provider_specific_fields is not None and call.provider_specific_fields.thought_signature:
+        return _with_origin(Signed(call.provider_specific_fields.thought_signature, ""), cached)
+    for suffix in _SUFFIXES:
+        _, _, appended = (call.id or "").partition(suffix)
+        if appended:
+            return _with_origin(Signed(appended, ""), cached)
+    return Signed(*cached) if cached is not None else None
+
+
+def of_image(data: str, extra: ExtraContent | None, lookup: SignatureLookup | None) -> Signed | None:
+    """Return the signature that belongs to an image of the history, or None."""
+    carried = carried_by(extra)
+    if carried is not None and carried.origin:
+        return carried
+    cached = lookup.get(image_key(data)) if lookup is not None else None
+    if carried is not None:
+        return _with_origin(carried, cached)
+    return Signed(*cached) if cached is not None else None
+
+
+def carried_by(extra: ExtraContent | None) -> Signed | None:
+    """Return the signature in Google's carrier, or None."""
+    if extra is None or extra.google is None or not extra.google.thought_signature:
+        return None
+    return Signed(extra.google.thought_signature, extra.google.origin or "")
+
+
+def _with_origin(carried: Signed, cached: tuple[str, str] | None) -> Signed:
+    """Add the origin that a client lost on the way, if the cache knows the same signature."""
+    if not carried.origin and cached is not None and cached[0] == carried.signature:
+        return Signed(*cached)
+    return carried

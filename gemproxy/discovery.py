@@ -1,0 +1,66 @@
+"""(edge) ``models.discover``: asks AI Studio which models there are, now and then, and adds them to the catalogue.
+
+Spends no quota. Any key that answers will do; a failure changes nothing and is tried again later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import aiohttp
+import msgspec
+
+from gemproxy.models import Catalogue
+from gemproxy.pool.refusals import TokenRefused
+from gemproxy.pool.rotator import SlotView
+from gemproxy.pool.tokens import Tokens
+from gemproxy.upstream.ai_studio import AiStudio, read_models
+
+log = logging.getLogger("gemproxy")
+EVERY = 3600.0  # seconds
+PATIENCE = 30.0  # seconds for one page
+MOST_PAGES = 10
+
+
+class Discovery:
+    """Finds the models that the configured keys may use."""
+
+    def __init__(self, session: aiohttp.ClientSession, dialect: AiStudio, tokens: Tokens) -> None:
+        self._session = session
+        self._dialect = dialect
+        self._tokens = tokens
+
+    async def find(self, views: list[SlotView]) -> list[str]:
+        """Return the ids of all models that chat, from the first key that tells; [] if none does."""
+        for view in views:
+            if view.kind == "api_key" and view.state != "parked":
+                try:
+                    async with asyncio.timeout(PATIENCE):
+                        return await self._pages(view.name)
+                except (aiohttp.ClientError, msgspec.DecodeError, OSError, TimeoutError, TokenRefused) as fault:
+                    log.info("models.discover: credential %s tells no models (%s)", view.name, type(fault).__name__)
+        return []
+
+    async def _pages(self, slot: str) -> list[str]:
+        token = await self._tokens.get(slot)
+        found: list[str] = []
+        page = ""
+        for _ in range(MOST_PAGES):
+            request = self._dialect.models_request(token, page)
+            async with self._session.get(request.url, headers=request.headers, raise_for_status=True) as response:
+                listed = read_models(await response.read())
+            found += [model.id for model in listed.models if model.chats]
+            page = listed.next_page
+            if not page:
+                break
+        return found
+
+
+def add(catalogue: Catalogue, found: list[str]) -> None:
+    """Add what was found; says so once it is more than before."""
+    before = len(catalogue.listed())
+    catalogue.add_discovered(found)
+    more = len(catalogue.listed()) - before
+    if more:
+        log.info("models.discover: %d more models are listed", more)

@@ -1,0 +1,311 @@
+"""Which models there are, and what each can do.
+
+In: a model name as a client writes it. Out: a ``Model`` (its capabilities), and for a wish on reasoning a ``Depth``
+(a thinking budget or a thinking level). Must not: know a credential, an upstream's address or a request.
+Facts: PROTOCOL 4.3 and 8; unknown ``gemini-*`` and ``gemma-*`` ids get defaults from their name (PROTOCOL 8.5).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gemproxy.errors import ClientFault
+
+DYNAMIC = -1  # Google's word for "the model decides how long it thinks"
+MILLION = 1_048_576
+FIRST_DAY = 1_702_425_600  # 2023-12-13, when the Gemini API opened: no model is older
+
+# --------------------------------------------------------------------------------------------------- what one can do
+
+
+class Budget(Struct, frozen=True):
+    """Thinking counted in tokens, 2.5 models (PROTOCOL 4.3.2). ``default`` is DYNAMIC or 0 (off)."""
+
+    least: int
+    most: int
+    can_disable: bool
+    default: int = DYNAMIC
+
+
+class Levels(Struct, frozen=True):
+    """Thinking by level, models from 3 on (PROTOCOL 4.3.1); ``values`` from least to most."""
+
+    values: tuple[str, ...]
+    default: str
+
+
+class Model(Struct, frozen=True):
+    """The capability record of one model (PROTOCOL 8.5). Limits in tokens, ``created`` in Unix seconds.
+
+    ``wire_name_code_assist`` is "" where Code Assist knows the model by its own id; ``shutdown_date`` is ISO 8601.
+    """
+
+    id: str
+    family: str = "gemini"
+    kind: str = ""  # "pro" "flash" "flash-lite" "image" "tts" or ""
+    major: int = 3
+    minor: int = 0
+    created: int = FIRST_DAY
+    in_limit: int = MILLION
+    out_limit: int = 65_536
+    thinking: Budget | Levels | None = None
+    sampling: bool = True
+    penalties: bool = False
+    logprobs: bool = False
+    candidates: bool = False
+    functions_with_json: bool = True
+    functions_with_builtin: bool = True
+    needs_signature: bool = True
+    call_ids: bool = True
+    media_resolution_per_part: bool = True
+    media_in_results: bool = True  # images inside a functionResponse (PROTOCOL 4.4 rule 8)
+    image_output: bool = False
+    vision: bool = True
+    system_instruction: bool = True
+    wire_name_code_assist: str = ""
+    shutdown_date: str | None = None
+
+    @property
+    def thinks(self) -> bool:
+        """True if the model thinks when nothing is said about it."""
+        thinking = self.thinking
+        return isinstance(thinking, Levels) or (thinking is not None and thinking.default != 0)
+
+
+# ------------------------------------------------------------------------------------------- defaults from the name
+
+_VERSIONED = re.compile(r"(?P<family>gemini|gemma)-(?P<major>\d+)(?:\.(?P<minor>\d+))?(?=-|$)")
+_BUDGETS = {
+    "pro": Budget(128, 32_768, can_disable=False),
+    "flash": Budget(1, 24_576, can_disable=True),
+    "flash-lite": Budget(512, 24_576, can_disable=True, default=0),
+}
+_LOW_UP = ("low", "medium", "high")
+_ALL_LEVELS = ("minimal", *_LOW_UP)
+
+
+def _kind(name: str) -> str:
+    if "image" in name or "nano-banana" in name:
+        return "image"
+    return next((kind for kind in ("tts", "flash-lite", "flash", "pro") if kind in name), "")
+
+
+def _samples(version: tuple[int, int], kind: str) -> bool:
+    # from 3.6 Flash and 3.5 Flash-Lite on temperature, topP and topK are ignored (PROTOCOL 1.5)
+    return version < (3, 6) and not (kind == "flash-lite" and version >= (3, 5))
+
+
+def _thinking(family: str, version: tuple[int, int], kind: str) -> Budget | Levels | None:
+    if family != "gemini" or kind in ("image", "tts"):
+        return None
+    if version == (2, 5):
+        return _BUDGETS.get(kind)
+    return Levels(_LOW_UP, "medium") if version >= (3, 0) else None
+
+
+def _from_name(name: str) -> Model:
+    found = _VERSIONED.match(name)
+    kind = _kind(name)
+    family = "gemma" if name.startswith("gemma-") else "gemini"
+    if found is None:
+        # no version: taken for a current model, of whose thinking nothing is known, so nothing is sent about it
+        return Model(name, family, kind, image_output=kind == "image")
+    version = (int(found["major"]), int(found["minor"] or 0))
+    modern = family == "gemini" and version >= (3, 0)
+    return Model(
+        name,
+        family=family,
+        kind=kind,
+        major=version[0],
+        minor=version[1],
+        in_limit=MILLION if family == "gemini" else 131_072 if version < (4, 0) else 262_144,
+        out_limit=65_536 if family == "gemini" and version >= (2, 5) else 8_192 if version < (4, 0) else 32_768,
+        thinking=_thinking(family, version, kind),
+        sampling=family == "gemma" or _samples(version, kind),
+        candidates=family == "gemini" and not modern and kind not in ("image", "tts"),
+        functions_with_json=modern,
+        functions_with_builtin=modern,
+        needs_signature=modern,
+        call_ids=modern,
+        media_resolution_per_part=modern,
+        media_in_results=modern,
+        image_output=kind == "image",
+        vision=kind != "tts",
+        # "Developer instruction is not enabled" for Gemma before 4, speech and the first image models (PROTOCOL 9)
+        system_instruction=kind != "tts"
+        and version >= ((4, 0) if family == "gemma" else (1, 5))
+        and not (kind == "image" and version < (2, 5)),
+    )
+
+
+# --------------------------------------------------------------------------------------------- the shipped catalogue
+
+
+def _entry(name: str, created: int, **known: object) -> Model:
+    return replace(_from_name(name), created=created, **known)
+
+
+SHIPPED: tuple[Model, ...] = (
+    _entry("gemini-2.5-pro", 1_750_118_400, shutdown_date="2026-12-01"),
+    _entry("gemini-2.5-flash", 1_750_118_400, shutdown_date="2026-12-01"),
+    _entry("gemini-2.0-flash-exp", 1_733_875_200, shutdown_date="2026-06-01"),
+    _entry("gemini-1.5-pro", 1_715_644_800, in_limit=2_097_152, shutdown_date="2025-09-29"),
+    _entry("gemini-1.5-flash", 1_715_644_800, shutdown_date="2025-09-29"),
+    _entry("gemini-2.5-flash-lite", 1_753_142_400),
+    _entry("gemini-4-argon", 1_790_726_400),
+    _entry("gemini-3.8-flash", 1_788_307_200),
+    _entry("gemini-3.7-flash", 1_786_579_200),
+    _entry("gemini-3.6-flash", 1_784_592_000, thinking=Levels(_ALL_LEVELS, "medium")),
+    _entry(
+        "gemini-3.5-flash",
+        1_779_148_800,
+        thinking=Levels(_ALL_LEVELS, "medium"),
+        wire_name_code_assist="gemini-3-flash",
+    ),
+    _entry("gemini-3.5-flash-lite", 1_784_592_000, thinking=Levels(_ALL_LEVELS, "minimal")),
+    _entry("gemini-3.1-pro-preview", 1_771_459_200, thinking=Levels(_LOW_UP, "high")),
+    _entry("gemini-3.1-pro-preview-customtools", 1_771_459_200, thinking=Levels(_LOW_UP, "high")),
+    _entry(
+        "gemini-3.1-flash-lite",
+        1_778_112_000,
+        thinking=Levels(_ALL_LEVELS, "minimal"),
+        shutdown_date="2027-05-07",
+    ),
+    _entry("gemini-3-flash-preview", 1_765_929_600, thinking=Levels(_ALL_LEVELS, "high")),
+    _entry("gemini-2.5-flash-image", 1_759_363_200, in_limit=65_536, out_limit=32_768),
+    _entry("gemini-3-pro-image", 1_779_926_400, in_limit=65_536, out_limit=32_768),
+    _entry("gemini-3.1-flash-image", 1_779_926_400, in_limit=131_072, out_limit=32_768),
+    _entry(
+        "gemini-3.1-flash-lite-image",
+        1_779_926_400,
+        in_limit=65_536,
+        out_limit=4_096,
+        thinking=Levels(("minimal", "high"), "minimal"),
+    ),
+    _entry("gemini-nano-banana-2.1", 1_779_926_400, in_limit=131_072, out_limit=32_768),
+    _entry("gemma-4-31b-it", 1_775_088_000),
+    _entry("gemma-4-26b-a4b-it", 1_775_088_000),
+    # these follow the newest model of their kind, so they get what all of the current ones understand
+    _entry("gemini-pro-latest", FIRST_DAY, thinking=Levels(_LOW_UP, "high")),
+    _entry("gemini-flash-latest", FIRST_DAY, thinking=Levels(_LOW_UP, "medium"), sampling=False),
+    _entry("gemini-flash-lite-latest", FIRST_DAY, thinking=Levels(_ALL_LEVELS, "minimal"), sampling=False),
+)
+_KNOWN = {model.id: model for model in SHIPPED}
+
+
+@lru_cache(maxsize=256)
+def capabilities(model_id: str) -> Model:
+    """Return what is known of a model id: the shipped entry, else what its name tells. Never fails."""
+    return _KNOWN.get(model_id) or _from_name(model_id)
+
+
+class Catalogue:
+    """The models that are offered: shipped, configured and discovered ones, and the aliases for them.
+
+    ``extra`` holds configured ids, or whole ``Model`` records where the operator knows better; ``aliases`` maps a name
+    to an id and is looked up first.
+    """
+
+    def __init__(
+        self,
+        entries: Iterable[Model] = SHIPPED,
+        aliases: Mapping[str, str] | None = None,
+        extra: Iterable[str | Model] = (),
+    ) -> None:
+        self.aliases: dict[str, str] = {_bare(name): _bare(target) for name, target in (aliases or {}).items()}
+        self._entries: dict[str, Model] = {model.id: model for model in entries}
+        for item in extra:
+            model = capabilities(_bare(item)) if isinstance(item, str) else item
+            self._entries[model.id] = model
+
+    def lookup(self, name: str) -> Model:
+        """Return the model that a client means; raises ``ClientFault`` (404) for names of other makers."""
+        bare = _bare(name)
+        target = self.aliases.get(bare, bare)
+        found = self._entries.get(target)
+        if found is not None:
+            return found
+        if target is not bare or target.startswith(("gemini-", "gemma-")):
+            return capabilities(target)
+        shown = repr(name) if len(name) <= 80 else "named"
+        raise ClientFault(
+            f"The model {shown} does not exist here; GET /v1/models lists the known ones. "
+            "The settings models.extra and models.aliases add more.",
+            param="model",
+            code="model_not_found",
+            status=404,
+        )
+
+    def __contains__(self, model_id: str) -> bool:
+        """Return whether an id is listed: unknown ones pass through, but are not."""
+        return model_id in self._entries
+
+    def listed(self) -> list[Model]:
+        """Return every model that is offered by its own id, in the order in which it became known."""
+        return list(self._entries.values())
+
+    def add_discovered(self, ids: Iterable[str]) -> None:
+        """Add ids that Google's own list names; what is known already stays as it is."""
+        for name in map(_bare, ids):
+            self._entries.setdefault(name, capabilities(name))
+
+
+def _bare(name: str) -> str:
+    return name.removeprefix("models/")
+
+
+# ------------------------------------------------------------------------------------------ how hard a model thinks
+
+
+class Depth(Struct, frozen=True):
+    """How hard to think: ``budget`` in tokens, or a ``level`` as Google writes it; both None: say nothing."""
+
+    budget: int | None = None
+    level: str | None = None
+
+
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+LEVELS = _ALL_LEVELS
+_SILENT = Depth()
+_BUDGET_OF_EFFORT = {"none": 0, "minimal": 1_024, "low": 1_024, "medium": 8_192, "high": 24_576}
+_LEVEL_OF_EFFORT = {"none": "minimal", "xhigh": "high", "max": "high"}
+
+
+def depth_of_effort(model: Model, effort: str) -> Depth:
+    """Return what ``reasoning_effort`` (one of ``EFFORTS``) means for a model (PROTOCOL 4.3.3)."""
+    if isinstance(model.thinking, Budget):
+        return _budget(model.thinking, _BUDGET_OF_EFFORT.get(effort, model.thinking.most))
+    return depth_of_level(model, _LEVEL_OF_EFFORT.get(effort, effort))
+
+
+def depth_of_budget(model: Model, tokens: int) -> Depth:
+    """Return what a thinking budget in tokens means; for a model with levels by the thresholds of PROTOCOL 4.3.3."""
+    if isinstance(model.thinking, Budget):
+        return _budget(model.thinking, tokens)
+    if tokens == DYNAMIC:
+        return _SILENT
+    steps = ((512, "minimal"), (1_024, "low"), (8_192, "medium"))
+    return depth_of_level(model, next((level for most, level in steps if tokens <= most), "high"))
+
+
+def depth_of_level(model: Model, level: str) -> Depth:
+    """Return what one of ``LEVELS`` means; a model that lacks it gets the nearest that it has, the higher of two."""
+    thinking = model.thinking
+    if thinking is None:
+        return _SILENT
+    if isinstance(thinking, Budget):
+        return _budget(thinking, _BUDGET_OF_EFFORT[level])
+    wanted = LEVELS.index(level)
+    nearest = min(reversed(thinking.values), key=lambda value: abs(LEVELS.index(value) - wanted))
+    return Depth(level=nearest.upper())
+
+
+def _budget(thinking: Budget, tokens: int) -> Depth:
+    if tokens == DYNAMIC or (tokens == 0 and thinking.can_disable):
+        return Depth(budget=tokens)
+    return Depth(budget=min(max(tokens, thinking.least), thinking.most))

@@ -1,0 +1,175 @@
+"""(edge) Fetches an access token for one credential: from the state, from its file, else from Google.
+
+In: a source. Out: an ``Access``; ``TokenRefused`` with the verdict on the credential. The state comes first, since
+another process may hold a newer token; then the file, where the operator may have logged in anew; both may hold one
+that lives.
+Must not hold tokens itself, and must not log or raise a secret.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from gemproxy.errors import ConfigFault
+from gemproxy.pool import refusals
+from gemproxy.pool.keeper import EARLY
+from gemproxy.pool.mint import Access, BadAccount, GrantRefused, Mint, MintUnavailable, NoDefaultCredentials
+from gemproxy.pool.refusals import TokenRefused
+from gemproxy.pool.sources import OAuthSource, ServiceAccountSource, UserGrant, read_oauth, read_service_account
+from gemproxy.pool.state import Grant, State
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+SECOND_LOOK = 0.25  # seconds; what reads badly, or seems revoked, may be just being written by another
+
+
+class Issuer:
+    """Fetches tokens with the ``mint`` and keeps them in the ``state``."""
+
+    def __init__(self, mint: Mint, state: State, clock: Callable[[], float]) -> None:
+        self._mint = mint
+        self._state = state
+        self._clock = clock
+        self._told: dict[str, str] = {}  # the trouble last logged, by name, so that it is logged once
+
+    async def fetch(
+        self, name: str, source: OAuthSource | ServiceAccountSource, refused: str, *, fresh: bool = False
+    ) -> Access:
+        """Return a token other than ``refused``; ``fresh``: from Google, not one that is at hand.
+
+        Raises ``TokenRefused``.
+        """
+        try:
+            if isinstance(source, OAuthSource):
+                access = await self._of_user(source, refused, fresh)
+            elif source.file is not None:
+                access = await self._of_service(source, source.file, refused, fresh)
+            else:
+                access = await self._default(source)
+        except TokenRefused as refusal:
+            self._tell(name, refusal.verdict.reason, refusal.verdict.message)
+            raise
+        except ConfigFault as fault:
+            self._tell(name, "credential_file", str(fault))
+            raise refusals.parked("credential_file") from None
+        except BadAccount as fault:
+            self._tell(name, "credential_file", f"google-auth cannot use the key file ({fault})")
+            raise refusals.parked("credential_file") from None
+        except NoDefaultCredentials as fault:
+            self._tell(name, "no_default_credentials", f"no application-default credentials were found ({fault})")
+            raise refusals.parked("no_default_credentials") from None
+        except (MintUnavailable, OSError) as fault:
+            why = str(fault) if isinstance(fault, MintUnavailable) else fault.strerror or "no answer"
+            self._tell(name, "token_unavailable", why)
+            raise refusals.unavailable("token_unavailable", "Google's token endpoint gave no token.", why) from None
+        self._told.pop(name, None)
+        return access
+
+    # ------------------------------------------------------------------------------------------------- a person's
+
+    async def _of_user(self, source: OAuthSource, refused: str, fresh: bool) -> Access:
+        grant = await self._file(functools.partial(read_oauth, source))
+        kept = await self._state.grant(grant.key) or Grant()
+        held = None if fresh else self._at_hand(refused, kept, Grant(grant.access_token, grant.expiry))
+        access = Access(held.access, held.expiry) if held is not None else await self._refreshed(grant)
+        return msgspec.structs.replace(access, project=grant.project, key=grant.key)
+
+    async def _refreshed(self, grant: UserGrant) -> Access:
+        """Return a token from Google; a rotated refresh token goes before the file's, from which it came."""
+        tried: set[str] = set()
+        while True:
+            kept, token = await self._untried(grant, tried)
+            if not token:
+                raise refusals.parked("invalid_grant")
+            tried.add(token)
+            try:
+                access = await self._mint.user(grant, token)
+            except GrantRefused as fault:
+                if fault.word != "invalid_grant":
+                    raise refusals.by_grant(fault.word, fault.about, own_client=grant.own_client) from None
+            else:
+                self._keep(grant, kept, token, access)
+                return access
+
+    async def _untried(self, grant: UserGrant, tried: set[str]) -> tuple[Grant, str]:
+        """Return what is kept of a grant, and a refresh token that may still be good, or ""."""
+        for pause in (0.0, SECOND_LOOK):  # another process may have rotated the grant and be just about to keep it
+            await asyncio.sleep(pause)
+            kept = await self._state.grant(grant.key) or Grant()
+            for token in (kept.refresh, grant.refresh_token):
+                if token and token not in tried:
+                    return kept, token
+        return Grant(), ""
+
+    def _keep(self, grant: UserGrant, kept: Grant, used: str, access: Access) -> None:
+        now = self._later_than(kept)
+        if access.refresh:
+            refresh, issued = access.refresh, now
+        elif used == kept.refresh:
+            refresh, issued = kept.refresh, kept.issued
+        else:
+            refresh, issued = "", now if kept.refresh else 0.0
+        self._state.keep_grant(grant.key, Grant(access.secret, access.expiry, refresh, issued, now))
+
+    # -------------------------------------------------------------------------------------------------- a robot's
+
+    async def _of_service(self, source: ServiceAccountSource, file: Path, refused: str, fresh: bool) -> Access:
+        account = await self._file(functools.partial(read_service_account, file, source.project))
+        kept = await self._state.grant(account.key) or Grant()
+        held = None if fresh else self._at_hand(refused, kept)
+        if held is not None:
+            access = Access(held.access, held.expiry)
+        else:
+            access = await self._granted(self._mint.service(account))
+            self._state.keep_grant(account.key, Grant(access.secret, access.expiry, changed=self._later_than(kept)))
+        return _placed(access, account.project, source.location)
+
+    async def _default(self, source: ServiceAccountSource) -> Access:
+        access = await self._granted(self._mint.default())
+        return _placed(access, source.project or access.project, source.location)
+
+    async def _granted(self, minting: Awaitable[Access]) -> Access:
+        try:
+            return await minting
+        except GrantRefused as fault:
+            self._mint.forget()
+            raise refusals.by_grant(fault.word, fault.about, own_client=True) from None
+
+    # --------------------------------------------------------------------------------------------------- all kinds
+
+    def _at_hand(self, refused: str, *grants: Grant) -> Grant | None:
+        """Return the token with the latest end, if it is not about to be renewed anyway."""
+        enough = self._clock() + EARLY
+        living = [grant for grant in grants if grant.expiry > enough and grant.access not in ("", refused)]
+        return max(living, key=lambda grant: grant.expiry, default=None)
+
+    def _later_than(self, kept: Grant) -> float:
+        return max(self._clock(), kept.changed + 1e-3)  # the newest wins even when the clock went back
+
+    async def _file(self, read: Callable[[], T]) -> T:
+        try:
+            return await self._mint.aside(read)
+        except ConfigFault:
+            await asyncio.sleep(SECOND_LOOK)
+            return await self._mint.aside(read)
+
+    def _tell(self, name: str, reason: str, text: str) -> None:
+        if self._told.get(name) != reason:
+            self._told[name] = reason
+            advice = " Run `gemproxy login`, or replace its file." if reason in refusals.PARKING else ""
+            log.warning("credential %s: %s: %s%s", name, reason, text, advice)
+
+
+def _placed(access: Access, project: str, location: str) -> Access:
+    """Return the token with the place it works in; Vertex AI has no default project."""
+    if not project:
+        raise ConfigFault("credentials.project is not set, and the credential names no project")
+    return msgspec.structs.replace(access, project=project, location=location)

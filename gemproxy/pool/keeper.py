@@ -1,0 +1,81 @@
+"""(edge) Keeps the access token of one credential fresh, with a single refresh at a time however many ask.
+
+In: a function that fetches a token. Out: tokens that still live. A token near its end is still given while its
+successor is fetched; a dead one is waited for. Who is cancelled while waiting takes nobody else's refresh away.
+Must not know how tokens are made or what a refusal means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from gemproxy.pool.mint import Access
+
+log = logging.getLogger(__name__)
+
+EARLY = 300.0  # seconds before its end at which a token's successor is fetched (PROTOCOL 2.6)
+DEAD = 10.0  # a token with less left may die on its way to Google
+BACKOFF = 15.0  # seconds between early refreshes when they fail: the old token still lives
+
+
+class Keeper:
+    """``fetch(refused)`` returns a token other than the secret ``refused`` ("" if none was), or raises."""
+
+    def __init__(self, name: str, fetch: Callable[[str], Awaitable[Access]], clock: Callable[[], float]) -> None:
+        self.name = name
+        self.access: Access | None = None
+        self._fetch = fetch
+        self._clock = clock
+        self._task: asyncio.Task[Access] | None = None
+        self._not_before = 0.0
+
+    async def get(self) -> Access:
+        """Return a living token; raises what ``fetch`` raises when there is none."""
+        access, left = self.access, self.left()
+        if access is None or left <= DEAD:
+            return await self._wait("")
+        if left <= EARLY and self._clock() >= self._not_before:
+            _ = self._start("")  # nobody waits for it
+        return access
+
+    async def renew(self, refused: str) -> Access:
+        """Return a token other than ``refused``, which the upstream would not take; the one newly fetched, if any."""
+        if self.access is not None and self.access.secret == refused:
+            self.access = None
+        if self.access is not None:
+            return await self.get()
+        return await self._wait(refused)
+
+    def left(self) -> float:
+        """Return the seconds that the token held still lives; 0 when there is none."""
+        return 0.0 if self.access is None else max(0.0, self.access.expiry - self._clock())
+
+    def close(self) -> None:
+        """Stop fetching."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _wait(self, refused: str) -> Access:
+        # Shielded: the refresh belongs to all who wait, so one who leaves must not cancel it.
+        return await asyncio.shield(self._start(refused))
+
+    def _start(self, refused: str) -> asyncio.Task[Access]:
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run(refused), name=f"token of {self.name}")
+            self._task.add_done_callback(self._done)
+        return self._task
+
+    async def _run(self, refused: str) -> Access:
+        self.access = access = await self._fetch(refused)
+        return access
+
+    def _done(self, task: asyncio.Task[Access]) -> None:
+        self._task = None
+        if task.cancelled():
+            return
+        fault = task.exception()  # looked at here too: an early refresh has nobody who waits
+        if fault is not None and self.left() > DEAD:
+            self._not_before = self._clock() + BACKOFF
+            log.warning("credential %s: early token refresh failed (%s); the old token is used", self.name, fault)

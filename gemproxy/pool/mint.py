@@ -1,0 +1,292 @@
+"""(edge) Where access tokens are made: google-auth in threads of its own, its HTTP through our aiohttp session.
+
+In: a grant or a service account. Out: an ``Access``. google-auth's refresh blocks and its own transports bring another
+HTTP client, so it runs in an executor and posts through a ``Courier`` that hands the request to the event loop. google
+is imported when the first token is made: it takes 0.4 s that a pool of API keys need not spend.
+Must not decide what a refusal means for a credential, and must not keep tokens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import aiohttp
+import msgspec
+from msgspec import Struct
+
+from gemproxy.pool.sources import TOKEN_URL, ServiceAccount, UserGrant
+
+T = TypeVar("T")
+
+SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+REQUEST_TIMEOUT = 15.0  # seconds for one post to the token endpoint
+LIFETIME = 3600.0  # when the answer does not say (RFC 6749, 5.1: the server documents it; Google's is an hour)
+PAUSES = (0.5, 1.5)  # seconds before the second and the third try
+UNWELL = frozenset({408, 429, 500, 502, 503, 504})
+PASSING = frozenset({"server_error", "temporarily_unavailable", "internal_failure", "rate_limit_exceeded"})
+ERROR_WORD = re.compile(r"[A-Za-z_]{1,60}")
+
+
+class Access(Struct, frozen=True):
+    """An access token and its end, in seconds on the wall clock. ``refresh`` is a rotated refresh token, or ""."""
+
+    secret: str
+    expiry: float
+    refresh: str = ""
+    project: str = ""  # as configured or named by the credential
+    location: str = ""
+    key: str = ""  # of the grant it came from
+
+    def __repr__(self) -> str:
+        return f"Access(expiry={self.expiry:.0f})"
+
+
+class GrantRefused(Exception):  # noqa: N818 - the house says fault and failure
+    """The token endpoint refused. ``word`` is OAuth's error code, ``about`` Google's description; show neither."""
+
+    def __init__(self, word: str, about: str = "") -> None:
+        super().__init__(word)
+        self.word = word
+        self.about = about
+
+
+class MintUnavailable(Exception):  # noqa: N818
+    """No answer that counts came from the token endpoint; trying again later may help."""
+
+
+class NoDefaultCredentials(Exception):  # noqa: N818
+    """google-auth found no application-default credentials on this machine."""
+
+
+class BadAccount(Exception):  # noqa: N818
+    """A key file that google-auth cannot use."""
+
+
+class _OAuthError(Struct):
+    """RFC 6749, 5.2: ``error`` is a string here, not Google's usual object."""
+
+    error: str = ""
+    error_description: str = ""
+
+
+class Reply(Struct):
+    """What google-auth wants to see of an answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    data: bytes
+
+
+class Courier:
+    """google-auth's transport for one refresh: callable from a thread, posts on the loop, remembers the refusal.
+
+    Answers that only mean "later" end the refresh at once: google-auth would sleep in its thread and try again, which
+    cannot be cancelled; ``Mint`` does that better.
+    """
+
+    def __init__(self, send: Callable[..., Future[Reply]]) -> None:
+        self.refusal = _OAuthError()
+        self._send = send
+
+    def __call__(
+        self,
+        url: str,
+        method: str = "GET",
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        **_: Any,
+    ) -> Reply:
+        """Send a request and wait for its answer. Raises ``google.auth.exceptions.TransportError``."""
+        from google.auth.exceptions import TransportError
+
+        try:
+            reply = self._send(method, url, body, headers, min(timeout or REQUEST_TIMEOUT, REQUEST_TIMEOUT)).result()
+        except (aiohttp.ClientError, OSError, TimeoutError, CancelledError) as fault:
+            raise TransportError(f"no answer ({type(fault).__name__})") from None  # type: ignore[no-untyped-call]
+        if reply.status != 200:
+            self.refusal = _refusal(reply.data)
+            if reply.status in UNWELL or self.refusal.error in PASSING:
+                raise TransportError(f"status {reply.status}")  # type: ignore[no-untyped-call]
+        return reply
+
+
+def _refusal(body: bytes) -> _OAuthError:
+    try:
+        found = msgspec.json.decode(body, type=_OAuthError)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _OAuthError()
+    return found if ERROR_WORD.fullmatch(found.error) else _OAuthError("unknown_error")
+
+
+class Mint:
+    """Makes access tokens, several at once, none twice. ``token_url`` "" leaves each file its own."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        clock: Callable[[], float],
+        *,
+        token_url: str = "",
+        pauses: Sequence[float] = PAUSES,
+    ) -> None:
+        self._session = session
+        self._clock = clock
+        self._token_url = token_url
+        self._pauses = pauses
+        self._threads = ThreadPoolExecutor(8, "gemproxy-mint")
+        self._sending: set[Future[Reply]] = set()
+        self._defaults: Any = None  # google-auth's credentials, once found: looking for them takes long
+        self._closed = False
+
+    async def user(self, grant: UserGrant, refresh_token: str) -> Access:
+        """Return a token of a person's grant. Raises ``GrantRefused`` or ``MintUnavailable``."""
+        return await self._persist(functools.partial(self._user, grant, refresh_token))
+
+    async def service(self, account: ServiceAccount) -> Access:
+        """Return a token of a service account. Raises ``BadAccount``, ``GrantRefused`` or ``MintUnavailable``."""
+        return await self._persist(functools.partial(self._service, account))
+
+    async def default(self) -> Access:
+        """Return a token of the application-default credentials, with their project.
+
+        Raises ``NoDefaultCredentials``, ``GrantRefused`` or ``MintUnavailable``.
+        """
+        return await self._persist(self._default)
+
+    async def aside(self, work: Callable[[], T]) -> T:
+        """Do what blocks (reading a file) in the mint's threads."""
+        if self._closed:
+            raise MintUnavailable("the mint is closed")
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def forget(self) -> None:
+        """Look for the application-default credentials anew: the operator may have changed them."""
+        self._defaults = None
+
+    def close(self) -> None:
+        """Give up what is under way; threads end as soon as their request does."""
+        self._closed = True
+        for sending in list(self._sending):
+            sending.cancel()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _persist(self, work: Callable[[Courier], Access]) -> Access:
+        """Do ``work``, up to three times when the endpoint is out of order."""
+        courier = functools.partial(self._send, asyncio.get_running_loop())
+        for pause in self._pauses:
+            try:
+                return await self.aside(lambda: work(Courier(courier)))
+            except MintUnavailable:
+                await asyncio.sleep(pause)
+        return await self.aside(lambda: work(Courier(courier)))
+
+    # ---------------------------------------------------------------------------------------------- in a thread
+
+    def _user(self, grant: UserGrant, refresh_token: str, courier: Courier) -> Access:
+        from google.oauth2.credentials import Credentials
+
+        credentials = Credentials(  # type: ignore[no-untyped-call]
+            None,
+            refresh_token=refresh_token,
+            token_uri=self._token_url or grant.token_url or TOKEN_URL,
+            client_id=grant.client_id,
+            client_secret=grant.client_secret,
+        )
+        access = self._refreshed(credentials, courier)
+        rotated = credentials.refresh_token
+        return msgspec.structs.replace(access, refresh=rotated if rotated != refresh_token else "")
+
+    def _service(self, account: ServiceAccount, courier: Courier) -> Access:
+        from google.auth.exceptions import GoogleAuthError
+        from google.oauth2 import credentials as users
+        from google.oauth2 import service_account as robots
+
+        try:
+            credentials: Any
+            if account.info["type"] == "authorized_user":
+                credentials = users.Credentials.from_authorized_user_info(account.info, [SCOPE])  # type: ignore[no-untyped-call]
+            else:
+                credentials = robots.Credentials.from_service_account_info(account.info, scopes=[SCOPE])  # type: ignore[no-untyped-call]
+        except (GoogleAuthError, ValueError, TypeError, AttributeError) as fault:
+            raise BadAccount(type(fault).__name__) from None  # its text may quote the key
+        access = self._refreshed(self._redirected(credentials), courier)
+        return msgspec.structs.replace(access, project=account.project)
+
+    def _default(self, courier: Courier) -> Access:
+        import google.auth
+        from google.auth.exceptions import GoogleAuthError
+
+        if self._defaults is None:
+            try:
+                self._defaults = google.auth.default([SCOPE], request=courier)  # type: ignore[arg-type]
+            except (GoogleAuthError, ValueError) as fault:
+                raise NoDefaultCredentials(type(fault).__name__) from None
+        credentials, project = self._defaults
+        access = self._refreshed(self._redirected(credentials), courier)
+        return msgspec.structs.replace(access, project=project or "")
+
+    def _redirected(self, credentials: Any) -> Any:
+        able = self._token_url and hasattr(credentials, "with_token_uri")
+        return credentials.with_token_uri(self._token_url) if able else credentials
+
+    def _refreshed(self, credentials: Any, courier: Courier) -> Access:
+        from google.auth.exceptions import GoogleAuthError, RefreshError, TransportError
+
+        begun = self._clock()
+        try:
+            credentials.refresh(courier)
+        except TransportError as fault:
+            raise MintUnavailable(_plain(fault)) from None
+        except RefreshError:
+            if courier.refusal.error:
+                raise GrantRefused(courier.refusal.error, courier.refusal.error_description) from None
+            raise MintUnavailable("an answer that is no token") from None
+        except (GoogleAuthError, ValueError, TypeError) as fault:
+            raise MintUnavailable(type(fault).__name__) from None
+        if not credentials.token:
+            raise MintUnavailable("an answer that is no token")
+        return Access(credentials.token, begun + _lifetime(credentials.expiry))
+
+    def _send(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        method: str,
+        url: str,
+        body: bytes | None,
+        headers: Mapping[str, str] | None,
+        timeout: float,
+    ) -> Future[Reply]:
+        if self._closed or loop.is_closed():
+            raise CancelledError
+        future = asyncio.run_coroutine_threadsafe(self._post(method, url, body, headers, timeout), loop)
+        self._sending.add(future)
+        future.add_done_callback(self._sending.discard)
+        return future
+
+    async def _post(
+        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str] | None, timeout: float
+    ) -> Reply:
+        limit = aiohttp.ClientTimeout(total=timeout)
+        async with self._session.request(
+            method, url, data=body, headers=headers, timeout=limit, allow_redirects=False
+        ) as response:
+            return Reply(response.status, dict(response.headers), await response.read())
+
+
+def _plain(fault: Exception) -> str:
+    """Return what ``Courier`` wrote into a transport error; what google-auth writes may quote addresses and bodies."""
+    return str(fault.args[0]) if fault.args and len(str(fault.args[0])) < 60 else "no answer"
+
+
+def _lifetime(expiry: datetime | None) -> float:
+    """Return the seconds a token lives; google-auth's ``expiry`` is UTC without saying so (PROTOCOL 2.6)."""
+    if expiry is None:
+        return LIFETIME
+    return (expiry.replace(tzinfo=UTC) - datetime.now(UTC)).total_seconds()

@@ -1,0 +1,101 @@
+"""What a refusal by the token endpoint or by project discovery means for a credential. Pure: words in, verdicts out.
+
+Rows: PROTOCOL 2.4 and 2.6. Messages are fit for the client: they name no account and no secret, and say who must act.
+"""
+
+from __future__ import annotations
+
+from gemproxy.pool.rest import NEVER
+from gemproxy.upstream.dialect import Action, Scope, Verdict
+from gemproxy.upstream.onboarding import Ineligible
+
+BAD_CLIENT = frozenset({"invalid_client", "deleted_client", "disabled_client"})
+PARKING = frozenset(
+    {
+        "invalid_grant",  # revoked, expired, password changed
+        "unauthorized_client",  # the grant belongs to another client
+        "invalid_scope",
+        "access_denied",
+        "admin_policy_enforced",
+        "account_not_found",
+        "invalid_rapt",
+        "rapt_required",
+    }
+)
+RENEW = "A credential of the proxy is no longer accepted by Google; its operator must renew it."
+
+
+class TokenRefused(Exception):  # noqa: N818 - a verdict on its way, not a failure
+    """No token can be had for a credential; ``verdict`` says what that means for it.
+
+    ``detail`` is for logs and operators. ``link`` is a page that Google wants a person to open: it works once and for
+    anybody, so it goes to the operator's terminal only.
+    """
+
+    def __init__(self, verdict: Verdict, detail: str = "", link: str = "") -> None:
+        super().__init__(verdict.reason)
+        self.verdict = verdict
+        self.detail = detail or verdict.message
+        self.link = link
+
+
+def parked(reason: str, message: str = RENEW) -> TokenRefused:
+    """Return the refusal that parks a credential until its operator acts."""
+    return TokenRefused(
+        Verdict(Action.NEXT, Scope.CREDENTIAL, NEVER, reason, message, status=503, code="no_upstream_credentials")
+    )
+
+
+def unavailable(reason: str, message: str, why: str = "") -> TokenRefused:
+    """Return the refusal of an endpoint that is out of order: no credential's fault, another upstream may serve."""
+    message = f"{message} ({why})" if why else message
+    return TokenRefused(Verdict(Action.RETRY, Scope.UPSTREAM, None, reason, message, status=503))
+
+
+def removed() -> TokenRefused:
+    """Return the refusal of a credential that a reload took away while a request held it."""
+    return TokenRefused(Verdict(Action.NEXT, Scope.NONE, None, "removed", "The credential was removed.", status=503))
+
+
+def by_grant(word: str, about: str, *, own_client: bool) -> TokenRefused:
+    """Return what an OAuth error means (RFC 6749, 5.2). ``own_client``: no other credential uses this client."""
+    if word in BAD_CLIENT and not own_client:
+        return _bad_client()
+    if word == "invalid_grant" and "short-lived" in about:
+        # a signed assertion is refused when our clock is wrong; that is no word on the account
+        return unavailable("clock", "Google refused a signed request: the clock of the proxy may be wrong.")
+    if word in PARKING or word in BAD_CLIENT:
+        return parked(word)
+    return TokenRefused(
+        Verdict(Action.NEXT, Scope.CREDENTIAL, None, word, RENEW, status=503, code="no_upstream_credentials")
+    )
+
+
+def _bad_client() -> TokenRefused:
+    """Every OAuth credential fails alike: none is parked, and other kinds may serve."""
+    return TokenRefused(
+        Verdict(
+            Action.RETRY,
+            Scope.UPSTREAM,
+            None,
+            "invalid_client",
+            "Google does not accept the proxy's OAuth client; its operator must correct oauth.client_id "
+            "and oauth.client_secret.",
+            status=503,
+            code="no_upstream_credentials",
+        )
+    )
+
+
+def ineligible(found: Ineligible) -> TokenRefused:
+    """Return what an account that cannot be used means; Google's words speak of the account, so no client sees them."""
+    verdict = Verdict(
+        Action.NEXT,
+        Scope.CREDENTIAL,
+        NEVER if found.parks else None,
+        found.reason.lower(),
+        "Code Assist does not serve an account of the proxy; its operator must act.",
+        status=503,
+        code="no_upstream_credentials",
+    )
+    return TokenRefused(verdict, found.message, found.link)

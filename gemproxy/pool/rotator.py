@@ -1,0 +1,331 @@
+"""Which credential serves the next request. Pure: slots, a policy and a clock in; leases and views out.
+
+The only writer of credential state. Rests are deadlines compared with the clock, never timers; whether a slot may
+serve is derived, never stored. There are no locks: nothing here awaits (one loop, one rotator). It knows nothing of
+HTTP: a verdict (``upstream/dialect``) says what an answer meant.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from copy import copy
+
+from msgspec import Struct
+
+from gemproxy.errors import NoCredential
+from gemproxy.pool.rest import ANY, NEVER, Policy, Record, Rest, next_rest, restored, turn_back
+from gemproxy.pool.slot import Cooling, Lease, Readiness, Slot, SlotView, finite
+from gemproxy.upstream.dialect import Action, Scope, Verdict
+
+__all__ = ["ANY", "Cooling", "Lease", "Policy", "Readiness", "Record", "Rest", "Rotator", "Slot", "SlotView"]
+
+BUSY_WAIT = 1.0  # what to tell a client when only our own limits are in the way (SPEC 4)
+MAX_RESTS = 512  # per slot; model names come from clients, so they must not grow without bound
+
+
+class Tier(Struct):
+    """The slots of one pool, and the place after the last pick."""
+
+    slots: list[Slot]
+    cursor: int = 0
+
+
+class Rotator:
+    """Leases credentials tier by tier, round-robin within a tier, and takes verdicts back.
+
+    ``on_change`` is called with every Record that should outlive the process; it must not block or raise.
+    """
+
+    def __init__(self, slots: Sequence[Slot], policy: Policy, clock: Callable[[], float]) -> None:
+        self.on_change: Callable[[Record], None] | None = None
+        self.policy = policy
+        self._clock = clock
+        self._seen = clock()
+        self._open: set[int] = set()
+        self._last_id = 0
+        self._slots: list[Slot] = []
+        self._tiers: list[Tier] = []
+        self._arrange(list(slots))
+
+    # ---------------------------------------------------------------------------------------------- who serves
+
+    def acquire(self, model: str, tried: Container[str] = (), dialects: Container[str] | None = None) -> Lease:
+        """Return a lease of the next slot that may serve ``model``; report it exactly once.
+
+        ``tried`` names slots that already failed this request; ``dialects`` limits the choice to those upstreams.
+        Raises ``NoCredential``.
+        """
+        now = self._now()
+        for tier in self._tiers if model != ANY else ():  # no client may rest a whole credential by a model's name
+            count = len(tier.slots)
+            for step in range(count):
+                place = (tier.cursor + step) % count
+                slot = tier.slots[place]
+                if slot.name in tried or (dialects is not None and slot.dialect not in dialects):
+                    continue
+                if self._serves(slot, model, now):
+                    tier.cursor = place + 1
+                    return self._lease(slot, model, now)
+        raise self._nobody(model, tried, dialects, now)
+
+    def _serves(self, slot: Slot, model: str, now: float) -> bool:
+        if slot.parked is not None or (slot.models is not None and model not in slot.models):
+            return False
+        if 0 < self.policy.max_in_flight <= slot.in_flight:
+            return False
+        resting = slot.resting
+        if not resting:
+            return True
+        for key in (model, ANY):
+            rest = resting.get(key)
+            if rest is not None and (rest.until > now or key in slot.probing):
+                return False
+        return True
+
+    def _lease(self, slot: Slot, model: str, now: float) -> Lease:
+        self._last_id = lease_id = self._last_id + 1
+        self._open.add(lease_id)
+        slot.in_flight += 1
+        probe = False
+        if slot.resting:
+            for key in (model, ANY):
+                if key in slot.resting:
+                    slot.probing[key] = lease_id
+                    probe = True
+        return Lease(slot, model, now, probe, lease_id)
+
+    # ---------------------------------------------------------------------------------------------- what came of it
+
+    def report(self, lease: Lease, verdict: Verdict | None) -> None:
+        """Take a lease back, with what the upstream's answer meant; None: the client left, which costs nothing.
+
+        Raises ``ValueError`` when the lease was reported before: a bug in the caller.
+        """
+        if lease.id not in self._open:
+            raise ValueError(f"lease {lease.id} of {lease.slot.name!r} was reported twice")
+        self._open.discard(lease.id)
+        slot = lease.slot
+        slot.in_flight -= 1
+        probed = _end_probe(lease) if lease.probe else ()
+        if verdict is None:
+            return
+        if verdict.action is Action.OK:
+            slot.served += 1
+            self._passed(slot, probed)
+            return
+        slot.last_error = verdict.reason
+        if verdict.action is not Action.STOP:
+            slot.failed += 1
+        self._suffer(lease, verdict)
+
+    def confirm(self, lease: Lease) -> None:
+        """Tell that content has begun to come: a probe has passed, and others need not wait for its end."""
+        if lease.probe and lease.id in self._open:
+            self._passed(lease.slot, _end_probe(lease))
+
+    def _passed(self, slot: Slot, probed: Iterable[str]) -> None:
+        now = self._now()
+        for key in probed if slot in self._slots else ():
+            rest = slot.resting.get(key)
+            # An older lease may have brought a new rest while the probe ran; its word is the later one.
+            if rest is not None and rest.until <= now:
+                self._write(slot, key, None, now)
+
+    def _suffer(self, lease: Lease, verdict: Verdict) -> None:
+        if verdict.scope is Scope.NONE or verdict.scope is Scope.UPSTREAM or lease.slot not in self._slots:
+            return  # nobody's fault here, or a slot that a reload removed
+        now = self._now()
+        key = ANY if verdict.scope is Scope.CREDENTIAL else lease.model
+        rest = next_rest(lease.slot.resting.get(key), verdict, now, self.policy)
+        shares = [lease.slot]
+        if verdict.scope is Scope.PROJECT and lease.slot.project:
+            shares = [slot for slot in self._slots if _same_project(slot, lease.slot)]
+        for slot in shares:
+            self._rest(slot, key, rest, now)
+
+    def _rest(self, slot: Slot, key: str, rest: Rest, now: float) -> None:
+        old = slot.resting.get(key)
+        if (key == ANY and slot.parked is not None) or (old is not None and old.until >= rest.until):
+            return  # the longer of two rests holds
+        self._write(slot, key, copy(rest), now)
+
+    def _write(self, slot: Slot, key: str, rest: Rest | None, now: float, *, echo: bool = True) -> None:
+        """Set or end (None) a rest. The one place that changes rests and parking."""
+        if key == ANY:
+            slot.parked = None
+        if rest is None:
+            slot.resting.pop(key, None)
+        elif key == ANY and rest.until == NEVER:
+            slot.resting.pop(key, None)
+            slot.parked = rest.reason or "parked"
+        else:
+            slot.resting[key] = rest
+            if len(slot.resting) > MAX_RESTS:
+                _forget(slot)
+        # Later than every change before it even if the clock went back: the newest record wins everywhere.
+        slot.stamps[key] = changed = max(now, slot.stamps.get(key, 0.0) + 1e-6) if echo else now
+        if echo and self.on_change is not None:
+            self.on_change(slot.record(key, rest, changed))
+
+    # ---------------------------------------------------------------------------------------------- nobody serves
+
+    def available(self, model: str, dialects: Container[str] | None = None) -> bool:
+        """Return whether ``acquire`` would find a slot now."""
+        now = self._now()
+        return any(self._serves(slot, model, now) for slot in self._fitting(model, dialects))
+
+    def earliest(self, model: str, dialects: Container[str] | None = None) -> float | None:
+        """Return the seconds until the first slot may serve ``model``, 0 for now; None: an operator must act."""
+        now = self._now()
+        waits = [self._wait(slot, model, now) for slot in self._fitting(model, dialects)]
+        return finite(min(waits, default=NEVER))
+
+    def ready(self, models: Iterable[str]) -> Readiness:
+        """Return whether any credential is neither parked nor resting for one of ``models`` at least.
+
+        Caps and probes do not count: they pass by themselves. Without models only whole credentials are judged.
+        """
+        now = self._now()
+        names = list(models)
+        first = NEVER
+        for slot in self._slots:
+            if slot.parked is None:
+                known = [name for name in names if slot.models is None or name in slot.models] if names else [ANY]
+                first = min(first, min((slot.rest_left(name, now) for name in known), default=NEVER))
+        return Readiness(first == 0.0, finite(first))
+
+    def _fitting(self, model: str, dialects: Container[str] | None) -> Iterator[Slot]:
+        for slot in self._slots if model != ANY else ():
+            if (dialects is None or slot.dialect in dialects) and (slot.models is None or model in slot.models):
+                yield slot
+
+    def _wait(self, slot: Slot, model: str, now: float) -> float:
+        if slot.parked is not None:
+            return NEVER
+        return BUSY_WAIT if self._busy(slot, model, now) else slot.rest_left(model, now)
+
+    def _busy(self, slot: Slot, model: str, now: float) -> bool:
+        """Return whether only its cap or a probe that is out keeps the slot: it may come back at any moment."""
+        return slot.parked is None and not slot.rest_left(model, now) and not self._serves(slot, model, now)
+
+    def _nobody(self, model: str, tried: Container[str], dialects: Container[str] | None, now: float) -> NoCredential:
+        fitting = list(self._fitting(model, dialects))
+        first = finite(min((self._wait(slot, model, now) for slot in fitting), default=NEVER))
+        full = any(slot.name not in tried and self._busy(slot, model, now) for slot in fitting)
+        if not fitting:
+            message = f"No configured credential offers the model {model!r}; see credentials.models."
+        elif first is None:
+            message = (
+                f"Every credential for {model!r} is out of service until the operator acts; "
+                "/v1/debug/cache shows the reasons, /v1/token-test or a reload brings mended ones back."
+            )
+        elif full:
+            message = f"Every credential for {model!r} is at its limit (rotation.max_in_flight, or just being tried)."
+        elif first == 0.0:
+            message = f"Every credential for {model!r} that is not resting was already tried for this request."
+        else:
+            message = f"Every credential for {model!r} is resting; the first returns in {math.ceil(first)} s."
+        return NoCredential(message, returns_in=first, full=full)
+
+    # ---------------------------------------------------------------------------------------------- operators, edges
+
+    def snapshot(self) -> list[SlotView]:
+        """Return every slot as operators see it, in the order of the configuration."""
+        now = self._now()
+        return [slot.view(now) for slot in self._slots]
+
+    def records(self) -> list[Record]:
+        """Return all that should outlive the process."""
+        found = [
+            slot.record(key, rest, slot.stamps.get(key, 0.0)) for slot in self._slots for key, rest in slot.rests()
+        ]
+        return list({(record.fingerprint, record.model): record for record in found}.values())
+
+    def restore(self, records: Iterable[Record]) -> None:
+        """Take over records of an earlier run or another process; per credential and model the newest wins."""
+        now = self._now()
+        slots: dict[str, list[Slot]] = {}
+        for slot in self._slots:
+            slots.setdefault(slot.identity, []).append(slot)
+        for record in records:
+            for slot in slots.get(record.fingerprint, ()):
+                if record.changed > slot.stamps.get(record.model, 0.0):
+                    rest = restored(record, now, self.policy) if record.until else None
+                    self._write(slot, record.model, rest, record.changed, echo=False)
+
+    def replace(self, slots: Sequence[Slot], policy: Policy | None = None, records: Iterable[Record] = ()) -> None:
+        """Take a new configuration. Credentials with an unchanged fingerprint keep their rests, counts and leases.
+
+        ``records`` tell of credentials that were here before and come back. A reload is the operator acting, so parked
+        credentials and models are tried anew. Leases of removed slots end without effect.
+        """
+        self.policy = policy or self.policy
+        known: dict[str, list[Slot]] = {}
+        for slot in self._slots:
+            known.setdefault(slot.identity, []).append(slot)
+        kept = [_adopt(known.get(slot.identity, []), slot) for slot in slots]
+        self._arrange(kept)
+        self.restore(records)
+        for slot in kept:
+            self._unpark(slot)
+
+    def unpark(self, name: str) -> None:
+        """Bring a parked credential back, and models it was denied for ever: ``/v1/token-test`` found it well."""
+        for slot in self._slots:
+            if slot.name == name:
+                self._unpark(slot)
+
+    def _unpark(self, slot: Slot) -> None:
+        now = self._now()
+        for key in [key for key, rest in slot.rests() if rest.until == NEVER]:
+            self._write(slot, key, None, now)
+
+    def _arrange(self, slots: list[Slot]) -> None:
+        self._slots = slots
+        tiers = sorted({slot.tier for slot in slots})
+        self._tiers = [Tier([slot for slot in slots if slot.tier == tier]) for tier in tiers]
+
+    def _now(self) -> float:
+        now = self._clock()
+        if now < self._seen:
+            for slot in self._slots:
+                for rest in slot.resting.values():
+                    turn_back(rest, self._seen - now, now, self.policy)
+        self._seen = now
+        return now
+
+
+# -------------------------------------------------------------------------------------------------------- one slot
+
+
+def _end_probe(lease: Lease) -> tuple[str, ...]:
+    """Free what this lease probes and return it."""
+    probing = lease.slot.probing
+    ended = tuple(key for key in (lease.model, ANY) if probing.get(key) == lease.id)
+    for key in ended:
+        del probing[key]
+    return ended
+
+
+def _same_project(slot: Slot, other: Slot) -> bool:
+    return slot.project == other.project and slot.dialect == other.dialect
+
+
+def _forget(slot: Slot) -> None:
+    """Drop the half of the rests that end first; what is forgotten is only found out once more."""
+    by_end = sorted(slot.resting, key=lambda key: (key == ANY, slot.resting[key].until))
+    for key in by_end[: MAX_RESTS // 2]:
+        del slot.resting[key]
+    slot.stamps = {key: stamp for key, stamp in slot.stamps.items() if key in slot.resting or key == ANY}
+
+
+def _adopt(known: list[Slot], fresh: Slot) -> Slot:
+    """Return the slot known by this identity (of the same name if there is a choice), configured anew."""
+    if not known:
+        return fresh
+    slot = next((slot for slot in known if slot.name == fresh.name), known[0])
+    known.remove(slot)
+    slot.name, slot.tier, slot.dialect, slot.kind = fresh.name, fresh.tier, fresh.dialect, fresh.kind
+    slot.project, slot.models, slot.fingerprint = fresh.project, fresh.models, fresh.fingerprint
+    return slot

@@ -1,0 +1,135 @@
+"""The nouns of the pool: Slot, Lease, Record and the operator's views. Pure values, no decisions.
+
+In: nothing. Out: Structs that ``rotator`` writes and others read. Times are seconds on the injected wall clock (rests
+outlive the process). Nothing here holds a secret: a slot knows its credential by name and fingerprint only.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct, field
+
+from gemproxy.pool.rest import ANY, NEVER, Record, Rest
+
+POOLS = ("primary", "backup")
+
+
+class Slot(Struct, eq=False):
+    """One credential. The first block is configuration; the second is state, and only ``Rotator`` writes it."""
+
+    name: str
+    tier: int = 0  # 0 primary, 1 backup; lower ones first
+    dialect: str = ""
+    project: str = ""  # slots with the same dialect and project share quotas; "" shares with nobody
+    fingerprint: str = ""  # hash of what identifies the credential: state follows it, not the name
+    models: frozenset[str] | None = None  # None: every model
+    kind: str = ""  # api_key, oauth, service_account: shown to operators only
+
+    resting: dict[str, Rest] = field(default_factory=dict)  # model or ANY
+    parked: str | None = None  # the reason; until an operator acts
+    probing: dict[str, int] = field(default_factory=dict)  # model or ANY, and the lease that probes it
+    stamps: dict[str, float] = field(default_factory=dict)  # model or ANY, and when its state last changed
+    in_flight: int = 0
+    served: int = 0
+    failed: int = 0
+    last_error: str = ""
+
+    @property
+    def identity(self) -> str:
+        """Return what state is kept by."""
+        return self.fingerprint or self.name
+
+    @property
+    def pool(self) -> str:
+        """Return the configured name of the tier."""
+        return POOLS[self.tier] if self.tier < len(POOLS) else f"tier {self.tier}"
+
+    def rest_left(self, model: str, now: float) -> float:
+        """Return the seconds that the slot still rests for ``model``; 0: it does not."""
+        left = 0.0
+        for key in (model, ANY):
+            rest = self.resting.get(key)
+            if rest is not None and rest.until - now > left:
+                left = rest.until - now
+        return left
+
+    def rests(self) -> list[tuple[str, Rest]]:
+        """Return every rest, the parking as one that never ends."""
+        parked = [] if self.parked is None else [(ANY, Rest(NEVER, self.stamps.get(ANY, 0.0), self.parked))]
+        return [*self.resting.items(), *parked]
+
+    def record(self, key: str, rest: Rest | None, changed: float) -> Record:
+        """Return the record of a rest, or of its end (None)."""
+        if rest is None:
+            return Record(self.identity, key, 0.0, changed=changed)
+        return Record(self.identity, key, rest.until, rest.since, rest.reason, rest.daily, rest.strikes, changed)
+
+    def view(self, now: float) -> SlotView:
+        """Return the slot as operators see it."""
+        cooling = [
+            Cooling(key, finite(round(rest.until - now, 1)), rest.reason, rest.daily)
+            for key, rest in self.resting.items()
+            if rest.until > now
+        ]
+        return SlotView(
+            name=self.name,
+            kind=self.kind,
+            dialect=self.dialect,
+            pool=self.pool,
+            state="parked" if self.parked is not None else "cooling" if cooling else "ready",
+            parked=self.parked,
+            cooling=cooling,
+            in_flight=self.in_flight,
+            served=self.served,
+            failed=self.failed,
+            last_error=self.last_error,
+        )
+
+
+class Lease(Struct, frozen=True, eq=False):
+    """The right to send one request with one credential; reported exactly once.
+
+    ``probe``: the first request after a rest, on which hangs whether the credential is back.
+    """
+
+    slot: Slot
+    model: str
+    started: float
+    probe: bool = False
+    id: int = 0
+
+
+class Cooling(Struct, frozen=True):
+    """A running rest for the operator. ``seconds_left`` None: not before an operator acts."""
+
+    model: str
+    seconds_left: float | None
+    reason: str
+    daily: bool
+
+
+class SlotView(Struct, frozen=True):
+    """One credential as ``/v1/debug/cache`` shows it: never a key, token, e-mail or project."""
+
+    name: str
+    kind: str
+    dialect: str
+    pool: str
+    state: str  # ready, cooling, parked
+    parked: str | None
+    cooling: list[Cooling]
+    in_flight: int
+    served: int
+    failed: int
+    last_error: str
+
+
+class Readiness(Struct, frozen=True):
+    """Whether anything can be served at all. ``returns_in`` seconds until something can; None: an operator must act."""
+
+    ok: bool
+    returns_in: float | None
+
+
+def finite(seconds: float) -> float | None:
+    """Return a wait as JSON can hold it; None: it never ends by itself."""
+    return None if seconds == NEVER else seconds

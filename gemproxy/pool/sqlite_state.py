@@ -1,0 +1,315 @@
+"""(edge) The state in one SQLite file, shared by every process on the machine.
+
+In: records, grants, projects; written together a moment later, in a thread of its own. Out: the same rows, and what
+other processes wrote. The event loop never waits for the disk; a write that fails is warned of once and tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sqlite3
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gemproxy.pool.rest import NEVER, Record
+from gemproxy.pool.state import Grant, merged
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+Write = tuple[str, tuple[Any, ...]]
+
+VERSION = 1
+SOON = 0.2  # seconds; rests come in bursts and are written together
+AGAIN = 5.0  # seconds until a failed write is tried again
+MONTHS = 180 * 86400.0  # credentials not seen for so long are forgotten
+HOUR = 3600.0  # rests that ended, and the news that they did, are of no use to anyone after this
+OFTEN = 1000  # records between two looks for those; model names come from clients, so there may be many
+
+SCHEMA = """
+CREATE TABLE rests (
+    fingerprint TEXT NOT NULL, model TEXT NOT NULL, until REAL NOT NULL, since REAL NOT NULL, reason TEXT NOT NULL,
+    daily INTEGER NOT NULL, strikes INTEGER NOT NULL, changed REAL NOT NULL, writer TEXT NOT NULL, seq INTEGER NOT NULL,
+    PRIMARY KEY (fingerprint, model)
+);
+CREATE INDEX rests_by_seq ON rests (seq);
+CREATE TABLE grants (
+    credential TEXT PRIMARY KEY, access TEXT NOT NULL, expiry REAL NOT NULL, refresh TEXT NOT NULL,
+    issued REAL NOT NULL, changed REAL NOT NULL
+);
+CREATE TABLE projects (credential TEXT PRIMARY KEY, project TEXT NOT NULL, changed REAL NOT NULL);
+CREATE TABLE sequence (last INTEGER NOT NULL);
+INSERT INTO sequence VALUES (0);
+"""
+KEEP_RECORD = """
+INSERT INTO rests SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, last FROM sequence WHERE true
+ON CONFLICT (fingerprint, model) DO UPDATE SET until = excluded.until, since = excluded.since, reason = excluded.reason,
+    daily = excluded.daily, strikes = excluded.strikes, changed = excluded.changed, writer = excluded.writer,
+    seq = excluded.seq
+WHERE excluded.changed > rests.changed
+"""
+KEEP_GRANT = """
+INSERT INTO grants VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (credential) DO UPDATE SET
+    access = iif(excluded.changed > grants.changed, excluded.access, grants.access),
+    expiry = iif(excluded.changed > grants.changed, excluded.expiry, grants.expiry),
+    refresh = iif(excluded.issued >= grants.issued, excluded.refresh, grants.refresh),
+    issued = max(excluded.issued, grants.issued),
+    changed = max(excluded.changed, grants.changed)
+"""
+KEEP_PROJECT = """
+INSERT INTO projects VALUES (?, ?, ?)
+ON CONFLICT (credential) DO UPDATE SET project = excluded.project, changed = excluded.changed
+WHERE excluded.changed > projects.changed
+"""
+RESTS = "SELECT fingerprint, model, until, since, reason, daily, strikes, changed FROM rests"
+
+
+class UnusableState(Exception):  # noqa: N818 - the house says fault and failure
+    """The file cannot be used; the message names ``state.path`` and says why."""
+
+
+class SqliteState:
+    """``state.path``. ``open`` before use; ``patience`` is how many seconds a lock of another process is waited for."""
+
+    def __init__(self, path: Path, clock: Callable[[], float], *, patience: float = 5.0) -> None:
+        self.path = path
+        self._clock = clock
+        self._patience = patience
+        self._writer = uuid.uuid4().hex
+        self._thread = ThreadPoolExecutor(1, "gemproxy-state")
+        self._db: sqlite3.Connection | None = None
+        self._seen = 0  # what other processes wrote up to here is known
+        # what is not on disk yet, newest only; reads look here first
+        self._records: dict[tuple[str, str], Record] = {}
+        self._grants: dict[str, Grant] = {}
+        self._projects: dict[str, tuple[str, float]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._flushing: asyncio.Task[None] | None = None
+        self._kept = 0  # records since old ones were forgotten
+        self._closed = False
+        self._troubles: set[str] = set()  # what was warned of and has not gone well since
+
+    async def open(self) -> None:
+        """Open the file, mode 0600, made if need be. Raises ``UnusableState``."""
+        try:
+            await self._run(self._open)
+        except (sqlite3.Error, OSError) as error:
+            raise UnusableState(f"state.path = {self.path}: {error}") from error
+
+    async def records(self) -> list[Record]:
+        return await self._read(lambda: self._select_records(-1), [])
+
+    async def news(self) -> list[Record]:
+        return await self._read(lambda: self._select_records(self._seen), [])
+
+    async def grant(self, key: str) -> Grant | None:
+        if key in self._grants:
+            return self._grants[key]
+        sql = "SELECT access, expiry, refresh, issued, changed FROM grants WHERE credential = ?"
+        row = await self._read(lambda: self._connected().execute(sql, (key,)).fetchone(), None)
+        return Grant(*row) if row else None
+
+    async def project(self, key: str) -> str:
+        if key in self._projects:
+            return self._projects[key][0]
+        sql = "SELECT project FROM projects WHERE credential = ?"
+        row = await self._read(lambda: self._connected().execute(sql, (key,)).fetchone(), None)
+        return str(row[0]) if row else ""
+
+    def keep_record(self, record: Record) -> None:
+        self._records[record.fingerprint, record.model] = record
+        self._schedule(0.0 if record.until == NEVER else SOON)
+
+    def keep_grant(self, key: str, grant: Grant) -> None:
+        self._grants[key] = merged(self._grants.get(key), grant)
+        self._schedule(0.0)  # a rotated refresh token that is lost cannot be had again
+
+    def keep_project(self, key: str, project: str, changed: float) -> None:
+        self._projects[key] = (project, changed)
+        self._schedule(SOON)
+
+    async def flush(self) -> None:
+        """Write now what is not on disk yet."""
+        self._disarm()
+        records, grants, projects = self._records, self._grants, self._projects
+        if not (records or grants or projects):
+            return
+        self._records, self._grants, self._projects = {}, {}, {}
+        try:
+            await self._run(lambda: self._write(list(self._statements(records, grants, projects)), self._tidy(records)))
+        except sqlite3.Error as error:
+            self._records = records | self._records
+            self._grants = grants | {key: merged(grants.get(key), grant) for key, grant in self._grants.items()}
+            self._projects = projects | self._projects
+            self._warn("written", error)
+            self._schedule(AGAIN)
+            return
+        self._recovered("written")
+
+    async def close(self) -> None:
+        """Write what is left, as far as that can be done, and close the file."""
+        if self._closed:
+            return
+        if self._flushing is not None:
+            await asyncio.wait([self._flushing])
+        await self.flush()
+        self._disarm()
+        self._closed = True
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+        self._thread.shutdown(wait=False)
+
+    # ------------------------------------------------------------------------------------------------ on the loop
+
+    def _schedule(self, delay: float) -> None:
+        if self._closed:
+            return  # the last streams may end after the state did
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            if self._timer.when() <= loop.time() + delay:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_later(delay, self._start_flush)
+
+    def _start_flush(self) -> None:
+        self._timer = None
+        # kept in a field: the loop itself holds tasks weakly
+        self._flushing = asyncio.get_running_loop().create_task(self.flush(), name="state flush")
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _warn(self, doing: str, error: sqlite3.Error) -> None:
+        if doing not in self._troubles:
+            self._troubles.add(doing)
+            log.warning("state.path = %s: %s; state is held in memory until it can be %s", self.path, error, doing)
+
+    def _recovered(self, doing: str) -> None:
+        if doing in self._troubles:
+            self._troubles.discard(doing)
+            log.warning("state.path = %s: can be %s again; nothing was lost", self.path, doing)
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        if self._closed:
+            raise sqlite3.ProgrammingError("closed")
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def _read(self, work: Callable[[], T], otherwise: T) -> T:
+        try:
+            found = await self._run(work)
+        except sqlite3.Error as error:
+            self._warn("read", error)
+            return otherwise
+        self._recovered("read")
+        return found
+
+    def _statements(
+        self, records: dict[tuple[str, str], Record], grants: dict[str, Grant], projects: dict[str, tuple[str, float]]
+    ) -> Iterator[Write]:
+        if records:
+            yield "UPDATE sequence SET last = last + 1", ()
+        for record in records.values():
+            yield KEEP_RECORD, (*_row(record), self._writer)
+        for key, grant in grants.items():
+            yield KEEP_GRANT, (key, grant.access, grant.expiry, grant.refresh, grant.issued, grant.changed)
+        for key, (project, changed) in projects.items():
+            yield KEEP_PROJECT, (key, project, changed)
+
+    def _tidy(self, records: Mapping[Any, Record]) -> Callable[[sqlite3.Connection], None] | None:
+        """Return what to do first with this write: now and then, to forget."""
+        self._kept += len(records)
+        if self._kept < OFTEN:
+            return None
+        self._kept = 0
+        return self._forget
+
+    # ---------------------------------------------------------------------------------------------- in the thread
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._db is None:
+            raise sqlite3.ProgrammingError("not open")
+        return self._db
+
+    def _open(self) -> None:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # SQLite gives its side files the mode of the main one, so that must be right before anything is in it.
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        if self.path.stat().st_mode & 0o077:
+            self.path.chmod(0o600)
+        self._db = sqlite3.connect(self.path, timeout=self._patience, isolation_level=None)
+        damage = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if damage != "ok":
+            raise sqlite3.DatabaseError(f"damaged: {damage}")
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._write([], self._prepare)
+
+    def _prepare(self, db: sqlite3.Connection) -> None:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            for statement in SCHEMA.split(";"):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {VERSION}")
+        elif version != VERSION:
+            raise sqlite3.DatabaseError(f"written by another version of gemproxy (schema {version}, not {VERSION})")
+        self._forget(db)
+
+    def _forget(self, db: sqlite3.Connection) -> None:
+        now = self._clock()
+        db.execute("DELETE FROM rests WHERE until < ? AND changed < ?", (now - HOUR, now - HOUR))
+        for statement in ("DELETE FROM rests", "DELETE FROM grants", "DELETE FROM projects"):
+            db.execute(f"{statement} WHERE changed < ?", (now - MONTHS,))
+
+    def _write(self, writes: list[Write], first: Callable[[sqlite3.Connection], None] | None = None) -> None:
+        """Do all or nothing."""
+        db = self._connected()
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            if first is not None:
+                first(db)
+            for sql, row in writes:
+                db.execute(sql, row)
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+    def _select_records(self, after: int) -> list[Record]:
+        """Return rests written after a number of the sequence; beyond the first look only those of others."""
+        db = self._connected()
+        mine = self._writer if after >= 0 else ""
+        db.execute("BEGIN")
+        try:
+            rows = db.execute(f"{RESTS} WHERE seq > ? AND writer != ?", (after, mine)).fetchall()
+            self._seen = db.execute("SELECT last FROM sequence").fetchone()[0]
+        finally:
+            db.execute("COMMIT")
+        return [
+            Record(fingerprint, model, until, since, reason, bool(daily), strikes, changed)
+            for fingerprint, model, until, since, reason, daily, strikes, changed in rows
+        ]
+
+    def _close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+
+def _row(record: Record) -> tuple[Any, ...]:
+    return (
+        record.fingerprint,
+        record.model.encode(errors="replace").decode(),  # a client's word: SQLite takes no lone surrogates
+        record.until,
+        record.since,
+        record.reason,
+        record.daily,
+        record.strikes,
+        record.changed,
+    )

@@ -1,0 +1,114 @@
+"""One chat request on its way to an answer: the model asked for, and after it the fallbacks the operator named.
+
+Puts converter and dispatch together; knows neither HTTP requests nor how the answer is written to the client.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from gemproxy.capture import Tape
+from gemproxy.converter import request as conversion
+from gemproxy.converter.answer import AnswerReader
+from gemproxy.converter.chunks import ChatChunkWriter, Envelope
+from gemproxy.converter.completion import ChatCompletionFold
+from gemproxy.converter.events import ToolCall
+from gemproxy.converter.transcoder import Transcoder, Writer
+from gemproxy.dispatch import NO_MODEL, Answer, Listen
+from gemproxy.errors import Failure, NoCredential, UpstreamFault
+from gemproxy.models import Model
+from gemproxy.server.exchange import Exchange
+from gemproxy.server.service import Service
+from gemproxy.upstream.dialect import Dialect
+from gemproxy.wire.gemini import Blob
+from gemproxy.wire.openai import AssistantMessage, ChatRequest
+
+log = logging.getLogger("gemproxy.server")
+
+
+class Asking:
+    """Ids and time are the same in every attempt; ``close`` when the answer is over."""
+
+    def __init__(
+        self, service: Service, exchange: Exchange, asked: ChatRequest, images: Mapping[str, Blob], stream: bool
+    ) -> None:
+        self._service = service
+        self._exchange = exchange
+        self._asked = asked
+        self._images = images
+        self._stream = stream
+        self._id = "chatcmpl-" + service.new_id()
+        self._created = int(service.clock())
+        self._usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
+        self._taken = _call_ids(asked)
+        self._tapes: list[Tape] = []
+
+    async def open(self, models: Sequence[Model]) -> Answer:
+        """Return the first model's answer, or that of the first fallback that has one; raises the first failure."""
+        first: Failure | None = None
+        for model in models:
+            try:
+                return await self._ask(model, fallback=first is not None)
+            except Failure as failure:
+                first = first or failure
+                if not _elsewhere(failure):
+                    break
+                log.info("request %s: %s cannot serve (%s)", self._exchange.id, model.id, failure.code)
+        assert first is not None
+        raise first
+
+    def close(self) -> None:
+        """Write what was captured."""
+        for tape in self._tapes:
+            tape.close()
+
+    async def _ask(self, model: Model, *, fallback: bool) -> Answer:
+        service = self._service
+        plan = conversion.to_call(
+            self._asked, model, self._images, service.signatures, service.options, stream=self._stream
+        )
+        if plan.ignored:
+            log.debug("request %s: ignored %s", self._exchange.id, ", ".join(plan.ignored))
+        if fallback:
+            self._exchange.headers["x-gemproxy-model"] = self._exchange.model = model.id
+        return await service.dispatcher.open(plan.call, self._listener(model, plan, fallback))
+
+    def _listener(self, model: Model, plan: conversion.Plan, fallback: bool) -> Listen:
+        service, name = self._service, model.id if fallback else self._asked.model
+
+        def listen(dialect: Dialect) -> Transcoder:
+            origin = f"{dialect.name}/{model.id}"
+            envelope = Envelope(self._id, self._created, name, origin, self._usage, plan.legacy_functions, plan.custom)
+
+            def keep(call: ToolCall) -> None:
+                if call.signature is not None:
+                    service.signatures.put(call.id, call.signature, origin)
+
+            writer: Writer = ChatChunkWriter(envelope) if self._stream else ChatCompletionFold(envelope)
+            reader = AnswerReader(lambda: "call_" + service.new_id(), plan.names, self._taken)
+            return Transcoder(dialect.decode, reader, writer, keep, self._tape())
+
+        return listen
+
+    def _tape(self) -> Tape | None:
+        if self._service.capture is None:
+            return None
+        tape = self._service.capture.open(f"{self._exchange.id}-{len(self._tapes) + 1}")
+        self._tapes.append(tape)
+        return tape
+
+
+def _call_ids(asked: ChatRequest) -> frozenset[str]:
+    return frozenset(
+        call.id
+        for message in asked.messages
+        if isinstance(message, AssistantMessage) and message.tool_calls
+        for call in message.tool_calls
+        if call.id
+    )
+
+
+def _elsewhere(failure: Failure) -> bool:
+    """Return whether another model may do better: the fault is neither the caller's nor ours."""
+    return isinstance(failure, NoCredential | UpstreamFault) or failure.code == NO_MODEL

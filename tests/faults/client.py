@@ -1,0 +1,174 @@
+"""Clients of every kind: one that judges an answer as a whole, and one that says bare bytes.
+
+In: requests. Out: ``Got``, which says what a client was told, checked for the lies that must never be told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import msgspec
+from msgspec import Struct
+
+from tests.folding import events
+
+CHAT = "/v1/chat/completions"
+MODEL = "gemini-2.5-flash"
+KEY = "sk-test"
+AUTH = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+
+
+def hello(text: str = "Hello", **more: Any) -> dict[str, Any]:
+    """Return a small chat request; unary unless ``stream`` says otherwise."""
+    return {"model": MODEL, "messages": [{"role": "user", "content": text}], "stream": False} | more
+
+
+class Got(Struct):
+    """What a client was told. ``whole``: an answer with its finish, ended as it should; ``code``: the error's."""
+
+    status: int
+    text: str = ""
+    whole: bool = False
+    code: str | None = None
+    headers: dict[str, str] = {}
+    body: bytes = b""
+
+    @property
+    def outcome(self) -> str:
+        """Return it in a few words."""
+        if self.whole:
+            return "whole"
+        if self.status != 200:
+            return str(self.status)
+        return f'"{self.text}" + {self.code}' if self.text else f"event {self.code}"
+
+
+def read_answer(status: int, headers: dict[str, str], body: bytes) -> Got:
+    """Return what a client makes of an answer; an assertion fails for one that is no honest answer at all."""
+    got = Got(status, headers=headers, body=body)
+    if status != 200:
+        got.code = error_code(msgspec.json.decode(body))
+    elif headers.get("Content-Type", "").startswith("text/event-stream"):
+        _read_stream(got)
+    else:
+        [choice] = msgspec.json.decode(body)["choices"]
+        got.text, got.whole = choice["message"]["content"], choice["finish_reason"] == "stop"
+    return got
+
+
+def error_code(body: Any) -> str:
+    """Return the code of an OpenAI error object, which must have exactly its four keys and a message."""
+    error = body["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["message"]
+    return str(error["code"])
+
+
+def _read_stream(got: Got) -> None:
+    told = events(got.body)
+    last = told[-1] if told else {}
+    finishes = []
+    for event in told[:-1] if last == "[DONE]" or "error" in last else told:
+        assert event != "[DONE]", "[DONE] is the last event or none"
+        assert "error" not in event, "an error is the last event or none"
+        for choice in event["choices"]:
+            got.text += choice["delta"].get("content") or ""
+            finishes += [choice["finish_reason"]] if choice["finish_reason"] else []
+    if last == "[DONE]":
+        assert finishes == ["stop"], "exactly one finish before [DONE]"
+        got.whole = True
+    elif "error" in last:
+        got.code = error_code(last)
+        assert not finishes, "a finish was made up before the error"
+    else:
+        raise AssertionError(f"a silent truncation: the stream ends with {last!r}")
+
+
+async def ask(session: aiohttp.ClientSession, url: str, body: Any, headers: dict[str, str] = AUTH) -> Got:
+    """Post a chat request and return what came."""
+    data = body if isinstance(body, bytes) else msgspec.json.encode(body)
+    async with session.post(url + CHAT, data=data, headers=headers) as response:
+        return read_answer(response.status, dict(response.headers), await response.read())
+
+
+async def pool(session: aiohttp.ClientSession, url: str, headers: dict[str, str] = AUTH) -> list[dict[str, Any]]:
+    """Return the rows of the debug view, one a credential."""
+    async with session.get(url + "/v1/debug/cache", headers=headers) as response:
+        rows: list[dict[str, Any]] = (await response.json())["credentials"]
+        return rows
+
+
+# ----------------------------------------------------------------------------------------------------- bare bytes
+
+
+class Bare(Struct, frozen=True):
+    """One TCP connection of a client that follows no rules."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def say(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def status(self, seconds: float = 5.0) -> int:
+        """Return the status of the next answer; 0 when the server hung up instead."""
+        async with asyncio.timeout(seconds):
+            try:
+                line = await self.reader.readline()
+            except ConnectionError:
+                return 0
+            return int(line.split(b" ")[1]) if line.startswith(b"HTTP/1.") else 0
+
+    async def rest(self, seconds: float = 5.0) -> bytes:
+        """Return all that comes until the server closes."""
+        async with asyncio.timeout(seconds):
+            try:
+                return await self.reader.read()
+            except ConnectionError:
+                return b""
+
+
+@asynccontextmanager
+async def bare(port: int, *, receive: int = 0) -> AsyncIterator[Bare]:
+    """Connect to a port of this machine; ``receive`` is the size of the kernel's receive buffer in bytes."""
+    sock = _socket(port, receive)
+    reader, writer = await asyncio.open_connection(sock=sock, limit=1 << 16)
+    try:
+        yield Bare(reader, writer)
+    finally:
+        writer.transport.abort()
+
+
+def _socket(port: int, receive: int) -> Any:
+    import socket
+
+    sock = socket.socket()
+    if receive:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
+    sock.connect(("127.0.0.1", port))
+    sock.setblocking(False)
+    return sock
+
+
+def post(body: bytes, *, path: str = CHAT, headers: str = "", host: str = "127.0.0.1") -> bytes:
+    """Return a chat request as bytes."""
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {KEY}\r\n{headers}"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+
+async def soon(holds: Any, seconds: float = 5.0, what: str = "it did not happen in time") -> float:
+    """Wait until something is so; return the seconds that took."""
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+    while not holds():
+        assert loop.time() - begin < seconds, what
+        await asyncio.sleep(0.002)
+    return loop.time() - begin

@@ -1,0 +1,73 @@
+"""A clock turned by hand, and a pool whose dialogue reads as a transcript."""
+
+from __future__ import annotations
+
+import pytest
+
+from gemproxy.errors import NoCredential
+from gemproxy.pool.rotator import Lease, Policy, Rotator, Slot
+from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
+
+
+class Clock:
+    """Seconds since the epoch, turned by hand."""
+
+    def __init__(self, now: float = 1_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Pool:
+    """A rotator whose dialogue can be written down: who served, what came of it, who is next."""
+
+    def __init__(self, clock: Clock, *slots: Slot, policy: Policy | None = None) -> None:
+        self.clock = clock
+        self.rotator = Rotator(slots, policy or Policy(), clock)
+        self.changes: list = []
+        self.rotator.on_change = self.changes.append
+
+    def acquire(
+        self, model: str = "pro", tried: tuple[str, ...] = (), dialects: tuple[str, ...] | None = None
+    ) -> Lease:
+        return self.rotator.acquire(model, tried, dialects)
+
+    def serve(self, model: str = "pro", verdict: Verdict | None = OK, times: int = 1, **how: object) -> str:
+        """Send ``times`` requests one after the other and return who took them, ``-`` for nobody."""
+        names = []
+        for _ in range(times):
+            try:
+                lease = self.rotator.acquire(model, **how)
+            except NoCredential:
+                names.append("-")
+                continue
+            names.append(lease.slot.name)
+            self.rotator.report(lease, verdict)
+        return " ".join(names)
+
+    def refusal(self, model: str = "pro", **how: object) -> NoCredential:
+        with pytest.raises(NoCredential) as caught:
+            self.rotator.acquire(model, **how)
+        return caught.value
+
+    def view(self, name: str):
+        return next(view for view in self.rotator.snapshot() if view.name == name)
+
+
+def rests(
+    seconds: float | None = None, *, now: float = 0.0, scope: Scope = Scope.MODEL, daily: bool = False
+) -> Verdict:
+    """Return the verdict of a 429; ``seconds`` from ``now`` as a hint, or none."""
+    until = None if seconds is None else now + seconds
+    return Verdict(Action.NEXT, scope, until, "rate_limit", status=429, daily=daily)
+
+
+PARKS = Verdict(Action.NEXT, Scope.CREDENTIAL, float("inf"), "key_invalid")
+NEVER_THIS_MODEL = Verdict(Action.NEXT, Scope.MODEL, float("inf"), "limit_zero")
+OVERLOADED = Verdict(Action.RETRY, Scope.UPSTREAM, None, "overloaded", status=503)
+CLIENT_FAULT = Verdict(Action.STOP, Scope.NONE, None, "invalid_argument", status=400)
+UNHINTED = rests()

@@ -1,0 +1,94 @@
+"""The bridge between google-auth's threads and our event loop; the rest of the mint is seen through ``test_tokens``."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+from token_desk import CLIENT, SECRET, begin, until
+
+from gemproxy.pool import mint as minting
+from gemproxy.pool.mint import Courier, Mint, MintUnavailable
+from gemproxy.pool.sources import UserGrant
+from gemproxy.simulator import Hang, unary_answer
+
+GRANT = UserGrant("fake-refresh", CLIENT, SECRET, own_client=False)
+
+
+@pytest.fixture
+async def mint(desk):
+    opened = Mint(desk.session, desk.clock, token_url=desk.sim.token_url, pauses=(0.01,))
+    yield opened
+    opened.close()
+
+
+async def test_a_token_ends_when_the_answer_says(desk, mint):
+    desk.sim.script(unary_answer({"access_token": "fake", "expires_in": "120"}), method="token")
+    access = await mint.user(GRANT, "fake-refresh")
+    assert access.expiry == pytest.approx(desk.clock.now + 120, abs=2)
+    assert access.refresh == ""
+
+
+async def test_a_token_without_an_end_is_taken_for_an_hours(desk, mint):
+    desk.sim.script(unary_answer({"access_token": "fake"}), method="token")
+    assert (await mint.user(GRANT, "fake-refresh")).expiry == desk.clock.now + 3600
+
+
+async def test_a_rotated_refresh_token_is_told(desk, mint):
+    desk.sim.accounts.grant("fake-refresh").rotates = True
+    assert (await mint.user(GRANT, "fake-refresh")).refresh.startswith("sim-refresh-")
+
+
+async def test_refreshes_run_in_threads_of_their_own(desk, mint):
+    names = await asyncio.gather(*(mint.aside(lambda: threading.current_thread().name) for _ in range(3)))
+    assert all(name.startswith("gemproxy-mint") for name in names)
+
+
+async def test_a_silent_endpoint_is_given_up(desk, mint, monkeypatch):
+    monkeypatch.setattr(minting, "REQUEST_TIMEOUT", 0.05)
+    desk.sim.script(unary_answer({}).after(Hang()), method="token", times=None)
+    with pytest.raises(MintUnavailable, match="no answer"):
+        await mint.user(GRANT, "fake-refresh")
+    assert desk.asked() == 2
+
+
+async def test_an_unreachable_endpoint_is_told_without_its_address(desk):
+    mint = Mint(desk.session, desk.clock, token_url="http://127.0.0.1:9/token", pauses=())
+    with pytest.raises(MintUnavailable) as caught:
+        await mint.user(GRANT, "fake-refresh")
+    assert "127.0.0.1" not in str(caught.value)
+    mint.close()
+
+
+async def test_a_closed_mint_makes_nothing(desk, mint):
+    mint.close()
+    with pytest.raises(MintUnavailable):
+        await mint.user(GRANT, "fake-refresh")
+    assert desk.sim.requests == []
+
+
+async def test_closing_frees_the_threads_at_once(desk, mint):
+    desk.sim.script(unary_answer({}).after(Hang()), method="token", times=None)
+    waiting = begin(mint.user(GRANT, "fake-refresh"))
+    await until(desk.asked)
+    (thread,) = [one for one in threading.enumerate() if one.name.startswith("gemproxy-mint")]
+    mint.close()
+    with pytest.raises(MintUnavailable):
+        await waiting
+    await until(lambda: not thread.is_alive())
+
+
+async def test_a_thread_that_comes_after_the_end_sends_nothing(desk, mint):
+    from google.auth.exceptions import TransportError
+
+    loop = asyncio.get_running_loop()
+
+    def late() -> None:
+        mint._closed = True
+        courier = Courier(lambda *request: mint._send(loop, *request))
+        courier(desk.sim.token_url, "POST", b"")
+
+    with pytest.raises(TransportError, match="CancelledError"):
+        await asyncio.to_thread(late)
+    assert desk.sim.requests == []

@@ -1,0 +1,451 @@
+"""What outlives the process: both stores keep the same promises; the file survives kills, locks and damage."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import signal
+import sqlite3
+import sys
+from pathlib import Path
+
+import pytest
+from pool_transcript import Clock
+from token_desk import begin, until
+
+from gemproxy.pool import sqlite_state
+from gemproxy.pool.rest import Record
+from gemproxy.pool.sqlite_state import SqliteState, UnusableState
+from gemproxy.pool.state import Grant, MemoryState, State, open_state
+
+REST = Record("print-a", "pro", 1_000_060.0, 1_000_000.0, "rate_limit", daily=True, strikes=2, changed=1_000_000.0)
+PARKED = Record("print-b", "*", math.inf, 1_000_000.0, "key_invalid", changed=1_000_001.0)
+LIFTED = Record("print-a", "pro", 0.0, changed=1_000_070.0)
+GRANT = Grant("fake-access", 1_003_600.0, "fake-rotated", 1_000_000.0, 1_000_000.0)
+
+
+def by_name(records: list[Record]) -> list[Record]:
+    return sorted(records, key=lambda record: (record.fingerprint, record.model))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state.db"
+
+
+@pytest.fixture
+async def process(path: Path, clock: Clock):
+    """Return a function that opens the state as one more process would."""
+    opened = []
+
+    async def start() -> SqliteState:
+        state = SqliteState(path, clock, patience=0.05)
+        await state.open()
+        opened.append(state)
+        return state
+
+    yield start
+    for state in opened:
+        await state.close()
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def state(request, process) -> State:
+    return MemoryState() if request.param == "memory" else await process()
+
+
+# ------------------------------------------------------------------------------------------------ both stores
+
+
+async def test_an_empty_state_knows_nothing(state):
+    assert await state.records() == []
+    assert await state.news() == []
+    assert await state.grant("key") is None
+    assert await state.project("key") == ""
+
+
+async def test_what_is_kept_is_found(state):
+    state.keep_record(REST)
+    state.keep_record(PARKED)
+    state.keep_grant("key", GRANT)
+    state.keep_project("key", "found-project", 1.0)
+    assert await state.grant("key") == GRANT
+    assert await state.project("key") == "found-project"
+    if isinstance(state, SqliteState):
+        await state.flush()
+    assert by_name(await state.records()) == [REST, PARKED]
+    assert await state.grant("key") == GRANT
+    assert await state.project("key") == "found-project"
+
+
+async def test_the_newest_word_on_a_rest_holds(state):
+    state.keep_record(REST)
+    state.keep_record(LIFTED)
+    if isinstance(state, SqliteState):
+        await state.flush()
+    assert await state.records() == [LIFTED]
+
+
+@pytest.mark.parametrize("flushes", [False, True], ids=["together", "one by one"])
+async def test_newer_tokens_of_two_kinds_are_joined(state, flushes):
+    plain = Grant("fake-later", 1_007_200.0, "fake-older", 0.0, 1_000_500.0)
+    for grant in (GRANT, plain, Grant("fake-stale", 5.0, "", 0.0, 5.0)):
+        state.keep_grant("key", grant)
+        if flushes and isinstance(state, SqliteState):
+            await state.flush()
+    assert await state.grant("key") == Grant("fake-later", 1_007_200.0, "fake-rotated", 1_000_000.0, 1_000_500.0)
+
+
+async def test_a_closed_memory_holds_nothing():
+    state = MemoryState()
+    state.keep_record(REST)
+    await state.close()
+    assert await state.records() == []
+
+
+# ------------------------------------------------------------------------------------------------------ the file
+
+
+async def test_everything_survives_a_restart(process):
+    first = await process()
+    first.keep_record(REST)
+    first.keep_record(PARKED)
+    first.keep_grant("key", GRANT)
+    first.keep_project("key", "found-project", 1.0)
+    await first.close()
+    second = await process()
+    assert by_name(await second.records()) == [REST, PARKED]
+    assert await second.grant("key") == GRANT
+    assert await second.project("key") == "found-project"
+
+
+async def test_the_file_is_its_owners_alone(process, path):
+    state = await process()
+    state.keep_grant("key", GRANT)
+    await state.flush()
+    assert {file.name: oct(file.stat().st_mode & 0o777) for file in path.parent.iterdir()} == {
+        "state.db": "0o600",
+        "state.db-wal": "0o600",
+        "state.db-shm": "0o600",
+    }
+
+
+async def test_a_file_that_others_could_read_is_closed_to_them(process, path):
+    path.touch(mode=0o644)
+    await process()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+async def test_missing_folders_are_made(tmp_path, clock):
+    path = tmp_path / "var" / "lib" / "state.db"
+    state = await open_state(path, clock)
+    assert isinstance(state, SqliteState)
+    await state.close()
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+async def test_rests_are_written_soon(process, path):
+    assert sqlite_state.SOON < 1
+    state = await process()
+    state.keep_record(REST)
+    await until(lambda: rows(path) == 1)
+
+
+async def test_parking_is_written_at_once_and_takes_along_what_waits(process, path, monkeypatch):
+    monkeypatch.setattr(sqlite_state, "SOON", 3600.0)
+    state = await process()
+    state.keep_record(REST)
+    state.keep_record(PARKED)
+    state.keep_record(LIFTED)  # waits for nobody either: the write has not begun
+    await until(lambda: rows(path) == 2)
+    assert LIFTED in await state.records()
+
+
+def rows(path: Path) -> int:
+    with sqlite3.connect(path) as db:
+        count = db.execute("SELECT count(*) FROM rests").fetchone()[0]
+    db.close()
+    return int(count)
+
+
+async def test_a_killed_process_loses_nothing_that_matters(process, path):
+    script = f"""
+import asyncio, math, os, signal
+from pathlib import Path
+from gemproxy.pool.rest import Record
+from gemproxy.pool.sqlite_state import SqliteState
+from gemproxy.pool.state import Grant
+
+async def main():
+    state = SqliteState(Path({str(path)!r}), lambda: 1_000_000.0)
+    await state.open()
+    state.keep_record(Record("print-a", "pro", 1_000_060.0, 1_000_000.0, "rate_limit", True, 2, 1_000_000.0))
+    state.keep_record(Record("print-b", "*", math.inf, 1_000_000.0, "key_invalid", changed=1_000_001.0))
+    state.keep_grant("key", Grant("fake-access", 1_003_600.0, "fake-rotated", 1_000_000.0, 1_000_000.0))
+    await asyncio.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+    killed = await asyncio.create_subprocess_exec(sys.executable, "-c", script, cwd=Path(__file__).parents[2])
+    assert await killed.wait() == -signal.SIGKILL
+    state = await process()
+    assert by_name(await state.records()) == [REST, PARKED]
+    assert await state.grant("key") == GRANT
+
+
+async def test_old_rests_and_lost_credentials_are_forgotten(process, clock):
+    first = await process()
+    first.keep_record(REST)
+    first.keep_record(PARKED)
+    first.keep_record(LIFTED)
+    first.keep_grant("key", GRANT)
+    first.keep_project("key", "found-project", clock.now)
+    await first.close()
+    clock.advance(3 * 86400)
+    second = await process()
+    assert await second.records() == [PARKED]
+    assert await second.grant("key") == GRANT
+    assert await second.project("key") == "found-project"
+    await second.close()
+    clock.advance(200 * 86400)
+    third = await process()
+    assert await third.records() == []
+    assert await third.grant("key") is None
+    assert await third.project("key") == ""
+
+
+async def test_rests_of_made_up_models_do_not_fill_the_disk(process, path, clock, monkeypatch):
+    monkeypatch.setattr(sqlite_state, "OFTEN", 10)
+    state = await process()
+    for number in range(200):
+        state.keep_record(Record("print-a", f"made-up-{number}", clock.now + 1, clock.now, changed=clock.now))
+        await state.flush()
+        clock.advance(600)
+    assert rows(path) < 20
+
+
+async def test_rests_of_made_up_models_do_not_fill_the_memory():
+    state = MemoryState()
+    state.keep_record(PARKED)
+    for number in range(10_000):
+        state.keep_record(Record("print-a", f"made-up-{number}", 1_000_000.0 + number))
+    records = await state.records()
+    assert len(records) <= 4096
+    assert PARKED in records
+
+
+async def test_a_model_name_that_is_no_text_does_no_harm(process):
+    state = await process()
+    state.keep_record(Record("print-a", "bad\ud800name\0", 1_000_060.0, changed=1.0))
+    state.keep_record(PARKED)
+    await state.flush()
+    assert {record.fingerprint for record in await state.records()} == {"print-a", "print-b"}
+
+
+# ------------------------------------------------------------------------------------------------ several processes
+
+
+async def test_processes_hear_of_each_others_rests_once(process):
+    one, two = await process(), await process()
+    one.keep_record(REST)
+    await one.flush()
+    assert await two.news() == [REST]
+    assert await two.news() == []
+    assert await one.news() == []
+    two.keep_record(LIFTED)
+    await two.flush()
+    assert await one.news() == [LIFTED]
+
+
+async def test_what_was_loaded_at_the_start_is_no_news(process):
+    one, two = await process(), await process()
+    one.keep_record(REST)
+    await one.flush()
+    assert await two.records() == [REST]
+    assert await two.news() == []
+
+
+async def test_an_older_word_of_another_process_does_not_win(process):
+    one, two = await process(), await process()
+    one.keep_record(LIFTED)
+    await one.flush()
+    two.keep_record(REST)
+    await two.flush()
+    assert await one.records() == [LIFTED]
+    assert await one.news() == []
+
+
+async def test_many_processes_may_start_at_once(path, clock):
+    states = [SqliteState(path, clock) for _ in range(6)]
+    await asyncio.gather(*(state.open() for state in states))
+    for number, state in enumerate(states):
+        state.keep_record(Record(f"print-{number}", "pro", 1_000_060.0, changed=1.0))
+    await asyncio.gather(*(state.flush() for state in states))
+    assert len(await states[0].records()) == 6
+    await asyncio.gather(*(state.close() for state in states))
+
+
+# ---------------------------------------------------------------------------------------------------------- trouble
+
+
+def damaged(path: Path) -> None:
+    path.write_bytes(b"this is no database, whatever its name says" * 100)
+
+
+def cut(path: Path) -> None:
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE t (x)")
+        db.executemany("INSERT INTO t VALUES (?)", [("x" * 1000,)] * 100)
+    db.close()
+    content = path.read_bytes()
+    path.write_bytes(content[:8192] + b"\xff" * (len(content) - 12288))
+
+
+def scratched(path: Path) -> None:
+    cut_from = 4096 * 5
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE t (x)")
+        db.executemany("INSERT INTO t VALUES (?)", [("x" * 1000,)] * 100)
+    db.close()
+    content = path.read_bytes()
+    path.write_bytes(content[:cut_from] + b"\xff" * 64 + content[cut_from + 64 :])
+
+
+def newer(path: Path) -> None:
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (damaged, "not a database"),
+        (cut, "malformed"),
+        (scratched, "damaged"),
+        (newer, "schema 99"),
+        (lambda path: path.mkdir(), "directory"),
+        (lambda path: path.parent.rmdir() or path.parent.touch(), "exists"),
+    ],
+    ids=["garbage", "cut off", "scratched", "of a later version", "a folder", "below a file"],
+)
+async def test_a_file_that_cannot_be_used_is_told_of_and_memory_takes_over(path, clock, spoil, words, caplog):
+    spoil(path)
+    with caplog.at_level(logging.WARNING):
+        state = await open_state(path, clock)
+    assert isinstance(state, MemoryState)
+    (warning,) = caplog.messages
+    assert f"state.path = {path}" in warning
+    assert words in warning
+    state.keep_record(REST)
+    assert await state.records() == [REST]
+
+
+async def test_a_file_that_stays_locked_is_told_of_and_memory_takes_over(path, clock, caplog):
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    state = await open_state(path, clock, patience=0.05)
+    assert isinstance(state, MemoryState)
+    assert "locked" in caplog.text
+    assert "state.path" in caplog.text
+    holder.close()
+
+
+async def test_without_a_path_the_state_is_in_memory(clock):
+    assert isinstance(await open_state(None, clock), MemoryState)
+
+
+async def test_the_message_of_an_unusable_file_names_the_setting(tmp_path, clock):
+    state = SqliteState(tmp_path, clock)
+    with pytest.raises(UnusableState, match=r"state\.path = "):
+        await state.open()
+    await state.close()
+
+
+async def test_a_write_that_fails_is_warned_of_once_and_done_later(process, path, monkeypatch, caplog):
+    monkeypatch.setattr(sqlite_state, "AGAIN", 0.05)
+    state = await process()
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    state.keep_record(PARKED)
+    state.keep_grant("key", GRANT)
+    state.keep_project("key", "found-project", 1.0)
+    await until(lambda: "locked" in caplog.text)
+    state.keep_grant("key", Grant("fake-later", 1_007_200.0, changed=1_000_500.0))
+    await asyncio.sleep(0.3)
+    assert await state.grant("key") == Grant("fake-later", 1_007_200.0, "fake-rotated", 1_000_000.0, 1_000_500.0)
+    assert await state.project("key") == "found-project"
+    holder.execute("ROLLBACK")
+    await until(lambda: rows(path) == 1)
+    await until(lambda: "written again" in caplog.text)
+    holder.close()
+    assert caplog.text.count("locked") == 1
+    assert await state.records() == [PARKED]
+    assert (await state.grant("key")).refresh == "fake-rotated"
+
+
+async def test_the_loop_runs_on_while_the_file_is_locked(path, clock):
+    state = SqliteState(path, clock, patience=1.0)
+    await state.open()
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    state.keep_record(PARKED)
+    lags = []
+    for _ in range(60):
+        before = asyncio.get_running_loop().time()
+        await asyncio.sleep(0.005)
+        lags.append(asyncio.get_running_loop().time() - before - 0.005)
+    holder.close()
+    await state.close()
+    assert sorted(lags)[-3] < 0.05  # another process may have the processor for a moment
+    assert rows(path) == 1
+
+
+async def test_a_file_that_cannot_be_read_any_more_is_told_of_once(process, caplog):
+    state = await process()
+    await state._run(state._close)
+    assert await state.records() == []
+    assert await state.grant("key") is None
+    assert await state.project("key") == ""
+    assert caplog.text.count("state.path") == 1
+    await state.open()
+    assert await state.news() == []
+    assert "read again" in caplog.text
+
+
+async def test_closing_waits_for_the_write_that_runs(process, path):
+    state = await process()
+    state.keep_record(PARKED)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await state.close()
+    assert rows(path) == 1
+
+
+async def test_what_comes_after_the_end_is_let_go(process, path):
+    state = await process()
+    await state.close()
+    await state.close()
+    state.keep_record(PARKED)
+    state.keep_grant("key", GRANT)
+    await asyncio.sleep(0.05)
+    assert rows(path) == 0
+    assert await state.records() == []
+
+
+async def test_a_state_that_cannot_be_written_at_the_end_closes_all_the_same(path, clock, caplog):
+    state = SqliteState(path, clock, patience=0.01)
+    await state.open()
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    state.keep_record(REST)
+    closing = begin(state.close())
+    await asyncio.wait_for(closing, 2.0)
+    holder.close()
+    assert "locked" in caplog.text
+
+
+def test_no_repr_of_a_grant_shows_a_token():
+    assert "fake-" not in repr(GRANT)

@@ -1,0 +1,459 @@
+"""Tokens against the simulated Google: refreshes, rotation, refusals, outages, other processes, reloads."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+
+import msgspec
+import pytest
+from token_desk import CLIENT, KEY, SECRET, begin, refusal, until
+
+from gemproxy.pool.sources import OAuthSource, ServiceAccountSource
+from gemproxy.pool.tokens import TokenView
+from gemproxy.simulator import AccountState, Answer, Reset, error_answer, unary_answer
+from gemproxy.upstream.dialect import Action, Scope, Token
+
+WORD = {"error": "invalid_grant", "error_description": "Token fake-refresh of nobody@example.invalid has been revoked."}
+
+
+# --------------------------------------------------------------------------------------------------------- keys
+
+
+async def test_a_key_is_its_own_token(desk):
+    tokens = desk.tokens(KEY)
+    assert await tokens.get("team-1") == await tokens.check("team-1") == await tokens.rediscover("team-1")
+    assert (await tokens.get("team-1")).secret == "test-key-1"
+    assert tokens.view("team-1") == TokenView(True, None)
+    assert desk.sim.requests == []
+
+
+async def test_a_refused_key_cannot_be_refreshed(desk):
+    verdict = await refusal(desk.tokens(KEY).refresh("team-1", Token("test-key-1")))
+    assert (verdict.scope, verdict.until) == (Scope.CREDENTIAL, math.inf)
+
+
+async def test_a_slot_that_a_reload_removed_serves_nobody(desk):
+    tokens = desk.tokens(KEY)
+    tokens.replace({})
+    for work in (tokens.get("team-1"), tokens.check("team-1"), tokens.refresh("team-1", Token("x"))):
+        assert (await refusal(work)).scope is Scope.NONE
+    assert tokens.view("team-1") == TokenView(False, None)
+
+
+# ---------------------------------------------------------------------------------------------------- one refresh
+
+
+async def test_fifty_requests_at_once_make_one_refresh_and_one_discovery(desk):
+    tokens = desk.tokens(desk.oauth())
+    given = await asyncio.gather(*(tokens.get("team-1") for _ in range(50)))
+    assert {(token.secret, token.project) for token in given} == {("sim-access-1", "sim-project")}
+    assert (desk.asked(), desk.asked("/v1internal:loadCodeAssist")) == (1, 1)
+    form = desk.sim.requests[0].body.decode()
+    assert all(part in form for part in ("grant_type=refresh_token", f"client_id={CLIENT}", f"client_secret={SECRET}"))
+    assert tokens.view("team-1") == TokenView(True, 3599.0)
+
+
+async def test_a_token_in_the_file_that_still_lives_needs_no_refresh(desk):
+    living = desk.sim.accounts.issue(desk.sim.accounts.grant("fake-refresh"))
+    source = desk.oauth(access_token=living, expiry_date=(desk.clock.now + 3000) * 1000)
+    assert (await desk.tokens(source).get("team-1")).secret == living
+    assert desk.asked() == 0
+
+
+async def test_a_token_in_the_file_that_is_near_its_end_is_refreshed(desk):
+    source = desk.oauth(access_token="fake-old", expiry_date=(desk.clock.now + 60) * 1000)
+    assert (await desk.tokens(source).get("team-1")).secret == "sim-access-1"
+
+
+async def test_an_early_refresh_runs_behind_the_requests(desk):
+    tokens = desk.tokens(desk.oauth())
+    await tokens.get("team-1")
+    desk.clock.advance(3400)
+    assert [(await tokens.get("team-1")).secret for _ in range(5)] == ["sim-access-1"] * 5
+    await until(lambda: tokens.view("team-1").seconds_left > 1000)
+    assert (await tokens.get("team-1")).secret == "sim-access-2"
+    assert desk.asked() == 2
+
+
+async def test_a_401_brings_a_new_token_once_for_all(desk):
+    tokens = desk.tokens(desk.oauth())
+    stale = await tokens.get("team-1")
+    given = await asyncio.gather(*(tokens.refresh("team-1", stale) for _ in range(20)))
+    assert {token.secret for token in given} == {"sim-access-2"}
+    assert {token.project for token in given} == {"sim-project"}
+    assert desk.asked() == 2
+
+
+async def test_a_check_authenticates_anew_whatever_is_at_hand(desk):
+    tokens = desk.tokens(desk.oauth())
+    await tokens.get("team-1")
+    assert (await tokens.check("team-1")).secret == "sim-access-2"
+    assert (await tokens.get("team-1")).secret == "sim-access-2"
+
+
+async def test_the_loop_runs_on_while_a_refresh_takes_its_time(desk):
+    import google.oauth2.credentials  # noqa: F401 - its import is another matter
+
+    desk.sim.token_delay = 0.3
+    tokens = desk.tokens({"slow": desk.oauth(), "robot": desk.robot()})
+    lags = []
+    for _ in range(3):  # another process may have the processor for a moment
+        work = begin(asyncio.wait([begin(tokens.check("slow")), begin(tokens.check("robot"))]))
+        worst = 0.0
+        while not work.done():
+            before = asyncio.get_running_loop().time()
+            await asyncio.sleep(0.005)
+            worst = max(worst, asyncio.get_running_loop().time() - before - 0.005)
+        lags.append(worst)
+        if worst < 0.05:
+            break
+    assert min(lags) < 0.05
+
+
+async def test_closing_does_not_wait_for_a_refresh_that_hangs(desk):
+    desk.sim.token_delay = 60
+    tokens = desk.tokens(desk.oauth())
+    waiting = begin(tokens.get("team-1"))
+    await until(desk.asked)
+    tokens.close()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+# ------------------------------------------------------------------------------------------------------- rotation
+
+
+async def test_the_old_refresh_token_is_kept_when_none_comes(desk):
+    tokens = desk.tokens(desk.oauth())
+    for _ in range(3):
+        await tokens.check("team-1")
+    assert desk.sim.refreshes == {"fake-refresh": 3}
+
+
+async def test_a_rotated_refresh_token_is_used_from_then_on_and_after_a_restart(desk):
+    account = desk.sim.accounts.grant("fake-refresh")
+    account.rotates = True
+    await desk.tokens(desk.oauth()).check("team-1")
+    await desk.tokens(desk.oauth()).check("team-1")
+    account.rotates = False
+    await desk.tokens(desk.oauth()).check("team-1")
+    assert desk.sim.refreshes[account.name] == 3
+    assert b"fake-refresh" not in desk.sim.requests[-1].body
+
+
+async def test_a_process_that_missed_a_rotation_finds_it_in_the_state(desk):
+    account = desk.sim.accounts.grant("fake-refresh")
+    account.rotates = True
+    one, two = desk.tokens(desk.oauth()), desk.tokens(desk.oauth())
+    await asyncio.gather(one.check("team-1"), two.check("team-1"))  # both hold the same refresh token
+    await one.check("team-1")
+    await two.check("team-1")
+    assert desk.sim.refreshes[account.name] == 4
+
+
+async def test_a_new_login_is_found_without_a_reload(desk):
+    tokens = desk.tokens(desk.oauth())
+    await tokens.get("team-1")
+    desk.sim.accounts.grant("fake-refresh").state = AccountState.REVOKED
+    desk.file(refresh_token="fake-newer")
+    assert (await tokens.check("team-1")).secret == "sim-access-2"
+
+
+async def test_a_clock_that_went_back_loses_no_rotated_token(desk):
+    account = desk.sim.accounts.grant("fake-refresh")
+    account.rotates = True
+    await desk.tokens(desk.oauth()).check("team-1")
+    desk.clock.advance(-7200)
+    await desk.tokens(desk.oauth()).check("team-1")
+    await desk.tokens(desk.oauth()).check("team-1")
+    assert desk.sim.refreshes[account.name] == 3
+
+
+# -------------------------------------------------------------------------------------------------- other processes
+
+
+async def test_a_token_of_another_process_is_taken_over(desk):
+    first = await desk.tokens(desk.oauth()).get("team-1")
+    assert await desk.tokens(desk.oauth()).get("team-1") == first
+    assert (desk.asked(), desk.asked("/v1internal:loadCodeAssist")) == (1, 1)
+
+
+async def test_a_token_that_was_refused_is_not_taken_from_the_state_again(desk):
+    stale = await desk.tokens(desk.oauth()).get("team-1")
+    tokens = desk.tokens(desk.oauth())
+    await tokens.get("team-1")
+    assert (await tokens.refresh("team-1", stale)).secret == "sim-access-2"
+
+
+# -------------------------------------------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize("lives", [False, True], ids=["at the first token", "after a good one"])
+async def test_a_revoked_grant_parks_its_credential(desk, lives, caplog):
+    tokens = desk.tokens(desk.oauth())
+    if lives:
+        await tokens.get("team-1")
+    desk.sim.script(unary_answer(WORD, status=400), method="token", times=None)
+    with caplog.at_level(logging.WARNING):
+        verdict = await refusal(tokens.check("team-1"))
+        await refusal(tokens.check("team-1"))
+    assert (verdict.action, verdict.scope, verdict.until) == (Action.NEXT, Scope.CREDENTIAL, math.inf)
+    assert (verdict.reason, verdict.status, verdict.code) == ("invalid_grant", 503, "no_upstream_credentials")
+    assert caplog.text.count("credential team-1: invalid_grant") == 1
+    assert "gemproxy login" in caplog.text
+    assert not any(secret in caplog.text + verdict.message for secret in ("fake-", "nobody@", SECRET))
+
+
+async def test_a_wrong_client_is_everybodys_trouble_and_parks_nobody(desk, caplog):
+    tokens = desk.tokens(desk.oauth(client_secret="fake-wrong"))
+    verdict = await refusal(tokens.get("team-1"))
+    assert (verdict.action, verdict.scope, verdict.reason) == (Action.RETRY, Scope.UPSTREAM, "invalid_client")
+    assert verdict.code == "no_upstream_credentials"
+    assert "oauth.client_id" in verdict.message
+    assert "oauth.client_id" in caplog.text
+    assert "fake-wrong" not in caplog.text + verdict.message
+
+
+async def test_a_wrong_client_of_a_file_is_that_files_trouble(desk):
+    verdict = await refusal(desk.tokens(desk.oauth(client_id="test-other", client_secret=SECRET)).get("team-1"))
+    assert (verdict.scope, verdict.until) == (Scope.CREDENTIAL, math.inf)
+
+
+async def test_the_client_of_a_file_beats_the_configured_one(desk):
+    desk.sim.desk.clients = {"test-own": "test-own-secret"}
+    path = desk.file(type="authorized_user", client_id="test-own", client_secret="test-own-secret")
+    assert (await desk.tokens(OAuthSource(path, CLIENT, SECRET)).get("team-1")).secret == "sim-access-1"
+
+
+async def test_the_token_url_of_a_file_counts_only_without_a_configured_one(desk):
+    path = desk.file(token_uri=desk.sim.token_url + "?from=file")
+    await desk.tokens(OAuthSource(path, CLIENT, SECRET)).check("team-1")
+    desk.token_url = ""
+    await desk.tokens(OAuthSource(path, CLIENT, SECRET)).check("team-1")
+    assert [dict(request.query) for request in desk.sim.requests if request.path == "/token"] == [{}, {"from": "file"}]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        error_answer(500, b"<html>"),
+        error_answer(503, {"error": "temporarily_unavailable"}),
+        error_answer(429, {"error": "rate_limit_exceeded"}),
+        Answer().after(Reset()),
+        unary_answer({"expires_in": 3599}),
+        unary_answer({"access_token": "fake", "expires_in": "soon"}),
+        unary_answer({"access_token": "", "expires_in": 3599}),
+        unary_answer(b"nonsense"),
+        error_answer(302, b"", headers={"Location": "http://127.0.0.1:9/"}),
+    ],
+    ids=["500", "503", "429", "reset", "no token", "no end", "empty token", "no JSON", "redirect"],
+)
+async def test_an_endpoint_out_of_order_is_asked_thrice_and_is_nobodys_fault(desk, answer):
+    tokens = desk.tokens(desk.oauth())
+    desk.sim.script(answer, method="token", times=2)
+    assert (await tokens.get("team-1")).secret == "sim-access-1"
+    desk.sim.script(answer, method="token", times=None)
+    before = desk.asked()
+    verdict = await refusal(tokens.check("team-1"))
+    assert desk.asked() - before == 3
+    assert (verdict.action, verdict.scope, verdict.until) == (Action.RETRY, Scope.UPSTREAM, None)
+    assert (await tokens.get("team-1")).secret == "sim-access-1"
+
+
+async def test_a_living_token_serves_through_an_outage_and_a_dead_one_does_not(desk):
+    tokens = desk.tokens(desk.oauth())
+    await tokens.get("team-1")
+    desk.sim.script(error_answer(503, b""), method="token", times=None)
+    desk.clock.advance(3400)
+    assert (await tokens.get("team-1")).secret == "sim-access-1"
+    desk.clock.advance(300)
+    assert (await refusal(tokens.get("team-1"))).reason == "token_unavailable"
+    desk.sim.clear()
+    assert (await tokens.get("team-1")).secret == "sim-access-2"
+
+
+async def test_an_unknown_refusal_rests_its_credential_without_parking_it(desk):
+    desk.sim.script(unary_answer({"error": "some_new_word"}, status=400), method="token")
+    verdict = await refusal(desk.tokens(desk.oauth()).get("team-1"))
+    assert (verdict.scope, verdict.until, verdict.reason) == (Scope.CREDENTIAL, None, "some_new_word")
+
+
+@pytest.mark.parametrize("word", ["ya29.fake token", "", 7], ids=["a secret for a word", "no word", "a number"])
+async def test_what_stands_for_an_error_word_is_not_repeated(desk, word, caplog):
+    desk.sim.script(unary_answer({"error": word}, status=400), method="token", times=None)
+    verdict = await refusal(desk.tokens(desk.oauth()).get("team-1"))
+    assert "ya29" not in caplog.text + verdict.reason + verdict.message
+
+
+async def test_a_lost_file_parks_its_credential_and_the_log_names_it(desk, caplog):
+    path = desk.folder / "absent.json"
+    verdict = await refusal(desk.tokens(OAuthSource(path, CLIENT, SECRET)).get("team-1"))
+    assert (verdict.scope, verdict.until, verdict.reason) == (Scope.CREDENTIAL, math.inf, "credential_file")
+    assert str(path) in caplog.text
+    assert str(path) not in verdict.message
+
+
+async def test_a_file_that_is_just_being_written_is_read_again(desk):
+    source = desk.oauth()
+    whole = source.file.read_bytes()
+    source.file.write_bytes(whole[:10])
+    waiting = begin(desk.tokens(source).get("team-1"))
+    await asyncio.sleep(0.05)
+    source.file.write_bytes(whole)
+    assert (await waiting).secret == "sim-access-1"
+
+
+async def test_a_disk_that_cannot_be_read_parks_nobody(desk, monkeypatch):
+    def refuse(source: OAuthSource) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("gemproxy.pool.issuer.read_oauth", refuse)
+    verdict = await refusal(desk.tokens(desk.oauth()).get("team-1"))
+    assert (verdict.scope, verdict.until) == (Scope.UPSTREAM, None)
+
+
+# ------------------------------------------------------------------------------------------------ service accounts
+
+
+async def test_a_service_account_signs_for_its_token(desk):
+    tokens = desk.tokens(desk.robot())
+    token = await tokens.get("team-1")
+    assert (token.secret, token.project, token.location) == ("sim-access-1", "robots-project", "global")
+    assert await tokens.rediscover("team-1") == token
+    assert (await tokens.refresh("team-1", token)).secret == "sim-access-2"
+    assert desk.asked() == 2
+
+
+async def test_a_service_accounts_token_outlives_the_process(desk):
+    source = desk.robot()
+    token = await desk.tokens(source).get("team-1")
+    assert await desk.tokens(source).get("team-1") == token
+    assert desk.asked() == 1
+
+
+async def test_a_user_in_a_key_file_works_too(desk):
+    path = desk.file(type="authorized_user", client_id=CLIENT, client_secret=SECRET)
+    token = await desk.tokens(ServiceAccountSource(path, "own-project", "us-east1")).get("team-1")
+    assert (token.secret, token.project, token.location) == ("sim-access-1", "own-project", "us-east1")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [({"private_key": "fake-private-key"}, "credential_file"), ({"project_id": ""}, "credential_file")],
+    ids=["a key that is none", "no project anywhere"],
+)
+async def test_a_service_account_that_cannot_work_is_parked(desk, content, reason, caplog):
+    verdict = await refusal(desk.tokens(desk.robot(**content)).get("team-1"))
+    assert (verdict.scope, verdict.until, verdict.reason) == (Scope.CREDENTIAL, math.inf, reason)
+    assert "fake-private-key" not in caplog.text
+
+
+async def test_a_service_account_that_google_does_not_know_is_parked(desk):
+    source = desk.robot()
+    desk.sim.accounts.grant("robot@example.invalid", service=True).state = AccountState.REVOKED
+    assert (await refusal(desk.tokens(source).get("team-1"))).reason == "invalid_grant"
+
+
+async def test_a_wrong_clock_parks_no_service_account(desk):
+    words = {
+        "error": "invalid_grant",
+        "error_description": "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable ...",
+    }
+    desk.sim.script(unary_answer(words, status=400), method="token", times=None)
+    verdict = await refusal(desk.tokens(desk.robot()).get("team-1"))
+    assert (verdict.scope, verdict.reason) == (Scope.UPSTREAM, "clock")
+
+
+async def test_application_default_credentials_come_from_the_environment(desk, monkeypatch):
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(desk.robot().file))
+    monkeypatch.delenv("GOOGLE_CLOUD_PROJECT", raising=False)
+    tokens = desk.tokens({"here": ServiceAccountSource(), "there": ServiceAccountSource(None, "other", "us-east1")})
+    here, there = await tokens.get("here"), await tokens.get("there")
+    assert (here.secret, here.project, here.location) == ("sim-access-1", "robots-project", "global")
+    assert (there.project, there.location) == ("other", "us-east1")
+    assert (await tokens.refresh("here", here)).secret == "sim-access-3"
+
+
+async def test_absent_default_credentials_park_their_slot(desk, monkeypatch, caplog):
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(desk.folder / "absent.json"))
+    verdict = await refusal(desk.tokens(ServiceAccountSource()).get("team-1"))
+    assert (verdict.scope, verdict.until, verdict.reason) == (Scope.CREDENTIAL, math.inf, "no_default_credentials")
+    assert "application-default" in caplog.text
+
+
+# ------------------------------------------------------------------------------------------------------- projects
+
+
+async def test_a_configured_project_is_not_looked_for(desk):
+    assert (await desk.tokens(desk.oauth(project="mine")).get("team-1")).project == "mine"
+    assert desk.asked("/v1internal:loadCodeAssist") == 0
+
+
+async def test_a_project_in_the_file_is_not_looked_for(desk):
+    assert (await desk.tokens(desk.oauth(project_id="theirs,others")).get("team-1")).project == "theirs"
+
+
+async def test_a_project_that_proved_wrong_is_discovered_and_used_until_a_reload(desk):
+    source = desk.oauth(project="wrong")
+    tokens = desk.tokens(source)
+    assert (await tokens.get("team-1")).project == "wrong"
+    assert (await tokens.rediscover("team-1")).project == "sim-project"
+    assert (await tokens.get("team-1")).project == "sim-project"
+    tokens.replace({"team-1": source})
+    assert (await tokens.get("team-1")).project == "wrong"
+    assert (await desk.tokens(source).get("team-1")).project == "wrong"
+
+
+async def test_a_token_that_discovery_will_not_take_is_refreshed_once(desk):
+    source = desk.oauth(access_token="fake-dead", expiry_date=(desk.clock.now + 3000) * 1000)
+    token = await desk.tokens(source).get("team-1")
+    assert (token.secret, token.project) == ("sim-access-1", "sim-project")
+
+
+async def test_an_account_that_discovery_refuses_parks_its_credential(desk):
+    desk.sim.accounts.grant("fake-refresh").state = AccountState.UNSUPPORTED_CLIENT
+    verdict = await refusal(desk.tokens(desk.oauth()).get("team-1"))
+    assert (verdict.scope, verdict.until, verdict.reason) == (Scope.CREDENTIAL, math.inf, "unsupported_client")
+
+
+# --------------------------------------------------------------------------------------------------------- reload
+
+
+async def test_a_reload_keeps_the_tokens_of_unchanged_credentials(desk):
+    source = desk.oauth()
+    tokens = desk.tokens({"same": source, "gone": desk.robot(), "changed": source})
+    await asyncio.gather(*(tokens.get(name) for name in ("same", "gone", "changed")))
+    tokens.replace({"same": source, "changed": msgspec.structs.replace(source, project="mine"), "new": KEY})
+    assert tokens.view("same").cached
+    assert not tokens.view("changed").cached
+    assert not tokens.view("gone").cached
+    assert (await tokens.get("changed")).project == "mine"
+    assert (await tokens.get("new")).secret == "test-key-1"
+
+
+async def test_a_reload_takes_no_token_from_those_who_wait_for_it(desk):
+    desk.sim.token_delay = 0.1
+    tokens = desk.tokens(desk.oauth())
+    waiting = begin(tokens.get("team-1"))
+    await until(desk.asked)
+    tokens.replace({})
+    assert (await waiting).secret == "sim-access-1"
+
+
+async def test_an_outage_of_discovery_is_logged_once_until_it_is_over(desk, caplog):
+    tokens = desk.tokens(desk.oauth())
+    desk.sim.script(error_answer(503, b""), method="loadCodeAssist", times=2)
+    for _ in range(2):
+        assert (await refusal(tokens.get("team-1"))).scope is Scope.UPSTREAM
+    assert caplog.text.count("credential team-1") == 1
+    assert (await tokens.get("team-1")).project == "sim-project"
+
+
+async def test_no_repr_of_a_token_shows_it(desk):
+    tokens = desk.tokens(desk.oauth())
+    await tokens.get("team-1")
+    assert "sim-access" not in repr([tokens.view("team-1"), tokens._accounts["team-1"].keeper.access])
+    (grant,) = desk.state._grants.values()
+    assert "sim-access" not in repr(grant)

@@ -1,0 +1,115 @@
+"""A pool's token side in front of the simulated Google: files, a state that survives, a hand-turned clock."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from pool_transcript import Clock
+
+from gemproxy.pool.mint import Mint
+from gemproxy.pool.projects import Projects
+from gemproxy.pool.sources import ApiKeySource, OAuthSource, ServiceAccountSource, Source
+from gemproxy.pool.state import MemoryState, State
+from gemproxy.pool.tokens import TokenRefused, Tokens
+from gemproxy.simulator import Simulator
+from gemproxy.upstream.code_assist import CodeAssist
+from gemproxy.upstream.dialect import Verdict
+from gemproxy.upstream.onboarding import Onboarding
+
+CLIENT, SECRET = "test-client", "test-secret"
+
+
+def begin(work: Any) -> asyncio.Task[Any]:
+    """Start a task that the test keeps."""
+    return asyncio.get_running_loop().create_task(work)
+
+
+async def until(holds: Callable[[], Any], seconds: float = 5.0) -> None:
+    """Wait for what a background task or another process brings about."""
+    async with asyncio.timeout(seconds):
+        while not holds():  # noqa: ASYNC110 - what is waited for knows no event
+            await asyncio.sleep(0.01)
+
+
+class TokenDesk:
+    def __init__(self, sim: Simulator, session: aiohttp.ClientSession, clock: Clock, folder: Path) -> None:
+        self.sim = sim
+        self.session = session
+        self.clock = clock
+        self.folder = folder
+        self.state: State = MemoryState()
+        self.token_url = sim.token_url
+        self._opened: list[Tokens] = []
+        sim.desk.clients = {CLIENT: SECRET}
+
+    # ---- files
+
+    def file(self, name: str = "team-1.json", **content: Any) -> Path:
+        path = self.folder / name
+        path.write_bytes(msgspec.json.encode({"refresh_token": "fake-refresh"} | content))
+        return path
+
+    def oauth(self, project: str = "", client_secret: str = SECRET, **content: Any) -> OAuthSource:
+        return OAuthSource(self.file(**content), CLIENT, client_secret, project)
+
+    def robot(self, name: str = "robot", **content: Any) -> ServiceAccountSource:
+        """Return a service account whose key the simulator knows."""
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        mail = f"{name}@example.invalid"
+        info = {
+            "type": "service_account",
+            "project_id": "robots-project",
+            "private_key_id": "1",
+            "private_key": key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
+            "client_email": mail,
+            "token_uri": "http://127.0.0.1:9/unused",
+        } | content
+        path = self.folder / f"{name}.json"
+        path.write_bytes(msgspec.json.encode(info))
+        account = self.sim.accounts.grant(mail, service=True)
+        assert account is not None
+        account.public_key = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+        return ServiceAccountSource(path, "", "global")
+
+    # ---- rooms
+
+    def projects(self, **bounds: float) -> Projects:
+        address = self.sim.code_assist_url
+        onboarding, judge = Onboarding(address, "test"), CodeAssist(address, "test")
+        return Projects(self.session, onboarding, judge, self.state, self.clock, **bounds)
+
+    def tokens(self, sources: dict[str, Source] | Source, *, projects: Projects | None = None) -> Tokens:
+        """Return tokens as a process of its own would have them: the state is shared, memory is not."""
+        named = sources if isinstance(sources, dict) else {"team-1": sources}
+        mint = Mint(self.session, self.clock, token_url=self.token_url, pauses=(0.01, 0.01))
+        tokens = Tokens(named, self.session, self.state, self.clock, projects or self.projects(), mint=mint)
+        self._opened.append(tokens)
+        return tokens
+
+    def close(self) -> None:
+        for tokens in self._opened:
+            tokens.close()
+
+    # ---- what happened
+
+    def asked(self, path: str = "/token") -> int:
+        return sum(request.path == path for request in self.sim.requests)
+
+
+async def refusal(work: Any) -> Verdict:
+    """Return the verdict with which a token is refused."""
+    try:
+        token = await work
+    except TokenRefused as refused:
+        return refused.verdict
+    raise AssertionError(f"{token} was given")
+
+
+KEY = ApiKeySource("test-key-1")

@@ -61,25 +61,25 @@ _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
 class RemoteImage(Struct, frozen=True):
-    """An image to be fetched; ``param`` is the first part that names it, for the error message."""
+    """An image to be fetched; ``param`` is the part that names it, for the error message."""
 
     url: str
     param: str
 
 
 def remote_images(request: ChatRequest) -> list[RemoteImage]:
-    """Return the http(s) images that a request names, each address once, in order."""
-    found: dict[str, str] = {}
+    """Return the http(s) images that a request names, in order and at every mention: each is sent as often."""
+    found: list[RemoteImage] = []
     for index, message in enumerate(request.messages):
         if isinstance(message.content, list):
             for position, part in enumerate(message.content):
                 if type(part) is ImagePart and _is_remote(url := address(part.image_url)):
-                    found.setdefault(url, f"messages[{index}].content[{position}]")
+                    found.append(RemoteImage(url, f"messages[{index}].content[{position}]"))
         if type(message) is AssistantMessage and message.images:
             for position, image in enumerate(message.images):
                 if _is_remote(url := address(image.image_url)):
-                    found.setdefault(url, f"messages[{index}].images[{position}]")
-    return [RemoteImage(url, param) for url, param in found.items()]
+                    found.append(RemoteImage(url, f"messages[{index}].images[{position}]"))
+    return found
 
 
 def address(image: ImageUrl | VideoUrl | str) -> str:

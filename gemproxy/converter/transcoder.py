@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from gemproxy.converter.answer import AnswerReader
-from gemproxy.converter.events import Event, Finish, ToolCall, Usage
+from gemproxy.converter.events import Event, Finish, Image, Text, ToolCall, Usage
 from gemproxy.converter.sse import SSEDecoder
 from gemproxy.errors import UpstreamFault
 from gemproxy.wire.gemini import GenerateResponse
@@ -44,23 +44,24 @@ class Transcoder:
     """One attempt at one answer. After ``feed`` or ``finish`` gave bytes the content is committed.
 
     A failure behind usable frames of one piece must not swallow them: ``feed`` returns their bytes, ``check`` raises.
-    ``on_call`` hears every finished tool call (the signature cache keeps what clients may lose), ``tape`` every frame.
+    ``on_signed`` hears of every signed call and image (the signature cache keeps what clients may lose), ``tape`` of
+    every frame.
     """
 
-    __slots__ = ("_decode", "_fault", "_on_call", "_reader", "_sse", "_tape", "_writer", "reasons", "usage")
+    __slots__ = ("_decode", "_fault", "_on_signed", "_reader", "_sse", "_tape", "_writer", "reasons", "usage")
 
     def __init__(
         self,
         decode: Callable[[bytes], GenerateResponse],
         reader: AnswerReader,
         writer: Writer,
-        on_call: Callable[[ToolCall], None] | None = None,
+        on_signed: Callable[[ToolCall | Image], None] | None = None,
         tape: Tape | None = None,
     ) -> None:
         self._decode = decode
         self._reader = reader
         self._writer = writer
-        self._on_call = on_call
+        self._on_signed = on_signed
         self._tape = tape
         self._sse = SSEDecoder()
         self._fault: UpstreamFault | ErrorFrame | None = None
@@ -115,12 +116,18 @@ class Transcoder:
 
     def _write(self, events: list[Event], written: list[bytes]) -> None:
         for event in events:
-            if type(event) is ToolCall and self._on_call is not None:
-                self._on_call(event)
-            elif type(event) is Finish:
-                self.reasons.append(event.reason)
-            elif type(event) is Usage:
-                self.usage = event
+            if type(event) is not Text:  # the common one first: it concerns nobody but the writer
+                self._notice(event)
             data = self._writer.write(event)
             if data:
                 written.append(data)
+
+    def _notice(self, event: Event) -> None:
+        match event:
+            case ToolCall() | Image():
+                if event.signature is not None and self._on_signed is not None:
+                    self._on_signed(event)
+            case Finish():
+                self.reasons.append(event.reason)
+            case Usage():
+                self.usage = event

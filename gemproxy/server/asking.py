@@ -13,7 +13,8 @@ from gemproxy.converter import request as conversion
 from gemproxy.converter.answer import AnswerReader
 from gemproxy.converter.chunks import ChatChunkWriter, Envelope
 from gemproxy.converter.completion import ChatCompletionFold
-from gemproxy.converter.events import ToolCall
+from gemproxy.converter.events import Image, ToolCall
+from gemproxy.converter.signatures import image_key
 from gemproxy.converter.transcoder import Transcoder, Writer
 from gemproxy.dispatch import NO_MODEL, Answer, Listen
 from gemproxy.errors import Failure, NoCredential, UpstreamFault
@@ -81,9 +82,9 @@ class Asking:
             origin = f"{dialect.name}/{model.id}"
             envelope = Envelope(self._id, self._created, name, origin, self._usage, plan.legacy_functions, plan.custom)
 
-            def keep(call: ToolCall) -> None:
-                if call.signature is not None:
-                    service.signatures.put(call.id, call.signature, origin)
+            def keep(signed: ToolCall | Image) -> None:
+                key = signed.id if isinstance(signed, ToolCall) else image_key(signed.data)
+                service.signatures.put(key, signed.signature or "", origin)
 
             writer: Writer = ChatChunkWriter(envelope) if self._stream else ChatCompletionFold(envelope)
             reader = AnswerReader(lambda: "call_" + service.new_id(), plan.names, self._taken)

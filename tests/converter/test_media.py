@@ -193,7 +193,7 @@ def planned(*messages: dict[str, Any]) -> list[RemoteImage]:
     return remote_images(decode(msgspec.json.encode({"model": "m", "messages": messages})))
 
 
-def test_plan_names_each_address_once_with_its_first_place() -> None:
+def test_plan_names_every_mention_with_its_place() -> None:
     assert planned(
         {"role": "user", "content": "text"},
         {"role": "user", "content": [{"type": "text", "text": "a"}, image(A), image(B)]},
@@ -203,6 +203,7 @@ def test_plan_names_each_address_once_with_its_first_place() -> None:
         RemoteImage(A, "messages[1].content[1]"),
         RemoteImage(B, "messages[1].content[2]"),
         RemoteImage("HTTPS://example.org/c", "messages[2].images[0]"),
+        RemoteImage(A, "messages[3].content[0]"),
         RemoteImage(f"{B}x", "messages[3].content[1]"),
     ]
 

@@ -9,7 +9,7 @@ import pytest
 
 from gemproxy.converter.answer import AnswerReader
 from gemproxy.converter.chunks import ChatChunkWriter, Envelope
-from gemproxy.converter.events import ToolCall, Usage
+from gemproxy.converter.events import Image, ToolCall, Usage
 from gemproxy.converter.transcoder import ErrorFrame, Transcoder
 from gemproxy.errors import BadAnswer, UpstreamFault
 from tests.folding import chunks, events, fold
@@ -82,13 +82,16 @@ def test_usage_and_reasons_are_known_after_the_end() -> None:
     assert (made.usage, made.reasons) == (Usage(1), ["stop"])
 
 
-def test_finished_calls_are_heard() -> None:
-    heard: list[ToolCall] = []
+def test_signed_calls_and_images_are_heard() -> None:
+    signed = {"functionCall": {"name": "f"}, "thoughtSignature": "QQ=="}
+    image = {"inlineData": {"mimeType": "image/png", "data": "iVBO"}, "thoughtSignature": "Qg=="}
+    frame = {"candidates": [{"content": {"parts": [signed, {"functionCall": {"name": "g"}}, image]}}]}
+    heard: list[ToolCall | Image] = []
     count = itertools.count()
     reader = AnswerReader(lambda: f"call_{next(count)}")
     made = Transcoder(decode, reader, ChatChunkWriter(Envelope("i", 1, "m")), heard.append)
-    made.feed(sse([CALLS]))
-    assert [(call.id, call.name) for call in heard] == [("call_0", "f"), ("call_1", "g")]
+    made.feed(sse([msgspec.json.encode(frame)]))
+    assert [event.signature for event in heard] == ["QQ==", "Qg=="]
 
 
 def test_without_include_usage_no_chunk_has_the_key() -> None:

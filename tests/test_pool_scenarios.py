@@ -1,0 +1,360 @@
+"""The pool as an operator lives with it: three kinds of credentials, two pools, every refusal, restarts, no leaks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from gemproxy.config import load
+from gemproxy.server.service import SERVICE
+from gemproxy.simulator import Account, AccountState, KeyState, Simulator, error_answer, replay
+from tests.openai_schema import SHARED
+from tests.recorded import Recorded, answers, said
+from tests.running import Running, running
+from tests.test_recorded import compare, through_openai
+
+CHAT = "/v1/chat/completions"
+HELLO: dict[str, Any] = {
+    "model": "gemini-2.5-flash",
+    "messages": [{"role": "user", "content": "Hello"}],
+    "stream": False,
+}
+
+
+def oauth_file(folder: Path, name: str) -> Path:
+    """Write a credential as gemini-cli does, whose access token is long dead."""
+    file = folder / f"{name}.json"
+    grant = {"access_token": "", "refresh_token": f"refresh-{name}", "token_type": "Bearer", "expiry_date": 1}
+    file.write_bytes(msgspec.json.encode(grant))
+    return file
+
+
+def config_text(simulator: Simulator, folder: Path, oauth: list[str], keys: list[str], more: str = "") -> str:
+    upstream = {
+        "ai_studio_url": simulator.ai_studio_url,
+        "code_assist_url": simulator.code_assist_url,
+        "vertex_url": simulator.vertex_url,
+        "token_url": simulator.token_url,
+    }
+    parts = [more, '[oauth]\nclient_id = "fake-client"\nclient_secret = "fake-secret"\n[upstream]']
+    parts += [f'{key} = "{url}"' for key, url in upstream.items()]
+    parts += [
+        f'[[credentials]]\nname = "{name}"\nkind = "oauth"\nfile = "{oauth_file(folder, name)}"\n' for name in oauth
+    ]
+    parts += [
+        f'[[credentials]]\nname = "{name}"\nkind = "api_key"\nkey = "key-{name}"\npool = "backup"\n' for name in keys
+    ]
+    return "\n".join(parts)
+
+
+def configured(folder: Path, text: str) -> Any:
+    file = folder / "gemproxy.toml"
+    file.write_text(text, encoding="utf-8")
+    return load(file, {})
+
+
+def asked(simulator: Simulator) -> Counter[str]:
+    """Return how often each credential was asked to generate."""
+    return Counter(
+        request.account.removeprefix("refresh-") or request.credential.removeprefix("key-")
+        for request in simulator.generations
+    )
+
+
+async def test_primaries_refuse_each_in_its_way_and_no_client_notices(
+    simulator: Simulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refusals = {
+        "p1": AccountState.EXHAUSTED,  # a quota of hours
+        "p2": AccountState.UNSUPPORTED_CLIENT,  # 403: no licence
+        "p3": AccountState.VALIDATION,  # 403: a person must act
+    }
+    for name, state in refusals.items():
+        simulator.accounts.add(Account(f"refresh-{name}", state=state))
+    simulator.keys["key-b1"] = KeyState.PER_DAY
+    config = configured(tmp_path, config_text(simulator, tmp_path, list(refusals), ["b1", "b2"]))
+    async with running(simulator, config) as server:
+        first = await server.post(CHAT, HELLO)  # the others come while the refusals are already known, or just now
+        places = asyncio.Semaphore(20)
+
+        async def one() -> int:
+            async with places:
+                return (await server.post(CHAT, HELLO))[0]
+
+        statuses = [first[0], *await asyncio.gather(*(one() for _ in range(199)))]
+        assert statuses == [200] * 200
+        counts = asked(simulator)
+        refused = [request for request in simulator.generations if request.status != 200]
+        with capsys.disabled():
+            print(f"\n200 requests: upstream calls {dict(counts)}, refused {len(refused)}, all answered 200")
+        assert counts["b2"] == 200
+        assert all(counts[name] <= 1 for name in (*refusals, "b1")), "asked again after its refusal"
+        assert len(refused) <= 4
+        _, body = await server.get("/v1/debug/cache")
+        states = {row["name"]: row["state"] for row in body["credentials"]}
+        assert states == {"p1": "cooling", "p2": "parked", "p3": "parked", "b1": "cooling", "b2": "ready"}
+
+
+async def test_a_burst_asks_each_refusing_credential_at_most_once_per_place(
+    simulator: Simulator, tmp_path: Path
+) -> None:
+    """20 at once before anything is known: each may be refused by a credential once, none twice by the same."""
+    for name in ("p1", "p2", "p3"):
+        simulator.accounts.add(Account(f"refresh-{name}", state=AccountState.EXHAUSTED))
+    config = configured(tmp_path, config_text(simulator, tmp_path, ["p1", "p2", "p3"], ["b1"]))
+    async with running(simulator, config) as server:
+        statuses = await asyncio.gather(*(server.post(CHAT, HELLO) for _ in range(20)))
+        assert [status for status, _ in statuses] == [200] * 20
+        assert asked(simulator)["b1"] == 20
+        before = asked(simulator)
+        await asyncio.gather(*(server.post(CHAT, HELLO) for _ in range(20)))
+        after = asked(simulator)
+        assert {name: after[name] - before[name] for name in ("p1", "p2", "p3")} == {"p1": 0, "p2": 0, "p3": 0}
+
+
+@pytest.mark.parametrize("model", ["gemini-2.5-flash", "gemini-3.5-flash"])
+@pytest.mark.parametrize("kind", ["oauth", "api_key", "service_account"])
+async def test_each_kind_alone_is_a_full_installation(
+    simulator: Simulator, tmp_path: Path, kind: str, model: str, service_account: Path
+) -> None:
+    simulator.accounts.known_only = False
+    text = config_text(simulator, tmp_path, ["only"] if kind == "oauth" else [], ["only"] if kind == "api_key" else [])
+    if kind == "service_account":
+        text += f'\n[[credentials]]\nname = "only"\nkind = "service_account"\nfile = "{service_account}"\n'
+    async with running(simulator, configured(tmp_path, text)) as server:
+        status, body = await server.post(CHAT, HELLO | {"model": model})
+        assert (status, b'"finish_reason":"stop"' in body) == (200, True)
+        status, body = await server.post(CHAT, HELLO | {"model": model, "stream": True})
+        assert (status, body.endswith(b"data: [DONE]\n\n")) == (200, True)
+        assert (await server.post("/v1/token-test", b""))[0] == 200
+        status, body = await server.post(f"/v1/test?model={model}", b"")
+        rows = msgspec.json.decode(body)["results"]
+        assert status == 200, rows
+        assert [row["step"] for row in rows] == ["token", "generate", "stream"]
+
+
+@pytest.fixture(scope="session")
+def service_account(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from cryptography.hazmat.primitives.asymmetric import rsa
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    file = tmp_path_factory.mktemp("account") / "sa.json"
+    file.write_bytes(
+        msgspec.json.encode(
+            {
+                "type": "service_account",
+                "project_id": "fake-project",
+                "private_key_id": "fake-key-id",
+                "private_key": pem,
+                "client_email": "robot@fake-project.iam.example",
+                "client_id": "1",
+                "token_uri": "https://oauth2.googleapis.com/token",
+            }
+        )
+    )
+    return file
+
+
+async def test_fifty_requests_at_expiry_make_one_refresh(simulator: Simulator, tmp_path: Path) -> None:
+    simulator.token_delay = 0.1
+    config = configured(tmp_path, config_text(simulator, tmp_path, ["only"], []))
+    async with running(simulator, config) as server:
+        statuses = await asyncio.gather(*(server.post(CHAT, HELLO) for _ in range(50)))
+        assert {status for status, _ in statuses} == {200}
+        assert sum(simulator.refreshes.values()) == 1
+        assert len([request for request in simulator.requests if request.call == "loadCodeAssist"]) == 1
+
+
+async def test_revoked_token_is_refreshed_once_and_the_request_goes_on(simulator: Simulator, tmp_path: Path) -> None:
+    config = configured(tmp_path, config_text(simulator, tmp_path, ["only"], []))
+    async with running(simulator, config) as server:
+        assert (await server.post(CHAT, HELLO))[0] == 200
+        simulator.accounts.expire_all()
+        assert (await server.post(CHAT, HELLO))[0] == 200
+        assert sum(simulator.refreshes.values()) == 2
+
+
+async def test_tokens_projects_and_rests_outlive_a_kill(simulator: Simulator, tmp_path: Path) -> None:
+    """The state file of a process that was killed serves the next one: nothing is asked twice."""
+    simulator.accounts.add(Account("refresh-p2", state=AccountState.EXHAUSTED))
+    text = config_text(simulator, tmp_path, ["p1", "p2"], [], f'[state]\npath = "{tmp_path}/state.db"\n')
+    for round_ in range(2):
+        async with running(simulator, configured(tmp_path, text)) as server:
+            for _ in range(3):
+                assert (await server.post(CHAT, HELLO))[0] == 200
+            await asyncio.sleep(0.5)  # what a kill cannot take is what was written by then
+            if round_ == 0:
+                # a killed process closes nothing: the file is copied as it lies on the disk
+                for name in ("state.db", "state.db-wal", "state.db-shm"):
+                    if (tmp_path / name).exists():
+                        (tmp_path / f"killed-{name}").write_bytes((tmp_path / name).read_bytes())
+        text = text.replace(f"{tmp_path}/state.db", f"{tmp_path}/killed-state.db")
+    assert asked(simulator) == {"p1": 6, "p2": 1}
+    assert set(simulator.refreshes.values()) == {1}
+    assert len([request for request in simulator.requests if request.call == "loadCodeAssist"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("states", "status", "code", "retryable"),
+    [
+        ([KeyState.PER_MINUTE, KeyState.PER_MINUTE], 429, "rate_limit_exceeded", None),
+        ([KeyState.PER_DAY, KeyState.PER_DAY], 429, "insufficient_quota", "false"),
+        ([KeyState.PER_MINUTE, KeyState.PER_DAY], 429, "rate_limit_exceeded", None),
+        ([KeyState.INVALID, KeyState.LEAKED], 503, "no_upstream_credentials", "false"),
+        ([KeyState.INVALID, KeyState.PER_DAY], 429, "insufficient_quota", "false"),
+    ],
+)
+async def test_all_out_tells_when_or_who(
+    simulator: Simulator, tmp_path: Path, states: list[KeyState], status: int, code: str, retryable: str | None
+) -> None:
+    simulator.keys |= {f"key-k{number}": state for number, state in enumerate(states)}
+    names = [f"k{number}" for number in range(len(states))]
+    async with running(simulator, configured(tmp_path, config_text(simulator, tmp_path, [], names))) as server:
+        for _ in range(2):
+            async with server.session.post(
+                server.url + CHAT, data=msgspec.json.encode(HELLO), headers={"Authorization": "Bearer x"}
+            ) as response:
+                error = (await response.json())["error"]
+                assert (response.status, error["code"]) == (status, code)
+                assert response.headers.get("x-should-retry") == retryable
+                if status == 429:
+                    wait = int(response.headers["Retry-After"])
+                    assert (wait <= 60) if retryable is None else (60 < wait <= 90_000)
+                else:
+                    assert "/v1/debug/cache" in error["message"]
+        assert len(simulator.generations) == len(states)
+
+
+async def test_keys_of_one_project_rest_together(simulator: Simulator, tmp_path: Path) -> None:
+    simulator.keys["key-a"] = KeyState.PER_MINUTE
+    text = config_text(simulator, tmp_path, [], ["a", "b", "c"]).replace(
+        'key = "key-a"', 'key = "key-a"\nproject = "one"'
+    )
+    text = text.replace('key = "key-b"', 'key = "key-b"\nproject = "one"')
+    async with running(simulator, configured(tmp_path, text)) as server:
+        for _ in range(4):
+            assert (await server.post(CHAT, HELLO))[0] == 200
+    assert asked(simulator) == {"a": 1, "c": 4}
+
+
+async def test_model_that_nobody_has_stays_404(simulator: Simulator, tmp_path: Path) -> None:
+    gone = HELLO | {"model": "gemini-1.5-pro"}
+    async with running(simulator, configured(tmp_path, config_text(simulator, tmp_path, [], ["a", "b"]))) as server:
+        for _ in range(3):
+            status, body = await server.post(CHAT, gone)
+            assert (status, msgspec.json.decode(body)["error"]["code"]) == (404, "model_not_found")
+        assert len(simulator.generations) == 2
+
+
+async def test_fallback_model_is_named_in_answer_and_header(simulator: Simulator, tmp_path: Path) -> None:
+    more = '[models.fallbacks]\n"gemini-3.8-flash" = ["gemini-2.5-flash"]\n'
+    overloaded = error_answer(503, "The model is overloaded.")
+    simulator.script(overloaded, times=None, model="gemini-3.8-flash")
+    async with running(simulator, configured(tmp_path, config_text(simulator, tmp_path, [], ["a"], more))) as server:
+        for stream in (False, True):
+            body = msgspec.json.encode(HELLO | {"model": "gemini-3.8-flash", "stream": stream})
+            async with server.session.post(
+                server.url + CHAT, data=body, headers={"Authorization": "Bearer x"}
+            ) as response:
+                assert response.status == 200
+                assert response.headers["x-gemproxy-model"] == "gemini-2.5-flash"
+                assert b'"model":"gemini-2.5-flash"' in await response.read()
+
+
+async def test_discovered_models_are_listed(simulator: Simulator, tmp_path: Path) -> None:
+    text = config_text(simulator, tmp_path, [], ["a"], "[models]\ndiscover = true\n")
+    async with running(simulator, configured(tmp_path, text)) as server:
+        for _ in range(100):
+            if any(request.call == "models" for request in simulator.requests):
+                break
+            await asyncio.sleep(0.01)
+        assert (await server.get("/v1/models"))[0] == 200
+        assert [request.call for request in simulator.requests] == ["models"]
+
+
+# ---------------------------------------------------------------------------------------------------------- secrets
+
+PLANTED = [
+    "key-k1-AIzaSyFAKEFAKEFAKEFAKEFAKEFAKEFAKEFAKE0",
+    "refresh-o1",
+    "fake-secret-planted",
+    "sim-access-",
+    "sk-planted-client",
+    "https://accounts.google.com/signin/continue?plt=ONCE",
+    "project number 123456789012",
+    "projects/123456789012",
+    "someone@example.com",
+]
+
+
+async def test_no_secret_comes_out_anywhere(
+    simulator: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    simulator.accounts.add(Account("refresh-o1", state=AccountState.VALIDATION))
+    text = config_text(simulator, tmp_path, ["o1"], ["k1"], '[auth]\nkeys = ["sk-planted-client"]\n')
+    text = text.replace("key-k1", PLANTED[0]).replace("fake-secret", PLANTED[2])
+    leaky = {
+        "error": {
+            "code": 403,
+            "status": "PERMISSION_DENIED",
+            "message": f"Consumer '{PLANTED[0]}' {PLANTED[6]} ({PLANTED[7]}, {PLANTED[8]}) open {PLANTED[5]}",
+            "details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "metadata": {"url": PLANTED[5]}}],
+        }
+    }
+    seen: list[str] = []
+    async with running(simulator, configured(tmp_path, text)) as server:
+        server_auth = {"Authorization": "Bearer sk-planted-client"}
+        for status in (400, 403, 404, 429, 500, 503):
+            simulator.script(error_answer(status, leaky), times=8)
+            seen += await _everything(server, server_auth)
+            simulator.clear()
+            service = server.app[SERVICE]
+            service.dispatcher.room.rotator.unpark("k1")
+        seen += [repr(server.app[SERVICE]), repr(service.dispatcher), repr(service.door)]
+    seen += [record.getMessage() + str(record.exc_info or "") for record in caplog.records]
+    told = "\n".join(seen)
+    assert "FAKEFAKE" not in told
+    assert [planted for planted in PLANTED if planted in told] == []
+    assert len(told) > 1000, "nothing was said at all"
+
+
+async def _everything(server: Running, auth: dict[str, str]) -> list[str]:
+    seen: list[str] = []
+    for path, body in ((CHAT, HELLO), (CHAT, HELLO | {"stream": True}), ("/v1/token-test", {}), ("/v1/test", {})):
+        async with server.session.post(server.url + path, data=msgspec.json.encode(body), headers=auth) as response:
+            seen += [await response.text(), str(response.headers)]
+    for path in ("/v1/debug/cache", "/metrics", "/ready", "/", "/v1/models"):
+        async with server.session.get(server.url + path, headers=auth) as response:
+            seen += [await response.text(), str(response.headers)]
+    return seen
+
+
+# ------------------------------------------------------------------------------------- recorded Code Assist traffic
+
+
+@pytest.fixture
+async def code_assist(simulator: Simulator, tmp_path: Path) -> AsyncIterator[Running]:
+    async with running(simulator, configured(tmp_path, config_text(simulator, tmp_path, ["only"], []))) as started:
+        yield started
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the recorded corpus is not beside this checkout")
+@pytest.mark.parametrize("recorded", answers("codeassist"), ids=lambda recorded: recorded.file)
+async def test_recorded_code_assist_answer_reaches_the_openai_client(
+    recorded: Recorded, code_assist: Running, simulator: Simulator
+) -> None:
+    simulator.script(replay(recorded.path), times=None)
+    told = said(recorded)
+    answer = await through_openai(code_assist, recorded, told)
+    if answer is not None:
+        compare(answer, told)

@@ -12,7 +12,7 @@ from gemproxy.errors import ClientFault, Failure, NoCredential, UpstreamFault
 from gemproxy.upstream.dialect import Action, Repair, Scope, Verdict
 
 CAPACITY_TRIES = 2  # further tries at an upstream that has no room, before the other upstreams are asked
-PAUSES = (0.0, 0.5, 1.0)  # seconds before the next try; a reset of an idle connection heals at once
+PAUSES = (0.0, 0.5)  # seconds before each of them; a reset of an idle connection heals at once
 BAD_ANSWER = "bad_answer"  # the reason of a verdict on an empty or malformed answer: asked once more
 OVERLOADED_RETRY = 5.0  # seconds, ``Retry-After`` when Google has no room and gave no hint
 
@@ -59,8 +59,9 @@ class Course:
         )
 
     def pause(self, dialect: str) -> float:
-        """Return the seconds to wait before the next attempt after a refusal for lack of capacity."""
-        return PAUSES[min(self._capacity.get(dialect, 0), len(PAUSES)) - 1] if self._capacity.get(dialect) else 0.0
+        """Return the seconds to wait before the same upstream is asked again; 0 once it is left."""
+        tries = self._capacity.get(dialect, 0)
+        return PAUSES[tries - 1] if 0 < tries <= CAPACITY_TRIES else 0.0
 
     def next(self, slot: str, dialect: str, verdict: Verdict) -> Step:
         """Return the next step after a refusal; raises the failure when there is none."""

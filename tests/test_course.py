@@ -81,7 +81,7 @@ def test_refused_slots_are_not_asked_again_but_busy_upstreams_are() -> None:
     assert made.tried == {"a", "c"}
 
 
-def test_full_upstream_is_left_after_two_more_tries_with_growing_pauses() -> None:
+def test_full_upstream_is_left_after_two_more_tries_with_a_growing_pause() -> None:
     made = course()
     pauses = []
     assert made.pause("ai_studio") == 0.0
@@ -89,7 +89,7 @@ def test_full_upstream_is_left_after_two_more_tries_with_growing_pauses() -> Non
         assert made.full_upstreams == set()
         walk(made, ("a", BUSY))
         pauses.append(made.pause("ai_studio"))
-    assert pauses == [0.0, 0.5, 1.0]
+    assert pauses == [0.0, 0.5, 0.0]
     assert made.full_upstreams == {"ai_studio"}
     assert made.pause("vertex") == 0.0
 

@@ -121,8 +121,8 @@ async def test_client_that_hangs_up_ends_the_upstream_request(
     async with started(write_config(tmp_path, simulator, port), port) as server:
         body = msgspec.json.encode(HELLO | {"stream": True})
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x\r\nContent-Length: {len(body)}\r\n\r\n"
-        writer.write(head.encode() + body)
+        lines = [f"POST {CHAT} HTTP/1.1", "Host: localhost", "Authorization: Bearer x", f"Content-Length: {len(body)}"]
+        writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
         await soon(lambda: simulator.generations)
         if moment == "in mid-stream":
             await reader.readuntil(b"tick")

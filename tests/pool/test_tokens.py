@@ -109,7 +109,7 @@ async def test_the_loop_runs_on_while_a_refresh_takes_its_time(desk):
         lags.append(worst)
         if worst < 0.05:
             break
-    assert min(lags) < 0.05
+    assert min(lags) < 0.15  # a refresh that held the loop would show its whole 0.3 s
 
 
 async def test_closing_does_not_wait_for_a_refresh_that_hangs(desk):

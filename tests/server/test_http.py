@@ -282,7 +282,9 @@ async def test_wrong_path_is_404(server: Running) -> None:
     assert told(*await server.get("/v1/nothing"))[:3] == (404, "invalid_request_error", "not_found")
 
 
-@pytest.mark.parametrize(("method", "path", "allow"), [("GET", CHAT, "OPTIONS,POST"), ("POST", "/v1/models", "GET,HEAD,OPTIONS")])
+@pytest.mark.parametrize(
+    ("method", "path", "allow"), [("GET", CHAT, "OPTIONS,POST"), ("POST", "/v1/models", "GET,HEAD,OPTIONS")]
+)
 async def test_wrong_method_is_405_with_allow(server: Running, method: str, path: str, allow: str) -> None:
     async with server.session.request(method, server.url + path) as response:
         assert told(response.status, await response.read())[0] == 405

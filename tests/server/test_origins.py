@@ -1,0 +1,54 @@
+"""Browsers are let in only where the operator says so, and no foreign name leads to an open server."""
+
+from __future__ import annotations
+
+import pytest
+
+from gemproxy.errors import ClientFault
+from gemproxy.server.origins import check_host, cors, preflight
+
+PAGE = "https://page.example"
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed", "answer"),
+    [
+        (None, [PAGE], None),
+        (PAGE, [], None),
+        ("https://evil.example", [PAGE], None),
+        (f"{PAGE}.evil.example", [PAGE], None),
+        (PAGE, [PAGE], PAGE),
+        (PAGE, ["*"], "*"),
+    ],
+)
+def test_cors_names_only_what_is_configured(origin: str | None, allowed: list[str], answer: str | None) -> None:
+    assert cors(origin, allowed).get("Access-Control-Allow-Origin") == answer
+    asked = preflight(origin, allowed)
+    assert asked.get("Access-Control-Allow-Origin") == answer
+    assert ("Access-Control-Allow-Headers" in asked) == (answer is not None)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "localhost:8080",
+        "LOCALHOST.",
+        "api.localhost:1",
+        "127.0.0.1:8080",
+        "127.8.9.1",
+        "[::1]:8080",
+        "[::1]",
+    ],
+)
+def test_names_of_this_machine_are_served(host: str) -> None:
+    check_host(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "[::2]:80", "", "0.0.0.0"]
+)
+def test_any_other_name_needs_a_key(host: str) -> None:
+    with pytest.raises(ClientFault, match=r"auth\.keys") as caught:
+        check_host(host)
+    assert caught.value.status == 403

@@ -1,0 +1,75 @@
+"""Before HTTP: too many connections, and those that never say what they want."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from gemproxy.errors import StartFault
+from gemproxy.serving import bind
+from gemproxy.simulator import Simulator
+from tests.test_process import free_port, started, write_config
+
+
+def configured(folder: Path, simulator: Simulator, port: int, server: str, more: str = "") -> Path:
+    config = write_config(folder, simulator, port, more)
+    config.write_text(config.read_text().replace("[server]", f"[server]\n{server}"), encoding="utf-8")
+    return config
+
+
+async def test_connection_beyond_the_limit_hears_503_at_once(simulator: Simulator, tmp_path: Path) -> None:
+    port = free_port()
+    async with started(configured(tmp_path, simulator, port, "max_connections = 2"), port):
+        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        for reader, writer in held:
+            writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            await reader.readuntil(b"}")
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        told = await asyncio.wait_for(reader.read(), 2)
+        assert told.startswith(b"HTTP/1.1 503 ")
+        assert b"Retry-After: 1" in told
+        assert b"server.max_connections" in told
+        held[0][1].close()
+        writer.close()
+        await asyncio.sleep(0.1)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert b" 200 " in await reader.readline()
+        writer.close()
+        held[1][1].close()
+
+
+@pytest.mark.parametrize("said", [b"", b"POST /v1/chat/completions HTTP/1.1\r\nX-Slow: "])
+async def test_connection_that_says_nothing_is_closed(simulator: Simulator, tmp_path: Path, said: bytes) -> None:
+    port = free_port()
+    async with started(configured(tmp_path, simulator, port, "", "[timeouts]\nheaders = 0.3\n"), port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(said)
+        told = await asyncio.wait_for(reader.read(), 3)
+        assert told.startswith(b"HTTP/1.1 408 ")
+        assert b"timeouts.headers" in told
+        writer.close()
+
+
+async def test_connection_that_spoke_in_time_stays(simulator: Simulator, tmp_path: Path) -> None:
+    port = free_port()
+    async with started(configured(tmp_path, simulator, port, "", "[timeouts]\nheaders = 0.3\n"), port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(2):
+            writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            await reader.readuntil(b"}")
+            await asyncio.sleep(0.5)
+        writer.close()
+
+
+def test_one_port_can_be_shared_only_when_asked() -> None:
+    [first] = bind("127.0.0.1", 0, reuse_port=True)
+    first.listen()
+    port = first.getsockname()[1]
+    [second] = bind("127.0.0.1", port, reuse_port=True)
+    second.close()
+    with pytest.raises(StartFault, match=r"server\.port"):
+        bind("127.0.0.1", port, reuse_port=False)[0].listen()
+    first.close()

@@ -1,0 +1,93 @@
+"""The log as operators read it: one line a record, plain or JSON, without secrets."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import msgspec
+import pytest
+
+from gemproxy import logs
+from gemproxy.converter.events import Usage
+from gemproxy.server.exchange import Exchange, Line, request_id
+
+
+def record(message: str, **extra: object) -> logging.LogRecord:
+    made = logging.LogRecord("gemproxy.x", logging.WARNING, "f.py", 1, message, (), None)
+    made.created = 1_800_000_000.25
+    made.__dict__.update(extra)
+    return made
+
+
+def test_plain_line_begins_with_the_time() -> None:
+    line = logs.Plain(journal=False).format(record("hello"))
+    assert line == "2027-01-15T08:00:00.250Z WARNING gemproxy.x hello"
+
+
+def test_journal_line_begins_with_the_priority() -> None:
+    assert logs.Plain(journal=True).format(record("hello")) == "<4>gemproxy.x hello"
+
+
+def test_json_line_holds_the_fields() -> None:
+    assert msgspec.json.decode(logs.JsonLines().format(record("hello"))) == {
+        "time": "2027-01-15T08:00:00.250Z",
+        "level": "warning",
+        "logger": "gemproxy.x",
+        "message": "hello",
+    }
+    line = msgspec.json.decode(logs.JsonLines().format(record("a=1", fields={"a": 1, "status": 200})))
+    assert (line["a"], line["status"], "message" in line) == (1, 200, False)
+
+
+@pytest.mark.parametrize("formatter", [logs.Plain(journal=False), logs.JsonLines()])
+def test_what_looks_like_a_secret_is_taken_out(formatter: logging.Formatter) -> None:
+    key = "AIzaSy" + "FAKE" * 8 + "0"
+    assert key not in formatter.format(record(f"refused {key}"))
+    try:
+        raise ValueError(f"inner {key}")
+    except ValueError:
+        failed = record("failed")
+        failed.exc_info = sys.exc_info()
+    shown = formatter.format(failed)
+    assert "ValueError" in shown
+    assert key not in shown
+
+
+def test_configure_sets_the_level_of_gemproxy_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        logs.configure("debug", "json")
+        assert logging.getLogger("gemproxy").level == logging.DEBUG
+        assert root.level == logging.WARNING
+        assert isinstance(root.handlers[0].formatter, logs.JsonLines)
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        logging.getLogger("gemproxy").setLevel(logging.NOTSET)
+
+
+def test_access_line_tells_the_request() -> None:
+    exchange = Exchange("req_1", 10.0, "POST", "/v1/chat/completions", client="ci", model="m", stream=True)
+    exchange.first_byte, exchange.usage, exchange.finish, exchange.status = 10.25, Usage(3, 4), "stop", 200
+    assert str(Line(exchange.fields(10.5))) == (
+        "id=req_1 client=ci method=POST path=/v1/chat/completions status=200 model=m stream=true credential=- "
+        "attempts=0 first_ms=250 total_ms=500 tokens_in=3 tokens_out=4 finish=stop error=-"
+    )
+
+
+@pytest.mark.parametrize("evil", ["a b", "a\nfake=1", 'a"b', "a\x1b[31m", "\u202e"])
+def test_no_client_can_write_a_line_of_its_own(evil: str) -> None:
+    line = str(Line({"path": evil, "status": 200}))
+    assert line.isprintable()
+    assert line.count(" ") == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("abc-1._Z", True), ("x" * 128, True), ("x" * 129, False), ("a b", False), ("", False), ("é", False)],
+)
+def test_only_harmless_request_ids_are_kept(given: str, kept: bool) -> None:
+    assert (request_id(given) == given) is kept
+    assert request_id(None).startswith("req_")

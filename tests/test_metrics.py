@@ -1,0 +1,78 @@
+"""Prometheus' view: what was asked, what came of it, and how the pool is; closed sets of labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from gemproxy.simulator import KeyState, Simulator
+from tests.running import Running, configuration, running
+from tests.test_process import free_port, started, write_config
+
+CHAT = "/v1/chat/completions"
+
+
+def body(model: str = "gemini-2.5-flash", stream: bool = False) -> dict[str, object]:
+    return {"model": model, "messages": [{"role": "user", "content": "Hello"}], "stream": stream}
+
+
+async def scraped(server: Running) -> dict[str, float]:
+    async with server.session.get(server.url + "/metrics", headers={"Authorization": "Bearer sk-test"}) as response:
+        assert response.status == 200
+        assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        lines = (await response.text()).splitlines()
+    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
+
+
+async def test_requests_attempts_and_tokens_are_counted(simulator: Simulator, tmp_path: Path) -> None:
+    simulator.keys["test-key-1"] = KeyState.PER_DAY
+    async with running(simulator, configuration(simulator, tmp_path, keys=2)) as server:
+        await server.post(CHAT, body())
+        await server.post(CHAT, body(stream=True))
+        await server.post(CHAT, b"{")
+        found = await scraped(server)
+    assert found['gemproxy_requests_total{model="gemini-2.5-flash",status="200",stream="false"}'] == 1
+    assert found['gemproxy_requests_total{model="gemini-2.5-flash",status="200",stream="true"}'] == 1
+    assert found['gemproxy_upstream_attempts_total{upstream="ai_studio",verdict="ok"}'] == 2
+    assert found['gemproxy_upstream_attempts_total{upstream="ai_studio",verdict="quota_day"}'] == 1
+    assert found['gemproxy_tokens_total{kind="completion",model="gemini-2.5-flash"}'] > 0
+    assert found['gemproxy_credential_state{credential="studio-1",state="cooling"}'] == 1
+    assert found['gemproxy_credential_state{credential="studio-2",state="ready"}'] == 1
+    assert found['gemproxy_cooldown_seconds{credential="studio-1"}'] > 60
+    assert found["gemproxy_open_requests"] == 0
+    assert found["gemproxy_first_byte_seconds_count"] == 2
+
+
+async def test_no_client_makes_labels_of_its_own(simulator: Simulator, tmp_path: Path) -> None:
+    async with running(simulator, configuration(simulator, tmp_path)) as server:
+        for number in range(5):
+            await server.post(CHAT, body(f"gemini-9.{number}-made-up"))
+        found = await scraped(server)
+    assert [name for name in found if "made-up" in name] == []
+    assert sum(value for name, value in found.items() if 'model="other"' in name and "requests_total" in name) == 5
+
+
+async def test_without_the_library_the_route_says_what_to_install(
+    simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "gemproxy.metrics", None)
+    async with running(simulator, configuration(simulator, tmp_path)) as server:
+        status, found = await server.get("/metrics")
+        assert (status, "gemproxy[metrics]" in found["error"]["message"]) == (404, True)
+        assert (await server.post(CHAT, body()))[0] == 200
+
+
+async def test_own_listener_needs_no_key_and_serves_nothing_else(simulator: Simulator, tmp_path: Path) -> None:
+    port, own = free_port(), free_port()
+    config = write_config(tmp_path, simulator, port, '[auth]\nkeys = ["sk-test"]\n')
+    text = config.read_text().replace("[server]", f'[server]\nmetrics_listen = "127.0.0.1:{own}"')
+    config.write_text(text, encoding="utf-8")
+    async with started(config, port), aiohttp.ClientSession() as session:
+        async with session.get(f"http://127.0.0.1:{own}/metrics") as response:
+            assert (response.status, "gemproxy_open_requests" in await response.text()) == (200, True)
+        async with session.get(f"http://127.0.0.1:{own}/v1/models") as response:
+            assert response.status == 404
+        async with session.get(f"http://127.0.0.1:{port}/metrics") as response:
+            assert response.status == 401

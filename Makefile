@@ -1,5 +1,5 @@
 # The same commands at the desk and in CI. Needs make and python3-venv (Debian: apt install make python3-venv).
-# Variables: HOST and PORT (demo, run), CONFIG (run), ARGS (test), PYTHON (any Python from 3.11 on).
+# Variables: HOST and PORT (demo, run), CONFIG (run), ARGS (test, bench), PYTHON (any Python from 3.11 on).
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,9 +8,9 @@ LISTEN = $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
 .DEFAULT_GOAL := help
 
 help: ## say what there is
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
 
-demo: $(VENV)/.run ## serve a simulated Gemini on 127.0.0.1:8080; needs no key (PORT=… HOST=…)
+demo: $(VENV)/.demo ## serve a simulated Gemini on 127.0.0.1:8080; needs no key (PORT=… HOST=…)
 	@exec $(BIN)/gemproxy serve --demo $(LISTEN)
 
 run: $(VENV)/.run ## serve with the keys of the environment, or of CONFIG=file
@@ -28,8 +28,14 @@ format: $(VENV)/.dev ## put the code into its form
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.test ## measure: the pure core, then the whole proxy
-	@for each in bench/bench_*.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done
+bench: $(VENV)/.test ## measure: the pure core, then the whole proxy (ARGS=--quick: less than a minute)
+	@for each in bench/bench_*.py; do echo "== $$each"; $(BIN)/python $$each $(ARGS) || exit 1; done
+
+bench-guard: $(VENV)/.test ## fail if the pure core got slower than bench/core_speed.toml says
+	@$(BIN)/python bench/bench_core.py --guard
+
+bench-record: $(VENV)/.test ## write bench/core_speed.toml anew for this Python
+	@$(BIN)/python bench/bench_core.py --record
 
 dev: $(VENV)/.dev ## make .venv with all tools, and check before each commit
 	@if [ -d .git/hooks ] && [ ! -e .git/hooks/pre-commit ]; then \
@@ -40,9 +46,10 @@ clean: ## remove .venv and all that was made
 
 # One stamp for each set of packages; a change of pyproject.toml makes them stale. The network may fail once or twice.
 $(VENV)/.run: extras =
+$(VENV)/.demo: extras = [demo]
 $(VENV)/.test: extras = [test]
 $(VENV)/.dev: extras = [dev]
-$(VENV)/.run $(VENV)/.test $(VENV)/.dev: pyproject.toml | $(BIN)/pip
+$(VENV)/.run $(VENV)/.demo $(VENV)/.test $(VENV)/.dev: pyproject.toml | $(BIN)/pip
 	@echo "Installing gemproxy$(extras) into $(VENV) …"
 	@for try in 1 2 3; do \
 	  if $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(extras)' 2>$(VENV)/pip.log; \
@@ -53,4 +60,4 @@ $(BIN)/pip:
 	  || { echo "gemproxy needs Python 3.11 or later; name one with PYTHON=…"; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV) || { echo "On Debian: apt install python3-venv"; exit 1; }
 
-.PHONY: help demo run test check format bench dev clean
+.PHONY: help demo run test check format bench bench-guard bench-record dev clean

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Callable
 
 from msgspec.structs import replace
@@ -10,7 +12,7 @@ from gemproxy.config import ApiKey, Config, Secret, State
 from gemproxy.serving import serve as serve_config
 from gemproxy.simulator import Simulator
 
-MODEL = "gemini-2.5-flash"
+MODEL = "gemini-3.5-flash"
 
 
 async def serve(load: Callable[[], Config], announce: Callable[[str], None]) -> None:
@@ -37,7 +39,8 @@ def against(simulator: Simulator, config: Config) -> Config:
 
 
 def welcome(url: str, key: str) -> str:
-    """Return what to try first: lines that work as they are."""
+    """Return what to try first: lines that work as they are, with the interpreter that runs this."""
+    python = f"{sys.executable} -m pip install openai && {sys.executable}" if _no_openai() else sys.executable
     return f"""
 gemproxy serves a simulated Gemini on {url} (no key needed, nothing leaves this machine). Try:
 
@@ -45,12 +48,16 @@ gemproxy serves a simulated Gemini on {url} (no key needed, nothing leaves this 
     -H 'Content-Type: application/json' \\
     -d '{{"model": "{MODEL}", "stream": true, "messages": [{{"role": "user", "content": "Hello!"}}]}}'
 
-  .venv/bin/python - <<'EOF'          # any environment with `pip install openai`; `make test` puts it into .venv
+  {python} - <<'EOF'
   from openai import OpenAI
   client = OpenAI(base_url="{url}/v1", api_key="{key}")
   answer = client.chat.completions.create(model="{MODEL}", messages=[{{"role": "user", "content": "Hello!"}}])
   print(answer.choices[0].message.content)
   EOF
 
-Ctrl-C stops it.
+The key is a placeholder: without auth.keys any bearer token is taken, on loopback addresses only. Ctrl-C stops it.
 """
+
+
+def _no_openai() -> bool:
+    return importlib.util.find_spec("openai") is None

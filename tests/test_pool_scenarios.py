@@ -255,6 +255,23 @@ async def test_model_that_nobody_has_stays_404(simulator: Simulator, tmp_path: P
         assert len(simulator.generations) == 2
 
 
+async def test_the_log_tells_what_happens_to_credentials_and_of_old_models(
+    simulator: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "gemproxy")
+    simulator.keys |= {"key-a": KeyState.PER_DAY, "key-b": KeyState.LEAKED}
+    async with running(
+        simulator, configured(tmp_path, config_text(simulator, tmp_path, [], ["a", "b", "c"]))
+    ) as server:
+        await server.post(CHAT, HELLO)
+        for _ in range(2):
+            await server.post(CHAT, HELLO | {"model": "gemini-1.5-flash"})
+    lines = [record.getMessage() for record in caplog.records if record.name == "gemproxy"]
+    assert [line for line in lines if line.startswith("credential a rests") and "(quota_day)" in line]
+    assert [line for line in lines if line.startswith("credential b is parked (key_leaked)")]
+    assert len([record for record in caplog.records if "shutdown date" in record.getMessage()]) == 1
+
+
 async def test_fallback_model_is_named_in_answer_and_header(simulator: Simulator, tmp_path: Path) -> None:
     more = '[models.fallbacks]\n"gemini-3.8-flash" = ["gemini-2.5-flash"]\n'
     overloaded = error_answer(503, "The model is overloaded.")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -22,7 +24,7 @@ from gemproxy.discovery import EVERY, Discovery, add
 from gemproxy.dispatch import Dispatcher, Limits
 from gemproxy.models import Catalogue
 from gemproxy.pool.projects import Projects
-from gemproxy.pool.rotator import Policy, Rotator, Slot
+from gemproxy.pool.rotator import Lease, Policy, Rotator, Slot
 from gemproxy.pool.sources import ApiKeySource, OAuthSource, ServiceAccountSource, Source, fingerprint
 from gemproxy.pool.state import State, open_state
 from gemproxy.pool.tokens import Tokens
@@ -36,10 +38,11 @@ from gemproxy.server.service import SERVICE, Door, Service
 from gemproxy.server.tasks import spawn
 from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.code_assist import CodeAssist
-from gemproxy.upstream.dialect import Dialect
+from gemproxy.upstream.dialect import Action, Dialect, Scope, Verdict
 from gemproxy.upstream.onboarding import Onboarding
 from gemproxy.upstream.vertex import Vertex
 
+log = logging.getLogger("gemproxy")
 POOLS = ("primary", "backup")
 NEWS = 5.0  # seconds between looks at what other processes learnt of the same credentials
 wall_clock = time.time  # noqa: TID251 - the one place where the clock is wired; rests outlive the process
@@ -91,6 +94,7 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
     )
     stack.push_async_callback(lambda: service.images.close())  # the fetcher of the last reload
     _count(service)
+    room.on_report = partial(_hear, service)
     studio = dialects["ai_studio"]
     if config.models.discover and isinstance(studio, AiStudio):
         discovery = Discovery(session, studio, tokens)
@@ -124,11 +128,26 @@ def _count(service: Service) -> None:
         from gemproxy.metrics import Metrics
     except ImportError:
         return
-    room = service.dispatcher.room
-    metrics = service.metrics = Metrics(room.rotator.snapshot, lambda: service.open_requests)
-    room.on_report = lambda lease, verdict: metrics.attempt(
-        lease.slot.dialect, "client_gone" if verdict is None else verdict.reason
-    )
+    rotator = service.dispatcher.room.rotator
+    service.metrics = Metrics(rotator.snapshot, lambda: service.open_requests)
+
+
+def _hear(service: Service, lease: Lease, verdict: Verdict | None) -> None:
+    """Tell metrics and log what came of a lease."""
+    if service.metrics is not None:
+        service.metrics.attempt(lease.slot.dialect, "client_gone" if verdict is None else verdict.reason)
+    if verdict is None or verdict.action is Action.OK:
+        return
+    name, reason = lease.slot.name, verdict.reason
+    if lease.slot.parked is not None:
+        log.warning(
+            "credential %s is parked (%s): it serves again after a change, a reload or /v1/token-test", name, reason
+        )
+    elif verdict.scope in (Scope.MODEL, Scope.PROJECT, Scope.CREDENTIAL):
+        left = lease.slot.rest_left(lease.model, wall_clock())
+        log.info("credential %s rests %.0f s for %s (%s)", name, left, lease.model, reason)
+    else:
+        log.info("credential %s: attempt at %s failed (%s)", name, lease.model, reason)
 
 
 async def _discover(service: Service, discovery: Discovery) -> None:

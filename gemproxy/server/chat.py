@@ -8,8 +8,10 @@ the stream's last event.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, date, datetime
 
 from aiohttp import web
 from aiohttp_sse import EventSourceResponse
@@ -28,6 +30,7 @@ from gemproxy.server.service import SERVICE, Service
 from gemproxy.server.tasks import spawn
 from gemproxy.stall import StallWatch
 
+log = logging.getLogger("gemproxy.server")
 _OTHER_MEDIA = ("multipart/", "image/", "audio/", "video/", "application/xml", "text/xml", "text/html")
 
 
@@ -76,8 +79,17 @@ def _models(service: Service, name: str, caller: Caller) -> Sequence[Model]:
     """Return the model asked for, and its fallbacks as far as the caller may use them."""
     model = service.catalogue.lookup(name)
     allow(caller, model.id)
+    _warn_of_age(service, model)
     others = (service.catalogue.lookup(other) for other in service.door.fallbacks.get(model.id, ()))
     return [model, *(other for other in others if caller.models is None or other.id in caller.models)]
+
+
+def _warn_of_age(service: Service, model: Model) -> None:
+    if model.shutdown_date is None or model.id in service.outdated:
+        return
+    if date.fromisoformat(model.shutdown_date) <= datetime.fromtimestamp(service.clock(), UTC).date():
+        service.outdated.add(model.id)
+        log.warning("%s is past its shutdown date, %s; clients still ask for it", model.id, model.shutdown_date)
 
 
 @asynccontextmanager

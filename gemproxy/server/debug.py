@@ -12,7 +12,7 @@ from gemproxy.server.keyring import Caller
 from gemproxy.server.middleware import JSON
 from gemproxy.server.service import SERVICE, Service
 
-DEFAULT_MODEL = "gemini-2.5-flash"
+DEFAULT_MODEL = "gemini-3.5-flash"  # offered by all three upstreams; 2.5 is on its way out (PROTOCOL 0.2)
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 

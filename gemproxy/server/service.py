@@ -63,6 +63,7 @@ class Service(Struct):
     capture: Capture | None = None
     draining: bool = False
     open_requests: int = 0
+    outdated: set[str] = set()  # models past their shutdown date that were asked for, each logged once
 
 
 SERVICE: web.AppKey[Service] = web.AppKey("service", Service)

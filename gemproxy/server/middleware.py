@@ -34,7 +34,7 @@ async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
     exchange = Exchange(
         request_id(request.headers.get("x-request-id")), loop.time(), request.method, request.rel_url.raw_path
     )
-    exchange.headers = {"x-request-id": exchange.id}
+    exchange.headers = {"x-request-id": exchange.id, "Server": "gemproxy"}
     request[EXCHANGE] = exchange
     if request.transport is not None:
         HEARD.add(request.transport)

@@ -79,4 +79,7 @@ def _admit(service: Service) -> None:
 
 async def _preflight(request: web.Request) -> web.Response:
     headers = preflight(request.headers.get("Origin"), request.app[SERVICE].door.cors_origins)
-    return web.Response(status=204 if headers else 403, headers=headers)
+    if not headers:
+        asks = request.path.endswith("/chat/completions")
+        raise web.HTTPMethodNotAllowed(request.method, {"POST"} if asks else {"GET", "HEAD"})
+    return web.Response(status=204, headers=headers)

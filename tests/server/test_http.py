@@ -291,6 +291,57 @@ async def test_wrong_method_is_405_with_allow(server: Running, method: str, path
         assert response.headers["Allow"] == allow
 
 
+@pytest.mark.parametrize("path", [CHAT, "/v1/models"])
+async def test_browsers_are_let_in_only_where_configured(simulator: Simulator, tmp_path: Path, path: str) -> None:
+    page = {"Origin": "https://page.example"}
+    for origins, status in (('["https://page.example"]', 204), ("[]", 405)):
+        more = f"[server]\ncors_origins = {origins}\n"
+        async with running(simulator, configuration(simulator, tmp_path, more)) as server:
+            async with server.session.options(server.url + path, headers=page) as response:
+                assert response.status == status
+                assert ("Access-Control-Allow-Origin" in response.headers) is (status == 204)
+            async with server.session.post(
+                server.url + CHAT, data=msgspec.json.encode(HELLO), headers=page | {"Authorization": "Bearer x"}
+            ) as response:
+                assert response.headers["Server"] == "gemproxy"
+                assert response.headers.get("Access-Control-Allow-Origin") == (
+                    "https://page.example" if status == 204 else None
+                )
+
+
+async def test_a_foreign_host_name_needs_a_key(server: Running) -> None:
+    assert told(*await server.post(CHAT, HELLO, {"Host": "evil.example"}))[:2] == (403, "permission_error")
+
+
+async def test_limits_of_a_key_are_told_as_openai_does(simulator: Simulator, tmp_path: Path) -> None:
+    more = '[[auth.clients]]\nname = "ci"\nkey = "sk-test"\nrequests_per_minute = 2\n'
+    async with running(simulator, configuration(simulator, tmp_path, more)) as server:
+        found = []
+        for stream in (False, True, False):
+            async with server.session.post(
+                server.url + CHAT,
+                data=msgspec.json.encode(HELLO | {"stream": stream}),
+                headers={"Authorization": f"Bearer {KEY}"},
+            ) as response:
+                found.append((response.status, response.headers["x-ratelimit-remaining-requests"]))
+                last = response.headers
+                body = await response.read()
+        assert found == [(200, "1"), (200, "0"), (429, "0")]
+        assert told(429, body)[:3] == (429, "rate_limit_error", "rate_limit_exceeded")
+        assert last["Retry-After"]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_the_whole_answer_has_a_limit(simulator: Simulator, tmp_path: Path, stream: bool) -> None:
+    frame = {"candidates": [{"content": {"parts": [{"text": "tick"}]}}]}
+    simulator.script(frames_answer([frame] * 50).paced(0.05), times=None)
+    async with running(simulator, configuration(simulator, tmp_path, "[timeouts]\ntotal = 0.3\n")) as server:
+        status, body = await server.post(CHAT, HELLO | {"stream": stream})
+        error = told(status, events(body)[-1] if stream else body)
+        assert error == (200 if stream else 504, "timeout", "upstream_timeout", None)
+        assert b"timeouts.total" in body
+
+
 async def test_large_body_is_413(guarded: Running) -> None:
     large = b'{"x":"' + b"y" * (3 << 20) + b'"}'
     assert told(*await guarded.post(CHAT, large))[:3] == (413, "invalid_request_error", "request_too_large")

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Protocol
 
 import aiohttp
 from msgspec import Struct
+from yarl import URL
 
 from gemproxy import errors
 from gemproxy.converter.transcoder import ErrorFrame, Transcoder
@@ -155,7 +157,7 @@ class Dispatcher:
         request = dialect.ask(call, token, self._clock())
         try:
             response = await self._session.post(
-                request.url, data=outgoing(request.body), headers=request.headers, allow_redirects=False
+                _parsed(request.url), data=outgoing(request.body), headers=request.headers, allow_redirects=False
             )
         except (aiohttp.ClientError, OSError, TimeoutError) as fault:
             raise Refused(_unreachable(fault)) from None
@@ -250,6 +252,12 @@ class Answer:
             raise self._broken(self._verdict) from None
         self._verdict = OK
 
+    def whole(self) -> bytes:
+        """Return a unary answer, which ``begin`` has read to its end."""
+        self.transcoder.check()
+        self._verdict = OK
+        return self._head
+
     def close(self) -> None:
         """Give the lease back with what happened, and end the upstream request if it still runs."""
         if not self._closed:
@@ -287,6 +295,12 @@ class Answer:
             code=verdict.code or "upstream_error",
             type="timeout" if verdict.status == 504 else "server_error",
         )
+
+
+@lru_cache(maxsize=512)
+def _parsed(url: str) -> URL:
+    # the same few addresses again and again; already encoded by the dialect
+    return URL(url, encoded=True)
 
 
 def _no_model(model: str) -> ClientFault:

@@ -1,107 +1,119 @@
 """(edge) Prometheus' view of the server, through its official client library (extra ``metrics``).
 
-Counts what the log line tells; states are read at the moment of a scrape. Labels come from closed sets (models from the
-catalogue, reasons from verdict tables), so that no client can make new ones. Never a key, name of an account or prompt.
+A request costs a few additions here; the library's own objects, whose locks and labels cost ten times as much, are made
+when somebody scrapes. Labels come from closed sets (models of the catalogue, reasons of verdict tables), so that no
+client can make new ones. Never a key, the name of an account or a prompt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from gemproxy.converter.events import Usage
 from gemproxy.pool.rotator import SlotView
 
-SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+Key = TypeVar("Key", bound=tuple[str, ...])
 STATES = ("ready", "cooling", "parked")
 
 
-class Metrics:
-    """One registry a process. ``views`` and ``open_requests`` are asked at each scrape."""
+class Spread:
+    """Times sorted into buckets, in seconds."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(SECONDS) + 1)
+        self.total = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one time."""
+        self.counts[bisect_left(SECONDS, seconds)] += 1
+        self.total += seconds
+
+    def family(self, name: str, about: str) -> Metric:
+        """Return the histogram; each bucket holds all below it, as Prometheus wants them."""
+        below, buckets = 0, []
+        for bound, count in zip((*SECONDS, "+Inf"), self.counts, strict=True):
+            below += count
+            buckets.append((str(bound), float(below)))
+        return HistogramMetricFamily(name, about, buckets=buckets, sum_value=self.total)
+
+
+class Metrics(Collector):
+    """The counts of one process. ``views`` and ``open_requests`` are asked at each scrape."""
 
     def __init__(self, views: Callable[[], list[SlotView]], open_requests: Callable[[], int]) -> None:
+        self._views = views
+        self._open_requests = open_requests
+        self._requests: defaultdict[tuple[str, bool, int], int] = defaultdict(int)
+        self._attempts: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._tokens: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._whole = Spread()
+        self._first = Spread()
         self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "gemproxy_requests",
-            "Chat requests, by model, mode and status",
-            ["model", "stream", "status"],
-            registry=self._registry,
-        )
-        self._seconds = Histogram(
-            "gemproxy_request_seconds", "Whole time of a chat request", buckets=SECONDS, registry=self._registry
-        )
-        self._first = Histogram(
-            "gemproxy_first_byte_seconds", "Time to the first content", buckets=SECONDS, registry=self._registry
-        )
-        self._tokens = Counter(
-            "gemproxy_tokens", "Tokens, by model and kind", ["model", "kind"], registry=self._registry
-        )
-        self._attempts = Counter(
-            "gemproxy_upstream_attempts",
-            "Attempts at an upstream, by what came of them",
-            ["upstream", "verdict"],
-            registry=self._registry,
-        )
-        self._registry.register(_Pool(views, open_requests))
+        self._registry.register(self)
 
     def attempt(self, upstream: str, verdict: str) -> None:
         """Count an attempt; ``verdict`` is the reason of its verdict, "ok", or "client_gone"."""
-        self._attempts.labels(upstream, verdict).inc()
+        self._attempts[upstream, verdict] += 1
 
     def request(
         self, model: str, stream: bool, status: int, seconds: float, first: float | None, usage: Usage | None
     ) -> None:
         """Count a request that has ended; times in seconds."""
-        self._requests.labels(model, "true" if stream else "false", str(status)).inc()
-        self._seconds.observe(seconds)
+        self._requests[model, stream, status] += 1
+        self._whole.add(seconds)
         if first is not None:
-            self._first.observe(first)
+            self._first.add(first)
         if usage is not None:
-            for kind, count in (("prompt", usage.prompt), ("completion", usage.completion), ("cached", usage.cached)):
-                self._tokens.labels(model, kind).inc(count)
+            self._tokens[model, "prompt"] += usage.prompt
+            self._tokens[model, "completion"] += usage.completion
+            self._tokens[model, "cached"] += usage.cached
 
     def text(self) -> bytes:
         """Return everything in Prometheus' text format."""
         return generate_latest(self._registry)
 
-
-class _Pool(Collector):
-    """States of credentials, read from the rotator when asked."""
-
-    def __init__(self, views: Callable[[], list[SlotView]], open_requests: Callable[[], int]) -> None:
-        self._views = views
-        self._open_requests = open_requests
-
     def collect(self) -> Iterator[Metric]:
-        """Yield the gauges of this moment."""
-        views = self._views()
+        """Yield the families of this moment, for the library."""
+        requests = {
+            (model, "true" if stream else "false", str(status)): count
+            for (model, stream, status), count in self._requests.items()
+        }
+        labels = ["model", "stream", "status"]
+        yield _counter("gemproxy_requests", "Chat requests, by model, mode and status", labels, requests)
+        yield self._whole.family("gemproxy_request_seconds", "Whole time of a chat request")
+        yield self._first.family("gemproxy_first_byte_seconds", "Time to the first content")
+        yield _counter("gemproxy_tokens", "Tokens, by model and kind", ["model", "kind"], self._tokens)
+        about = "Attempts at an upstream, by what came of them"
+        yield _counter("gemproxy_upstream_attempts", about, ["upstream", "verdict"], self._attempts)
         yield GaugeMetricFamily("gemproxy_open_requests", "Chat requests open now", value=self._open_requests())
-        yield _states(views)
-        yield _cooling(views)
-        yield _in_flight(views)
+        yield from _pool(self._views())
 
 
-def _states(views: Iterable[SlotView]) -> Metric:
-    gauge = GaugeMetricFamily("gemproxy_credential_state", "1 for the state it is in", labels=["credential", "state"])
+def _counter(name: str, about: str, labels: list[str], counts: Mapping[Key, int]) -> Metric:
+    family = CounterMetricFamily(name, about, labels=labels)
+    for key, count in counts.items():
+        family.add_metric(list(key), count)
+    return family
+
+
+def _pool(views: Iterable[SlotView]) -> Iterator[Metric]:
+    state = GaugeMetricFamily("gemproxy_credential_state", "1 for the state it is in", labels=["credential", "state"])
+    cooling = GaugeMetricFamily("gemproxy_cooldown_seconds", "Left of its longest rest", labels=["credential"])
+    flight = GaugeMetricFamily("gemproxy_in_flight", "Requests it serves now", labels=["credential"])
     for view in views:
-        for state in STATES:
-            gauge.add_metric([view.name, state], float(view.state == state))
-    return gauge
-
-
-def _cooling(views: Iterable[SlotView]) -> Metric:
-    gauge = GaugeMetricFamily("gemproxy_cooldown_seconds", "Left of the longest rest that ends", labels=["credential"])
-    for view in views:
+        for name in STATES:
+            state.add_metric([view.name, name], float(view.state == name))
         lefts = [rest.seconds_left for rest in view.cooling if rest.seconds_left is not None]
-        gauge.add_metric([view.name], max(lefts, default=0.0))
-    return gauge
-
-
-def _in_flight(views: Iterable[SlotView]) -> Metric:
-    gauge = GaugeMetricFamily("gemproxy_in_flight", "Requests a credential serves now", labels=["credential"])
-    for view in views:
-        gauge.add_metric([view.name], view.in_flight)
-    return gauge
+        cooling.add_metric([view.name], max(lefts, default=0.0))
+        flight.add_metric([view.name], view.in_flight)
+    yield from (state, cooling, flight)

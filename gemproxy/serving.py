@@ -8,6 +8,7 @@ successor takes what comes, a socket of our own answers 503 for ``timeouts.drain
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import resource
 import signal
@@ -48,6 +49,7 @@ async def serve(config: Config, load: Callable[[], Config], started: Callable[[s
         await _listen_for_scrapes(stack, app, config.server.metrics_listen)
         stop = _signals(app, load)
         started(base_url(runner))
+        spare_collections()
         supervisor.notify("READY=1")
         watchdog = _watchdog()
         await stop.wait()
@@ -69,6 +71,16 @@ def raise_descriptor_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def spare_collections() -> None:
+    """Take what is there for good out of the garbage collector's sight, and let it look less often.
+
+    Measured: an eighth of the CPU of a small request went into looking at modules and routes again and again.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
 
 
 async def _listen(runner: web.AppRunner, config: Config, inherited: list[socket.socket]) -> None:

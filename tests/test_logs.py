@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import logging
 import sys
 
@@ -10,7 +12,7 @@ import pytest
 
 from gemproxy import logs
 from gemproxy.converter.events import Usage
-from gemproxy.server.exchange import Exchange, Line, request_id
+from gemproxy.server.exchange import Access, Exchange, request_id
 
 
 def record(message: str, **extra: object) -> logging.LogRecord:
@@ -68,10 +70,41 @@ def test_configure_sets_the_level_of_gemproxy_alone(monkeypatch: pytest.MonkeyPa
         logging.getLogger("gemproxy").setLevel(logging.NOTSET)
 
 
+async def test_lines_of_a_moment_are_written_together_and_warnings_at_once() -> None:
+    class Counted(io.StringIO):
+        writes = 0
+
+        def write(self, text: str) -> int:
+            self.writes += 1
+            return super().write(text)
+
+    sink = Counted()
+    handler = logs.Batches(sink)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    for number in range(10):
+        quiet = record(f"line {number}")
+        quiet.levelno = logging.INFO
+        handler.handle(quiet)
+    assert sink.writes == 0
+    await asyncio.sleep(0.1)
+    assert (sink.writes, sink.getvalue().count("\n")) == (1, 10)
+    handler.handle(record("now"))
+    assert sink.getvalue().endswith("line 9\nnow\n")
+
+
+def test_without_a_loop_a_line_is_written_at_once() -> None:
+    sink = io.StringIO()
+    handler = logs.Batches(sink)
+    quiet = record("hello")
+    quiet.levelno = logging.INFO
+    handler.handle(quiet)
+    assert sink.getvalue() == "hello\n"
+
+
 def test_access_line_tells_the_request() -> None:
     exchange = Exchange("req_1", 10.0, "POST", "/v1/chat/completions", client="ci", model="m", stream=True)
     exchange.first_byte, exchange.usage, exchange.finish, exchange.status = 10.25, Usage(3, 4), "stop", 200
-    assert str(Line(exchange.fields(10.5))) == (
+    assert Access(logging.INFO, exchange.fields(10.5)).getMessage() == (
         "id=req_1 client=ci method=POST path=/v1/chat/completions status=200 model=m stream=true credential=- "
         "attempts=0 first_ms=250 total_ms=500 tokens_in=3 tokens_out=4 finish=stop error=-"
     )
@@ -79,7 +112,7 @@ def test_access_line_tells_the_request() -> None:
 
 @pytest.mark.parametrize("evil", ["a b", "a\nfake=1", 'a"b', "a\x1b[31m", "\u202e"])
 def test_no_client_can_write_a_line_of_its_own(evil: str) -> None:
-    line = str(Line({"path": evil, "status": 200}))
+    line = Access(logging.INFO, {"path": evil, "status": 200}).getMessage()
     assert line.isprintable()
     assert line.count(" ") == 1
 

@@ -150,7 +150,14 @@ class AnswerReader:
             choice.grounding = candidate.grounding_metadata
         if candidate.content is not None:
             for part in candidate.content.parts or ():
-                self._part(index, choice, part, events)
+                text = part.text
+                if text and not part.thought and part.thought_signature is None:
+                    # nine parts of ten: told here, which saves two calls a frame
+                    choice.said = True
+                    choice.texts.append(text)
+                    events.append(Text(index, text))
+                else:
+                    self._part(index, choice, part, events)
         if candidate.logprobs_result is not None:
             events += _logprobs(index, candidate.logprobs_result)
 

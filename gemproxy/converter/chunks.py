@@ -55,11 +55,12 @@ class ChatChunkWriter:
         self._envelope = envelope
         self._head = b""
         self._tail = b',"usage":null}\n\n' if envelope.include_usage else b"}\n\n"
-        self._open(None)
-        self._begun: set[int] = set()
+        self._text_end = b'},"logprobs":null,"finish_reason":null}]' + self._tail
+        self._begun: dict[int, bytes] = {}  # choices whose role was told, and how their text chunks begin
         self._calls: dict[int, int] = {}
         self._images: dict[int, int] = {}
         self._usage: events.Usage | None = None
+        self._open(None)
 
     def write(self, event: events.Event) -> bytes:
         """Return the chunks that tell this event; b"" if it only counts later."""
@@ -90,7 +91,8 @@ class ChatChunkWriter:
             chunk.system_fingerprint = fingerprint
         fields = _json(chunk).replace(b'"choices":[],', b"", 1)
         # everything before the delta is the same in every chunk of a choice: encoded once
-        self._head = b"data: " + fields[:-1] + b',"choices":[{"index":%d,"delta":'
+        self._head = b"data: " + fields[:-1].replace(b"%", b"%%") + b',"choices":[{"index":%d,"delta":'
+        self._begun = {choice: self._head % choice + b'{"content":' for choice in self._begun}
 
     def _chunk(self, choice: int, delta: bytes, logprobs: bytes = b"null", finish: bytes = b"null") -> bytes:
         ending = b',"logprobs":' + logprobs + b',"finish_reason":' + finish + b"}]" + self._tail
@@ -99,15 +101,15 @@ class ChatChunkWriter:
     def _role(self, choice: int) -> bytes:
         if choice in self._begun:
             return b""
-        self._begun.add(choice)
+        self._begun[choice] = self._head % choice + b'{"content":'
         return self._chunk(choice, b'{"role":"assistant","content":""}')
 
     def _text(self, choice: int, text: str) -> bytes:
-        if choice not in self._begun:
+        begin = self._begun.get(choice)
+        if begin is None:
             return self._chunk(choice, b'{"content":' + _json(text) + b"}")
         # the common chunk, from a template: one encode of the text instead of four Structs
-        ending = b'},"logprobs":null,"finish_reason":null}]' + self._tail
-        return self._head % choice + b'{"content":' + _json(text) + ending
+        return begin + _json(text) + self._text_end
 
     def _delta(self, choice: int, delta: Delta) -> bytes:
         return self._chunk(choice, _json(delta))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, Protocol
+
 import msgspec
 
 from gemproxy.converter import events
@@ -24,6 +27,11 @@ from gemproxy.wire.openai import (
     MessageOut,
     TokenLogprob,
 )
+
+
+class _OfAChoice(Protocol):
+    @property
+    def choice(self) -> int: ...
 
 
 class _Fold:
@@ -54,13 +62,7 @@ class ChatCompletionFold:
 
     def write(self, event: events.Event) -> bytes:
         """Take one event; nothing goes out before the answer is known to be whole."""
-        match event:
-            case events.Meta():
-                self._fingerprint = event.model_version
-            case events.Usage():
-                self._usage = event
-            case _:
-                self._add(self._choices.setdefault(event.choice, _Fold()), event)
+        _TAKE[type(event)](self, event)
         return b""
 
     def finish(self) -> bytes:
@@ -72,26 +74,44 @@ class ChatCompletionFold:
             answer.system_fingerprint = self._fingerprint
         return msgspec.json.encode(answer)
 
-    def _add(self, fold: _Fold, event: events.Event) -> None:
-        match event:
-            case events.Text():
-                fold.text.append(event.text)
-                if event.signature is not None:
-                    fold.extra = extra(event.signature, self._envelope.origin)
-            case events.Thought():
-                fold.thoughts.append(event.text)
-            case events.ToolCall():
-                fold.calls.append(event)
-            case events.Image():
-                fold.images.append(event)
-            case events.Annotation():
-                fold.annotations.append(event)
-            case events.Logprobs():
-                fold.logprobs += logprobs(event)
-            case events.Refusal():
-                fold.refusal = event.text
-            case events.Finish():
-                fold.reason = finish_reason(event.reason, self._envelope)
+    def _fold(self, event: _OfAChoice) -> _Fold:
+        fold = self._choices.get(event.choice)
+        if fold is None:
+            fold = self._choices[event.choice] = _Fold()
+        return fold
+
+    def _text(self, event: events.Text) -> None:
+        fold = self._fold(event)
+        fold.text.append(event.text)
+        if event.signature is not None:
+            fold.extra = extra(event.signature, self._envelope.origin)
+
+    def _thought(self, event: events.Thought) -> None:
+        self._fold(event).thoughts.append(event.text)
+
+    def _call(self, event: events.ToolCall) -> None:
+        self._fold(event).calls.append(event)
+
+    def _image(self, event: events.Image) -> None:
+        self._fold(event).images.append(event)
+
+    def _annotation(self, event: events.Annotation) -> None:
+        self._fold(event).annotations.append(event)
+
+    def _logprobs(self, event: events.Logprobs) -> None:
+        self._fold(event).logprobs += logprobs(event)
+
+    def _refusal(self, event: events.Refusal) -> None:
+        self._fold(event).refusal = event.text
+
+    def _finish(self, event: events.Finish) -> None:
+        self._fold(event).reason = finish_reason(event.reason, self._envelope)
+
+    def _meta(self, event: events.Meta) -> None:
+        self._fingerprint = event.model_version
+
+    def _count(self, event: events.Usage) -> None:
+        self._usage = event
 
     def _choice(self, index: int, fold: _Fold) -> Choice:
         text = "".join(fold.text)
@@ -110,3 +130,17 @@ class ChatCompletionFold:
         if fold.extra is not None:
             message.extra_content = fold.extra
         return Choice(index, message, fold.reason, ChoiceLogprobs(fold.logprobs) if fold.logprobs else None)
+
+
+_TAKE: dict[type, Callable[[ChatCompletionFold, Any], None]] = {
+    events.Text: ChatCompletionFold._text,
+    events.Thought: ChatCompletionFold._thought,
+    events.ToolCall: ChatCompletionFold._call,
+    events.Image: ChatCompletionFold._image,
+    events.Annotation: ChatCompletionFold._annotation,
+    events.Logprobs: ChatCompletionFold._logprobs,
+    events.Refusal: ChatCompletionFold._refusal,
+    events.Finish: ChatCompletionFold._finish,
+    events.Meta: ChatCompletionFold._meta,
+    events.Usage: ChatCompletionFold._count,
+}

@@ -15,7 +15,6 @@ DONE = b"data: [DONE]\n\n"
 _FIELDS = (b":", b"event:", b"id:", b"retry:")  # SSE lines without a meaning here
 _BLANK = b" \t\r\n"
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
-_ANY = msgspec.json.Decoder(msgspec.Raw)
 
 
 class SSEDecoder:
@@ -53,7 +52,10 @@ class SSEDecoder:
         return self._take(piece, cut)
 
     def finish(self) -> list[bytes]:
-        """Return the frames that the end of the body completes; raises ``UpstreamFault`` for cut or foreign JSON."""
+        """Return the frames that the end of the body completes; raises ``UpstreamFault`` for a cut array.
+
+        The JSON of a frame is the reader's to check.
+        """
         frames = self._split(b"".join(self._pieces)) if self._pieces else []
         self._pieces = []
         if self._data:
@@ -83,13 +85,15 @@ class SSEDecoder:
 
     def _split(self, block: bytes) -> list[bytes]:
         frames: list[bytes] = []
+        data = self._data
         lines = block.split(b"\n")
         for number, line in enumerate(lines):
             if line.startswith(b"data:"):
-                self._data.append(line[5:])  # JSON takes the space before and the CR behind
-            elif not line or line == b"\r":
-                if self._data:
-                    frames.append(self._event())
+                data.append(line[5:])  # JSON takes the space before and the CR behind
+            elif line == b"\r" or not line:
+                if data:
+                    frames.append(data[0] if len(data) == 1 else b"\n".join(data))
+                    data.clear()
             elif not line.startswith(_FIELDS) and line.strip(_BLANK):
                 self._tail = [b"\n".join(lines[number:]), b"\n"]  # an error object without ``data:``, mid-stream
                 break
@@ -101,10 +105,9 @@ class SSEDecoder:
 
 
 def _json(body: bytes) -> list[bytes]:
+    if body[:1] != b"[":
+        return [body]  # whether it is whole shows when it is decoded: once is enough
     try:
-        if body[:1] == b"[":
-            return [bytes(raw) for raw in _ARRAY.decode(body)]
-        _ANY.decode(body)
+        return [bytes(raw) for raw in _ARRAY.decode(body)]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise UpstreamFault("The upstream's answer was cut off or is not JSON.") from None
-    return [body]

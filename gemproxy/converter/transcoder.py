@@ -123,11 +123,12 @@ class Transcoder:
                 written.append(data)
 
     def _notice(self, event: Event) -> None:
-        match event:
-            case ToolCall() | Image():
-                if event.signature is not None and self._on_signed is not None:
-                    self._on_signed(event)
-            case Finish():
-                self.reasons.append(event.reason)
-            case Usage():
-                self.usage = event
+        if isinstance(event, Finish):
+            self.reasons.append(event.reason)
+        elif isinstance(event, Usage):
+            self.usage = event
+        elif isinstance(event, _SIGNED) and event.signature is not None and self._on_signed is not None:
+            self._on_signed(event)
+
+
+_SIGNED = (ToolCall, Image)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine, Sequence
 from datetime import UTC, date, datetime
+from typing import Any, TypeVar
 
 from aiohttp import web
 from aiohttp_sse import EventSourceResponse
@@ -30,6 +30,7 @@ from gemproxy.server.service import SERVICE, Service
 from gemproxy.server.tasks import spawn
 from gemproxy.stall import StallWatch
 
+T = TypeVar("T")
 log = logging.getLogger("gemproxy.server")
 _OTHER_MEDIA = ("multipart/", "image/", "audio/", "video/", "application/xml", "text/xml", "text/html")
 
@@ -63,6 +64,8 @@ async def read_body(request: web.Request, service: Service) -> bytes:
         raise ClientFault(
             f"The body must be JSON, not {request.content_type!r}.", status=415, code="unsupported_media_type"
         )
+    if request.content.is_eof():  # it came with the headers, as small ones do: nothing to wait for
+        return await request.read()
     try:
         async with asyncio.timeout(service.door.body):
             return await request.read()
@@ -92,25 +95,25 @@ def _warn_of_age(service: Service, model: Model) -> None:
         log.warning("%s is past its shutdown date, %s; clients still ask for it", model.id, model.shutdown_date)
 
 
-@asynccontextmanager
-async def total(limit: float) -> AsyncIterator[None]:
-    """Bound a whole request to ``timeouts.total`` seconds (0: not at all); raises ``UpstreamFault`` 504."""
+async def within(limit: float, work: Coroutine[Any, Any, T]) -> T:
+    """Return what ``work`` gives; raises ``UpstreamFault`` 504 after ``timeouts.total`` seconds (0: never)."""
+    if not limit:
+        return await work
     try:
-        async with asyncio.timeout(limit or None):
-            yield
+        async with asyncio.timeout(limit):
+            return await work
     except TimeoutError:
         raise timeout(f"The answer took longer than timeouts.total = {limit:g} s.") from None
 
 
 async def _unary(service: Service, exchange: Exchange, asking: Asking, models: Sequence[Model]) -> web.Response:
-    async with total(service.door.total):
-        answer = await asking.open(models)
-        try:
-            _note(exchange, answer)
-            body = b"".join([piece async for piece in answer.pieces()])
-            _note_end(exchange, answer)
-        finally:
-            answer.close()
+    answer = await within(service.door.total, asking.open(models))
+    try:
+        _note(exchange, answer)
+        body = answer.whole()
+        _note_end(exchange, answer)
+    finally:
+        answer.close()
     response = web.Response(body=body, content_type=JSON)
     _routing(service, response, answer)
     return response
@@ -134,22 +137,24 @@ class _Stream:
 
     async def run(self, asking: Asking, models: Sequence[Model]) -> web.StreamResponse:
         """Open and stream; raises the failure if the status is not committed yet."""
-        answer: Answer | None = None
         try:
-            async with total(self._service.door.total):
-                answer = await asking.open(models)
-                _note(self._exchange, answer)
-                await self._commit(answer)
-                await self._copy(answer)
+            await within(self._service.door.total, self._run(asking, models))
         except Failure as failure:
             if not await self._committed():
                 raise
             await self._tell(failure)
         finally:
             self._end()
-            if answer is not None:
-                answer.close()
         return self._response
+
+    async def _run(self, asking: Asking, models: Sequence[Model]) -> None:
+        answer = await asking.open(models)
+        try:
+            _note(self._exchange, answer)
+            await self._commit(answer)
+            await self._copy(answer)
+        finally:
+            answer.close()
 
     # -------------------------------------------------------------------------------------------- the status commit
 

@@ -58,6 +58,7 @@ def test_what_looks_like_a_secret_is_taken_out(formatter: logging.Formatter) -> 
 
 def test_configure_sets_the_level_of_gemproxy_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     root = logging.getLogger()
+    access = logging.getLogger("gemproxy.access")
     handlers, level = root.handlers[:], root.level
     try:
         logs.configure("debug", "json")
@@ -66,6 +67,7 @@ def test_configure_sets_the_level_of_gemproxy_alone(monkeypatch: pytest.MonkeyPa
         assert isinstance(root.handlers[0].formatter, logs.JsonLines)
     finally:
         root.handlers[:] = handlers
+        access.handlers[:], access.propagate = [], True
         root.setLevel(level)
         logging.getLogger("gemproxy").setLevel(logging.NOTSET)
 

@@ -60,10 +60,9 @@ async def chat_completions(request: web.Request, caller: Caller) -> web.StreamRe
 
 async def read_body(request: web.Request, service: Service) -> bytes:
     """Return the request's body; raises ``ClientFault`` 408 or 415 (413 is aiohttp's)."""
-    if request.content_type.startswith(_OTHER_MEDIA):
-        raise ClientFault(
-            f"The body must be JSON, not {request.content_type!r}.", status=415, code="unsupported_media_type"
-        )
+    media_type = request.headers.get("Content-Type", "").lower()
+    if media_type.startswith(_OTHER_MEDIA):
+        raise ClientFault(f"The body must be JSON, not {media_type[:80]!r}.", status=415, code="unsupported_media_type")
     if request.content.is_eof():  # it came with the headers, as small ones do: nothing to wait for
         return await request.read()
     try:

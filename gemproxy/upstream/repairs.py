@@ -7,7 +7,7 @@ contents anyway.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from functools import lru_cache
 from typing import Final
@@ -27,6 +27,7 @@ _NONE: Final[Mapping[Repair, int]] = {}
 _NO_SCHEMA: Final = GenerationConfig().response_json_schema  # msgspec leaves out this very object, no equal one
 _LEVELS: Final = tuple(level.upper() for level in LEVELS)
 
+Change = Callable[[GenerateRequest, int], GenerateRequest]
 Needed = Mapping[Repair, int]
 """Repairs, and how many times each was learnt; only ``RAISE_LEVEL`` means more the more often it was."""
 
@@ -76,10 +77,15 @@ def repaired(body: GenerateRequest, needed: Needed) -> GenerateRequest:
     """Return the body with these repairs; the same object if none of them touches it."""
     if not needed:
         return body
-    for repair, change in _CHANGES.items():
+    for repair, change in _CHANGES.items() if len(needed) > 1 else _only(needed):
         if repair in needed:
             body = change(body, needed[repair])
     return body
+
+
+def _only(needed: Needed) -> Iterable[tuple[Repair, Change]]:
+    # the usual case, one standing repair: ten look-ups of an enum less, 3 us
+    return [(repair, _CHANGES[repair]) for repair in needed if repair in _CHANGES]
 
 
 # ------------------------------------------------------------------------------------------------- generation config
@@ -181,7 +187,7 @@ def _system_as_user(body: GenerateRequest, _: int) -> GenerateRequest:
 
 
 # The order counts: a schema that goes into the system text goes along with it into the user's.
-_CHANGES: Final[Mapping[Repair, Callable[[GenerateRequest, int], GenerateRequest]]] = {
+_CHANGES: Final[Mapping[Repair, Change]] = {
     Repair.DROP_PENALTIES: _without("presence_penalty", "frequency_penalty"),
     Repair.DROP_LOGPROBS: _without("response_logprobs", "logprobs"),
     Repair.DROP_SAMPLING: _without("temperature", "top_p", "top_k"),

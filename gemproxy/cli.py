@@ -103,7 +103,7 @@ def _run(work: Coroutine[Any, Any, None], loop: str) -> None:
 def _warnings(config: Config, *, demo: bool) -> list[str]:
     if config.auth.clients or demo:
         return []
-    return ["no client key is configured (auth.keys): any bearer token is accepted, on loopback addresses only"]
+    return ["no client key is configured (auth.keys): whoever is on this machine is let in, on loopback addresses only"]
 
 
 def _announce(url: str) -> None:

@@ -95,7 +95,10 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
         }
         known = getattr(record, "fields", None)
-        fields |= known if isinstance(known, dict) else {"message": message(record)}
+        if isinstance(known, dict):
+            fields |= {key: harmless(value) if isinstance(value, str) else value for key, value in known.items()}
+        else:
+            fields["message"] = message(record)
         return msgspec.json.encode(fields).decode()
 
 
@@ -104,9 +107,18 @@ def message(record: logging.LogRecord) -> str:
     text = record.getMessage()
     if getattr(record, "fields", None) is not None:
         return text  # an access line: built from names and numbers alone, so it is not searched again
+    text = harmless(text)
     if record.exc_info:
-        text += "\n" + logging.Formatter().formatException(record.exc_info)
+        lines = logging.Formatter().formatException(record.exc_info).split("\n")
+        text = "\n".join([text, *map(harmless, lines)])
     return redact(text)
+
+
+def harmless(text: str) -> str:
+    """Return a text that cannot end its line or steer a terminal: a client may have chosen a part of it."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def timestamp(record: logging.LogRecord) -> str:

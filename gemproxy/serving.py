@@ -21,26 +21,22 @@ from aiohttp import web
 from gemproxy import supervisor
 from gemproxy.config import Config, address
 from gemproxy.errors import ConfigFault, StartFault
-from gemproxy.listening import GuardedSite
+from gemproxy.listening import GuardedSite, connections
 from gemproxy.server.app import build_app, reload
 from gemproxy.server.debug import scrape
 from gemproxy.server.service import SERVICE
 from gemproxy.server.tasks import spawn
 
 log = logging.getLogger("gemproxy")
+LAST_WORDS = 1.0  # seconds
+LOOKS = 50  # within them
 
 
 async def serve(config: Config, load: Callable[[], Config], started: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT. ``load`` reads the configuration anew; ``started`` hears the base URL."""
     raise_descriptor_limit()
-    app = build_app(config)
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        handler_cancellation=True,  # a client that leaves ends its upstream request at once
-        keepalive_timeout=config.timeouts.keepalive,
-        shutdown_timeout=config.timeouts.drain,
-    )
+    runner = make_runner(config)
+    app = runner.app
     await runner.setup()
     stack = AsyncExitStack()
     try:
@@ -58,6 +54,18 @@ async def serve(config: Config, load: Callable[[], Config], started: Callable[[s
     finally:
         await stack.aclose()
         await runner.cleanup()
+
+
+def make_runner(config: Config) -> web.AppRunner:
+    """Return the application in aiohttp's frame, with the settings that all that is promised rests on."""
+    return web.AppRunner(
+        build_app(config),
+        access_log=None,
+        handler_cancellation=True,  # a client that leaves ends its upstream request at once
+        auto_decompress=False,  # a packed body is refused, not unpacked: a small one may hold gigabytes
+        keepalive_timeout=config.timeouts.keepalive,
+        shutdown_timeout=config.timeouts.drain,
+    )
 
 
 def base_url(runner: web.AppRunner) -> str:
@@ -84,9 +92,11 @@ def spare_collections() -> None:
 
 
 async def _listen(runner: web.AppRunner, config: Config, inherited: list[socket.socket]) -> None:
-    server = config.server
+    server, service = config.server, runner.app[SERVICE]
     for sock in inherited or bind(server.host, server.port, reuse_port=server.reuse_port):
-        site = GuardedSite(runner, sock, limit=server.max_connections, patience=config.timeouts.headers)
+        site = GuardedSite(
+            runner, sock, limit=lambda: service.door.max_connections, patience=lambda: service.door.headers
+        )
         await site.start()
 
 
@@ -155,14 +165,23 @@ async def _reload(app: web.Application, load: Callable[[], Config]) -> None:
 async def _drain(runner: web.AppRunner, config: Config, *, inherited: bool) -> None:
     log.info("draining: running requests have timeouts.drain = %g s", config.timeouts.drain)
     supervisor.notify("STOPPING=1")
-    runner.app[SERVICE].draining = True
-    if runner.server is not None:
-        runner.server.pre_shutdown()
-    if inherited:
-        for site in runner.sites:
-            await site.stop()
-    else:
+    service = runner.app[SERVICE]
+    service.draining, service.refusing = True, not inherited
+    for connection in connections(runner):
+        connection.retire()
+    if not inherited:
         await asyncio.sleep(config.timeouts.drain_delay)
+    for site in list(runner.sites):
+        await site.stop()
+    await _last_words(runner)
+
+
+async def _last_words(runner: web.AppRunner) -> None:
+    """Wait a moment for requests that are on their way: their connections were accepted, nobody else will answer."""
+    for _ in range(LOOKS):
+        if not any(connection.speaking for connection in connections(runner)):
+            return
+        await asyncio.sleep(LAST_WORDS / LOOKS)
 
 
 def _watchdog() -> asyncio.Task[None]:

@@ -13,9 +13,9 @@ import openai
 from aiohttp import web
 
 from gemproxy.config import Config, load
+from gemproxy.listening import GuardedSite
 from gemproxy.posting import outgoing
-from gemproxy.server.app import build_app
-from gemproxy.serving import base_url
+from gemproxy.serving import base_url, bind, make_runner
 from gemproxy.simulator import Simulator
 
 KEY = "sk-test"
@@ -73,11 +73,13 @@ async def running(simulator: Simulator, config: Config | None = None) -> AsyncIt
         config = msgspec.structs.replace(
             config, upstream=msgspec.structs.replace(config.upstream, ai_studio_url=simulator.ai_studio_url)
         )
-    app = build_app(config)
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1)
+    config = msgspec.structs.replace(config, timeouts=msgspec.structs.replace(config.timeouts, drain=1))
+    runner = make_runner(config)
     await runner.setup()
+    app = runner.app
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        for sock in bind("127.0.0.1", 0, reuse_port=False):
+            await GuardedSite(runner, sock, limit=lambda: 0, patience=lambda: 30.0).start()
         async with aiohttp.ClientSession() as session:
             yield Running(base_url(runner), app, session)
     finally:

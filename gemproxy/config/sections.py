@@ -171,6 +171,7 @@ class Models(Section, frozen=True, kw_only=True):
     discover: bool = False
     aliases: dict[Text, Text] = {}
     extra: list[Text] = []
+    logprobs: list[Text] = []  # models that give logprobs, which no entry of the catalogue promises
     fallbacks: dict[Text, list[Text]] = {}
 
 

@@ -86,11 +86,17 @@ class _Choice:
 
 class AnswerReader:
     """Reads one answer. ``new_id`` makes a call id; ``names`` maps sanitised tool names back to the client's;
-    ``taken`` holds the call ids of the conversation so far, which a new call must not repeat.
+    ``taken`` holds the call ids of the conversation so far, which a new call must not repeat. ``grounded``: sources may
+    come, whose places are counted in the whole text; otherwise what was said is not kept.
     """
 
     def __init__(
-        self, new_id: Callable[[], str], names: Mapping[str, str] | None = None, taken: Container[str] = ()
+        self,
+        new_id: Callable[[], str],
+        names: Mapping[str, str] | None = None,
+        taken: Container[str] = (),
+        *,
+        grounded: bool = True,
     ) -> None:
         self._new_id = new_id
         self._names = names or {}
@@ -100,6 +106,7 @@ class AnswerReader:
         self._usage = UsageCount()
         self._version: str | None = None
         self._blocked: str | None = None
+        self._grounded = grounded
 
     def read(self, frame: GenerateResponse) -> list[Event]:
         """Return what this frame says, in order."""
@@ -154,7 +161,8 @@ class AnswerReader:
                 if text and not part.thought and part.thought_signature is None:
                     # nine parts of ten: told here, which saves two calls a frame
                     choice.said = True
-                    choice.texts.append(text)
+                    if self._grounded:
+                        choice.texts.append(text)
                     events.append(Text(index, text))
                 else:
                     self._part(index, choice, part, events)
@@ -233,7 +241,7 @@ class AnswerReader:
             raise UpstreamFault("The upstream closed the stream before the answer was complete.")
         reason = choice.reason or ""
         events: list[Event] = []
-        if choice.grounding is not None:
+        if choice.grounding is not None and self._grounded:
             events += annotate(index, choice.grounding, "".join(choice.texts))
         if reason in _MALFORMED:
             raise BadAnswer(_malformed(reason, choice.message))

@@ -158,20 +158,20 @@ def _file(file: InputFile, param: str) -> Part:
         if _is_data(data):
             return Part(inline_data=_inline(data, param, file.filename))
         if _google_fetches(data):
-            return _by_reference(data)
+            return _by_reference(data, file.filename)
         data = _base64(data, param)
         return Part(inline_data=Blob(mime_of_name(file.filename) or _sniffed(data) or _untyped(param), data))
     if file.file_id and _google_fetches(file.file_id):
-        return _by_reference(file.file_id)
+        return _by_reference(file.file_id, file.filename)
     if file.file_id:
         raise _unsupported("Files by id are not kept here: send file_data, or the URI of a file at Google.", param)
     raise ClientFault("The file has neither file_data nor file_id.", param=param)
 
 
-def _by_reference(url: str) -> Part:
+def _by_reference(url: str, name: str | None = None) -> Part:
     if _YOUTUBE.match(url):
         return Part(file_data=FileData(url, "video/mp4"))  # Vertex wants a type, whichever the film has
-    return Part(file_data=FileData(url, mime_of_name(url)))
+    return Part(file_data=FileData(url, mime_of_name(url) or mime_of_name(name)))
 
 
 # ------------------------------------------------------------------------------------------------ bytes and base64

@@ -87,6 +87,8 @@ class SSEDecoder:
         frames: list[bytes] = []
         data = self._data
         lines = block.split(b"\n")
+        if not data and _whole_events(lines):
+            return [line[5:] for line in lines[::2]]
         for number, line in enumerate(lines):
             if line.startswith(b"data:"):
                 data.append(line[5:])  # JSON takes the space before and the CR behind
@@ -102,6 +104,21 @@ class SSEDecoder:
     def _event(self) -> bytes:
         data, self._data = self._data, []
         return data[0] if len(data) == 1 else b"\n".join(data)
+
+
+def _whole_events(lines: list[bytes]) -> bool:
+    """Return whether there is nothing but events of one ``data:`` line and a blank one, as Google writes them.
+
+    The usual case, at half the cost of looking at every line: all its blank lines are equal.
+    """
+    blank = lines[1::2]
+    pairs = len(lines) == 2 * len(blank)
+    return (
+        pairs
+        and blank.count(blank[-1]) == len(blank)
+        and blank[-1] in (b"\r", b"")
+        and all([line.startswith(b"data:") for line in lines[::2]])  # noqa: C419 - a list is a third faster here
+    )
 
 
 def _json(body: bytes) -> list[bytes]:

@@ -71,9 +71,10 @@ class Transcoder:
     def feed(self, piece: bytes) -> bytes:
         """Return the client's bytes for a piece of the body; raises ``UpstreamFault`` or ``ErrorFrame``."""
         written: list[bytes] = []
+        take = self._frame
         try:
             for frame in self._sse.feed(piece):
-                self._frame(frame, written)
+                take(frame, written)
         except (UpstreamFault, ErrorFrame) as fault:
             self._fault = fault
         return self._out(written)
@@ -115,10 +116,11 @@ class Transcoder:
         self._write(self._reader.read(answer), written)
 
     def _write(self, events: list[Event], written: list[bytes]) -> None:
+        write = self._writer.write
         for event in events:
             if type(event) is not Text:  # the common one first: it concerns nobody but the writer
                 self._notice(event)
-            data = self._writer.write(event)
+            data = write(event)
             if data:
                 written.append(data)
 

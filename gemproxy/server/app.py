@@ -13,6 +13,7 @@ from pathlib import Path
 
 import aiohttp
 from aiohttp import web
+from msgspec.structs import replace
 
 from gemproxy import __version__
 from gemproxy.capture import Capture
@@ -22,7 +23,7 @@ from gemproxy.converter.request import Options
 from gemproxy.converter.signatures import SignatureCache
 from gemproxy.discovery import EVERY, Discovery, add
 from gemproxy.dispatch import Dispatcher, Limits
-from gemproxy.models import Catalogue
+from gemproxy.models import Catalogue, capabilities
 from gemproxy.pool.projects import Projects
 from gemproxy.pool.rotator import Lease, Policy, Rotator, Slot
 from gemproxy.pool.sources import ApiKeySource, OAuthSource, ServiceAccountSource, Source, fingerprint
@@ -50,7 +51,7 @@ wall_clock = time.time  # noqa: TID251 - the one place where the clock is wired;
 
 def build_app(config: Config) -> web.Application:
     """Return the application; its rooms are opened at start-up and closed at the end."""
-    app = web.Application(middlewares=[frame], client_max_size=config.server.max_body)
+    app = web.Application(middlewares=[frame], client_max_size=0)  # server.max_body is held in server/body
     add_routes(app.router)
 
     async def rooms(app: web.Application) -> AsyncIterator[None]:
@@ -175,7 +176,8 @@ def _session(config: Config) -> aiohttp.ClientSession:
         connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=30),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=config.timeouts.connect),
         cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"Accept-Encoding": "identity"},  # frames are small: to unpack them would cost more than it saves
+        # identity: frames are small, to unpack them would cost more than it saves
+        headers={"Accept-Encoding": "identity", "User-Agent": _agent(config)},
         read_bufsize=1 << 16,
     )
 
@@ -275,6 +277,9 @@ def _door(config: Config) -> Door:
         body=timeouts.body,
         total=timeouts.total,
         expose_routing=server.expose_routing,
+        max_body=server.max_body,
+        max_connections=server.max_connections,
+        headers=timeouts.headers,
         cors_origins=server.cors_origins,
         fallbacks=config.models.fallbacks,
     )
@@ -301,7 +306,9 @@ def _keyring(auth: Auth) -> Keyring:
 
 
 def _catalogue(config: Config) -> Catalogue:
-    return Catalogue(aliases=config.models.aliases, extra=config.models.extra)
+    models = config.models
+    flagged = [replace(capabilities(name), logprobs=True) for name in models.logprobs]
+    return Catalogue(aliases=models.aliases, extra=[*models.extra, *flagged])
 
 
 def _images(config: Config) -> ImagePolicy:

@@ -77,6 +77,7 @@ class Asking:
 
     def _listener(self, model: Model, plan: conversion.Plan, fallback: bool) -> Listen:
         service, name = self._service, model.id if fallback else self._asked.model
+        grounded = any(tool.google_search or tool.url_context for tool in plan.call.body.tools or ())
 
         def listen(dialect: Dialect) -> Transcoder:
             origin = f"{dialect.name}/{model.id}"
@@ -87,7 +88,7 @@ class Asking:
                 service.signatures.put(key, signed.signature or "", origin)
 
             writer: Writer = ChatChunkWriter(envelope) if self._stream else ChatCompletionFold(envelope)
-            reader = AnswerReader(lambda: "call_" + service.new_id(), plan.names, self._taken)
+            reader = AnswerReader(lambda: "call_" + service.new_id(), plan.names, self._taken, grounded=grounded)
             return Transcoder(dialect.decode, reader, writer, keep, self._tape())
 
         return listen

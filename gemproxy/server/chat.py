@@ -19,9 +19,10 @@ from aiohttp_sse import EventSourceResponse
 from gemproxy.converter import media
 from gemproxy.converter.request import decode
 from gemproxy.dispatch import Answer
-from gemproxy.errors import ClientFault, Failure, timeout
+from gemproxy.errors import Failure, timeout
 from gemproxy.models import Model
 from gemproxy.server.asking import Asking
+from gemproxy.server.body import read_body
 from gemproxy.server.exchange import EXCHANGE, Exchange
 from gemproxy.server.keyring import Caller, allow
 from gemproxy.server.middleware import JSON, error_event
@@ -32,13 +33,13 @@ from gemproxy.stall import StallWatch
 
 T = TypeVar("T")
 log = logging.getLogger("gemproxy.server")
-_OTHER_MEDIA = ("multipart/", "image/", "audio/", "video/", "application/xml", "text/xml", "text/html")
+WHOLE = 1 << 16  # bytes; a larger answer may have to wait for its client
 
 
 async def chat_completions(request: web.Request, caller: Caller) -> web.StreamResponse:
     """Answer one chat request, as a stream or as JSON."""
     service, exchange = request.app[SERVICE], request[EXCHANGE]
-    asked = decode(await read_body(request, service))
+    asked = decode(await read_body(request, service.door))
     stream = wants_stream(
         asked.stream,
         request.headers.get("Accept", ""),
@@ -53,28 +54,9 @@ async def chat_completions(request: web.Request, caller: Caller) -> web.StreamRe
     try:
         if stream:
             return await _Stream(request, service, exchange).run(asking, models)
-        return await _unary(service, exchange, asking, models)
+        return await _unary(request, exchange, asking, models)
     finally:
         asking.close()
-
-
-async def read_body(request: web.Request, service: Service) -> bytes:
-    """Return the request's body; raises ``ClientFault`` 408 or 415 (413 is aiohttp's)."""
-    media_type = request.headers.get("Content-Type", "").lower()
-    if media_type.startswith(_OTHER_MEDIA):
-        raise ClientFault(f"The body must be JSON, not {media_type[:80]!r}.", status=415, code="unsupported_media_type")
-    if request.content.is_eof():  # it came with the headers, as small ones do: nothing to wait for
-        return await request.read()
-    try:
-        async with asyncio.timeout(service.door.body):
-            return await request.read()
-    except TimeoutError:
-        raise ClientFault(
-            f"The request body did not arrive within timeouts.body = {service.door.body:g} s.",
-            status=408,
-            type="timeout",
-            code="timeout",
-        ) from None
 
 
 def _models(service: Service, name: str, caller: Caller) -> Sequence[Model]:
@@ -105,7 +87,8 @@ async def within(limit: float, work: Coroutine[Any, Any, T]) -> T:
         raise timeout(f"The answer took longer than timeouts.total = {limit:g} s.") from None
 
 
-async def _unary(service: Service, exchange: Exchange, asking: Asking, models: Sequence[Model]) -> web.Response:
+async def _unary(request: web.Request, exchange: Exchange, asking: Asking, models: Sequence[Model]) -> web.Response:
+    service = request.app[SERVICE]
     answer = await within(service.door.total, asking.open(models))
     try:
         _note(exchange, answer)
@@ -115,7 +98,21 @@ async def _unary(service: Service, exchange: Exchange, asking: Asking, models: S
         answer.close()
     response = web.Response(body=body, content_type=JSON)
     _routing(service, response, answer)
+    if len(body) > WHOLE:
+        await _write_large(request, response, exchange)
     return response
+
+
+async def _write_large(request: web.Request, response: web.Response, exchange: Exchange) -> None:
+    """Write a large answer here, so that a client that takes nothing is dropped after ``timeouts.send``."""
+    stall = StallWatch(request.app[SERVICE].door.send, lambda: _drop(request))
+    stall.start()
+    try:
+        response.headers.update(exchange.headers)
+        await response.prepare(request)
+        await response.write_eof()
+    finally:
+        stall.close()
 
 
 class _Stream:
@@ -187,7 +184,7 @@ class _Stream:
 
     async def _copy(self, answer: Answer) -> None:
         response = self._response
-        stall = StallWatch(self._service.door.send, self._drop)
+        stall = StallWatch(self._service.door.send, lambda: _drop(self._request))
         try:
             async for data in answer.pieces():
                 stall.start()
@@ -203,10 +200,11 @@ class _Stream:
         self._exchange.error = failure.code or failure.type
         await self._response.write(error_event(failure))
 
-    def _drop(self) -> None:
-        # a client that takes nothing for timeouts.send seconds: its connection goes, and with it this request
-        if self._request.transport is not None:
-            self._request.transport.abort()
+
+def _drop(request: web.Request) -> None:
+    # a client that takes nothing for timeouts.send seconds: its connection goes, and with it this request
+    if request.transport is not None:
+        request.transport.abort()
 
 
 def _note(exchange: Exchange, answer: Answer) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import weakref
 from collections.abc import Mapping
 
 from aiohttp import web
@@ -22,8 +21,6 @@ from gemproxy.server.service import SERVICE, Service
 
 log = logging.getLogger("gemproxy.server")
 JSON = "application/json"
-HEARD: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
-"""The connections that have said what they want: the others are watched by ``listening``."""
 CLIENT_CLOSED = 499  # nginx's word for a client that left; only in the log
 
 
@@ -36,8 +33,6 @@ async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
     )
     exchange.headers = {"x-request-id": exchange.id, "Server": "gemproxy"}
     request[EXCHANGE] = exchange
-    if request.transport is not None:
-        HEARD.add(request.transport)
     door = request.app[SERVICE].door
     if door.cors_origins:
         exchange.headers |= cors(request.headers.get("Origin"), door.cors_origins)

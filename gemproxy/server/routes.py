@@ -9,6 +9,7 @@ from aiohttp.typedefs import Handler
 
 from gemproxy.errors import Overload
 from gemproxy.server import debug, info
+from gemproxy.server.body import expect_body
 from gemproxy.server.chat import chat_completions
 from gemproxy.server.exchange import EXCHANGE
 from gemproxy.server.keyring import Caller
@@ -25,7 +26,7 @@ def add_routes(router: web.UrlDispatcher) -> None:
         router.add_options(path, info.probe)
     router.add_get("/metrics", _known(debug.metrics, admin=True))
     for base in ("/v1", ""):
-        router.add_post(f"{base}/chat/completions", _known(_limited(chat_completions)))
+        router.add_post(f"{base}/chat/completions", _known(_limited(chat_completions)), expect_handler=expect_body)
         router.add_get(f"{base}/models", _known(info.list_models))
         router.add_get(f"{base}/models/{{id:.+}}", _known(info.show_model))
         router.add_get(f"{base}/debug/cache", _known(debug.cache, admin=True))
@@ -69,7 +70,7 @@ def _limited(handler: ForCaller) -> ForCaller:
 
 
 def _admit(service: Service) -> None:
-    if service.draining:
+    if service.refusing:
         raise Overload("The server is shutting down; another instance or a later try will serve this.")
     if 0 < service.door.max_requests <= service.open_requests:
         raise Overload(

@@ -40,6 +40,9 @@ class Door(Struct):
     body: float = 60.0
     total: float = 0.0
     expose_routing: bool = False
+    max_body: int = 32 << 20
+    max_connections: int = 0
+    headers: float = 30.0
     cors_origins: Sequence[str] = ()
     fallbacks: Mapping[str, Sequence[str]] = {}
 
@@ -61,7 +64,8 @@ class Service(Struct):
     allowances: Allowances
     metrics: Metrics | None = None  # None: prometheus-client is not installed
     capture: Capture | None = None
-    draining: bool = False
+    draining: bool = False  # /ready is 503, and connections close after their answer
+    refusing: bool = False  # new requests are answered 503: another instance will serve them
     open_requests: int = 0
     outdated: set[str] = set()  # models past their shutdown date that were asked for, each logged once
 

@@ -73,8 +73,8 @@ class Refusal(Struct, frozen=True):
 
 
 def read(status: int, headers: Mapping[str, str], body: bytes) -> Refusal | None:
-    """Return the refusal; None when a 2xx body holds no error."""
-    fine = 200 <= status < 300
+    """Return the refusal; None when a 200 body holds no error: no other 2xx is an answer."""
+    fine = status == 200
     error = _find_error(body)
     if error is None:
         if fine:

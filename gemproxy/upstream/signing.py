@@ -26,6 +26,7 @@ _DUMMIES: Final = frozenset(
         DUMMY,
         "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I=",  # its base64, which other proxies send
         "context_engineering_is_the_way_to_go",
+        "Y29udGV4dF9lbmdpbmVlcmluZ19pc190aGVfd2F5X3RvX2dv",  # its base64, seen in recorded traffic
     )
 )
 

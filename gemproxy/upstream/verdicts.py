@@ -143,7 +143,7 @@ Table = tuple[Row, ...]
 
 
 def judge(table: Table, status: int, headers: Mapping[str, str], body: bytes, now: float) -> Verdict:
-    """Return the verdict of the first row that fits; ``OK`` for a 2xx that holds no error. Every table ends in a
+    """Return the verdict of the first row that fits; ``OK`` for a 200 that holds no error. Every table ends in a
     row that always fits.
     """
     refused = refusal.read(status, headers, body)

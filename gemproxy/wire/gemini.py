@@ -35,7 +35,7 @@ class PartialArg(Struct, rename="camel", omit_defaults=True, gc=False):
     will_continue: bool | None = None
 
 
-class FunctionCall(Struct, rename="camel", omit_defaults=True):
+class FunctionCall(Struct, rename="camel", omit_defaults=True, gc=False):
     name: str = ""
     args: Raw = Raw(b"")  # kept as bytes: numbers and key order reach the client as the model wrote them
     id: str | None = None
@@ -66,7 +66,7 @@ class PartMediaResolution(Struct, rename="camel", omit_defaults=True, gc=False):
     level: str | None = None
 
 
-class Part(Struct, rename="camel", omit_defaults=True):
+class Part(Struct, rename="camel", omit_defaults=True, gc=False):
     """Exactly one data field, plus modifiers (PROTOCOL 1.3).
 
     ``origin`` never goes on the wire: it names the upstream and model that made ``thought_signature``
@@ -88,7 +88,7 @@ class Part(Struct, rename="camel", omit_defaults=True):
     origin: str = field(default="", name="x-gemproxy-origin")
 
 
-class Content(Struct, rename="camel", omit_defaults=True):
+class Content(Struct, rename="camel", omit_defaults=True, gc=False):
     parts: list[Part] | None = None
     role: str | None = None
 
@@ -208,7 +208,7 @@ class LogprobsResult(Struct, rename="camel"):
     top_candidates: list[TopTokens] | None = None
 
 
-class Candidate(Struct, rename="camel"):
+class Candidate(Struct, rename="camel", gc=False):
     content: Content | None = None
     finish_reason: str | None = None
     finish_message: str | None = None
@@ -227,7 +227,7 @@ class ModalityCount(Struct, rename="camel", gc=False):
     token_count: int | None = None
 
 
-class UsageMetadata(Struct, rename="camel"):
+class UsageMetadata(Struct, rename="camel", gc=False):
     prompt_token_count: int | None = None
     candidates_token_count: int | None = None
     thoughts_token_count: int | None = None
@@ -238,7 +238,7 @@ class UsageMetadata(Struct, rename="camel"):
     candidates_tokens_details: list[ModalityCount] | None = None
 
 
-class GenerateResponse(Struct, rename="camel"):
+class GenerateResponse(Struct, rename="camel", gc=False):
     candidates: list[Candidate] | None = None
     prompt_feedback: PromptFeedback | None = None
     usage_metadata: UsageMetadata | None = None

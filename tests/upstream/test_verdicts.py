@@ -89,7 +89,7 @@ def test_the_first_row_that_fits_decides():
     assert judge(TABLE, 400, {}, error("x"), NOW).reason == "first"
     assert judge(TABLE, 400, {}, error("y"), NOW).reason == "second"
     assert judge(TABLE, 500, {}, b"", NOW).reason == "last"
-    assert judge(TABLE, 204, {}, b"", NOW) is OK
+    assert judge(TABLE, 200, {}, b"", NOW) is OK
 
 
 def test_googles_words_are_redacted_bounded_and_replaced_where_the_row_says_so():

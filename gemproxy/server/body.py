@@ -1,0 +1,82 @@
+"""A request's body: how large, how slow, and of which kind it may be. The bytes go on as they are."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+from aiohttp.http import HttpVersion11
+
+from gemproxy.errors import ClientFault
+from gemproxy.server.exchange import request_id
+from gemproxy.server.middleware import error_response
+from gemproxy.server.service import SERVICE, Door
+
+_OTHER_MEDIA = ("multipart/", "image/", "audio/", "video/", "application/xml", "text/xml", "text/html")
+
+
+async def read_body(request: web.Request, door: Door) -> bytes:
+    """Return the request's body; raises ``ClientFault`` 408, 413 or 415."""
+    _check_kind(request)
+    _check_length(request, door)
+    if request.content.is_eof():  # it came with the headers, as small ones do: nothing to wait for
+        return await _read(request, door)
+    try:
+        async with asyncio.timeout(door.body):
+            return await _read(request, door)
+    except TimeoutError:
+        raise ClientFault(
+            f"The request body did not arrive within timeouts.body = {door.body:g} s.",
+            status=408,
+            type="timeout",
+            code="timeout",
+        ) from None
+
+
+async def expect_body(request: web.Request) -> web.StreamResponse | None:
+    """Answer ``Expect: 100-continue``: a body that is announced as too large need not be sent (RFC 9110, 10.1.1)."""
+    try:
+        _check_length(request, request.app[SERVICE].door)
+    except ClientFault as fault:
+        return error_response(fault, {"x-request-id": request_id(request.headers.get("x-request-id"))})
+    if request.version == HttpVersion11 and request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # as aiohttp's own handler does: no part of the answer was written
+    return None
+
+
+async def _read(request: web.Request, door: Door) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    while piece := await request.content.readany():
+        size += len(piece)
+        if size > door.max_body:
+            raise _too_large(door)
+        pieces.append(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _check_kind(request: web.Request) -> None:
+    media_type = request.headers.get("Content-Type", "").lower()
+    if media_type.startswith(_OTHER_MEDIA):
+        raise _unsupported(f"The body must be JSON, not {media_type[:80]!r}.")
+    coding = request.headers.get("Content-Encoding", "identity").lower()
+    if coding != "identity":
+        raise _unsupported("The body must not be compressed (Content-Encoding).")
+
+
+def _check_length(request: web.Request, door: Door) -> None:
+    if request.content_length is not None and request.content_length > door.max_body:
+        raise _too_large(door)
+
+
+def _too_large(door: Door) -> ClientFault:
+    return ClientFault(
+        f"The request body is larger than server.max_body = {door.max_body} bytes.",
+        status=413,
+        code="request_too_large",
+    )
+
+
+def _unsupported(message: str) -> ClientFault:
+    return ClientFault(message, status=415, code="unsupported_media_type")

@@ -85,6 +85,8 @@ class Course:
 
     def outcome(self, none: NoCredential) -> Failure:
         """Return what to tell the client when nobody is left: the truest of what was seen on the way."""
+        if self._last is not None and self.full_upstreams:
+            return self._last  # ``none`` speaks only of the upstreams that were left to ask
         if self._last is None or self._rested or none.full:
             return none
         return self._last if self._last.status != 429 else none

@@ -63,6 +63,7 @@ def make_runner(config: Config) -> web.AppRunner:
         access_log=None,
         handler_cancellation=True,  # a client that leaves ends its upstream request at once
         auto_decompress=False,  # a packed body is refused, not unpacked: a small one may hold gigabytes
+        lingering_time=2.0,  # seconds for the rest of a body that was refused: long enough to hear the answer
         keepalive_timeout=config.timeouts.keepalive,
         shutdown_timeout=config.timeouts.drain,
     )

@@ -136,6 +136,7 @@ NONE = NoCredential("all rest", returns_in=40.0)
         pytest.param([("a", DENIED)], 403, id="the only one is denied"),
         pytest.param([("a", QUOTA), ("b", MISSING)], 429, id="one rests: it may have the model"),
         pytest.param([("a", BUSY), ("a", BUSY), ("a", BUSY)], 503, id="no capacity anywhere"),
+        pytest.param([("a", QUOTA), *[("b", BUSY)] * 3], 503, id="one rests, the upstream of the other is full"),
     ],
 )
 def test_nobody_left_tells_the_truest_reason(refusals: list[tuple[str, Verdict]], status: int) -> None:

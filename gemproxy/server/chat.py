@@ -177,7 +177,7 @@ class _Stream:
         self._hold.cancel()
         if self._early is not None:
             self._early.cancel()
-        if self._response.prepared:
+        if self._response.is_connected():
             self._response.stop_streaming()  # no ping follows the last event
 
     # ---------------------------------------------------------------------------------------------------- the body

@@ -46,7 +46,7 @@ async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise
     except ConnectionResetError:  # the client left while we wrote: nobody is there to hear about it
         exchange.status = CLIENT_CLOSED
-        raise
+        return exchange.response or web.Response()
     finally:
         _record(request.app[SERVICE], exchange, loop.time())
     return response

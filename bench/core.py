@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from bench import question, script
-from bench.script import SCRIPTS
+from bench.script import SCRIPTS, Script
 from gemproxy.converter import request as conversion
 from gemproxy.converter.answer import AnswerReader
 from gemproxy.converter.chunks import ChatChunkWriter, Envelope
@@ -26,6 +26,7 @@ from gemproxy.upstream.dialect import OK, Token
 from gemproxy.wire.openai import ChatRequest
 
 READ = 64 * 1024  # bytes that arrive together when frames come back to back
+SMALL, BURST = SCRIPTS["small"], SCRIPTS["burst"]
 
 
 class Case(Struct, frozen=True):
@@ -39,9 +40,8 @@ class Case(Struct, frozen=True):
 
 def cases() -> list[Case]:
     """Return every case, ready to run."""
-    small, burst = SCRIPTS["small"], SCRIPTS["burst"]
-    plain, tools = question.plain(small), question.with_tools(small)
-    stream = script.body(burst)
+    plain, tools = question.plain(SMALL), question.with_tools(SMALL)
+    stream = script.body(BURST)
     pieces = [stream[place : place + READ] for place in range(0, len(stream), READ)]
     return [
         Case("convert", "a small request, bytes to bytes", 100, lambda: convert(plain)),
@@ -49,8 +49,8 @@ def cases() -> list[Case]:
         Case("schema_cached", "the schema of a tool, known before", 2000, _same_schema(tools)),
         Case("schema_cold", "the schema of a tool, never seen", 20, _new_schemas(tools)),
         Case("transcode_burst", "1,000 frames that come back to back", 1, lambda: transcode(pieces)),
-        Case("transcode_paced", "1,000 frames that come one by one", 1, lambda: transcode(script.frames(burst))),
-        Case("fold", "a small unary answer", 100, lambda: fold(script.body(small))),
+        Case("transcode_paced", "1,000 frames that come one by one", 1, lambda: transcode(script.frames(BURST))),
+        Case("fold", "a small unary answer", 100, lambda: fold(script.body(SMALL))),
         Case("rotate_5", "acquire and report with 5 credentials", 400, _rotate(5)),
         Case("rotate_50", "the same with 50, 40 of them resting", 200, _rotate(50, resting=40)),
     ]
@@ -59,7 +59,6 @@ def cases() -> list[Case]:
 _titles = itertools.count()
 _dialect = AiStudio("http://127.0.0.1:1/v1beta", "bench")
 _token = Token("fake-bench-key")
-_envelope = Envelope("chatcmpl-0123456789abcdef01234567", 1_800_000_000, script.MODEL, f"ai_studio/{script.MODEL}")
 
 
 def convert(body: bytes) -> bytes:
@@ -71,7 +70,7 @@ def convert(body: bytes) -> bytes:
 
 def transcode(pieces: tuple[bytes, ...] | list[bytes]) -> bytes:
     """Return what a client of a stream gets for the pieces of an upstream's."""
-    transcoder = _transcoder(ChatChunkWriter(_envelope))
+    transcoder = _transcoder(ChatChunkWriter(_envelope(BURST)))
     written = [transcoder.feed(piece) for piece in pieces]
     written.append(transcoder.finish())
     return b"".join(written)
@@ -79,8 +78,12 @@ def transcode(pieces: tuple[bytes, ...] | list[bytes]) -> bytes:
 
 def fold(body: bytes) -> bytes:
     """Return what a client that wants JSON gets for an upstream's unary body."""
-    transcoder = _transcoder(ChatCompletionFold(_envelope))
+    transcoder = _transcoder(ChatCompletionFold(_envelope(SMALL)))
     return transcoder.feed(body) + transcoder.finish()
+
+
+def _envelope(played: Script) -> Envelope:
+    return Envelope("chatcmpl-0123456789abcdef01234567", 1_800_000_000, played.model, f"ai_studio/{played.model}")
 
 
 def _transcoder(writer: Writer) -> Transcoder:

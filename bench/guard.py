@@ -9,6 +9,7 @@ review.
 from __future__ import annotations
 
 import gc
+import math
 import sys
 import time
 import tomllib
@@ -17,10 +18,13 @@ from pathlib import Path
 
 from bench.core import Case
 
+Times = Mapping[str, float]  # seconds by case, the fixed loop among them
+LOOP = "fixed loop"
 RECORD = Path(__file__).with_name("core_speed.toml")
 SLACK = 0.25
 REPEATS = 25
-TRIES = 4  # measurements before a regression is believed
+TRIES = 7  # measurements before a regression is believed,
+PAUSE = 1.0  # seconds between two of them: who shares the machine may be done by then
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _HEAD = """\
 # CPU time of each case of bench/core.py as a multiple of the fixed loop of bench/guard.py, by version of Python.
@@ -43,19 +47,32 @@ def _step(number: int, factor: int) -> int:
     return (number * factor + 3) % 1009 if number & 1 else number // factor
 
 
-def measure(cases: list[Case], repeats: int = REPEATS) -> dict[str, float]:
-    """Return the ratio of each case to the fixed loop; ``repeats`` times in turn, the least counts."""
-    loop = Case("fixed loop", "", 10, fixed_loop)
-    least = dict.fromkeys([loop.name, *(case.name for case in cases)], float("inf"))
+def measure(cases: list[Case], repeats: int = REPEATS) -> Times:
+    """Return the seconds of each case and of the fixed loop; ``repeats`` times in turn, the least counts."""
+    every = [Case(LOOP, "what all others are measured by", 10, fixed_loop), *cases]
+    least = {case.name: math.inf for case in every}
     gc.collect()
     gc.disable()  # a collection is paid by whoever it meets
     try:
         for _ in range(repeats):
-            for case in (loop, *cases):
+            for case in every:
                 least[case.name] = min(least[case.name], _seconds(case.work, case.times))
     finally:
         gc.enable()
-    return {case.name: least[case.name] / least[loop.name] for case in cases}
+    return least
+
+
+def ratios(times: Times) -> dict[str, float]:
+    """Return each case as a multiple of the fixed loop."""
+    return {name: seconds / times[LOOP] for name, seconds in times.items() if name != LOOP}
+
+
+def better(times: Times, others: Times) -> dict[str, float]:
+    """Return the lesser of two measurements, each time for itself.
+
+    Not the lesser ratio: a loop that was disturbed where a case was not would make it look too good.
+    """
+    return {name: min(seconds, others.get(name, math.inf)) for name, seconds in times.items()}
 
 
 def _seconds(work: Callable[[], object], times: int) -> float:
@@ -77,17 +94,17 @@ def regressions(found: Mapping[str, float], recorded: Mapping[str, float]) -> li
     return faults
 
 
-def guard(measured: Callable[[], Mapping[str, float]], recorded: Mapping[str, float]) -> list[str]:
-    """Return the regressions that hold in every one of ``TRIES`` measurements: noise only ever makes things slower."""
-    least: dict[str, float] = {}
-    faults: list[str] = []
-    for _ in range(TRIES):
-        for name, ratio in measured().items():
-            least[name] = min(ratio, least.get(name, ratio))
-        faults = regressions(least, recorded)
-        if not faults:
+def guard(
+    measured: Callable[[], Times], recorded: Mapping[str, float], pause: Callable[[float], None] = time.sleep
+) -> list[str]:
+    """Return the regressions that the best of ``TRIES`` measurements still shows: noise only makes things slower."""
+    least = measured()
+    for _ in range(TRIES - 1):
+        if not regressions(ratios(least), recorded):
             break
-    return faults
+        pause(PAUSE)
+        least = better(measured(), least)
+    return regressions(ratios(least), recorded)
 
 
 def records(file: Path = RECORD) -> dict[str, dict[str, float]]:

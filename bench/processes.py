@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -87,7 +88,8 @@ class Child:
     def pin(self, cores: set[int]) -> None:
         """Let every thread of the process run on these cores only."""
         for task in Path(f"/proc/{self.pid}/task").iterdir():
-            os.sched_setaffinity(int(task.name), cores)
+            with suppress(ProcessLookupError):  # a thread may end meanwhile
+                os.sched_setaffinity(int(task.name), cores)
 
     def line(self, seconds: float) -> bytes:
         """Return the next line of its output; raises ``RuntimeError`` if none comes in time."""

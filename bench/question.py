@@ -35,7 +35,7 @@ def with_tools(script: Script) -> bytes:
     """Return a question of ``TOOLS_BYTES`` as agents ask it: 30 tools and some turns of conversation."""
     asked = _question(script) | {"tools": [_tool(number) for number in range(TOOLS)], "tool_choice": "auto"}
     messages: list[Json] = asked["messages"]  # type: ignore[assignment]
-    for number in range(12):
+    for number in range(4):
         messages[1:1] = _turn(number)
     missing = TOOLS_BYTES - len(msgspec.json.encode(asked))
     messages[0]["content"] = f"{messages[0]['content']} {'Be brief and exact. ' * 10_000}"[: missing + 60]

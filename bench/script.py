@@ -47,7 +47,7 @@ SCRIPTS = {
         Script("burst", frames=1000),
         Script("paced", frames=100, gap=0.02),
         Script("brief", frames=4, gap=0.02),
-        Script("nap", frames=8, gap=0.5),
+        Script("nap", frames=6, gap=0.5),
         Script("idle", frames=20, gap=1.0),
     )
 }

@@ -13,6 +13,8 @@ from typing import Any
 import hypothesis
 import pytest
 
+pytest_plugins = ["tests.outgoing"]
+
 hypothesis.settings.register_profile("gemproxy", deadline=None)  # a slow machine is not a bug
 hypothesis.settings.load_profile("gemproxy")
 

@@ -4,7 +4,7 @@ What is taken for the same, and why (each has a function or a line here):
 
     casing            names in either casing, types and levels in either case (PROTOCOL 0.0 item 6)
     null, {}, []      a field without a value says nothing (proto3)
-    the system        ``systemInstruction.role`` is ignored by Google (PROTOCOL 1.3)
+    the system        ``systemInstruction.role`` is ignored by Google (PROTOCOL 1.3); alone, the user says it (4.4)
     neighbours        contents of one role merge; a result belongs to the user (PROTOCOL 4.4 rules 1, 2)
     empty texts       are dropped unless signed; " " opens a conversation that begins with none (rules 9, 11)
     no answer         a call without result gets ``{"error": "no result"}`` (rule 5)
@@ -46,6 +46,8 @@ def normal(body: dict[str, Any]) -> dict[str, Any]:
         "choice": _choice(body, [item["name"] for item in declared], bool(declared and built_in)),
         "config": _config(body.get("generationConfig") or {}),
     }
+    if not found["contents"]:
+        found |= {"contents": [("user", [{"text": text} for text in found["system"]])], "system": []}
     return found | {key: body.get(key) for key in ("safetySettings", "cachedContent", "serviceTier")}
 
 

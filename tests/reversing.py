@@ -1,7 +1,7 @@
 """A Gemini body -> the OpenAI request that a client would have sent for it: what the corpus test asks gemproxy with.
 
-Written apart from gemproxy and as plainly as can be: names are read in either casing, nothing is judged, and what OpenAI
-has no words for must have been taken out before (``tests.test_request_corpus`` lists it).
+Written apart from gemproxy and as plainly as can be: names are read in either casing, nothing is judged, and what
+OpenAI has no words for must have been taken out before (``tests.test_request_corpus`` lists it).
 """
 
 from __future__ import annotations

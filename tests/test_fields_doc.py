@@ -1,0 +1,209 @@
+"""``docs/fields.md`` says what is so: every example of the page is asked, and no field is missing from it."""
+
+from __future__ import annotations
+
+import re
+import typing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import Struct
+
+from gemproxy.converter.request import Options, Plan, decode, to_call
+from gemproxy.errors import ClientFault
+from gemproxy.models import Catalogue
+from gemproxy.simulator import Simulator
+from gemproxy.simulator.model import PIXEL
+from gemproxy.upstream.ai_studio import AiStudio
+from gemproxy.upstream.dialect import Token
+from gemproxy.wire.openai import ChatRequest, ContentPart, Message
+from tests.gemini_schema import WIRE, check_body, needs_wire
+from tests.running import running
+
+PAGE = (Path(__file__).parents[1] / "docs" / "fields.md").read_text(encoding="utf-8")
+HEAD = "| field | class | example | becomes | remark |"
+PLAIN = {"model": "gemini-2.5-flash-lite", "messages": [{"role": "user", "content": "Hi"}]}
+CLASSES = {"mapped", "approximated", "ignored", "refused"}
+
+
+class Row(Struct, frozen=True):
+    """One case of the page; ``becomes`` is the cell as it is written."""
+
+    table: str
+    field: str
+    kind: str
+    example: dict[str, Any]
+    becomes: str
+
+    @property
+    def sent(self) -> dict[str, Any]:
+        return PLAIN | self.example
+
+    @property
+    def quoted(self) -> str:
+        """Return what stands between the marks of ``becomes``."""
+        found = re.search(r"`(.*)`", self.becomes)
+        return found[1] if found else ""
+
+
+def read() -> list[Row]:
+    rows = []
+    for section in PAGE.split("\n## ")[1:]:
+        title, _, text = section.partition("\n")
+        lines = text.partition(f"{HEAD}\n|---|---|---|---|---|\n")[2].partition("\n\n")[0]
+        for line in lines.strip().split("\n"):
+            field, kind, example, becomes, _ = (cell.strip() for cell in line.strip("|").split(" | "))
+            body = msgspec.json.decode(example.strip("`").replace("…", PIXEL))
+            rows.append(Row(title, field.strip("`"), kind, body, becomes.replace("…", PIXEL)))
+    return rows
+
+
+ROWS = read()
+
+
+def named(row: Row) -> str:
+    return f"{row.table}: {row.field} {row.kind} {ROWS.index(row)}"
+
+
+def planned(sent: dict[str, Any]) -> Plan:
+    request = decode(msgspec.json.encode(sent))
+    return to_call(request, Catalogue().lookup(request.model), {}, None, Options(), stream=bool(request.stream))
+
+
+def body(sent: dict[str, Any]) -> dict[str, Any]:
+    """Return what AI Studio would be sent."""
+    asked = AiStudio("http://127.0.0.1:9", "test").ask(planned(sent).call, Token("fake"), 0.0)
+    found: dict[str, Any] = msgspec.json.decode(asked.body)
+    return found
+
+
+def plain(row: Row) -> dict[str, Any]:
+    """Return what goes out without the field: the same model, and "Hi"."""
+    return body(PLAIN | {"model": row.sent["model"]})
+
+
+def asks_for_thoughts(made: dict[str, Any]) -> bool:
+    """Return whether thoughts are asked for: a model that thinks is, unless the request says none."""
+    return bool(made.get("generationConfig", {}).get("thinkingConfig", {}).get("includeThoughts"))
+
+
+def with_more(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Return the body with what the row says added: objects join, all else is replaced."""
+    joined = {
+        key: with_more(base[key], held) if isinstance(held, dict) and key in base else held
+        for key, held in more.items()
+    }
+    return base | joined
+
+
+def of_kind(*starts: str) -> list[Any]:
+    return [pytest.param(row, id=named(row)) for row in ROWS if row.becomes.startswith(starts)]
+
+
+# ------------------------------------------------------------------------------------------------ every row is so
+
+
+@pytest.mark.parametrize("row", of_kind("`{"))
+def test_a_row_that_shows_a_body(row: Row) -> None:
+    made, shown = body(row.sent), msgspec.json.decode(row.quoted)
+    base = plain(row)
+    if asks_for_thoughts(base) and not asks_for_thoughts(made):
+        del base["generationConfig"]
+    assert made == with_more(base, shown)
+    assert made != plain(row) or row.kind == "ignored"
+
+
+@pytest.mark.parametrize("row", of_kind("nothing"))
+def test_a_row_that_says_nothing(row: Row) -> None:
+    assert body(row.sent) == plain(row)
+
+
+@pytest.mark.parametrize("row", of_kind("4"))
+def test_a_row_that_is_refused(row: Row) -> None:
+    with pytest.raises(ClientFault) as refused:
+        planned(row.sent)
+    assert f"{refused.value.status} `{refused.value.param}`" == row.becomes
+
+
+@pytest.mark.parametrize("row", of_kind("model "))
+def test_a_row_that_names_a_model(row: Row) -> None:
+    assert planned(row.sent).call.model == row.quoted
+
+
+@pytest.mark.parametrize("row", of_kind("answer "))
+async def test_a_row_that_shows_an_answer(row: Row, simulator: Simulator) -> None:
+    async with running(simulator) as server:
+        status, answer = await server.post("/v1/chat/completions", row.sent)
+    assert status == 200
+    assert row.quoted in answer.decode()
+
+
+def test_every_row_is_one_of_these() -> None:
+    kinds = ("`{", "nothing", "4", "model ", "answer ")
+    assert [row.field for row in ROWS if not row.becomes.startswith(kinds)] == []
+
+
+@pytest.mark.parametrize("row", [pytest.param(row, id=named(row)) for row in ROWS])
+def test_a_row_is_of_the_class_it_says(row: Row) -> None:
+    assert row.kind in CLASSES
+    assert (row.kind == "refused") == row.becomes.startswith("4")
+    if row.kind == "approximated":
+        assert row.becomes.startswith("`{")
+
+
+@needs_wire
+@pytest.mark.parametrize("row", [pytest.param(row, id=named(row)) for row in ROWS if row.kind != "refused"])
+def test_what_goes_out_is_as_google_describes_it(row: Row) -> None:
+    assert check_body(body(row.sent)) == []
+
+
+# ---------------------------------------------------------------------------------------------- no field is missing
+
+
+def fields(table: str) -> set[str]:
+    return {row.field for row in ROWS if row.table == table}
+
+
+def told(*tables: str) -> set[str]:
+    return set().union(*(fields(table) for table in tables))
+
+
+def test_every_field_that_is_read_has_a_row() -> None:
+    known = {field.encode_name for field in msgspec.structs.fields(ChatRequest)}
+    assert known <= told("OpenAI's fields", "Extensions")
+
+
+@needs_wire
+def test_every_field_of_openai_has_a_row_and_no_other() -> None:
+    schemas = msgspec.json.decode((WIRE / "openapi.chat-models.json").read_bytes())["components"]["schemas"]
+    found: set[str] = set()
+    waiting = [schemas["CreateChatCompletionRequest"]]
+    for node in waiting:
+        waiting += [
+            schemas[branch["$ref"].rpartition("/")[2]] if "$ref" in branch else branch
+            for branch in node.get("allOf", ())
+        ]
+        found |= set(node.get("properties", ()))
+    assert len(found) > 35
+    assert fields("OpenAI's fields") == found
+
+
+def test_an_extension_is_none_of_openais_fields() -> None:
+    both = fields("Extensions") & fields("OpenAI's fields")
+    assert both == {"tools"}  # other types of tools
+    assert fields("Extensions") - both <= {field.encode_name for field in msgspec.structs.fields(ChatRequest)}
+
+
+def test_every_field_of_a_message_has_a_row() -> None:
+    known = {
+        f"{kind.__struct_config__.tag}.{field.encode_name}"
+        for kind in typing.get_args(Message)
+        for field in msgspec.structs.fields(kind)
+    }
+    assert fields("Messages") == known | {"assistant.audio", "assistant.reasoning_content"}
+
+
+def test_every_part_has_a_row() -> None:
+    assert fields("Parts of a content") == {kind.__struct_config__.tag for kind in typing.get_args(ContentPart)}

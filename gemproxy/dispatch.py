@@ -112,7 +112,9 @@ class Dispatcher:
             await asyncio.sleep(course.pause(lease.slot.dialect))
 
     async def _lease(self, model: str, course: Course) -> Lease:
-        able = [name for name in self._dialects if name not in course.full_upstreams]
+        able = None
+        if course.full_upstreams:
+            able = [name for name in self._dialects if name not in course.full_upstreams]
         try:
             return await self.room.acquire(model, course.tried, able)
         except NoCredential as none:

@@ -225,6 +225,33 @@ async def test_rests_survive_a_kill(simulator: Simulator, tmp_path: Path, sessio
     assert len(simulator.generations) == 1, "a key that rests is not asked after a restart either"
 
 
+async def test_tokens_and_projects_survive_a_kill(
+    simulator: Simulator, tmp_path: Path, session: aiohttp.ClientSession
+) -> None:
+    file = tmp_path / "team.json"
+    file.write_bytes(msgspec.json.encode({"refresh_token": "refresh-team", "expiry_date": 1}))
+    more = (
+        '[oauth]\nclient_id = "fake-client"\nclient_secret = "fake-secret"\n'
+        f'[[credentials]]\nname = "team"\nkind = "oauth"\nfile = "{file}"\n'
+    )
+    port = free_port()
+    config = write_config(tmp_path, simulator, port, more)
+    urls = f'[upstream]\ncode_assist_url = "{simulator.code_assist_url}"\ntoken_url = "{simulator.token_url}"'
+    config.write_text(config.read_text().replace("[upstream]", urls), encoding="utf-8")
+    for _ in range(2):
+        async with started(config, port) as server:
+            for _ in range(4):
+                async with session.post(server.url + CHAT, json=HELLO | {"stream": False}) as response:
+                    assert response.status == 200
+            await asyncio.sleep(0.6)  # what was learnt is written soon, not at the end: there is none
+            server.process.kill()
+            await server.process.wait()
+    asked = [request.call for request in simulator.requests if request.upstream in ("oauth", "code_assist")]
+    assert asked.count("token") == 1, "a token that lives is not refreshed after a restart"
+    assert asked.count("loadCodeAssist") == 1
+    assert asked.count("generateContent") == 4
+
+
 async def test_a_taken_port_is_told(simulator: Simulator, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -31,6 +30,7 @@ from gemproxy.pool.state import State, open_state
 from gemproxy.pool.tokens import Tokens
 from gemproxy.pool.waiting import WaitingRoom
 from gemproxy.server.allowance import Allowances
+from gemproxy.server.exchange import RandomIds
 from gemproxy.server.keyring import Caller, Keyring
 from gemproxy.server.media import ImageFetcher, ImagePolicy
 from gemproxy.server.middleware import frame
@@ -89,7 +89,7 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
         images=ImageFetcher(_images(config)),
         checkup=Checkup(session, dispatcher, tokens, dialects, _onboarding(config), wall_clock),
         clock=wall_clock,
-        new_id=_new_id,
+        new_id=RandomIds(),
         allowances=Allowances(),
         capture=Capture(Path(config.log.capture_dir)) if config.log.capture_dir else None,
     )
@@ -161,10 +161,6 @@ async def _learn(rotator: Rotator, state: State) -> None:
     while True:
         await asyncio.sleep(NEWS)
         rotator.restore(await state.news())
-
-
-def _new_id() -> str:
-    return os.urandom(12).hex()
 
 
 # ------------------------------------------------------------------------------------------ the upstream side

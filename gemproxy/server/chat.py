@@ -63,17 +63,21 @@ def _models(service: Service, name: str, caller: Caller) -> Sequence[Model]:
     """Return the model asked for, and its fallbacks as far as the caller may use them."""
     model = service.catalogue.lookup(name)
     allow(caller, model.id)
-    _warn_of_age(service, model)
-    others = (service.catalogue.lookup(other) for other in service.door.fallbacks.get(model.id, ()))
+    if model.shutdown_date is not None:
+        _warn_of_age(service, model, model.shutdown_date)
+    names = service.door.fallbacks.get(model.id)
+    if not names:
+        return (model,)
+    others = [service.catalogue.lookup(other) for other in names]
     return [model, *(other for other in others if caller.models is None or other.id in caller.models)]
 
 
-def _warn_of_age(service: Service, model: Model) -> None:
-    if model.shutdown_date is None or model.id in service.outdated:
+def _warn_of_age(service: Service, model: Model, shutdown: str) -> None:
+    if model.id in service.outdated:
         return
-    if date.fromisoformat(model.shutdown_date) <= datetime.fromtimestamp(service.clock(), UTC).date():
+    if date.fromisoformat(shutdown) <= datetime.fromtimestamp(service.clock(), UTC).date():
         service.outdated.add(model.id)
-        log.warning("%s is past its shutdown date, %s; clients still ask for it", model.id, model.shutdown_date)
+        log.warning("%s is past its shutdown date, %s; clients still ask for it", model.id, shutdown)
 
 
 async def within(limit: float, work: Coroutine[Any, Any, T]) -> T:

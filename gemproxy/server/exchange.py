@@ -88,11 +88,28 @@ class Access(logging.LogRecord):
         return " ".join([f"{key}={_plain(value)}" for key, value in self.fields.items()])
 
 
+class RandomIds:
+    """Ids that nobody guesses or meets twice: 96 random bits, drawn many at a time (a system call for each is 1 us)."""
+
+    def __init__(self) -> None:
+        self._stock: list[str] = []
+
+    def __call__(self) -> str:
+        """Return a new id of 24 hexadecimal digits."""
+        if not self._stock:
+            digits = os.urandom(12 * 256).hex()
+            self._stock = [digits[place : place + 24] for place in range(0, len(digits), 24)]
+        return self._stock.pop()
+
+
+_new_id = RandomIds()
+
+
 def request_id(given: str | None) -> str:
     """Return the client's own id if it is harmless, else a new one."""
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given
-    return "req_" + os.urandom(12).hex()
+    return "req_" + _new_id()
 
 
 def _plain(value: str | int) -> str:

@@ -26,7 +26,7 @@ def add_routes(router: web.UrlDispatcher) -> None:
         router.add_options(path, info.probe)
     router.add_get("/metrics", _known(debug.metrics, admin=True))
     for base in ("/v1", ""):
-        router.add_post(f"{base}/chat/completions", _known(_limited(chat_completions)), expect_handler=expect_body)
+        router.add_post(f"{base}/chat/completions", _limited(chat_completions), expect_handler=expect_body)
         router.add_get(f"{base}/models", _known(info.list_models))
         router.add_get(f"{base}/models/{{id:.+}}", _known(info.show_model))
         router.add_get(f"{base}/debug/cache", _known(debug.cache, admin=True))
@@ -40,22 +40,16 @@ def _known(handler: ForCaller, *, admin: bool = False) -> Handler:
     """Let known callers in, and hand the caller on."""
 
     async def guarded(request: web.Request) -> web.StreamResponse:
-        keyring = request.app[SERVICE].door.keyring
-        caller = keyring.caller(request.headers.get("Authorization"))
-        request[EXCHANGE].client = caller.name
-        if not keyring.required:
-            check_host(request.host)
-        if admin:
-            keyring.admin(caller)
-        return await handler(request, caller)
+        return await handler(request, _caller(request, admin=admin))
 
     return guarded
 
 
-def _limited(handler: ForCaller) -> ForCaller:
-    """Refuse what is beyond a limit, or comes while draining: at once, before a byte of the body is read."""
+def _limited(handler: ForCaller) -> Handler:
+    """The same, within limits: what is beyond one, or comes while draining, is refused before its body is read."""
 
-    async def counted(request: web.Request, caller: Caller) -> web.StreamResponse:
+    async def counted(request: web.Request) -> web.StreamResponse:
+        caller = _caller(request)
         service, exchange = request.app[SERVICE], request[EXCHANGE]
         _admit(service)
         exchange.headers |= service.allowances.enter(caller, exchange.started)
@@ -67,6 +61,17 @@ def _limited(handler: ForCaller) -> ForCaller:
             service.allowances.leave(caller)
 
     return counted
+
+
+def _caller(request: web.Request, *, admin: bool = False) -> Caller:
+    keyring = request.app[SERVICE].door.keyring
+    caller = keyring.caller(request.headers.get("Authorization"))
+    request[EXCHANGE].client = caller.name
+    if not keyring.required:
+        check_host(request.host)
+    if admin:
+        keyring.admin(caller)
+    return caller
 
 
 def _admit(service: Service) -> None:

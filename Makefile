@@ -8,7 +8,7 @@ LISTEN = $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
 .DEFAULT_GOAL := help
 
 help: ## say what there is
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: $(VENV)/.demo ## serve a simulated Gemini on 127.0.0.1:8080; needs no key (PORT=… HOST=…)
 	@exec $(BIN)/gemproxy serve --demo $(LISTEN)
@@ -31,11 +31,14 @@ format: $(VENV)/.dev ## put the code into its form
 bench: $(VENV)/.test ## measure: the pure core, then the whole proxy (ARGS=--quick: less than a minute)
 	@for each in bench/bench_*.py; do echo "== $$each"; $(BIN)/python $$each $(ARGS) || exit 1; done
 
-bench-guard: $(VENV)/.test ## fail if the pure core got slower than bench/core_speed.toml says
+bench-guard: $(VENV)/.test # for CI: fail if the pure core got slower than bench/core_speed.toml says
 	@$(BIN)/python bench/bench_core.py --guard
 
-bench-record: $(VENV)/.test ## write bench/core_speed.toml anew for this Python
+bench-record: $(VENV)/.test # write bench/core_speed.toml anew for this Python
 	@$(BIN)/python bench/bench_core.py --record
+
+soak: $(VENV)/.test ## hold 200 clients with faults on both sides for SECONDS=1800
+	@$(BIN)/python -m bench.soak $(or $(SECONDS),1800)
 
 dev: $(VENV)/.dev ## make .venv with all tools, and check before each commit
 	@if [ -d .git/hooks ] && [ ! -e .git/hooks/pre-commit ]; then \
@@ -60,4 +63,4 @@ $(BIN)/pip:
 	  || { echo "gemproxy needs Python 3.11 or later; name one with PYTHON=…"; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV) || { echo "On Debian: apt install python3-venv"; exit 1; }
 
-.PHONY: help demo run test check format bench bench-guard bench-record dev clean
+.PHONY: help demo run test check format bench bench-guard bench-record soak dev clean

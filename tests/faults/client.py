@@ -6,7 +6,7 @@ In: requests. Out: ``Got``, which says what a client was told, checked for the l
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,7 +14,10 @@ import aiohttp
 import msgspec
 from msgspec import Struct
 
+from gemproxy.posting import outgoing
+from tests.faults.server_process import ServerProcess
 from tests.folding import events
+from tests.running import Running
 
 CHAT = "/v1/chat/completions"
 MODEL = "gemini-2.5-flash"
@@ -88,9 +91,9 @@ def _read_stream(got: Got) -> None:
         raise AssertionError(f"a silent truncation: the stream ends with {last!r}")
 
 
-async def ask(session: aiohttp.ClientSession, url: str, body: Any, headers: dict[str, str] = AUTH) -> Got:
+async def ask(session: aiohttp.ClientSession, url: str, body: Any, headers: Mapping[str, str] = AUTH) -> Got:
     """Post a chat request and return what came."""
-    data = body if isinstance(body, bytes) else msgspec.json.encode(body)
+    data = outgoing(body if isinstance(body, bytes) else msgspec.json.encode(body))
     async with session.post(url + CHAT, data=data, headers=headers) as response:
         return read_answer(response.status, dict(response.headers), await response.read())
 
@@ -102,7 +105,19 @@ async def pool(session: aiohttp.ClientSession, url: str, headers: dict[str, str]
         return rows
 
 
+async def goes_on(server: ServerProcess, session: aiohttp.ClientSession) -> None:
+    """Check that the next client is served and nothing is left over."""
+    assert (await ask(session, server.url, hello("Still there?"))).whole
+    rows = await pool(session, server.url)
+    assert [(row["in_flight"], row["failed"], row["state"]) for row in rows] == [(0, 0, "ready")] * len(rows)
+
+
 # ----------------------------------------------------------------------------------------------------- bare bytes
+
+
+def port_of(server: Running) -> int:
+    """Return the port of a server in this process."""
+    return int(server.url.rpartition(":")[2])
 
 
 class Bare(Struct, frozen=True):
@@ -117,10 +132,13 @@ class Bare(Struct, frozen=True):
         await self.writer.drain()
 
     async def status(self, seconds: float = 5.0) -> int:
-        """Return the status of the next answer; 0 when the server hung up instead."""
+        """Return the status of the next answer, after any 100 Continue; 0 when the server hung up instead."""
         async with asyncio.timeout(seconds):
             try:
                 line = await self.reader.readline()
+                if b" 100 " in line:
+                    await self.reader.readline()
+                    line = await self.reader.readline()
             except ConnectionError:
                 return 0
             return int(line.split(b" ")[1]) if line.startswith(b"HTTP/1.") else 0

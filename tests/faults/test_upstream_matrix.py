@@ -394,9 +394,25 @@ async def test_refused_connection_is_tried_again_then_502(tmp_path: Path, stream
     assert got.outcome == ("whole" if back else "502")
     assert {row["state"] for row in rows} == {"ready"}, "rotation does not help, so no key rests"
     assert took < 1.3, "two pauses, 0 and 0.5 s, lie between three tries; none may follow the last"
-    note(
-        f"refused {'for 0.2 s' if back else 'for good':<10} {'stream' if stream else 'unary':<6}: {got.outcome} after {took:.2f} s"
-    )
+    how = "for 0.2 s" if back else "for good"
+    note(f"connection refused {how}, {'stream' if stream else 'unary'}: {got.outcome} after {took:.2f} s")
+
+
+MINUTE = {"error": {"code": 429, "message": "Resource has been exhausted.", "status": "RESOURCE_EXHAUSTED"}}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])
+async def test_key_at_its_quota_and_then_a_broken_upstream_is_a_passing_fault(tmp_path: Path, stream: bool) -> None:
+    """One key rests, the other's answers break: what the client may hope for is a later try, and it is told so."""
+    async with RawUpstream() as upstream:
+        file = tmp_path / "mixed.toml"
+        file.write_text(MORE.format(hold=30, url=upstream.ai_studio_url), encoding="utf-8")
+        quota = (_plain("429 Too Many Requests", msgspec.json.encode(MINUTE)),)
+        upstream.script("gemini-2.5-flash", quota, (Reset(),))
+        async with running(None, load(file, {})) as server:
+            got = await ask(server.session, server.url, hello(stream=stream))
+    assert (got.status, got.code) in ((502, "upstream_error"), (429, "rate_limit_exceeded"))
+    assert got.headers.get("x-should-retry") != "false"
 
 
 async def test_answer_too_many_is_never_given_to_another_request(tmp_path: Path) -> None:

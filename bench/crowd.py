@@ -1,0 +1,207 @@
+"""The clients of a soak: most of them ask and check every answer to the letter, some behave badly on purpose.
+
+In: where the server is, and a source of chance. Out: a ``Tally`` of what happened to every request. Must not forgive:
+an answer is whole, or an honest error, or it is wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import msgspec
+from msgspec import Struct, field
+
+from bench.faulty import expected
+
+KEY = "sk-soak"
+MODELS = ("gemini-2.5-flash", "gemini-2.5-pro", "gemini-3.5-flash")
+HONEST = {429, 502, 503, 504}  # statuses that an upstream in trouble may come to
+TOO_MUCH = 1_500_000  # bytes; ``server.max_body`` is below
+
+
+class Wrong(Exception):  # noqa: N818 - a finding
+    """An answer that is neither right nor an honest error."""
+
+
+class Tally(Struct):
+    """What became of the requests. ``started`` is the sum of all others, or some were lost without a word."""
+
+    started: int = 0
+    whole: int = 0
+    told: Counter[str] = field(default_factory=Counter)  # honest errors, by status or code
+    refused: Counter[str] = field(default_factory=Counter)  # bad requests, by what was bad
+    gone: int = 0  # clients that left
+    lost: int = 0  # no answer, though the client waited
+    wrong: int = 0
+    why: list[str] = field(default_factory=list)
+
+    def answered(self) -> int:
+        """Return how many requests were answered, one way or another."""
+        return self.whole + self.told.total() + self.refused.total() + self.wrong
+
+    def complain(self, what: str) -> None:
+        """Keep the first few complaints."""
+        if len(self.why) < 20:
+            self.why.append(what)
+
+
+class Crowd:
+    """Clients of one server, as one session."""
+
+    def __init__(self, url: str, session: aiohttp.ClientSession, chance: random.Random) -> None:
+        self.tally = Tally()
+        self.behaviours: Counter[str] = Counter()
+        self._url = url + "/v1/chat/completions"
+        self._session = session
+        self._chance = chance
+        self._number = 0
+
+    async def client(self, stop: asyncio.Event) -> None:
+        """Ask again and again, each time as somebody else, until told to stop."""
+        while not stop.is_set():
+            name = self._chance.choices(list(BEHAVIOURS), [weight for weight, _ in BEHAVIOURS.values()])[0]
+            self.behaviours[name] += 1
+            self.tally.started += 1
+            self._number += 1
+            try:
+                await BEHAVIOURS[name][1](self, self._number)
+            except Wrong as wrong:
+                self.tally.wrong += 1
+                self.tally.complain(f"{name}, question {self._number}: {wrong}")
+            except (aiohttp.ClientError, ConnectionError) as lost:
+                self.tally.lost += 1
+                self.tally.complain(f"{name}: no answer ({lost!r})")
+
+    def body(self, number: int, **more: Any) -> bytes:
+        """Return the request with this number; half of them want a stream."""
+        messages = [{"role": "user", "content": f"soak question {number}"}]
+        asked = {"model": self._chance.choice(MODELS), "messages": messages, "stream": number % 2 == 0}
+        return msgspec.json.encode(asked | more)
+
+    def post(self, body: bytes, key: str = KEY) -> Any:
+        """Post a body."""
+        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        return self._session.post(self._url, data=body, headers=headers)
+
+    # ------------------------------------------------------------------------------------------------ who behaves
+
+    async def reads(self, number: int, delay: float = 0.0) -> None:
+        async with self.post(self.body(number)) as response:
+            if response.status != 200:
+                await self._error(response, await response.read())
+                return
+            body = b""
+            async for piece in response.content.iter_any():
+                body += piece
+                if delay:
+                    await asyncio.sleep(delay)
+        said = "".join(expected(number))
+        if response.content_type == "text/event-stream":
+            self._stream(said, body)
+        else:
+            self._unary(said, body)
+
+    async def reads_slowly(self, number: int) -> None:
+        await self.reads(number, self._chance.uniform(0.01, 0.1))
+
+    async def _error(self, response: aiohttp.ClientResponse, body: bytes) -> None:
+        if response.status not in HONEST:
+            raise Wrong(f"status {response.status}: {body[:200]!r}")
+        _error_object(msgspec.json.decode(body))
+        if response.status in (429, 503) and "Retry-After" not in response.headers:
+            raise Wrong(f"{response.status} without Retry-After: {body[:200]!r}")
+        self.tally.told[str(response.status)] += 1
+        if response.status == 429:
+            await asyncio.sleep(self._chance.uniform(0.2, 0.6))  # asked to wait: else nothing but refusals is measured
+
+    def _unary(self, said: str, body: bytes) -> None:
+        [choice] = msgspec.json.decode(body)["choices"]
+        if choice["message"]["content"] != said or choice["finish_reason"] != "stop":
+            raise Wrong(f"{choice} is not {said!r}")
+        self.tally.whole += 1
+
+    def _stream(self, said: str, body: bytes) -> None:
+        text, finishes, last = _read(body)
+        if last == "[DONE]":
+            if text != said or finishes != ["stop"]:
+                raise Wrong(f"{text!r} {finishes} is not {said!r}")
+            self.tally.whole += 1
+            return
+        if not isinstance(last, dict) or "error" not in last:
+            raise Wrong(f"a silent truncation after {text!r}")
+        _error_object(last)
+        if finishes or not said.startswith(text):
+            raise Wrong(f"{text!r} {finishes} before an error is no beginning of {said!r}")
+        self.tally.told[f"event {last['error']['code']}"] += 1
+
+    # ---------------------------------------------------------------------------------------------- who does not
+
+    async def hangs_up(self, number: int) -> None:
+        try:
+            async with asyncio.timeout(self._chance.uniform(0, 0.9)), self.post(self.body(number)) as response:
+                await response.content.read(self._chance.randrange(1, 3_000))
+                response.close()
+        except TimeoutError:
+            pass
+        self.tally.gone += 1
+
+    async def sends_nonsense(self, number: int) -> None:
+        await self._refused("nonsense", 400, self.body(number)[: self._chance.randrange(1, 60)])
+
+    async def has_no_key(self, number: int) -> None:
+        await self._refused("no key", 401, self.body(number), "sk-unknown")
+
+    async def names_another_model(self, number: int) -> None:
+        await self._refused("another model", 404, self.body(number, model="gpt-5"))
+
+    async def sends_too_much(self, number: int) -> None:
+        try:
+            await self._refused("too much", 413, self.body(number, padding="x" * TOO_MUCH))
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+            self.tally.refused["too much"] += 1  # the server closed while we still sent, as HTTP allows
+
+    async def _refused(self, what: str, status: int, body: bytes, key: str = KEY) -> None:
+        async with self.post(body, key) as response:
+            if response.status != status:
+                raise Wrong(f"{response.status} instead of {status}")
+            _error_object(msgspec.json.decode(await response.read()))
+        self.tally.refused[what] += 1
+
+
+def _read(body: bytes) -> tuple[str, list[str], Any]:
+    """Return the text, the finishes and the last event of a stream."""
+    text, finishes, last = "", [], None
+    for block in body.split(b"\n\n"):
+        if not block.startswith(b"data: "):
+            if block and not block.startswith(b":"):
+                raise Wrong(f"no event: {block[:80]!r}")
+            continue
+        if last == "[DONE]":
+            raise Wrong("something after [DONE]")
+        last = "[DONE]" if block == b"data: [DONE]" else msgspec.json.decode(block[6:])
+        for choice in last["choices"] if isinstance(last, dict) and "choices" in last else ():
+            text += choice["delta"].get("content") or ""
+            finishes += [choice["finish_reason"]] if choice["finish_reason"] else []
+    return text, finishes, last
+
+
+def _error_object(body: Any) -> None:
+    if set(body) != {"error"} or set(body["error"]) != {"message", "type", "param", "code"}:
+        raise Wrong(f"no OpenAI error object: {body}")
+
+
+Behaviour = Callable[[Crowd, int], Awaitable[None]]
+BEHAVIOURS: dict[str, tuple[int, Behaviour]] = {
+    "reads": (76, Crowd.reads),
+    "reads slowly": (6, Crowd.reads_slowly),
+    "hangs up": (10, Crowd.hangs_up),
+    "sends nonsense": (3, Crowd.sends_nonsense),
+    "has no key": (2, Crowd.has_no_key),
+    "names another model": (2, Crowd.names_another_model),
+    "sends too much": (1, Crowd.sends_too_much),
+}

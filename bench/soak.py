@@ -1,0 +1,256 @@
+"""A long run with faults on both sides: ``make soak SECONDS=1800``. Every request is accounted for, or it fails.
+
+The real server in a process of its own, the simulated Gemini with random faults (``faulty``) and hundreds of clients
+(``crowd``) here. Asks at the end: no wrong answer, none lost, no bug in the log, memory and descriptors flat.
+Takes the seconds as its argument; CLIENTS (200) and SEED (1) from the environment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import re
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import msgspec
+from msgspec import Struct, field
+
+from bench.crowd import KEY, Crowd
+from bench.faulty import Faulty
+from bench.processes import raise_descriptor_limit, resident_bytes
+from gemproxy.simulator import Simulator
+
+MIB = 1 << 20
+CONFIG = """
+[server]
+port = 0
+max_body = 1000000
+ping_interval = 0.5
+[auth]
+keys = ["{key}"]
+[timeouts]
+hold = 1.0
+first = 20
+idle = 1.5
+send = 10
+drain = 5
+[rotation]
+base_rest = 0.2
+max_unhinted = 1
+[state]
+path = "{folder}/state.db"
+[upstream]
+ai_studio_url = "{upstream}"
+"""
+KEYS = 4
+RELOAD = 10.0  # seconds between two SIGHUP
+SPARE_MEMORY = 24 * MIB  # how much more than in the middle there may be at the end
+SPARE_DESCRIPTORS = 8
+_LISTENS = re.compile(r"listens on (http://\S+)")
+_STATUS = re.compile(r"path=/v1/chat/completions status=(\d+)")
+_BUGS = ("Traceback", "never retrieved", "Unclosed", "never awaited", "status=500")
+
+
+class Reading(Struct):
+    """The server at one moment."""
+
+    resident: int
+    descriptors: int
+
+
+class Run(Struct):
+    """What was seen from outside while it ran."""
+
+    seconds: float
+    readings: list[tuple[str, Reading]] = field(default_factory=list)
+    health: list[float] = field(default_factory=list)
+    statuses: Counter[str] = field(default_factory=Counter)  # of the server's own log
+    bugs: list[str] = field(default_factory=list)
+    reloads: int = 0
+
+
+class Server:
+    """The process under test; its log is read and counted as it comes."""
+
+    def __init__(self, process: asyncio.subprocess.Process, run: Run) -> None:
+        self.process = process
+        self.url = ""
+        self.listening = asyncio.Event()
+        self._run = run
+
+    async def listen(self) -> None:
+        """Read the log to its end."""
+        assert self.process.stderr is not None
+        tail = 0  # lines that belong to the last bug
+        async for raw in self.process.stderr:
+            line = raw.decode(errors="replace")
+            if found := _LISTENS.search(line):
+                self.url = found[1]
+                self.listening.set()
+            if status := _STATUS.search(line):
+                self._run.statuses[status[1]] += 1
+            self._run.reloads += "configuration reloaded" in line
+            tail = 25 if any(bug in line for bug in _BUGS) else tail - 1
+            if tail > 0 and len(self._run.bugs) < 100:
+                self._run.bugs.append(line.rstrip()[:300])
+
+    def reading(self) -> Reading:
+        """Return memory and descriptors now."""
+        pid = self.process.pid
+        return Reading(resident_bytes(pid), len(list(Path(f"/proc/{pid}/fd").iterdir())))
+
+
+@asynccontextmanager
+async def serving(folder: Path, upstream: str, run: Run) -> AsyncIterator[Server]:
+    """Run the server in front of an upstream."""
+    credentials = "".join(
+        f'[[credentials]]\nname = "studio-{number}"\nkind = "api_key"\nkey = "test-key-{number}"\n'
+        for number in range(1, KEYS + 1)
+    )
+    config = folder / "soak.toml"
+    config.write_text(CONFIG.format(key=KEY, folder=folder, upstream=upstream) + credentials, encoding="utf-8")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "gemproxy",
+        "serve",
+        "--config",
+        str(config),
+        stderr=asyncio.subprocess.PIPE,
+        limit=1 << 20,
+    )
+    server = Server(process, run)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(server.listen())
+        try:
+            async with asyncio.timeout(20):
+                await server.listening.wait()
+            yield server
+        finally:
+            if process.returncode is None:
+                process.terminate()
+            await process.wait()
+
+
+async def soak(seconds: float, clients: int, seed: int) -> tuple[Run, Crowd, Faulty]:
+    """Run everything and return what happened."""
+    run, chance = Run(seconds), random.Random(seed)
+    faulty = Faulty(chance)
+    with tempfile.TemporaryDirectory() as folder:
+        async with Simulator(keep=0) as simulator:
+            simulator.script(faulty.answer, times=None)
+            async with serving(Path(folder), simulator.ai_studio_url, run) as server:
+                run.readings.append(("idle before", server.reading()))
+                crowd = await _load(server, run, clients, chance)
+                await _in_peace(server)
+                await simulator.close()  # and with it the connections that are kept for the next request
+                await asyncio.sleep(1)
+                run.readings.append(("idle after", server.reading()))
+    return run, crowd, faulty
+
+
+async def _load(server: Server, run: Run, clients: int, chance: random.Random) -> Crowd:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=60)) as session:
+        crowd = Crowd(server.url, session, chance)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(clients):
+                group.create_task(crowd.client(stop))
+            group.create_task(_watch(server, run, session, stop))
+            begin = loop.time()
+            for part, name in ((0.2, "start"), (0.55, "middle"), (1.0, "end")):
+                await asyncio.sleep(begin + part * run.seconds - loop.time())
+                run.readings.append((name, server.reading()))
+            stop.set()
+    return crowd
+
+
+async def _watch(server: Server, run: Run, session: aiohttp.ClientSession, stop: asyncio.Event) -> None:
+    """Look at /health twice a second, reload every few seconds."""
+    reload_at = time.monotonic() + RELOAD / 2
+    while not stop.is_set():
+        begin = time.monotonic()
+        async with session.get(server.url + "/health") as response:
+            assert response.status == 200
+        run.health.append(time.monotonic() - begin)
+        if begin > reload_at:
+            reload_at += RELOAD
+            server.process.send_signal(signal.SIGHUP)
+        await asyncio.sleep(0.5)
+
+
+async def _in_peace(server: Server) -> None:
+    """Wait until no request is under way by the server's own account; raises ``TimeoutError``."""
+    headers = {"Authorization": f"Bearer {KEY}"}
+    async with aiohttp.ClientSession(headers=headers) as session, asyncio.timeout(30):
+        while True:
+            async with session.get(server.url + "/v1/debug/cache") as response:
+                rows = msgspec.json.decode(await response.read())["credentials"]
+            if not any(row["in_flight"] for row in rows):
+                return
+            await asyncio.sleep(0.1)
+
+
+# ---------------------------------------------------------------------------------------------------------- the verdict
+
+
+def verdict(run: Run, crowd: Crowd) -> dict[str, bool]:
+    """Return what had to hold, and whether it did."""
+    tally, seen, at = crowd.tally, run.statuses.total(), dict(run.readings)
+    return {
+        "no wrong answer": tally.wrong == 0,
+        "no request lost": tally.lost == 0 and tally.started == tally.answered() + tally.gone,
+        # a client may be gone before its request was read: only those may be missing in the server's log
+        "the server's log agrees": tally.started - tally.gone <= seen <= tally.started,
+        "most answers whole": tally.whole > tally.started * 0.5,
+        "memory flat": at["end"].resident <= at["middle"].resident + SPARE_MEMORY,
+        "descriptors flat": at["idle after"].descriptors <= at["idle before"].descriptors + SPARE_DESCRIPTORS,
+        "no bug in the log": not run.bugs,
+        "reloads done": run.seconds < 2 * RELOAD or run.reloads > 0,
+    }
+
+
+def report(run: Run, crowd: Crowd, faulty: Faulty) -> bool:
+    """Print the figures; returns whether all held."""
+    tally = crowd.tally
+    print(f"requests        {tally.started} in {run.seconds:g} s ({tally.started / run.seconds:.0f}/s)")
+    print(f"  whole         {tally.whole}")
+    print(f"  honest errors {tally.told.total()}  {dict(sorted(tally.told.items()))}")
+    print(f"  refused       {tally.refused.total()}  {dict(sorted(tally.refused.items()))}")
+    print(f"  client gone   {tally.gone}")
+    print(f"  wrong, lost   {tally.wrong}, {tally.lost}")
+    print(f"server's log    {run.statuses.total()}  {dict(sorted(run.statuses.items()))}, {run.reloads} reloads")
+    print(f"faults injected {faulty.faults.total()}  {dict(sorted(faulty.faults.items()))}")
+    for name, reading in run.readings:
+        print(f"{name:<15} {reading.resident / MIB:6.1f} MiB, {reading.descriptors} descriptors")
+    print(
+        f"/health         median {statistics.median(run.health) * 1000:.1f} ms, worst {max(run.health) * 1000:.0f} ms"
+    )
+    for line in (*tally.why, *run.bugs):
+        print(f"  ! {line}")
+    held = verdict(run, crowd)
+    for what, holds in held.items():
+        print(f"{'ok  ' if holds else 'MISS'}  {what}")
+    return all(held.values())
+
+
+def main() -> int:
+    """Run as told; the exit status is 1 if anything did not hold."""
+    raise_descriptor_limit()
+    seconds, clients = float((*sys.argv, "1800")[1]), int(os.environ.get("CLIENTS", "200"))
+    return not report(*asyncio.run(soak(seconds, clients, int(os.environ.get("SEED", "1")))))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

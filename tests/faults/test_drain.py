@@ -1,0 +1,192 @@
+"""Restart while requests run: nothing that was begun is lost, nothing that comes is left unanswered.
+
+Against the real process, told by signals as systemd does; for socket activation the test plays systemd (SPEC 5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import msgspec
+
+from gemproxy.simulator import Hang, Simulator, frames_answer
+from tests.faults.client import AUTH, CHAT, ask, bare, hello, post, soon
+from tests.faults.figures import note
+from tests.faults.load import STREAM, TEXT, TICK, Load, fresh_connections
+from tests.faults.server_process import configured, serving
+
+# ------------------------------------------------------------------------------------------------------------ drain
+
+
+async def test_sigterm_on_a_socket_of_our_own_loses_no_running_stream(simulator: Simulator, tmp_path: Path) -> None:
+    simulator.script(STREAM, times=30)
+    toml = configured(simulator.ai_studio_url, "[timeouts]\ndrain = 20\ndrain_delay = 2\n")
+    async with serving(tmp_path, toml) as server, fresh_connections() as session:
+        async with aiohttp.ClientSession() as keeping, asyncio.TaskGroup() as group:
+            streams = [group.create_task(ask(session, server.url, hello(stream=True))) for _ in range(30)]
+            await soon(lambda: len(simulator.generations) == 30)
+            begin = time.monotonic()
+            server.tell(signal.SIGTERM)
+            await server.logged("draining")
+            for path, status in (("/ready", 503), ("/health", 200), ("/", 200)):
+                async with keeping.get(server.url + path) as response:
+                    assert response.status == status, path
+            late = [await ask(session, server.url, hello()) for _ in range(5)]
+            assert [(got.status, got.headers["Connection"]) for got in late] == [(503, "close")] * 5
+            assert all(int(got.headers["Retry-After"]) > 0 for got in late)
+        assert [task.result().text for task in streams] == [TEXT] * 30
+        assert await server.ended() == 0
+        note(f"SIGTERM with 30 streams: all whole, process ended after {time.monotonic() - begin:.2f} s")
+    assert len(simulator.generations) == 30, "no request was taken after SIGTERM"
+
+
+async def test_idle_keep_alive_connections_close_at_once(simulator: Simulator, tmp_path: Path) -> None:
+    """Not after the delay: a client that asks again on one must not wait for an answer that never comes."""
+    toml = configured(simulator.ai_studio_url, "[timeouts]\ndrain_delay = 4\n")
+    async with serving(tmp_path, toml) as server, bare(server.port) as idle, bare(server.port) as asks_again:
+        for client in (idle, asks_again):
+            await client.say(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            assert await client.status() == 200
+            await client.reader.readuntil(b"}")
+        server.tell(signal.SIGTERM)
+        await server.logged("draining")
+        begin = time.monotonic()
+        await asks_again.say(post(msgspec.json.encode(hello())))
+        assert await asks_again.status() in (503, 0), "0: closed"
+        assert await idle.rest() == b""
+        took = time.monotonic() - begin
+    note(f"SIGTERM: idle keep-alive connections closed after {took:.2f} s (timeouts.drain_delay = 4 s)")
+    assert took < 2
+
+
+async def test_drain_ends_at_its_limit_and_tells_the_clients(simulator: Simulator, tmp_path: Path) -> None:
+    """A stream that outlives ``timeouts.drain`` must not look complete to its client."""
+    simulator.script(frames_answer([TICK]).then(Hang()), times=5)
+    toml = configured(simulator.ai_studio_url, "[timeouts]\ndrain = 0.5\n")
+    async with serving(tmp_path, toml) as server, fresh_connections() as session:
+
+        async def stream() -> bytes:
+            async with session.post(
+                server.url + CHAT, data=msgspec.json.encode(hello(stream=True)), headers=AUTH
+            ) as response:
+                try:
+                    return await response.read()
+                except aiohttp.ClientPayloadError:
+                    return b"cut"
+
+        streams = [asyncio.get_running_loop().create_task(stream()) for _ in range(5)]
+        await soon(lambda: len(simulator.generations) == 5)
+        begin = time.monotonic()
+        server.tell(signal.SIGTERM)
+        assert await server.ended() == 0
+        took = time.monotonic() - begin
+        bodies = await asyncio.gather(*streams)
+    note(f"drain of 0.5 s with streams that never end: process ended after {took:.2f} s")
+    assert took < 5
+    assert all(body == b"cut" or b'"error"' in body for body in bodies), "a silent truncation"
+    assert not any(b"[DONE]" in body for body in bodies)
+
+
+async def test_second_sigterm_does_not_cut_what_the_first_lets_finish(simulator: Simulator, tmp_path: Path) -> None:
+    simulator.script(STREAM)
+    async with serving(tmp_path, configured(simulator.ai_studio_url)) as server, fresh_connections() as session:
+        async with asyncio.TaskGroup() as group:
+            stream = group.create_task(ask(session, server.url, hello(stream=True)))
+            await soon(lambda: simulator.generations)
+            for _ in range(3):
+                server.tell(signal.SIGTERM)
+                await asyncio.sleep(0.1)
+        assert stream.result().text == TEXT
+        assert await server.ended() == 0
+
+
+# ------------------------------------------------------------------------------------------------ socket activation
+
+
+@asynccontextmanager
+async def systemd_socket() -> AsyncIterator[socket.socket]:
+    """The listening socket that outlives the service, as a .socket unit holds it."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen(512)
+        sock.set_inheritable(True)
+        yield sock
+
+
+async def test_restart_on_an_inherited_socket_fails_no_request(simulator: Simulator, tmp_path: Path) -> None:
+    toml = configured(simulator.ai_studio_url)
+    async with systemd_socket() as sock, fresh_connections() as session:
+        url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+        load = Load(lambda count: ask(session, url, hello(stream=count % 2 == 0)))
+        servers = AsyncExitStack()
+        server = await servers.enter_async_context(serving(tmp_path, toml, inherited=[sock], name="first"))
+        gaps = []
+        async with servers, load.running(12):
+            await soon(lambda: load.outcomes.total() > 100)
+            for name in ("second", "third"):
+                begin = time.monotonic()
+                server.tell(signal.SIGTERM)
+                assert await server.ended() == 0
+                server = await servers.enter_async_context(serving(tmp_path, toml, inherited=[sock], name=name))
+                gaps.append(time.monotonic() - begin)
+                reached = load.outcomes.total() + 100
+                await soon(lambda: load.outcomes.total() > reached, 10)  # noqa: B023 - waited for in this turn
+    note(
+        f"two restarts on an inherited socket ({', '.join(f'{gap:.2f} s' for gap in gaps)} without a server): "
+        f"{load.outcomes.total()} requests on connections of their own, {dict(load.outcomes)}"
+    )
+    assert set(load.outcomes) == {"whole"}
+
+
+async def test_inherited_socket_is_left_to_the_successor_at_once(simulator: Simulator, tmp_path: Path) -> None:
+    """While the old process still serves its streams, every new connection is the new process's."""
+    simulator.script(STREAM, times=10)
+    toml = configured(simulator.ai_studio_url, "[timeouts]\ndrain_delay = 5\n")
+    async with systemd_socket() as sock, fresh_connections() as session:
+        url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+        async with (
+            serving(tmp_path, toml, inherited=[sock], name="old") as old,
+            asyncio.TaskGroup() as group,
+        ):
+            streams = [group.create_task(ask(session, url, hello(stream=True))) for _ in range(10)]
+            await soon(lambda: len(simulator.generations) == 10)
+            old.tell(signal.SIGTERM)
+            await old.logged("draining")
+            await asyncio.sleep(0.1)
+            async with serving(tmp_path, toml, inherited=[sock], name="new") as new:
+                assert old.process.returncode is None, "its streams still run"
+                late = [await ask(session, url, hello()) for _ in range(20)]
+                assert {got.outcome for got in late} == {"whole"}
+                await new.logged("status=200", times=20)
+                assert [(await task).text for task in streams] == [TEXT] * 10
+                assert await old.ended() == 0
+
+
+async def test_connection_whose_request_is_on_its_way_is_served_or_untouched(
+    simulator: Simulator, tmp_path: Path
+) -> None:
+    """Accepted, but nothing said yet when SIGTERM comes: its request must not be lost with the connection."""
+    async with systemd_socket() as sock:
+        port = sock.getsockname()[1]
+        async with serving(tmp_path, configured(simulator.ai_studio_url), inherited=[sock]) as server:
+            async with bare(port) as client, bare(port) as half:
+                await half.say(post(msgspec.json.encode(hello()))[:60])
+                await asyncio.sleep(0.2)
+                server.tell(signal.SIGTERM)
+                await server.logged("draining")
+                await asyncio.sleep(0.1)
+                statuses = []
+                for one, rest in ((half, post(msgspec.json.encode(hello()))[60:]), (client, post(b"{}"))):
+                    try:
+                        await one.say(rest)
+                        statuses.append(await one.status())
+                    except ConnectionError:
+                        statuses.append(0)
+            assert 0 not in statuses, f"an accepted connection was cut without a word: {statuses}"

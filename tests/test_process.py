@@ -252,6 +252,17 @@ async def test_tokens_and_projects_survive_a_kill(
     assert asked.count("generateContent") == 4
 
 
+async def test_uvloop_serves_as_well(simulator: Simulator, tmp_path: Path, session: aiohttp.ClientSession) -> None:
+    port = free_port()
+    config = write_config(tmp_path, simulator, port)
+    config.write_text(config.read_text().replace("[server]", '[server]\nloop = "uvloop"'), encoding="utf-8")
+    async with started(config, port) as server:
+        async with session.post(server.url + CHAT, json=HELLO) as response:
+            assert (await response.read()).endswith(b"data: [DONE]\n\n")
+        server.process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(server.process.wait(), 5) == 0
+
+
 async def test_a_taken_port_is_told(simulator: Simulator, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

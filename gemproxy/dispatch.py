@@ -174,10 +174,11 @@ class Dispatcher:
         try:
             await self._accept(dialect, response)
             await answer.begin()
-        except BaseException:
-            response.close()
-            answer.watch.close()
-            raise
+            answer.begun = True
+        finally:
+            if not answer.begun:
+                response.close()
+                answer.watch.close()
         self.room.confirm(lease)
         return answer
 
@@ -227,6 +228,7 @@ class Answer:
         self.lease = lease
         self.transcoder = transcoder
         self.attempts = 1
+        self.begun = False  # content was seen: from now on the answer ends its own request
         self.watch = StallWatch(dispatcher.limits.idle, response.close)
         self._dispatcher = dispatcher
         self._dialect = dialect

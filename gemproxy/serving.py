@@ -89,7 +89,7 @@ def spare_collections() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 50, 100)
+    gc.set_threshold(25_000, 20, 50)
 
 
 async def _listen(runner: web.AppRunner, config: Config, inherited: list[socket.socket]) -> None:

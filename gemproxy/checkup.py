@@ -78,15 +78,24 @@ class Checkup:
 
     async def full(self, model: str) -> list[Row]:
         """Authenticate every credential, then ask each for one word: unary, and the first of each kind as a stream."""
-        rows = await self.tokens()
+        began = asyncio.get_running_loop().time()
+        found = f"{len(self._views())} credentials"
+        rows = [Row("-", "-", "config", True, 0, found), *await self.tokens()]
         well = {row.credential for row in rows if row.ok}
         streams = {view.kind: view.name for view in reversed(self._views()) if view.name in well}
         for view in self._views():
             if view.name in well:
-                rows.append(await self._generate(view, model, "generateContent"))
+                if view.kind == "oauth":  # its token came with a project, or not at all
+                    rows.append(_row(view, "project", began, True, "discovered or configured"))
+                rows.append(await self._generate(view, self._model(view, model), "generateContent"))
                 if streams[view.kind] == view.name:
-                    rows.append(await self._generate(view, model, "streamGenerateContent"))
+                    rows.append(await self._generate(view, self._model(view, model), "streamGenerateContent"))
         return rows
+
+    def _model(self, view: SlotView, model: str) -> str:
+        """Return the model to ask a credential for: the one named, or the first that it is held to."""
+        offered = self._dispatcher.room.rotator.offered(view.name)
+        return model if offered is None or model in offered else min(offered)
 
     def _views(self) -> list[SlotView]:
         return self._dispatcher.room.rotator.snapshot()
@@ -132,6 +141,9 @@ class Checkup:
 
     async def _generate(self, view: SlotView, model: str, method: Method) -> Row:
         began = asyncio.get_running_loop().time()
+        resting = [rest for rest in view.cooling if rest.model in (model, "*")]
+        if resting:
+            return _row(view, _STEPS[method], began, False, f"rests for {model} ({resting[0].reason}): not asked")
         others = [other.name for other in self._views() if other.name != view.name]
         call = Call(method, model, WORD)
         try:

@@ -31,6 +31,8 @@ class Course:
 
     def __init__(self, *, attempts: int, budget: float, started: float) -> None:
         self.attempts = 0  # leases taken
+        self.leases = 0  # attempts that found a credential, and the name of the last one
+        self.slot = ""
         self.tried: set[str] = set()  # slots that must not serve this request again
         self.full_upstreams: set[str] = set()  # dialects without capacity for it
         self._most = attempts
@@ -109,11 +111,12 @@ class Course:
 
     def _next_credential(self, slot: str, verdict: Verdict) -> None:
         self.tried.add(slot)
-        if verdict.status in (403, 404):
-            # no credential trouble, or a model this one lacks: asked once elsewhere, then it is the client's to know
+        if verdict.status == 403:  # no credential trouble: asked once elsewhere, then it is the client's to know
             self._denials += 1
             if self._denials > 1 and self._last is not None:
                 raise self._last
+        elif verdict.status == 404:
+            return  # the next one may have the model, in the backup pool above all; each is asked once an hour
         elif verdict.scope is not Scope.NONE:
             self._rested = True
 

@@ -42,7 +42,7 @@ def welcome(url: str, key: str) -> str:
     """Return what to try first: lines that work as they are, with the interpreter that runs this."""
     python = f"{sys.executable} -m pip install openai && {sys.executable}" if _no_openai() else sys.executable
     return f"""
-gemproxy serves a simulated Gemini on {url} (no key needed, nothing leaves this machine). Try:
+gemproxy serves a simulated Gemini on {url} (any key will do, nothing leaves this machine). Try:
 
   curl -N {url}/v1/chat/completions -H 'Authorization: Bearer {key}' \\
     -H 'Content-Type: application/json' \\

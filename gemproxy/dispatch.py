@@ -101,10 +101,19 @@ class Dispatcher:
         loop = asyncio.get_running_loop()
         course = Course(attempts=self.limits.attempts, budget=self.limits.budget, started=loop.time())
         course.tried.update(avoid)
+        try:
+            return await self._go(call, listen, course)
+        except Failure as failure:
+            failure.attempts, failure.credential = course.leases, course.slot
+            raise
+
+    async def _go(self, call: Call, listen: Listen, course: Course) -> Answer:
+        loop = asyncio.get_running_loop()
         while True:
             if not course.begin(loop.time()):
                 raise course.exhausted(self.room.rotator.earliest(call.model))
             lease = await self._lease(call.model, course)
+            course.leases, course.slot = course.leases + 1, lease.slot.name
             answer = await self._serve(lease, call, listen, course)
             if answer is not None:
                 answer.attempts = course.attempts

@@ -45,6 +45,8 @@ class Failure(Exception):  # noqa: N818 - the vocabulary is fault and failure: e
         self.retry_after = retry_after
         self.retryable = retryable
         self.headers: dict[str, str] = {}  # further ones, such as what is left of a limit
+        self.attempts = 0  # how many were made upstream before it, and with which credential the last
+        self.credential = ""
 
 
 class ClientFault(Failure):

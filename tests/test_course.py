@@ -49,6 +49,7 @@ def walk(course: Course, *refusals: tuple[str, Verdict]) -> list[Step | Failure]
         ),
         pytest.param([("a", WRONG_PROJECT), ("a", WRONG_PROJECT)], [Step.REDISCOVER, Step.MOVE], id="one rediscovery"),
         pytest.param([("a", NO_PENALTY), ("a", NO_LEVEL)], [Step.REPAIR, Step.REPAIR], id="one repair of each kind"),
+        pytest.param([("a", MISSING), ("b", MISSING)], [Step.MOVE] * 2, id="a missing model: another may have it"),
         pytest.param([("a", BUSY)] * 3, [Step.MOVE] * 3, id="capacity: again, then the other upstreams"),
         pytest.param([("a", EMPTY)], [Step.MOVE], id="an empty answer is asked for once more"),
     ],
@@ -64,7 +65,6 @@ def test_refusals_lead_on(refusals: list[tuple[str, Verdict]], steps: list[Step]
         pytest.param(
             [("a", DENIED), ("b", DENIED)], 403, ClientFault, id="403 without credential trouble: once elsewhere"
         ),
-        pytest.param([("a", MISSING), ("b", MISSING)], 404, ClientFault, id="a missing model: once elsewhere"),
         pytest.param([("a", NO_PENALTY), ("a", NO_PENALTY)], 400, ClientFault, id="a repair that did not help"),
         pytest.param([("a", EMPTY), ("b", EMPTY)], 502, UpstreamFault, id="empty twice"),
     ],

@@ -137,7 +137,8 @@ async def test_each_kind_alone_is_a_full_installation(
         status, body = await server.post(f"/v1/test?model={model}", b"")
         rows = msgspec.json.decode(body)["results"]
         assert status == 200, rows
-        assert [row["step"] for row in rows] == ["token", "generate", "stream"]
+        project = ["project"] if kind == "oauth" else []
+        assert [row["step"] for row in rows] == ["config", "token", *project, "generate", "stream"]
 
 
 @pytest.fixture(scope="session")
@@ -270,6 +271,54 @@ async def test_the_log_tells_what_happens_to_credentials_and_of_old_models(
     assert [line for line in lines if line.startswith("credential a rests") and "(quota_day)" in line]
     assert [line for line in lines if line.startswith("credential b is parked (key_leaked)")]
     assert len([record for record in caplog.records if "shutdown date" in record.getMessage()]) == 1
+
+
+async def test_backup_pool_has_the_model_that_no_primary_has(simulator: Simulator, tmp_path: Path) -> None:
+    missing = error_answer(
+        404, {"error": {"code": 404, "message": "Requested entity was not found.", "status": "NOT_FOUND"}}
+    )
+    for name in ("p1", "p2", "p3"):
+        simulator.script(missing, times=None, credential=f"key-{name}")
+    text = config_text(simulator, tmp_path, [], ["p1", "p2", "p3", "b"])
+    text = text.replace('pool = "backup"', 'pool = "primary"', 3)
+    async with running(simulator, configured(tmp_path, text)) as server:
+        for _ in range(2):
+            assert (await server.post(CHAT, HELLO))[0] == 200
+    assert asked(simulator) == {"p1": 1, "p2": 1, "p3": 1, "b": 2}
+
+
+async def test_refused_requests_tell_their_way_too(
+    simulator: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "gemproxy.access")
+    simulator.keys |= {"key-a": KeyState.PER_MINUTE, "key-b": KeyState.PER_MINUTE}
+    text = config_text(simulator, tmp_path, [], ["a", "b"], "[server]\nexpose_routing = true\n")
+    async with (
+        running(simulator, configured(tmp_path, text)) as server,
+        server.session.post(
+            server.url + CHAT, data=msgspec.json.encode(HELLO), headers={"Authorization": "Bearer x"}
+        ) as response,
+    ):
+        assert response.status == 429
+        assert (response.headers["x-gemproxy-credential"], response.headers["x-gemproxy-attempts"]) == ("b", "2")
+    assert "credential=b attempts=2" in caplog.text
+
+
+async def test_full_test_asks_each_credential_for_a_model_it_offers(simulator: Simulator, tmp_path: Path) -> None:
+    text = config_text(simulator, tmp_path, [], ["a", "b"])
+    text = text.replace('key = "key-a"', 'key = "key-a"\nmodels = ["gemini-2.5-pro"]')
+    async with running(simulator, configured(tmp_path, text)) as server:
+        status, body = await server.post("/v1/test", b"")
+    assert status == 200, body
+    assert {request.model for request in simulator.generations} == {"gemini-2.5-pro", "gemini-3.5-flash"}
+
+
+async def test_aliases_are_listed_and_shown_by_their_own_name(simulator: Simulator, tmp_path: Path) -> None:
+    more = '[models.aliases]\n"gpt-4o" = "gemini-2.5-flash"\n'
+    async with running(simulator, configured(tmp_path, config_text(simulator, tmp_path, [], ["a"], more))) as server:
+        listed = [model["id"] for model in (await server.get("/v1/models"))[1]["data"]]
+        assert "gpt-4o" in listed
+        assert (await server.get("/v1/models/gpt-4o"))[1]["id"] == "gpt-4o"
 
 
 async def test_fallback_model_is_named_in_answer_and_header(simulator: Simulator, tmp_path: Path) -> None:

@@ -235,6 +235,10 @@ class Rotator:
         now = self._now()
         return [slot.view(now) for slot in self._slots]
 
+    def offered(self, name: str) -> frozenset[str] | None:
+        """Return the models that a credential is held to; None: all."""
+        return next((slot.models for slot in self._slots if slot.name == name), None)
+
     def records(self) -> list[Record]:
         """Return all that should outlive the process."""
         found = [
@@ -280,6 +284,10 @@ class Rotator:
         now = self._now()
         for key in [key for key, rest in slot.rests() if rest.until == NEVER]:
             self._write(slot, key, None, now)
+        whole = slot.resting.get(ANY)
+        if whole is not None and whole.until > now:
+            # such as spent credits: the operator may have mended it, the next request is the probe that tells
+            self._write(slot, ANY, Rest(now, whole.since, whole.reason, whole.daily, whole.strikes), now)
 
     def _arrange(self, slots: list[Slot]) -> None:
         self._slots = slots

@@ -66,7 +66,7 @@ async def _answer(request: web.Request, handler: Handler, exchange: Exchange) ->
     try:
         response = await handler(request)
     except Failure as failure:
-        return await _tell(exchange, failure)
+        return await _tell(exchange, failure, expose=request.app[SERVICE].door.expose_routing)
     except web.HTTPException as http:
         return await _tell(exchange, _from_http(request, http), allow=http.headers.get("Allow"))
     except ConnectionResetError:
@@ -79,8 +79,15 @@ async def _answer(request: web.Request, handler: Handler, exchange: Exchange) ->
     return response
 
 
-async def _tell(exchange: Exchange, failure: Failure, allow: str | None = None) -> web.StreamResponse:
+async def _tell(
+    exchange: Exchange, failure: Failure, allow: str | None = None, *, expose: bool = False
+) -> web.StreamResponse:
     exchange.error = failure.code or failure.type
+    if failure.attempts:
+        exchange.attempts, exchange.credential = failure.attempts, failure.credential
+        if expose:
+            exchange.headers["x-gemproxy-credential"] = failure.credential
+            exchange.headers["x-gemproxy-attempts"] = str(failure.attempts)
     if exchange.response is None:
         return error_response(failure, exchange.headers, allow)
     exchange.status = failure.status

@@ -15,9 +15,6 @@ def wants_stream(
     """
     if asked is not None:
         return asked
-    accepted = accept.lower()
-    if "text/event-stream" in accepted and "application/json" not in accepted:
-        return True
-    if not default or "application/json" in accepted:
+    if not default or "application/json" in accept.lower():
         return False
     return not user_agent.startswith(tuple(json_clients))

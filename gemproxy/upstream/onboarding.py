@@ -228,7 +228,10 @@ def _refusal(tier: _IneligibleTier) -> Ineligible:
 
 
 def _needs_project() -> Ineligible:
-    return Ineligible("PROJECT_REQUIRED", "This account needs a Google Cloud project: set credentials.project.")
+    return Ineligible(
+        "PROJECT_REQUIRED",
+        "This account has no Google Cloud project of its own; name one in the setting credentials.project.",
+    )
 
 
 def _id_of(project: str | _NamedProject | None) -> str:

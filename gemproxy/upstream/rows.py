@@ -233,8 +233,9 @@ REPAIRS: Final[Table] = (
         Repair.DROP_SAMPLING,
         r"\b(?:temperature|top_?[pk]|sampling parameters?)\b.{0,40}\bnot (?:supported|enabled|allowed)",
     ),
-    _repairable("thinking_level", Repair.RAISE_LEVEL, r"thinking level (?!is\b)\S+ is not supported"),
-    _repairable("no_thinking_level", Repair.DROP_LEVEL, r"thinking level is not supported"),
+    _repairable("thinking_level", Repair.RAISE_LEVEL, r"thinking level minimal is not supported"),
+    # a higher one that is refused: the model's own default is nearer to what was asked than a guess
+    _repairable("no_thinking_level", Repair.DROP_LEVEL, r"thinking level (?:\S+ )?is not supported"),
     _repairable(
         "thinking_budget",
         Repair.DROP_BUDGET,

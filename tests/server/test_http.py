@@ -62,7 +62,7 @@ async def test_root_describes_the_service(server: Running) -> None:
     async with server.session.get(server.url + "/") as response:
         found = await response.json()
     assert found["name"] == "gemproxy"
-    assert found["authentication"] == {"required": False, "type": "Bearer token in Authorization header"}
+    assert found["authentication"] == {"required": True, "type": "Bearer token in Authorization header"}
     assert found["endpoints"]["chat_completions"] == CHAT
     assert found["endpoints"]["debug"] == {
         "cache": "/v1/debug/cache",

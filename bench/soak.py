@@ -27,7 +27,7 @@ from msgspec import Struct, field
 
 from bench.crowd import KEY, Crowd
 from bench.faulty import Faulty
-from bench.processes import raise_descriptor_limit, resident_bytes
+from bench.processes import ROOT, raise_descriptor_limit, resident_bytes
 from gemproxy.simulator import Simulator
 
 MIB = 1 << 20
@@ -119,16 +119,8 @@ async def serving(folder: Path, upstream: str, run: Run) -> AsyncIterator[Server
     )
     config = folder / "soak.toml"
     config.write_text(CONFIG.format(key=KEY, folder=folder, upstream=upstream) + credentials, encoding="utf-8")
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "gemproxy",
-        "serve",
-        "--config",
-        str(config),
-        stderr=asyncio.subprocess.PIPE,
-        limit=1 << 20,
-    )
+    command = [sys.executable, "-m", "gemproxy", "serve", "--config", str(config)]
+    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stderr=asyncio.subprocess.PIPE, limit=1 << 20)
     server = Server(process, run)
     async with asyncio.TaskGroup() as group:
         group.create_task(server.listen())

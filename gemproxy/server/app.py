@@ -21,10 +21,10 @@ from gemproxy.config import ApiKey, Auth, Config, Credential, OAuthFile
 from gemproxy.converter.request import Options
 from gemproxy.converter.signatures import SignatureCache
 from gemproxy.discovery import EVERY, Discovery, add
-from gemproxy.dispatch import Dispatcher, Limits
+from gemproxy.dispatch import NO_MODEL, Dispatcher, Limits
 from gemproxy.models import Catalogue, capabilities
 from gemproxy.pool.projects import Projects
-from gemproxy.pool.rotator import Lease, Policy, Rotator, Slot
+from gemproxy.pool.rotator import Lease, Policy, Record, Rotator, Slot
 from gemproxy.pool.sources import ApiKeySource, OAuthSource, ServiceAccountSource, Source, fingerprint
 from gemproxy.pool.state import State, open_state
 from gemproxy.pool.tokens import Tokens
@@ -74,7 +74,7 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
     stack.callback(tokens.close)
     rotator = Rotator(await asyncio.to_thread(_slots, config, sources), _policy(config), wall_clock)
     rotator.restore(await state.records())
-    rotator.on_change = state.keep_record
+    rotator.on_change = partial(_keep, state)
     stack.callback(spawn(_learn(rotator, state), name="news of other processes").cancel)
     room = WaitingRoom(rotator, config.timeouts.queue)
     dispatcher = Dispatcher(session, room, tokens, dialects, _limits(config), wall_clock)
@@ -121,6 +121,12 @@ async def reload(app: web.Application, config: Config) -> None:
     service.options = Options(include_thoughts=config.models.include_thoughts)
     service.images, old = fetcher, service.images
     await old.close()
+
+
+def _keep(state: State, record: Record) -> None:
+    """Keep a rest, but for models that nobody has: their names come from clients, who could fill the disk with them."""
+    if record.reason != NO_MODEL:
+        state.keep_record(record)
 
 
 def _count(service: Service) -> None:

@@ -9,6 +9,7 @@ truncation, a made-up finish, a duplicate or a connection that is stuck (``clien
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import itertools
 import zlib
@@ -22,6 +23,7 @@ import pytest
 from msgspec import Struct
 
 from gemproxy.config import load
+from gemproxy.dispatch import Answer
 from gemproxy.simulator import CutOff, Hang, Pause, Reset, drip, sse
 from gemproxy.simulator.script import Step
 from tests.faults.client import AUTH, Got, ask, hello, pool, soon
@@ -34,7 +36,7 @@ TEXT = "".join(TEXTS)
 HUGE = "x" * (8 << 20)
 OVERLOADED = {"error": {"code": 503, "message": "The model is overloaded.", "status": "UNAVAILABLE"}}
 PAGE = b"<html><head><title>502 Server Error</title></head><body>Bad Gateway</body></html>\n"
-AT_ONCE = 40  # cells under way together
+AT_ONCE = 80  # cells under way together
 ARRIVED = Pause(0.25)  # so that what went before a fault has been read when it happens
 PATIENCE = 40.0  # seconds after which a connection counts as stuck
 
@@ -257,7 +259,13 @@ class Cell(Struct):
         return f"{self.outcome[:25]} /{self.tries}"
 
 
-Matrix = dict[tuple[str, Moment, Column, str], Cell]
+class Matrix(Struct):
+    """All cells, and how many answers were still in memory afterwards."""
+
+    cells: dict[tuple[str, Moment, Column, str], Cell]
+    kept: int
+
+
 MORE = """
 [server]
 ping_interval = 0.2
@@ -313,7 +321,14 @@ async def _matrix(folder: Path) -> Matrix:
             keys = [(fault, moment, *kind) for (fault, moment), kind in itertools.product(ROWS, KINDS)]
             cells = await asyncio.gather(*(course.run(*key) for key in keys))
             await _nothing_is_stuck(upstream, calm, held)
-    return {(fault.name, *rest): cell for (fault, *rest), cell in zip(keys, cells, strict=True)}
+            kept = _kept_answers()
+    return Matrix({(fault.name, *rest): cell for (fault, *rest), cell in zip(keys, cells, strict=True)}, kept)
+
+
+def _kept_answers() -> int:
+    """Return how many upstream answers are still in memory though they are over."""
+    gc.collect()
+    return sum(isinstance(thing, Answer) for thing in gc.get_objects())
 
 
 async def _nothing_is_stuck(upstream: RawUpstream, *servers: Running) -> None:
@@ -334,7 +349,7 @@ def _table(matrix: Matrix) -> str:
     lines = ["Upstream faults: what the client got / tries at the upstream; event: an error in a stream under way"]
     lines.append(f"{'':<19}{'':<22}" + "".join(f"{column + ', ' + often:<29}" for column, often in KINDS))
     for fault, moment in ROWS:
-        cells = [str(matrix[fault.name, moment, column, often]) for column, often in KINDS]
+        cells = [str(matrix.cells[fault.name, moment, column, often]) for column, often in KINDS]
         lines.append(f"{fault.name:<19}{moment:<22}" + "".join(f"{cell:<29}" for cell in cells).rstrip())
     return "\n".join(lines)
 
@@ -359,7 +374,7 @@ def expected(fault: Fault, moment: Moment, column: Column, often: str) -> tuple[
 @pytest.mark.parametrize(("column", "often"), KINDS, ids=[f"{column} {often}" for column, often in KINDS])
 @pytest.mark.parametrize(("fault", "moment"), ROWS, ids=[f"{fault.name} {moment}" for fault, moment in ROWS])
 def test_fault_is_healed_or_told(matrix: Matrix, fault: Fault, moment: Moment, column: Column, often: str) -> None:
-    cell = matrix[fault.name, moment, column, often]
+    cell = matrix.cells[fault.name, moment, column, often]
     outcome, repeated = expected(fault, moment, column, often)
     assert cell.outcome == outcome
     assert cell.got is not None
@@ -371,6 +386,13 @@ def test_fault_is_healed_or_told(matrix: Matrix, fault: Fault, moment: Moment, c
         assert cell.got.code == EVENT_CODES[cell.got.status]
     if cell.got.status == 503:
         assert int(cell.got.headers["Retry-After"]) > 0
+
+
+def test_no_answer_stays_in_memory(matrix: Matrix) -> None:
+    """An exception that somebody keeps, keeps its traceback, and with it everything that was under way."""
+    kept = matrix.kept
+    note(f"answers still in memory after {len(matrix.cells)} cells: {kept}")
+    assert kept == 0
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])

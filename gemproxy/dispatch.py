@@ -238,7 +238,7 @@ class Answer:
         self.transcoder = transcoder
         self.attempts = 1
         self.begun = False  # content was seen: from now on the answer ends its own request
-        self.watch = StallWatch(dispatcher.limits.idle, response.close)
+        self.watch = StallWatch(dispatcher.limits.idle, self._give_up)
         self._dispatcher = dispatcher
         self._dialect = dialect
         self._response = response
@@ -299,6 +299,12 @@ class Answer:
             return self.transcoder.feed(piece)
         self._ended = True
         return self.transcoder.finish()
+
+    def _give_up(self) -> None:
+        # an exception of its own: aiohttp raises one and the same object for every closed response, whose traceback
+        # would keep all that ever stalled alive
+        self._response.content.set_exception(aiohttp.ServerTimeoutError("idle"))
+        self._response.close()
 
     def _judge(self, fault: Exception) -> Verdict:
         if self.watch.expired:

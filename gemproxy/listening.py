@@ -25,6 +25,7 @@ FULL = Overload("The server has as many connections as server.max_connections al
 LATE = Failure(
     "The request's headers did not arrive within timeouts.headers.", status=408, type="timeout", code="timeout"
 )
+LINGER = 1.0  # seconds
 NO_HTTP = ClientFault("The request is not valid HTTP.")
 
 
@@ -70,8 +71,14 @@ class Connection(web.RequestHandler):
 
     @property
     def busy(self) -> bool:
-        """True while a request is being answered or waits for it."""
-        return self._current_request is not None or bool(self._messages)
+        """True while a request is being answered or waits for it: aiohttp's task does not wait for another one."""
+        waiter = self._waiter
+        return waiter is None or waiter.done() or self._current_request is not None or bool(self._messages)
+
+    @property
+    def starting(self) -> bool:
+        """True between the headers of a request and its handler."""
+        return self.busy and self._current_request is None
 
     @property
     def speaking(self) -> bool:
@@ -141,7 +148,13 @@ class Refusal(asyncio.Protocol):
         """Answer before anything was asked."""
         assert isinstance(transport, asyncio.Transport)
         transport.write(plain_answer(self._failure))
-        transport.close()
+        # what the client still sends is taken: closing on unread bytes
+        # would reset the connection, and the answer with it
+        transport.write_eof()
+        asyncio.get_running_loop().call_later(LINGER, transport.close)
+
+    def eof_received(self) -> None:
+        """Let the transport close: both sides have said all."""
 
 
 def connections(runner: web.AppRunner) -> Iterator[Connection]:

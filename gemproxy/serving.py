@@ -180,9 +180,9 @@ async def _drain(runner: web.AppRunner, config: Config, *, inherited: bool) -> N
 async def _last_words(runner: web.AppRunner) -> None:
     """Wait a moment for requests that are on their way: their connections were accepted, nobody else will answer."""
     for _ in range(LOOKS):
-        if not any(connection.speaking for connection in connections(runner)):
+        await asyncio.sleep(LAST_WORDS / LOOKS)  # first, so that what was accepted is seen
+        if not any(connection.speaking or connection.starting for connection in connections(runner)):
             return
-        await asyncio.sleep(LAST_WORDS / LOOKS)
 
 
 def _watchdog() -> asyncio.Task[None]:

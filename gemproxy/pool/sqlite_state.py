@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import sqlite3
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ SOON = 0.2  # seconds; rests come in bursts and are written together
 AGAIN = 5.0  # seconds until a failed write is tried again
 MONTHS = 180 * 86400.0  # credentials not seen for so long are forgotten
 HOUR = 3600.0  # rests that ended, and the news that they did, are of no use to anyone after this
+MOMENT = 0.02  # seconds between two attempts at what SQLite does not wait for
 OFTEN = 1000  # records between two looks for those; model names come from clients, so there may be many
 
 SCHEMA = """
@@ -246,9 +248,21 @@ class SqliteState:
         damage = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if damage != "ok":
             raise sqlite3.DatabaseError(f"damaged: {damage}")
-        self._db.execute("PRAGMA journal_mode = WAL")
+        self._log_ahead(self._db)
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._write([], self._prepare)
+
+    def _log_ahead(self, db: sqlite3.Connection) -> None:
+        """Switch to a write-ahead log. SQLite refuses at once, whatever the patience, if another does so meanwhile."""
+        for left in range(int(self._patience / MOMENT), -1, -1):
+            try:
+                db.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or not left:
+                    raise
+                time.sleep(MOMENT)
+            else:
+                break
 
     def _prepare(self, db: sqlite3.Connection) -> None:
         version = db.execute("PRAGMA user_version").fetchone()[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import signal
@@ -275,6 +276,31 @@ async def test_an_older_word_of_another_process_does_not_win(process):
     await two.flush()
     assert await one.records() == [LIFTED]
     assert await one.news() == []
+
+
+class Contested(sqlite3.Connection):
+    """A file that another process switches to a write-ahead log at the same moment."""
+
+    refusals = 0
+
+    def execute(self, sql, *args):
+        if "journal_mode" in sql and Contested.refusals:
+            Contested.refusals -= 1
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            raise error
+        return super().execute(sql, *args)
+
+
+@pytest.mark.parametrize(("refusals", "opens"), [(3, True), (1000, False)])
+async def test_a_start_waits_for_another_that_makes_the_file(path, clock, monkeypatch, refusals, opens):
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **more: connect(*args, **more, factory=Contested))
+    monkeypatch.setattr(Contested, "refusals", refusals)
+    state = SqliteState(path, clock, patience=0.2)
+    with contextlib.nullcontext() if opens else pytest.raises(UnusableState, match="locked"):
+        await state.open()
+    await state.close()
 
 
 async def test_many_processes_may_start_at_once(path, clock):

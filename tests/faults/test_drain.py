@@ -15,10 +15,9 @@ from pathlib import Path
 
 import aiohttp
 import msgspec
-
-from gemproxy.simulator import Hang, Simulator, frames_answer
 import pytest
 
+from gemproxy.simulator import Hang, Simulator, frames_answer
 from tests.faults.client import AUTH, CHAT, ask, bare, hello, post, soon
 from tests.faults.figures import note
 from tests.faults.load import STREAM, TEXT, TICK, Load, fresh_connections

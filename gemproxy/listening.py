@@ -50,6 +50,14 @@ class GuardedSite(web.SockSite):
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._connection, sock=self._sock, backlog=self._backlog)
 
+    async def stop(self) -> None:
+        """Accept no more; what was accepted is served."""
+        asyncio.get_running_loop().remove_reader(self._sock)
+        # asyncio makes the transport of a connection one turn of the loop after accepting it,
+        # and drops the connection without a word if the server was closed in between
+        await asyncio.sleep(0)
+        await super().stop()
+
     def _connection(self) -> asyncio.Protocol:
         server = self._runner.server
         if server is None or 0 < self._limit() <= len(server._connections):  # its public view copies them all

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from gemproxy.errors import StartFault
+from gemproxy.listening import GuardedSite
 from gemproxy.serving import bind
 from gemproxy.simulator import Simulator
 from tests.test_process import free_port, started, write_config
@@ -73,3 +76,33 @@ def test_one_port_can_be_shared_only_when_asked() -> None:
     with pytest.raises(StartFault, match=r"server\.port"):
         bind("127.0.0.1", port, reuse_port=False)[0].listen()
     first.close()
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_connection_that_comes_while_the_site_stops_is_served_or_left(turns: int) -> None:
+    """Asyncio needs a turn of the loop from accepting a connection to serving it; a stop may fall into it."""
+
+    async def hello(request: web.Request) -> web.Response:
+        return web.Response(text="hello")
+
+    app = web.Application()
+    app.router.add_get("/", hello)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as inherited:
+        inherited.setblocking(False)
+        site = GuardedSite(runner, inherited.dup(), limit=lambda: 0, patience=lambda: 30.0)
+        await site.start()
+        with socket.create_connection(inherited.getsockname()) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+            client.setblocking(False)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await site.stop()
+            try:
+                inherited.accept()[0].close()  # as the successor would
+            except BlockingIOError:
+                answer = await asyncio.wait_for(loop.sock_recv(client, 4096), 5)
+                assert answer.startswith(b"HTTP/1.1 200 ")
+    await runner.cleanup()

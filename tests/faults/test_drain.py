@@ -15,7 +15,6 @@ from pathlib import Path
 
 import aiohttp
 import msgspec
-import pytest
 
 from gemproxy.simulator import Hang, Simulator, frames_answer
 from tests.faults.client import AUTH, CHAT, ask, bare, hello, post, soon
@@ -121,9 +120,6 @@ async def systemd_socket() -> AsyncIterator[socket.socket]:
         yield sock
 
 
-@pytest.mark.xfail(
-    strict=False, reason="open: 0 to 2 of some 400 new connections are reset at the moment of the switch"
-)
 async def test_restart_on_an_inherited_socket_fails_no_request(simulator: Simulator, tmp_path: Path) -> None:
     toml = configured(simulator.ai_studio_url)
     async with systemd_socket() as sock, fresh_connections() as session:

@@ -82,7 +82,7 @@ class Course:
             case Action.RETRY:
                 self._retry(dialect, verdict)
             case _:
-                self._next_credential(slot, verdict)
+                self._next_credential(slot, dialect, verdict)
         return Step.MOVE
 
     def outcome(self, none: NoCredential) -> Failure:
@@ -109,8 +109,10 @@ class Course:
         if tries > CAPACITY_TRIES:
             self.full_upstreams.add(dialect)
 
-    def _next_credential(self, slot: str, verdict: Verdict) -> None:
+    def _next_credential(self, slot: str, dialect: str, verdict: Verdict) -> None:
         self.tried.add(slot)
+        if verdict.scope is Scope.UPSTREAM:  # no token for any of its kind; a backup pool may be another upstream
+            self.full_upstreams.add(dialect)
         if verdict.status == 403:  # no credential trouble: asked once elsewhere, then it is the client's to know
             self._denials += 1
             if self._denials > 1 and self._last is not None:
@@ -130,11 +132,12 @@ def failure(verdict: Verdict) -> Failure:
         return ClientFault(
             verdict.message, status=verdict.status, code=verdict.code or None, param=verdict.param, type=kind
         )
+    upstream, final = verdict.scope is Scope.UPSTREAM, verdict.action is Action.STOP
     return UpstreamFault(
         verdict.message or "The upstream failed.",
         status=verdict.status,
         code=verdict.code,
         type="timeout" if verdict.status == 504 else "server_error",
-        retry_after=OVERLOADED_RETRY if verdict.status == 503 and verdict.action is Action.RETRY else None,
-        retryable=False if verdict.action is Action.STOP and verdict.scope is Scope.UPSTREAM else None,
+        retry_after=OVERLOADED_RETRY if verdict.status == 503 and upstream and not final else None,
+        retryable=False if upstream and final else None,
     )

@@ -165,6 +165,19 @@ def service_account(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+async def test_without_tokens_for_one_upstream_the_backup_of_another_serves(
+    simulator: Simulator, tmp_path: Path
+) -> None:
+    simulator.script(error_answer(401, {"error": "invalid_client"}), method="token", times=None)
+    config = configured(tmp_path, config_text(simulator, tmp_path, ["p1", "p2"], ["b1"]))
+    async with running(simulator, config) as server:
+        assert [(await server.post(CHAT, HELLO))[0] for _ in range(6)] == [200] * 6
+        assert asked(simulator) == {"b1": 6}
+        assert sum(request.call == "token" for request in simulator.requests) == 2, "once for each primary"
+        _, body = await server.get("/v1/debug/cache")
+        assert {row["state"] for row in body["credentials"]} == {"ready"}
+
+
 async def test_fifty_requests_at_expiry_make_one_refresh(simulator: Simulator, tmp_path: Path) -> None:
     simulator.token_delay = 0.1
     config = configured(tmp_path, config_text(simulator, tmp_path, ["only"], []))

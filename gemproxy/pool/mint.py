@@ -25,7 +25,7 @@ from gemproxy.pool.sources import TOKEN_URL, ServiceAccount, UserGrant
 T = TypeVar("T")
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-REQUEST_TIMEOUT = 15.0  # seconds for one post to the token endpoint
+REQUEST_TIMEOUT = 4.0  # seconds for one post: three tries leave half of rotation.budget to the other credentials
 LIFETIME = 3600.0  # when the answer does not say (RFC 6749, 5.1: the server documents it; Google's is an hour)
 PAUSES = (0.5, 1.5)  # seconds before the second and the third try
 UNWELL = frozenset({408, 429, 500, 502, 503, 504})

@@ -70,9 +70,10 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
     stack.push_async_callback(state.close)
     dialects = _dialects(config)
     sources = await asyncio.to_thread(_sources, config)
-    tokens = _tokens(config, sources, session, state, dialects["code_assist"])
+    slots = await asyncio.to_thread(_slots, config, sources)
+    tokens = _tokens(config, sources, slots, session, state, dialects["code_assist"])
     stack.callback(tokens.close)
-    rotator = Rotator(await asyncio.to_thread(_slots, config, sources), _policy(config), wall_clock)
+    rotator = Rotator(slots, _policy(config), wall_clock)
     rotator.restore(await state.records())
     rotator.on_change = partial(_keep, state)
     stack.callback(spawn(_learn(rotator, state), name="news of other processes").cancel)
@@ -112,7 +113,7 @@ async def reload(app: web.Application, config: Config) -> None:
     sources = await asyncio.to_thread(_sources, config)
     slots = await asyncio.to_thread(_slots, config, sources)
     fetcher = ImageFetcher(_images(config))
-    service.tokens.replace(sources)
+    service.tokens.replace(sources, _fingerprints(slots))
     service.dispatcher.room.rotator.replace(slots, _policy(config), await service.state.records())
     service.dispatcher.room.limit = config.timeouts.queue
     service.dispatcher.limits = _limits(config)
@@ -203,10 +204,16 @@ def _dialects(config: Config) -> dict[str, Dialect]:
 
 
 def _tokens(
-    config: Config, sources: dict[str, Source], session: aiohttp.ClientSession, state: State, judge: Dialect
+    config: Config,
+    sources: dict[str, Source],
+    slots: list[Slot],
+    session: aiohttp.ClientSession,
+    state: State,
+    judge: Dialect,
 ) -> Tokens:
     projects = Projects(session, _onboarding(config), judge, state, wall_clock)
-    return Tokens(sources, session, state, wall_clock, projects, token_url=config.upstream.token_url or "")
+    url, prints = config.upstream.token_url or "", _fingerprints(slots)
+    return Tokens(sources, session, state, wall_clock, projects, fingerprints=prints, token_url=url)
 
 
 def _sources(config: Config) -> dict[str, Source]:
@@ -241,6 +248,10 @@ def _slots(config: Config, sources: dict[str, Source]) -> list[Slot]:
         )
         for credential in config.credentials
     ]
+
+
+def _fingerprints(slots: list[Slot]) -> dict[str, str]:
+    return {slot.name: slot.fingerprint for slot in slots}
 
 
 def _kind(credential: Credential) -> str:

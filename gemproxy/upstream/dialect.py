@@ -123,7 +123,7 @@ class Dialect(Protocol):
         ...
 
     def judge(self, status: int, headers: Mapping[str, str], body: bytes, now: float) -> Verdict:
-        """Return what a refusal means. ``headers`` keys are lower case; ``body`` may be anything."""
+        """Return what a refusal means. ``headers`` are found by lower-case names; ``body`` may be anything."""
         ...
 
     def learn(self, model: str, repair: Repair, now: float) -> None:

@@ -69,6 +69,12 @@ async def test_what_google_says_of_a_configured_project_is_not_kept(desk, projec
     assert await desk.state.project("key") == ""
 
 
+async def test_two_slots_of_one_grant_keep_their_own_projects(desk, projects, token):
+    assert await projects.find("key", token("mine")) == "mine"
+    assert await projects.find("key", token("yours")) == "yours"
+    assert await projects.find("key", token()) == "sim-project"
+
+
 async def test_a_newcomer_is_onboarded_and_waited_for(desk, projects, account, token):
     account.tier, account.polls = "", 3
     assert await projects.find("key", token()) == "sim-project"
@@ -89,7 +95,8 @@ async def test_an_onboarding_without_a_name_is_asked_for_again(desk, projects, a
 async def test_an_onboarding_that_never_ends_is_given_up(desk, account, token):
     account.tier, account.polls = "", 10_000
     verdict = await refusal(desk.projects(poll=0.01, patience=0.1).find("key", token()))
-    assert (verdict.action, verdict.scope, verdict.reason) == (Action.RETRY, Scope.UPSTREAM, "project_unknown")
+    assert (verdict.action, verdict.scope, verdict.until) == (Action.NEXT, Scope.CREDENTIAL, None)
+    assert verdict.reason == "project_unknown"
 
 
 async def test_an_account_behind_a_company_border_uses_the_configured_project(projects, account, token):
@@ -126,18 +133,24 @@ async def test_the_link_to_verify_an_account_stays_out_of_words(projects, accoun
 
 
 @pytest.mark.parametrize(
-    ("answer", "scope", "parks"),
+    ("answer", "scope", "rests", "words"),
     [
-        (error_answer(503, b"<html>"), Scope.UPSTREAM, False),
-        (unary_answer(b"nonsense"), Scope.CREDENTIAL, False),
-        (unary_answer({}).after(Reset()), Scope.UPSTREAM, False),
+        (error_answer(503, b"<html>"), Scope.CREDENTIAL, None, "status 503"),
+        (error_answer(400, "Unknown name"), Scope.CREDENTIAL, None, "status 400"),
+        (error_answer(404, "Not found"), Scope.CREDENTIAL, None, "status 404"),
+        (error_answer(429, "Please retry in 20s."), Scope.CREDENTIAL, 20.0, "status 429"),
+        (error_answer(302, b"", headers={"Location": "http://127.0.0.1:9/"}), Scope.CREDENTIAL, None, "status 302"),
+        (unary_answer(b"nonsense"), Scope.CREDENTIAL, None, "does not serve"),
+        (unary_answer({}).after(Reset()), Scope.UPSTREAM, None, "cannot be reached"),
     ],
-    ids=["503", "nonsense", "reset"],
+    ids=["503", "a field it does not know", "404", "a quota", "a redirect", "nonsense", "reset"],
 )
-async def test_a_search_that_fails_for_now_parks_nobody(desk, projects, token, answer, scope, parks):
+async def test_a_search_that_fails_for_now_parks_nobody(desk, projects, token, answer, scope, rests, words):
     desk.sim.script(answer, method="loadCodeAssist")
     verdict = await refusal(projects.find("key", token()))
-    assert (verdict.scope, verdict.until == math.inf) == (scope, parks)
+    assert (verdict.action, verdict.scope, verdict.status) == (Action.NEXT, scope, 503)
+    assert verdict.until == (rests and desk.clock.now + rests)
+    assert words in verdict.message
     assert await projects.find("key", token()) == "sim-project"
 
 

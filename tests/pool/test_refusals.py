@@ -14,7 +14,7 @@ from gemproxy.upstream.onboarding import Ineligible
 
 PARKED = (Action.NEXT, Scope.CREDENTIAL, math.inf)
 RESTS = (Action.NEXT, Scope.CREDENTIAL, None)
-NOBODY = (Action.RETRY, Scope.UPSTREAM, None)
+NOBODY = (Action.NEXT, Scope.UPSTREAM, None)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from pool_transcript import Clock
 
 from gemproxy.pool.mint import Mint
 from gemproxy.pool.projects import Projects
-from gemproxy.pool.sources import ApiKeySource, OAuthSource, ServiceAccountSource, Source
+from gemproxy.pool.sources import ApiKeySource, OAuthSource, ServiceAccountSource, Source, fingerprint
 from gemproxy.pool.state import MemoryState, State
 from gemproxy.pool.tokens import TokenRefused, Tokens
 from gemproxy.simulator import Simulator
@@ -89,7 +89,8 @@ class TokenDesk:
         """Return tokens as a process of its own would have them: the state is shared, memory is not."""
         named = sources if isinstance(sources, dict) else {"team-1": sources}
         mint = Mint(self.session, self.clock, token_url=self.token_url, pauses=(0.01, 0.01))
-        tokens = Tokens(named, self.session, self.state, self.clock, projects or self.projects(), mint=mint)
+        rooms = (self.session, self.state, self.clock, projects or self.projects())
+        tokens = Tokens(named, *rooms, fingerprints=prints(named), mint=mint)
         self._opened.append(tokens)
         return tokens
 
@@ -101,6 +102,10 @@ class TokenDesk:
 
     def asked(self, path: str = "/token") -> int:
         return sum(request.path == path for request in self.sim.requests)
+
+
+def prints(sources: dict[str, Source]) -> dict[str, str]:
+    return {name: fingerprint(source) for name, source in sources.items()}
 
 
 async def refusal(work: Any) -> Verdict:

@@ -5,17 +5,17 @@ Spends no quota. Any key that answers will do; a failure changes nothing and is 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 import aiohttp
-import msgspec
 
 from gemproxy.models import Catalogue
 from gemproxy.pool.refusals import TokenRefused
-from gemproxy.pool.rotator import SlotView
+from gemproxy.pool.slot import SlotView
 from gemproxy.pool.tokens import Tokens
+from gemproxy.posting import ask
 from gemproxy.upstream.ai_studio import AiStudio, read_models
+from gemproxy.wire import UNREADABLE
 
 log = logging.getLogger("gemproxy")
 EVERY = 3600.0  # seconds
@@ -30,16 +30,18 @@ class Discovery:
         self._session = session
         self._dialect = dialect
         self._tokens = tokens
+        self.found: list[str] = []  # what the last look that came to something brought
 
     async def find(self, views: list[SlotView]) -> list[str]:
         """Return the ids of all models that chat, from the first key that tells; [] if none does."""
         for view in views:
             if view.kind == "api_key" and view.state != "parked":
                 try:
-                    async with asyncio.timeout(PATIENCE):
-                        return await self._pages(view.name)
-                except (aiohttp.ClientError, msgspec.DecodeError, OSError, TimeoutError, TokenRefused) as fault:
+                    self.found = await self._pages(view.name)
+                except (aiohttp.ClientError, OSError, TokenRefused, *UNREADABLE) as fault:
                     log.info("models.discover: credential %s tells no models (%s)", view.name, type(fault).__name__)
+                else:
+                    return self.found
         return []
 
     async def _pages(self, slot: str) -> list[str]:
@@ -47,9 +49,10 @@ class Discovery:
         found: list[str] = []
         page = ""
         for _ in range(MOST_PAGES):
-            request = self._dialect.models_request(token, page)
-            async with self._session.get(request.url, headers=request.headers, raise_for_status=True) as response:
-                listed = read_models(await response.read())
+            reply = await ask(self._session, self._dialect.models_request(token, page), PATIENCE)
+            if reply.status != 200:
+                raise aiohttp.ClientError(f"status {reply.status}")
+            listed = read_models(reply.body)
             found += [model.id for model in listed.models if model.chats]
             page = listed.next_page
             if not page:

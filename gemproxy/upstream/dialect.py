@@ -119,7 +119,7 @@ class Dialect(Protocol):
         ...
 
     def decode(self, frame: bytes) -> GenerateResponse:
-        """Return one frame (or a whole unary body), unwrapped; raises ``msgspec.DecodeError``."""
+        """Return one frame (or a whole unary body), unwrapped; raises one of ``wire.UNREADABLE``."""
         ...
 
     def judge(self, status: int, headers: Mapping[str, str], body: bytes, now: float) -> Verdict:

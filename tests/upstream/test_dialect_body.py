@@ -16,6 +16,7 @@ from gemproxy.upstream.dialect import Call, Repair, Token
 from gemproxy.upstream.repairs import MEMORY
 from gemproxy.upstream.signing import DUMMY
 from gemproxy.upstream.vertex import Vertex
+from gemproxy.wire import UNREADABLE
 from gemproxy.wire.gemini import (
     Content,
     FunctionCall,
@@ -229,7 +230,7 @@ def test_what_a_model_is_known_to_refuse_is_not_even_tried(dialect):
 )
 def test_an_error_frame_is_decoded_as_one(dialect, frame):
     answer = dialect.decode(frame)
-    assert answer.error
+    assert answer.error["code"] == 503
     assert not answer.candidates
     assert dialect.judge(200, {}, frame, 0.0).reason == "overloaded"
 
@@ -246,10 +247,12 @@ def test_an_error_frame_is_decoded_as_one(dialect, frame):
         pytest.param(b'{"error":', id="an error that was cut"),
         pytest.param(b'{"modelVersion":"\xff"}', id="no UTF-8"),
         pytest.param(b'{"x":' + b"[" * 100_000, id="nested too deeply"),
+        pytest.param(b'[{"error":"\xff"}]', id="an error that is no UTF-8"),
+        pytest.param(b'[{"error":' + b"[" * 100_000, id="an error nested too deeply"),
     ],
 )
 def test_a_frame_that_is_no_answer_is_a_decode_error(dialect, frame):
-    with pytest.raises(msgspec.DecodeError):
+    with pytest.raises(UNREADABLE):
         dialect.decode(frame)
 
 
@@ -257,7 +260,8 @@ def test_a_frame_that_is_no_answer_is_a_decode_error(dialect, frame):
     "frame",
     [
         pytest.param(b"{}", id="nothing in it"),
-        pytest.param(b'{"candidates":null,"usageMetadata":null}', id="nulls"),
+        pytest.param(b'{"candidates":null,"usageMetadata":null,"error":null}', id="nulls"),
+        pytest.param(b'{"response":{"candidates":[],"error":null},"error":null}', id="nulls in an envelope"),
         pytest.param(b'{"candidates":[{}]}', id="an empty candidate"),
         pytest.param(b'{"candidates":[{"content":{}}]}', id="an empty content"),
         pytest.param(b'{"candidates":[{"content":{"parts":[{}]}}]}', id="an empty part"),
@@ -267,7 +271,7 @@ def test_a_frame_that_is_no_answer_is_a_decode_error(dialect, frame):
     ],
 )
 def test_a_sparse_frame_is_an_answer(dialect, frame):
-    assert not dialect.decode(frame).error
+    assert dialect.decode(frame).error is None
 
 
 RECORDED = [

@@ -35,9 +35,10 @@ class Course:
         self.slot = ""
         self.tried: set[str] = set()  # slots that must not serve this request again
         self.full_upstreams: set[str] = set()  # dialects without capacity for it
+        self.repairs: dict[Repair, str] = {}  # of its body, and the dialect that asked for each
         self._most = attempts
         self._until = started + budget
-        self._free: set[tuple[str, object]] = set()
+        self._free: set[tuple[str, Step]] = set()
         self._capacity: dict[str, int] = {}
         self._denials = 0
         self._bad_answers = 0
@@ -75,7 +76,8 @@ class Course:
                 return Step.REFRESH
             case Action.REDISCOVER if self._once(slot, Step.REDISCOVER):
                 return Step.REDISCOVER
-            case Action.REPAIR if verdict.repair is not None and self._once("", verdict.repair):
+            case Action.REPAIR if verdict.repair is not None and verdict.repair not in self.repairs:
+                self.repairs[verdict.repair] = dialect
                 return Step.REPAIR
             case Action.REPAIR:
                 raise self._last
@@ -93,7 +95,7 @@ class Course:
             return none
         return self._last if self._last.status != 429 else none
 
-    def _once(self, whom: str, what: Step | Repair) -> bool:
+    def _once(self, whom: str, what: Step) -> bool:
         if (whom, what) in self._free:
             return False
         self._free.add((whom, what))

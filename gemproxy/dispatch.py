@@ -149,12 +149,10 @@ class Dispatcher:
                 verdict = None  # what is reported if the client leaves now: nothing
                 try:
                     token = await self._token(step, lease.slot.name, token)
-                    answer = await self._attempt(lease, dialect, call, token, listen)
+                    answer = await self._attempt(lease, dialect, call, token, listen, course)
                 except (Refused, TokenRefused) as refused:
                     verdict = refused.verdict
                     step = course.next(lease.slot.name, dialect.name, verdict)
-                    if step is Step.REPAIR and verdict.repair is not None:
-                        dialect.learn(call.model, verdict.repair, self._clock())
         finally:
             if answer is None:
                 self.room.report(lease, verdict)
@@ -171,8 +169,10 @@ class Dispatcher:
 
     # ------------------------------------------------------------------------------------------------ one attempt
 
-    async def _attempt(self, lease: Lease, dialect: Dialect, call: Call, token: Token, listen: Listen) -> Answer:
-        request = dialect.ask(call, token, self._clock())
+    async def _attempt(
+        self, lease: Lease, dialect: Dialect, call: Call, token: Token, listen: Listen, course: Course
+    ) -> Answer:
+        request = dialect.ask(call, token, self._clock(), course.repairs.keys())
         try:
             response = await self._session.post(
                 _parsed(request.url), data=outgoing(request.body), headers=request.headers, allow_redirects=False
@@ -189,6 +189,9 @@ class Dispatcher:
                 response.close()
                 answer.watch.close()
         self.room.confirm(lease)
+        for repair, asker in course.repairs.items():
+            if asker == dialect.name:  # learnt from its cure: a refusal may have had another cause
+                dialect.learn(call.model, repair, self._clock())
         return answer
 
     async def _accept(self, dialect: Dialect, response: aiohttp.ClientResponse) -> None:

@@ -192,6 +192,30 @@ async def test_refused_field_is_repaired_and_remembered(bench: Bench) -> None:
     assert "presencePenalty" not in bench.simulator.generations[2].json().get("generationConfig", {})
 
 
+NO_PENALTY = error_answer(400, "Presence penalty is not enabled for this model")
+
+
+async def test_repair_that_did_not_help_is_not_learnt(bench: Bench) -> None:
+    """What Google says may quote a client's own words: no one request may change the others."""
+    bench.simulator.script(NO_PENALTY, times=2)
+    with pytest.raises(ClientFault):
+        await bench.ask(bench.call(presence_penalty=0.5))
+    sent = bench.simulator.generations
+    assert ["presencePenalty" in request.json().get("generationConfig", {}) for request in sent] == [True, False]
+    bench.simulator.script(text_answer("Hi"))
+    await bench.ask(bench.call(presence_penalty=0.5))
+    assert "presencePenalty" in bench.simulator.generations[-1].json()["generationConfig"]
+
+
+async def test_repair_stays_with_its_request_at_the_next_key(bench: Bench) -> None:
+    bench.simulator.script(NO_PENALTY)
+    bench.simulator.script(error_answer(429, "Please retry in 20s."))
+    bench.simulator.script(text_answer("Hi"))
+    await bench.ask(bench.call(presence_penalty=0.5))
+    assert bench.asked() == ["a", "a", "b"]
+    assert "presencePenalty" not in bench.simulator.generations[2].json().get("generationConfig", {})
+
+
 async def test_overload_is_tried_again_then_told_and_no_key_rests(bench: Bench) -> None:
     bench.simulator.script(error_answer(503, OVERLOADED), times=None)
     with pytest.raises(UpstreamFault) as caught:

@@ -5,6 +5,7 @@ In: calls, frames, rows. Out: requests, answers, verdicts. Holds its base URL an
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Final
 
 import msgspec
@@ -12,7 +13,7 @@ from msgspec import Struct
 
 from gemproxy.upstream import body as bodies
 from gemproxy.upstream import rows
-from gemproxy.upstream.dialect import Call, HttpRequest, Scope, Token
+from gemproxy.upstream.dialect import Call, HttpRequest, Repair, Scope, Token
 from gemproxy.upstream.gemini import Gemini
 
 # A key has no token to renew: 401 means that it is none. Keys of one project share its quotas (PROTOCOL 3.4).
@@ -27,10 +28,10 @@ class AiStudio(Gemini):
     name = "ai_studio"
     table = TABLE
 
-    def ask(self, call: Call, token: Token, now: float) -> HttpRequest:
+    def ask(self, call: Call, token: Token, now: float, repairs: Set[Repair] = frozenset()) -> HttpRequest:
         """Return the request to post."""
         url = f"{self._base}/models/{bodies.segment(call.model)}{bodies.verb(call)}"
-        return HttpRequest(url, self._signed(token), bodies.encode(self._fitted(call, now)))
+        return HttpRequest(url, self._signed(token), bodies.encode(self._fitted(call, now, repairs)))
 
     def models_request(self, token: Token, page: str = "") -> HttpRequest:
         """Return the request for one page of the models this key may use; it spends no quota of any model."""

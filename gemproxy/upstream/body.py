@@ -1,13 +1,13 @@
 """The body that one upstream and one model take, and the reading of what comes back: the part all dialects share.
 
-In: a ``Call`` and what was learnt; a frame. Out: the ``GenerateRequest`` to send (``call.body`` itself when nothing has
+In: a ``Call`` and its repairs; a frame. Out: the ``GenerateRequest`` to send (``call.body`` itself when nothing has
 to change; it is never changed, since the next attempt uses it again) and a ``GenerateResponse``. Must not know URLs,
 headers or credentials.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from copy import copy
 from functools import lru_cache
 from typing import Final, TypeVar
@@ -26,10 +26,13 @@ encode: Final = msgspec.json.Encoder().encode
 Read = TypeVar("Read", bound=GenerateResponse)
 
 
-def fitted(call: Call, dialect: str, learnt: repairs.Needed) -> GenerateRequest:
+def fitted(call: Call, dialect: str, needed: Set[Repair]) -> GenerateRequest:
     """Return the body of a call as this upstream and the call's model take it."""
-    body = repairs.repaired(repairs.repaired(call.body, repairs.standing(call.model)), learnt)
-    terms = signing.terms(dialect, call.model, Repair.STRIP_CALL_IDS in learnt, Repair.DUMMY_SIGNATURES in learnt)
+    if needed:
+        body = repairs.repaired(call.body, needed)
+        terms = signing.terms(dialect, call.model, Repair.STRIP_CALL_IDS in needed, Repair.DUMMY_SIGNATURES in needed)
+    else:
+        body, terms = call.body, signing.terms(dialect, call.model)
     contents = signing.settle(body.contents, terms)
     if contents is not body.contents:
         body = copy(body)

@@ -6,6 +6,7 @@ learnt; no token. Finding a project is ``onboarding``'s affair.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from copy import copy
 from hashlib import blake2b
 from typing import Final
@@ -15,7 +16,7 @@ from msgspec import Struct
 from gemproxy.models import capabilities
 from gemproxy.upstream import body as bodies
 from gemproxy.upstream import rows
-from gemproxy.upstream.dialect import Action, Call, HttpRequest, Scope, Token
+from gemproxy.upstream.dialect import Action, Call, HttpRequest, Repair, Scope, Token
 from gemproxy.upstream.gemini import Gemini
 from gemproxy.upstream.refusal import Refusal
 from gemproxy.upstream.verdicts import Rest, Row, Table, when
@@ -102,9 +103,9 @@ class CodeAssist(Gemini):
     table = TABLE
     decode = staticmethod(unwrapped)
 
-    def ask(self, call: Call, token: Token, now: float) -> HttpRequest:
+    def ask(self, call: Call, token: Token, now: float, repairs: Set[Repair] = frozenset()) -> HttpRequest:
         """Return the request to post, in its envelope."""
-        body = self._fitted(call, now)
+        body = self._fitted(call, now, repairs)
         if body.service_tier is not None:  # AI Studio's alone: an unknown field is refused (PROTOCOL 0.4)
             body = copy(body)
             body.service_tier = None

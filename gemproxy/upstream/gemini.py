@@ -5,7 +5,7 @@ A dialect adds its name, its address, its verdict table, and what only it wants 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import ClassVar
 
 from gemproxy.upstream import body as bodies
@@ -33,11 +33,12 @@ class Gemini:
         return verdicts.judge(self.table, status, headers, body, now)
 
     def learn(self, model: str, repair: Repair, now: float) -> None:
-        """Remember that this model needs this repair."""
+        """Remember that this repair made the model answer."""
         self._learnt.learn(model, repair, now)
 
-    def _fitted(self, call: Call, now: float) -> GenerateRequest:
-        return bodies.fitted(call, self.name, self._learnt.of(call.model, now))
+    def _fitted(self, call: Call, now: float, repairs: Set[Repair]) -> GenerateRequest:
+        learnt = self._learnt.of(call.model, now)
+        return bodies.fitted(call, self.name, learnt | repairs if repairs else learnt)
 
     def _signed(self, token: Token) -> dict[str, str]:
         return {**self._headers, "authorization": f"Bearer {token.secret}"}

@@ -5,12 +5,13 @@ In: calls, frames, rows. Out: requests, answers, verdicts. Holds its address pat
 
 from __future__ import annotations
 
+from collections.abc import Set
 from copy import copy
 from typing import Final
 
 from gemproxy.upstream import body as bodies
 from gemproxy.upstream import rows
-from gemproxy.upstream.dialect import Action, Call, HttpRequest, Scope, Token
+from gemproxy.upstream.dialect import Action, Call, HttpRequest, Repair, Scope, Token
 from gemproxy.upstream.gemini import Gemini
 from gemproxy.upstream.refusal import Refusal
 from gemproxy.upstream.verdicts import Rest, Row, when
@@ -53,7 +54,7 @@ class Vertex(Gemini):
     name = "vertex"
     table = TABLE
 
-    def ask(self, call: Call, token: Token, now: float) -> HttpRequest:
+    def ask(self, call: Call, token: Token, now: float, repairs: Set[Repair] = frozenset()) -> HttpRequest:
         """Return the request to post; project and location come from the token."""
         place = token.location or DEFAULT_LOCATION
         resource = f"projects/{bodies.segment(token.project)}/locations/{bodies.segment(place)}"
@@ -61,7 +62,7 @@ class Vertex(Gemini):
         return HttpRequest(
             f"{base_url(self._base, place)}/{model}{bodies.verb(call)}",
             self._signed(token),
-            bodies.encode(_own_fields(self._fitted(call, now), resource)),
+            bodies.encode(_own_fields(self._fitted(call, now, repairs), resource)),
         )
 
 

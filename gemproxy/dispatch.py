@@ -26,9 +26,9 @@ from gemproxy.pool.waiting import WaitingRoom
 from gemproxy.posting import outgoing
 from gemproxy.stall import StallWatch
 from gemproxy.upstream.dialect import OK, Action, Call, Dialect, Scope, Token, Verdict
+from gemproxy.upstream.rows import NO_MODEL
 
 MOST_OF_A_REFUSAL = 1 << 20  # bytes; an error body beyond this is cut: its head tells enough
-NO_MODEL = "model_not_found"  # as OpenAI's code and as the reason of a rest
 Listen = Callable[[Dialect], Transcoder]
 
 
@@ -127,15 +127,9 @@ class Dispatcher:
         try:
             return await self.room.acquire(model, course.tried, able)
         except NoCredential as none:
-            if self._missing(model):
+            if self.room.rotator.missing(model):  # it is 404, not a matter of time
                 raise _no_model(model) from None
             raise course.outcome(none) from None
-
-    def _missing(self, model: str) -> bool:
-        """Return whether the model rests everywhere because nobody has it: then it is 404, not a matter of time."""
-        views = [view for view in self.room.rotator.snapshot() if view.state != "parked"]
-        known = [{rest.reason for rest in view.cooling if rest.model == model} for view in views]
-        return bool(known) and all(reasons == {NO_MODEL} for reasons in known)
 
     async def _serve(self, lease: Lease, call: Call, listen: Listen, course: Course) -> Answer | None:
         """Return the answer that owns the lease from now on, or None: the lease is reported, the next one may try."""
@@ -205,13 +199,12 @@ class Dispatcher:
                 body += more
         except (aiohttp.ClientError, OSError):
             body = b""  # the status alone still tells something
-        lower = {name.lower(): value for name, value in response.headers.items()}
-        return dialect.judge(response.status, lower, body, self._clock())
+        return dialect.judge(response.status, response.headers, body, self._clock())
 
     def verdict(self, dialect: Dialect, fault: Exception) -> Verdict:
         """Return what a failure inside a 200 means."""
         if isinstance(fault, ErrorFrame):
-            return dialect.judge(200, {}, fault.body, self._clock())  # the body's own code counts
+            return dialect.judge(500, {}, fault.body, self._clock())  # the body's own code counts, if it tells one
         if isinstance(fault, BadAnswer):
             return Verdict(Action.RETRY, Scope.NONE, reason=BAD_ANSWER, message=fault.message)
         if isinstance(fault, Failure):

@@ -246,6 +246,8 @@ async def test_short_overload_is_never_seen_by_the_client(bench: Bench) -> None:
         pytest.param(Answer((b"<html>Bad Gateway</html>",), status=502, content_type="text/html"), id="HTML 502"),
         pytest.param(frames_answer([EMPTY]), id="an empty answer"),
         pytest.param(frames_answer([OVERLOADED]), id="an error frame first"),
+        pytest.param(frames_answer([{"error": []}]), id="an error frame that tells nothing"),
+        pytest.param(frames_answer([{"error": {"message": "x" * (1 << 18)}}]), id="an endless error frame"),
         pytest.param(
             frames_answer([{"candidates": [{"finishReason": "MALFORMED_FUNCTION_CALL"}]}]), id="malformed call"
         ),
@@ -281,6 +283,12 @@ async def test_fault_after_the_content_commit_is_told_and_never_repeated(
     answer.close()
     assert caught.value.status == status
     assert [event["choices"][0]["delta"].get("content") for event in events(got)] == ["", "Hi"]
+    assert bench.asked() == ["a"]
+
+
+async def test_an_error_of_null_is_none(bench: Bench) -> None:
+    bench.simulator.script(frames_answer([TEXT | {"error": None}, STOP]))
+    assert fold(chunks(await bench.ask()))["choices"][0]["message"]["content"] == "Hi!"
     assert bench.asked() == ["a"]
 
 

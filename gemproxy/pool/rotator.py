@@ -17,6 +17,7 @@ from gemproxy.errors import NoCredential
 from gemproxy.pool.rest import ANY, NEVER, Policy, Record, Rest, next_rest, restored, turn_back
 from gemproxy.pool.slot import Cooling, Lease, Readiness, Slot, SlotView, finite
 from gemproxy.upstream.dialect import Action, Scope, Verdict
+from gemproxy.upstream.rows import NO_MODEL
 
 __all__ = ["ANY", "Cooling", "Lease", "Policy", "Readiness", "Record", "Rest", "Rotator", "Slot", "SlotView"]
 
@@ -180,6 +181,12 @@ class Rotator:
         now = self._now()
         waits = [self._wait(slot, model, now) for slot in self._fitting(model, dialects)]
         return finite(min(waits, default=NEVER))
+
+    def missing(self, model: str) -> bool:
+        """Return whether every credential that might serve ``model`` was found to lack it."""
+        now = self._now()
+        asked = [slot.resting.get(model) for slot in self._fitting(model, None) if slot.parked is None]
+        return bool(asked) and all(rest and rest.until > now and rest.reason == NO_MODEL for rest in asked)
 
     def ready(self, models: Iterable[str]) -> Readiness:
         """Return whether any credential is neither parked nor resting for one of ``models`` at least.

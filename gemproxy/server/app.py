@@ -21,7 +21,7 @@ from gemproxy.config import ApiKey, Auth, Config, Credential, OAuthFile
 from gemproxy.converter.request import Options
 from gemproxy.converter.signatures import SignatureCache
 from gemproxy.discovery import EVERY, Discovery, add
-from gemproxy.dispatch import NO_MODEL, Dispatcher, Limits
+from gemproxy.dispatch import Dispatcher, Limits
 from gemproxy.models import Catalogue, capabilities
 from gemproxy.pool.projects import Projects
 from gemproxy.pool.rotator import Lease, Policy, Record, Rotator, Slot
@@ -41,6 +41,7 @@ from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.code_assist import CodeAssist
 from gemproxy.upstream.dialect import Action, Dialect, Scope, Verdict
 from gemproxy.upstream.onboarding import Onboarding
+from gemproxy.upstream.rows import NO_MODEL
 from gemproxy.upstream.vertex import Vertex
 
 log = logging.getLogger("gemproxy")

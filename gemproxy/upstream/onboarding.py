@@ -180,7 +180,7 @@ def read_load(body: bytes, configured_project: str = "") -> Project | Onboard | 
         return Ineligible(
             "NUMERIC_PROJECT", "credentials.project is a project number; Code Assist wants the project id."
         )
-    refused = refusal.read(200, {}, body)
+    refused = refusal.inside(body)
     if refused is not None and "SECURITY_POLICY_VIOLATED" in refused.reasons:
         return Project(configured_project) if configured_project else _needs_project()
     try:
@@ -278,6 +278,6 @@ def account_link(body: bytes) -> str:
     For the operator's terminal only, as ``Ineligible.link``.
     """
     refused = refusal.read(403, {}, body)
-    if refused is None or "VALIDATION_REQUIRED" not in refused.reasons:
+    if "VALIDATION_REQUIRED" not in refused.reasons:
         return ""
     return refused.metadata.get("validation_url") or refused.metadata.get("validation_link") or ""

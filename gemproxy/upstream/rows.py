@@ -13,6 +13,9 @@ from gemproxy.upstream.dialect import Action, Repair, Scope
 from gemproxy.upstream.refusal import Refusal
 from gemproxy.upstream.verdicts import Rest, Row, Table, When, when
 
+NO_MODEL: Final = "model_not_found"
+"""The reason of a rest for a model that a credential does not have, and OpenAI's code for it."""
+
 _CREDENTIAL_WORDS: Final = "An upstream credential was refused; the operator has to look at it."
 _LIMIT_ZERO: Final = re.compile(r"\blimit: 0(?![\d.])")
 _BY_DAY: Final = re.compile(r"(?i)per_?day|daily")
@@ -298,13 +301,13 @@ REQUESTS: Final[Table] = (
         code="not_found",
     ),
     Row(
-        "model_not_found",
+        NO_MODEL,
         when(404),
         Action.NEXT,
         Scope.MODEL,
         Rest.HOUR,
         status=404,
-        code="model_not_found",
+        code=NO_MODEL,
         param="model",
     ),
 )

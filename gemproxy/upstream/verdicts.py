@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from gemproxy.upstream import quota, refusal
 from gemproxy.upstream.blame import blamed
-from gemproxy.upstream.dialect import OK, Action, Repair, Scope, Verdict
+from gemproxy.upstream.dialect import Action, Repair, Scope, Verdict
 from gemproxy.upstream.redaction import for_client
 from gemproxy.upstream.refusal import Refusal
 
@@ -143,10 +143,9 @@ Table = tuple[Row, ...]
 
 
 def judge(table: Table, status: int, headers: Mapping[str, str], body: bytes, now: float) -> Verdict:
-    """Return the verdict of the first row that fits; ``OK`` for a 200 that holds no error. Every table ends in a
-    row that always fits.
+    """Return the verdict of the first row that fits; every table ends in a row that always does.
+
+    A refusal inside a 200 is judged with status 500: its own number counts, if it has one.
     """
     refused = refusal.read(status, headers, body)
-    if refused is None:
-        return OK
     return next(row for row in table if row.when.holds(refused)).verdict(refused, now)

@@ -231,7 +231,7 @@ def test_an_error_frame_is_decoded_as_one(dialect, frame):
     answer = dialect.decode(frame)
     assert answer.error["code"] == 503
     assert not answer.candidates
-    assert dialect.judge(200, {}, frame, 0.0).reason == "overloaded"
+    assert dialect.judge(500, {}, frame, 0.0).reason == "overloaded"
 
 
 @pytest.mark.parametrize(

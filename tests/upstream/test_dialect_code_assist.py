@@ -123,7 +123,7 @@ def test_an_envelope_without_a_response_has_no_candidates_and_is_no_error():
 )
 def test_an_error_counts_at_either_level(frame):
     assert ASSIST.decode(frame).error == {"code": 429, "message": "x"}
-    assert ASSIST.judge(200, {}, frame, NOW).reason == "rate_limit"
+    assert ASSIST.judge(500, {}, frame, NOW).reason == "rate_limit"
 
 
 def test_the_inner_error_is_the_nearer_one():

@@ -8,7 +8,7 @@ from refusal_bodies import NOW, TO_MIDNIGHT, error, info, retry, violations
 from gemproxy.upstream import ai_studio, code_assist, refusal, vertex
 from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.code_assist import CodeAssist
-from gemproxy.upstream.dialect import OK, Action, Repair, Scope
+from gemproxy.upstream.dialect import Action, Repair, Scope
 from gemproxy.upstream.vertex import Vertex
 
 STUDIO = AiStudio("http://upstream.test", "gemproxy/test")
@@ -554,15 +554,19 @@ def test_a_clients_own_missing_resource_rests_no_model(message):
 # ----------------------------------------------------------------------------------------- the tables as such
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b'{"candidates":[]}', b'{"response":{}}'])
-def test_a_success_is_ok(body):
-    assert STUDIO.judge(200, {}, body, NOW) is OK
-
-
 def test_an_error_inside_a_success_is_judged_by_its_own_number():
     frame = error("No capacity", info("MODEL_CAPACITY_EXHAUSTED"), code=503)
-    assert STUDIO.judge(200, {}, frame, NOW).reason == "capacity"
-    assert ASSIST.judge(200, {}, b'{"response":' + frame + b"}", NOW).reason == "capacity"
+    assert STUDIO.judge(500, {}, frame, NOW).reason == "capacity"
+    assert ASSIST.judge(500, {}, b'{"response":' + frame + b"}", NOW).reason == "capacity"
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [b'{"error":[]}', b'{"error":{}}', b'{"error":{"message":"' + b"x" * (1 << 18) + b'"}}'],
+    ids=["a list", "nothing in it", "too long to be read"],
+)
+def test_an_error_that_tells_nothing_is_googles_trouble(frame):
+    assert STUDIO.judge(500, {}, frame, NOW).reason == "upstream_error"
 
 
 def every_example():

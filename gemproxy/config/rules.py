@@ -22,13 +22,24 @@ NO_CREDENTIAL = (
 )
 
 
-class _File(Struct):
-    """The fields of a credential file that say whose it is."""
+class _Client(Struct):
+    client_id: str | None = None
+    client_secret: str | None = None
 
-    type: str = ""
-    client_id: str = ""
-    client_secret: str = ""
-    project_id: str = ""
+
+class _File(_Client):
+    """The fields of a credential file that say whose it is, in the shapes that ``pool/sources`` reads."""
+
+    type: str | None = None
+    project_id: str | None = None
+    quota_project_id: str | None = None
+    token: _Client | str | None = None
+
+    @property
+    def names_client(self) -> bool:
+        """Return whether the file needs no client of ``[oauth]``."""
+        inner = self.token if isinstance(self.token, _Client) else _Client()
+        return bool((self.client_id or inner.client_id) and (self.client_secret or inner.client_secret))
 
 
 def faults(config: Config) -> Iterator[str]:
@@ -164,7 +175,7 @@ def _oauth_file(key: str, credential: OAuthFile, config: Config) -> Iterator[str
     found = _read(credential.file)
     if isinstance(found, str):
         yield f'{key}.file = "{credential.file}": {found}; `gemproxy login` writes such a file'
-    elif not config.oauth.client_id and not (found.client_id and found.client_secret):
+    elif not config.oauth.client_id and not found.names_client:
         yield (
             f"{key}.file: the file names no OAuth client; set oauth.client_id and oauth.client_secret "
             "(or GEMPROXY_OAUTH_CLIENT_ID and GEMPROXY_OAUTH_CLIENT_SECRET)"
@@ -179,7 +190,7 @@ def _service_account(key: str, credential: ServiceAccount) -> Iterator[str]:
         yield f'{key}.file = "{credential.file}": {found}'
     elif not found.type:
         yield f'{key}.file = "{credential.file}": not a Google credential file (it has no "type")'
-    elif not credential.project and not found.project_id:
+    elif not (credential.project or found.project_id or found.quota_project_id):
         yield f"{key}.project: required, since the file names no project_id"
 
 

@@ -196,6 +196,12 @@ def test_a_credential_file_that_cannot_serve_is_refused(tmp_path, text: str, log
     ("text", "login"),
     [
         pytest.param(LOGIN, '{"type": "authorized_user", "client_id": "a", "client_secret": "b"}', id="its own client"),
+        pytest.param(
+            LOGIN, '{"token": {"client_id": "a", "client_secret": "b"}, "project_id": null}', id="a client inside"
+        ),
+        pytest.param(
+            VERTEX, '{"type": "authorized_user", "quota_project_id": "p", "project_id": null}', id="a quota project"
+        ),
         pytest.param(LOGIN + "[oauth]\nclient_id='a'\nclient_secret_env='FAKE'", "{}", id="a client in [oauth]"),
         pytest.param(VERTEX, '{"type": "service_account", "project_id": "demo-project"}', id="a project in the file"),
         pytest.param(

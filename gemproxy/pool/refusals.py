@@ -7,21 +7,9 @@ from __future__ import annotations
 
 from gemproxy.pool.rest import NEVER
 from gemproxy.upstream.dialect import Action, Scope, Verdict
+from gemproxy.upstream.oauth import BAD_CLIENT, PARKING
 from gemproxy.upstream.onboarding import Ineligible
 
-BAD_CLIENT = frozenset({"invalid_client", "deleted_client", "disabled_client"})
-PARKING = frozenset(
-    {
-        "invalid_grant",  # revoked, expired, password changed
-        "unauthorized_client",  # the grant belongs to another client
-        "invalid_scope",
-        "access_denied",
-        "admin_policy_enforced",
-        "account_not_found",
-        "invalid_rapt",
-        "rapt_required",
-    }
-)
 RENEW = "A credential of the proxy is no longer accepted by Google; its operator must renew it."
 
 

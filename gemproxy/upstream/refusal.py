@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from gemproxy.upstream import quota
+from gemproxy.wire import UNREADABLE
 
 _LONGEST_BODY: Final = 1 << 18  # bytes looked at; a real refusal has a few thousand
 _DEEPEST_NESTING: Final = 5  # errors within messages; gemini-cli un-nests as many
@@ -142,7 +143,7 @@ def _parse(body: bytes) -> Any:
     for candidate in (body, mend(body)):
         try:
             return _PARSER.decode(candidate)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             continue
     return None
 

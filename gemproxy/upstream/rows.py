@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from gemproxy.upstream.blame import LOGPROBS, PENALTY
 from gemproxy.upstream.dialect import Action, Repair, Scope
 from gemproxy.upstream.refusal import Refusal
 from gemproxy.upstream.verdicts import Rest, Row, Table, When, when
@@ -50,9 +51,10 @@ TOKEN_REFUSED: Final = Row(
 )
 """OAuth's 401: a new token, once; refused again, the credential is dead (PROTOCOL 3.3)."""
 
+# A 401 is settled by each dialect's first row; the words of OAuth's own endpoint are ``pool.refusals``'s.
 DEAD_CREDENTIALS: Final[Table] = (
     # A dead key is a 400 (SURPRISES 37).
-    dead("key_invalid", 400, 401, 403, reasons=("API_KEY_INVALID",), begins=r"api key (?:not valid|expired|not found)"),
+    dead("key_invalid", 400, 403, reasons=("API_KEY_INVALID",), begins=r"api key (?:not valid|expired|not found)"),
     dead("key_leaked", 403, begins=r"your api key was reported as leaked"),
     dead(
         "suspended",
@@ -85,16 +87,6 @@ DEAD_CREDENTIALS: Final[Table] = (
     dead("token_scope", 403, reasons=("ACCESS_TOKEN_SCOPE_INSUFFICIENT",)),
     dead("project_invalid", 403, reasons=("CONSUMER_INVALID", "USER_PROJECT_DENIED")),
     dead("network_policy", 403, reasons=("SECURITY_POLICY_VIOLATED",)),
-    dead("grant_revoked", 400, 401, reasons=("invalid_grant", "unauthorized_client")),
-    # Every OAuth credential has the same client: parking one after the other would hide the cause (PROTOCOL 2.6).
-    Row(
-        "oauth_client",
-        when(400, 401, reasons=("invalid_client", "deleted_client", "disabled_client")),
-        Action.NEXT,
-        status=503,
-        code="no_upstream_credentials",
-        words="Google refuses the OAuth client; see oauth.client_id and oauth.client_secret.",
-    ),
 )
 
 # --------------------------------------------------------------------------------------------- the server is to blame
@@ -229,8 +221,8 @@ def _repairable(reason: str, repair: Repair, says: str = "", begins: str = "") -
 
 
 REPAIRS: Final[Table] = (
-    _repairable("penalty", Repair.DROP_PENALTIES, r"penalty is not enabled|penalties are not"),
-    _repairable("logprobs", Repair.DROP_LOGPROBS, r"logprobs is not enabled|logprobs are not"),
+    _repairable("penalty", Repair.DROP_PENALTIES, PENALTY),
+    _repairable("logprobs", Repair.DROP_LOGPROBS, LOGPROBS),
     _repairable(
         "sampling",
         Repair.DROP_SAMPLING,

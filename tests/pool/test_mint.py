@@ -92,3 +92,7 @@ async def test_a_thread_that_comes_after_the_end_sends_nothing(desk, mint):
     with pytest.raises(TransportError, match="CancelledError"):
         await asyncio.to_thread(late)
     assert desk.sim.requests == []
+
+
+def test_the_repr_of_an_answer_shows_no_token():
+    assert repr(minting.Reply(200, {}, b'{"access_token":"fake"}')) == "Reply(200)"

@@ -36,7 +36,8 @@ EXPECTED = {
     "400-invalid-argument__codeassist__quoted-02.json": (*BAD, "bad_request", 400),
     "400-invalid-argument__codeassist__quoted-03.json": (*MEND, "signature", 400),
     "400-invalid-argument__vertex__firebase-03.json": (*BAD, "bad_request", 400),
-    "400-invalid-grant__oauth2__quoted-01.json": (*DEAD, "grant_revoked", 503),
+    # the token endpoint's, which no dialect is shown: ``pool/refusals`` parks by it
+    "400-invalid-grant__oauth2__quoted-01.json": (*BAD, "bad_request", 400),
     "401-unauthenticated-access-token-type-unsupported__aistudio__quoted-01.json": (*DEAD, "key_refused", 503),
     "403-permission-denied-array__codeassist__quoted-01.json": (*DEAD, "no_licence", 503),
     "403-permission-denied-iam-permission-denied__vertex__firebase-01.json": (*DEAD, "no_permission", 503),

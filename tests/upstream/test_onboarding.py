@@ -1,4 +1,4 @@
-"""Finding an account's project: every rule of PROTOCOL 2.4, and the quota answer of 2.5."""
+"""Finding an account's project: every rule of PROTOCOL 2.4."""
 
 from pathlib import Path
 
@@ -8,7 +8,6 @@ from refusal_bodies import error, info
 
 from gemproxy.upstream.dialect import Token
 from gemproxy.upstream.onboarding import (
-    Bucket,
     Ineligible,
     Onboard,
     Onboarding,
@@ -17,7 +16,6 @@ from gemproxy.upstream.onboarding import (
     account_link,
     read_load,
     read_operation,
-    read_quota,
 )
 
 ASSIST = Onboarding("https://assist.test/v1internal/", "gemproxy/test")
@@ -299,34 +297,3 @@ def test_an_onboarding_that_fails_says_why(body, reason, parks):
     assert isinstance(found, Ineligible)
     assert (found.reason, found.parks) == (reason, parks)
     assert "123456" not in found.message
-
-
-# ------------------------------------------------------------------------------------------------------- quota
-
-
-def test_what_is_left_is_read_per_model():
-    body = encoded(
-        buckets=[
-            {
-                "modelId": "gemini-2.5-pro",
-                "tokenType": "REQUESTS",
-                "remainingAmount": "42",
-                "remainingFraction": 0.5,
-                "resetTime": "2026-11-22T20:00:00Z",
-            },
-            {"modelId": "gemini-2.5-flash", "remainingAmount": "many", "resetTime": "soon"},
-            {"modelId": "gemini-3.8-flash", "remainingAmount": 7, "remainingFraction": 0},
-        ]
-    )
-    assert read_quota(body) == [
-        Bucket("gemini-2.5-pro", "REQUESTS", 42, 0.5, 1_795_377_600.0),
-        Bucket("gemini-2.5-flash"),
-        Bucket("gemini-3.8-flash", "", 7, 0.0),
-    ]
-    assert read_quota(b"{}") == []
-
-
-@pytest.mark.parametrize("body", [b"", b"<html>", b'{"buckets":3}'])
-def test_a_quota_that_cannot_be_read_is_a_decode_error(body):
-    with pytest.raises(msgspec.DecodeError):
-        read_quota(body)

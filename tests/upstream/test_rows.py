@@ -114,8 +114,6 @@ DEAD = [
     (ASSIST, 403, error("x", info("VALIDATION_REQUIRED", CLOUD_CODE)), "verification", "an account to be verified"),
     (ASSIST, 403, error("x", info("SERVICE_DISABLED")), "api_disabled", "Gemini for Google Cloud is off"),
     (ASSIST, 403, error("x", info("SECURITY_POLICY_VIOLATED")), "network_policy", "VPC service controls"),
-    (ASSIST, 400, b'{"error":"invalid_grant","error_description":"Bad Request"}', "grant_revoked", "a revoked grant"),
-    (ASSIST, 400, b'{"error":"unauthorized_client"}', "grant_revoked", "a grant of another client"),
     (
         VERTEX,
         403,
@@ -198,7 +196,6 @@ NOT_THE_CREDENTIAL = [
         "forbidden",
         "an object of somebody else",
     ),
-    (ASSIST, 400, b'{"error":"invalid_client"}', "oauth_client", "a wrong OAuth client, which all accounts share"),
 ]
 
 
@@ -209,7 +206,7 @@ def test_what_is_not_the_credentials_fault_rests_nothing_and_is_tried_elsewhere(
     verdict = dialect.judge(status, {}, body, NOW)
     assert (verdict.action, verdict.scope, verdict.until) == (Action.NEXT, Scope.NONE, None)
     assert verdict.reason == reason
-    assert verdict.status == (503 if reason == "oauth_client" else 403)
+    assert verdict.status == 403
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from gemproxy.converter.transcoder import ErrorFrame, Transcoder
 from gemproxy.course import BAD_ANSWER, Course, Step
 from gemproxy.errors import BadAnswer, ClientFault, Failure, NoCredential, UpstreamFault
 from gemproxy.pool.refusals import TokenRefused
-from gemproxy.pool.rotator import Lease
+from gemproxy.pool.slot import Lease
 from gemproxy.pool.waiting import WaitingRoom
 from gemproxy.posting import outgoing
 from gemproxy.stall import StallWatch

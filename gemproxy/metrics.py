@@ -17,7 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from gemproxy.converter.events import Usage
-from gemproxy.pool.rotator import SlotView
+from gemproxy.pool.slot import SlotView
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 Key = TypeVar("Key", bound=tuple[str, ...])

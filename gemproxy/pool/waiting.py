@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Callable, Container
 
 from gemproxy.errors import NoCredential
-from gemproxy.pool.rotator import BUSY_WAIT, Lease, Rotator
+from gemproxy.pool.rotator import BUSY_WAIT, Rotator
+from gemproxy.pool.slot import Lease
 from gemproxy.upstream.dialect import Verdict
 
 

@@ -24,7 +24,9 @@ from gemproxy.discovery import EVERY, Discovery, add
 from gemproxy.dispatch import Dispatcher, Limits
 from gemproxy.models import Catalogue, capabilities
 from gemproxy.pool.projects import Projects
-from gemproxy.pool.rotator import Lease, Policy, Record, Rotator, Slot
+from gemproxy.pool.rest import Policy, Record
+from gemproxy.pool.rotator import Rotator
+from gemproxy.pool.slot import Lease, Slot
 from gemproxy.pool.sources import ApiKeySource, OAuthSource, ServiceAccountSource, Source, fingerprint
 from gemproxy.pool.state import State, open_state
 from gemproxy.pool.tokens import Tokens

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from gemproxy.checkup import Row
 from gemproxy.errors import ClientFault
-from gemproxy.pool.rotator import SlotView
+from gemproxy.pool.slot import SlotView
 from gemproxy.server.keyring import Caller
 from gemproxy.server.middleware import JSON
 from gemproxy.server.service import SERVICE, Service

@@ -19,7 +19,7 @@ from gemproxy.upstream import rows
 from gemproxy.upstream.dialect import Action, Call, HttpRequest, Repair, Scope, Token
 from gemproxy.upstream.gemini import Gemini
 from gemproxy.upstream.refusal import Refusal
-from gemproxy.upstream.verdicts import Rest, Row, Table, when
+from gemproxy.upstream.verdicts import Length, Row, Table, when
 from gemproxy.wire.gemini import GenerateResponse
 
 
@@ -37,7 +37,7 @@ OWN_ROWS: Final[Table] = (
             condition,
             Action.REDISCOVER,
             Scope.CREDENTIAL,
-            Rest.FOREVER,
+            Length.FOREVER,
             status=503,
             code="no_upstream_credentials",
             words="An upstream credential has no right to its project; the operator has to look at it.",

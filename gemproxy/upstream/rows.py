@@ -12,7 +12,7 @@ from typing import Final
 from gemproxy.upstream.blame import LOGPROBS, PENALTY
 from gemproxy.upstream.dialect import Action, Repair, Scope
 from gemproxy.upstream.refusal import Refusal
-from gemproxy.upstream.verdicts import Rest, Row, Table, When, when
+from gemproxy.upstream.verdicts import Length, Row, Table, When, when
 
 NO_MODEL: Final = "model_not_found"
 """The reason of a rest for a model that a credential does not have, and OpenAI's code for it."""
@@ -32,7 +32,7 @@ def dead(reason: str, *statuses: int, reasons: tuple[str, ...] = (), begins: str
         when(*statuses, reasons=reasons, begins=begins),
         Action.NEXT,
         Scope.CREDENTIAL,
-        Rest.FOREVER,
+        Length.FOREVER,
         status=503,
         code="no_upstream_credentials",
         words=_CREDENTIAL_WORDS,
@@ -44,7 +44,7 @@ TOKEN_REFUSED: Final = Row(
     when(401),
     Action.REFRESH,
     Scope.CREDENTIAL,
-    Rest.FOREVER,
+    Length.FOREVER,
     status=503,
     code="no_upstream_credentials",
     words=_CREDENTIAL_WORDS,
@@ -124,7 +124,7 @@ def _by_minute(refused: Refusal) -> bool:
     return any(_BY_MINUTE.search(name) for name in refused.quotas)
 
 
-def _used_up(reason: str, condition: When, scope: Scope, rest: Rest, words: str, *, daily: bool = False) -> Row:
+def _used_up(reason: str, condition: When, scope: Scope, rest: Length, words: str, *, daily: bool = False) -> Row:
     return Row(
         reason,
         condition,
@@ -143,12 +143,12 @@ def quotas(scope: Scope) -> Table:
     no_credits = "An upstream credential has no credits left."
     limit = "The upstream's rate limit for this model is reached."
     return (
-        _used_up("credits", when(402), Scope.CREDENTIAL, Rest.LONG, no_credits, daily=True),
+        _used_up("credits", when(402), Scope.CREDENTIAL, Length.LONG, no_credits, daily=True),
         _used_up(
             "credits",
             when(429, reasons=("INSUFFICIENT_G1_CREDITS_BALANCE",), says=r"\bcredits?\b.{0,40}\b(?:deplet|exhaust)"),
             Scope.CREDENTIAL,
-            Rest.LONG,
+            Length.LONG,
             no_credits,
             daily=True,
         ),
@@ -157,7 +157,7 @@ def quotas(scope: Scope) -> Table:
             "no_quota",
             when(429, 499, 503, test=_nothing_allowed),
             Scope.MODEL,
-            Rest.FOREVER,
+            Length.FOREVER,
             "An upstream credential has no quota for this model.",
             daily=True,
         ),
@@ -173,7 +173,7 @@ def quotas(scope: Scope) -> Table:
             ),
             Action.RETRY,
             Scope.UPSTREAM,
-            Rest.HINT,
+            Length.HINT,
             status=503,
             code="overloaded",
         ),
@@ -181,7 +181,7 @@ def quotas(scope: Scope) -> Table:
             "quota_exhausted",
             when(429, reasons=("QUOTA_EXHAUSTED",)),
             scope,
-            Rest.RESET,
+            Length.RESET,
             "The upstream's quota for this model is used up.",
             daily=True,
         ),
@@ -190,7 +190,7 @@ def quotas(scope: Scope) -> Table:
             "quota_day",
             when(429, test=_by_day),
             scope,
-            Rest.DAY,
+            Length.DAY,
             "The upstream's quota per day for this model is used up.",
             daily=True,
         ),
@@ -198,16 +198,16 @@ def quotas(scope: Scope) -> Table:
             "quota_minute",
             when(429, test=_by_minute),
             scope,
-            Rest.MINUTE,
+            Length.MINUTE,
             "The upstream's quota per minute for this model is used up.",
         ),
-        _used_up("rate_limit", when(429), scope, Rest.HINT, limit),
+        _used_up("rate_limit", when(429), scope, Length.HINT, limit),
         # Google's older front ends say 403 for it.
         _used_up(
             "rate_limit",
             when(403, reasons=("RATE_LIMIT_EXCEEDED", "rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded")),
             scope,
-            Rest.HINT,
+            Length.HINT,
             limit,
         ),
     )
@@ -297,7 +297,7 @@ REQUESTS: Final[Table] = (
         when(404),
         Action.NEXT,
         Scope.MODEL,
-        Rest.HOUR,
+        Length.HOUR,
         status=404,
         code=NO_MODEL,
         param="model",
@@ -308,7 +308,9 @@ REQUESTS: Final[Table] = (
 
 TROUBLE: Final[Table] = (
     # 499 is Google cancelling its own work; gemini-cli treats it like 503 throughout (PROTOCOL 3.5).
-    Row("overloaded", when(409, 499, 503, 529), Action.RETRY, Scope.UPSTREAM, Rest.HINT, status=503, code="overloaded"),
+    Row(
+        "overloaded", when(409, 499, 503, 529), Action.RETRY, Scope.UPSTREAM, Length.HINT, status=503, code="overloaded"
+    ),
     Row("upstream_timeout", when(408, 504), Action.RETRY, Scope.UPSTREAM, status=504, code="upstream_timeout"),
     Row("upstream_error", when(500, 501, 502), Action.RETRY, Scope.UPSTREAM, status=502, code="upstream_error"),
     # Redirects, 405, 415 and whatever comes: not the client's doing and nothing a credential can mend.

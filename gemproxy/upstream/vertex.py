@@ -14,7 +14,7 @@ from gemproxy.upstream import rows
 from gemproxy.upstream.dialect import Action, Call, HttpRequest, Repair, Scope, Token
 from gemproxy.upstream.gemini import Gemini
 from gemproxy.upstream.refusal import Refusal
-from gemproxy.upstream.verdicts import Rest, Row, when
+from gemproxy.upstream.verdicts import Length, Row, when
 from gemproxy.wire.gemini import GenerateRequest
 
 DEFAULT_LOCATION: Final = "global"
@@ -38,7 +38,7 @@ TABLE: Final = rows.table(
             when(403, reasons=("IAM_PERMISSION_DENIED",), test=no_predict_permission),
             Action.NEXT,
             Scope.CREDENTIAL,
-            Rest.FOREVER,
+            Length.FOREVER,
             status=503,
             code="no_upstream_credentials",
             words="An upstream credential has no right to use models; the operator has to look at it.",

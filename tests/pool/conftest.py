@@ -7,7 +7,8 @@ import pytest
 from pool_transcript import Clock, Pool
 from token_desk import TokenDesk
 
-from gemproxy.pool.rotator import Policy, Slot
+from gemproxy.pool.rest import Policy
+from gemproxy.pool.slot import Slot
 
 
 @pytest.fixture

@@ -8,7 +8,9 @@ import pytest
 
 from gemproxy.errors import NoCredential
 from gemproxy.pool import refusals
-from gemproxy.pool.rotator import Policy, Rotator, Slot
+from gemproxy.pool.rest import Policy
+from gemproxy.pool.rotator import Rotator
+from gemproxy.pool.slot import Slot
 from gemproxy.upstream.dialect import Action, Scope
 from gemproxy.upstream.onboarding import Ineligible
 

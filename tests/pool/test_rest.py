@@ -8,7 +8,7 @@ import pytest
 from pool_transcript import PARKS, UNHINTED, Pool, rests
 
 from gemproxy.pool.rest import LONGEST_DAY, NEVER, Policy, Rest, next_rest, turn_back
-from gemproxy.pool.rotator import Slot
+from gemproxy.pool.slot import Slot
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
 
 NOW = 1_000_000.0

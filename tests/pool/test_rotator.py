@@ -7,7 +7,8 @@ import math
 import pytest
 from pool_transcript import CLIENT_FAULT, NEVER_THIS_MODEL, OVERLOADED, PARKS, UNHINTED, Pool, rests
 
-from gemproxy.pool.rotator import Policy, Slot
+from gemproxy.pool.rest import Policy
+from gemproxy.pool.slot import Slot
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
 from gemproxy.upstream.rows import NO_MODEL
 
@@ -210,7 +211,7 @@ def test_a_probe_that_proves_nothing_is_freed_without_a_strike(pool, verdict):
     p.clock.advance(5)
     p.serve(verdict=verdict)
     assert p.acquire().probe
-    assert p.rotator.records()[0].strikes == 1
+    assert p.records()[0].strikes == 1
 
 
 def test_a_failed_probe_rests_again(pool):
@@ -293,11 +294,6 @@ def test_a_lease_reported_twice_is_a_bug(pool):
     with pytest.raises(ValueError, match="reported twice"):
         p.rotator.report(lease, OK)
     assert p.view("a").in_flight == 0
-
-
-def test_a_lease_says_when_it_began(pool):
-    p = pool("a")
-    assert (p.acquire().started, p.acquire("flash").model) == (p.clock.now, "flash")
 
 
 # ----------------------------------------------------------------------------------------------------- when all are out

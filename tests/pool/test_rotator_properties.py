@@ -8,10 +8,12 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from pool_transcript import Clock
+from pool_transcript import Clock, records
 
 from gemproxy.errors import NoCredential
-from gemproxy.pool.rotator import Policy, Rotator, Slot
+from gemproxy.pool.rest import Policy
+from gemproxy.pool.rotator import Rotator
+from gemproxy.pool.slot import Slot
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
 
 MODELS = ["pro", "flash", "lite"]
@@ -142,7 +144,7 @@ class Dialogue(RuleBasedStateMachine):
     def records_tell_all(self) -> None:
         if not hasattr(self, "rotator"):
             return
-        for record in self.rotator.records():
+        for record in records(self.rotator):
             told = self.told[record.fingerprint, record.model]
             assert (told.reason, told.changed) == (record.reason, record.changed)
 

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from gemproxy.errors import NoCredential
-from gemproxy.pool.rotator import Policy, Rotator, Slot
+from gemproxy.pool.rest import Policy
+from gemproxy.pool.rotator import Rotator
+from gemproxy.pool.slot import Slot
 from gemproxy.pool.waiting import WaitingRoom
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
 

@@ -10,7 +10,7 @@ from gemproxy.upstream.code_assist import CodeAssist
 from gemproxy.upstream.dialect import Action, Scope, Verdict
 from gemproxy.upstream.redaction import LONGEST_MESSAGE
 from gemproxy.upstream.refusal import Refusal, read
-from gemproxy.upstream.verdicts import Rest, Row, deadline, judge, when
+from gemproxy.upstream.verdicts import Length, Row, deadline, judge, when
 from gemproxy.upstream.vertex import Vertex
 
 HINTED = read(429, {}, error("x", retry("46s")))
@@ -21,18 +21,18 @@ PLAIN = Refusal(429)
 @pytest.mark.parametrize(
     ("rest", "refused", "expected"),
     [
-        pytest.param(Rest.NOT, HINTED, None, id="no rest, whatever the hint"),
-        pytest.param(Rest.HINT, HINTED, 46.0, id="the hint"),
-        pytest.param(Rest.HINT, PLAIN, None, id="no hint: the rotator's own ladder"),
-        pytest.param(Rest.MINUTE, HINTED, 46.0, id="a minute quota's hint"),
-        pytest.param(Rest.MINUTE, PLAIN, 60.0, id="a minute quota without one"),
-        pytest.param(Rest.DAY, HINTED, TO_MIDNIGHT, id="a day's quota does not heed RetryInfo"),
-        pytest.param(Rest.DAY, RESET, 600.0, id="but a named reset time"),
-        pytest.param(Rest.RESET, HINTED, 46.0, id="a long quota's hint"),
-        pytest.param(Rest.RESET, PLAIN, TO_MIDNIGHT, id="a long quota without one"),
-        pytest.param(Rest.HOUR, HINTED, 3_600.0, id="an hour"),
-        pytest.param(Rest.LONG, HINTED, 86_400.0, id="a day"),
-        pytest.param(Rest.FOREVER, HINTED, math.inf, id="until an operator acts"),
+        pytest.param(Length.NOT, HINTED, None, id="no rest, whatever the hint"),
+        pytest.param(Length.HINT, HINTED, 46.0, id="the hint"),
+        pytest.param(Length.HINT, PLAIN, None, id="no hint: the rotator's own ladder"),
+        pytest.param(Length.MINUTE, HINTED, 46.0, id="a minute quota's hint"),
+        pytest.param(Length.MINUTE, PLAIN, 60.0, id="a minute quota without one"),
+        pytest.param(Length.DAY, HINTED, TO_MIDNIGHT, id="a day's quota does not heed RetryInfo"),
+        pytest.param(Length.DAY, RESET, 600.0, id="but a named reset time"),
+        pytest.param(Length.RESET, HINTED, 46.0, id="a long quota's hint"),
+        pytest.param(Length.RESET, PLAIN, TO_MIDNIGHT, id="a long quota without one"),
+        pytest.param(Length.HOUR, HINTED, 3_600.0, id="an hour"),
+        pytest.param(Length.LONG, HINTED, 86_400.0, id="a day"),
+        pytest.param(Length.FOREVER, HINTED, math.inf, id="until an operator acts"),
     ],
 )
 def test_each_kind_of_rest_has_its_deadline(rest, refused, expected):

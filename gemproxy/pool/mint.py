@@ -20,7 +20,9 @@ import msgspec
 from msgspec import Struct
 
 from gemproxy.pool.sources import ServiceAccount, UserGrant
+from gemproxy.posting import ask
 from gemproxy.upstream import oauth
+from gemproxy.upstream.dialect import HttpRequest
 
 T = TypeVar("T")
 
@@ -66,7 +68,9 @@ class BadAccount(Exception):  # noqa: N818
 
 
 class Reply(Struct):
-    """What google-auth wants to see of an answer. The repr shows the status only: the data hold a token."""
+    """What google-auth wants to see of an answer: it asks for headers in lower case, Google's metadata server writes
+    them otherwise. The repr shows the status only: the data hold a token.
+    """
 
     status: int
     headers: Mapping[str, str]
@@ -255,19 +259,15 @@ class Mint:
     ) -> Future[Reply]:
         if self._closed or loop.is_closed():
             raise CancelledError
-        future = asyncio.run_coroutine_threadsafe(self._post(method, url, body, headers, timeout), loop)
+        request = HttpRequest(url, dict(headers or {}), body or b"", method)
+        future = asyncio.run_coroutine_threadsafe(self._ask(request, timeout), loop)
         self._sending.add(future)
         future.add_done_callback(self._sending.discard)
         return future
 
-    async def _post(
-        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str] | None, timeout: float
-    ) -> Reply:
-        limit = aiohttp.ClientTimeout(total=timeout)
-        async with self._session.request(
-            method, url, data=body, headers=headers, timeout=limit, allow_redirects=False
-        ) as response:
-            return Reply(response.status, dict(response.headers), await response.read())
+    async def _ask(self, request: HttpRequest, timeout: float) -> Reply:
+        reply = await ask(self._session, request, timeout)
+        return Reply(reply.status, reply.headers, reply.body)
 
 
 def _lifetime(expiry: datetime | None) -> float:

@@ -11,7 +11,7 @@ from token_desk import CLIENT, SECRET, begin, until
 from gemproxy.pool import mint as minting
 from gemproxy.pool.mint import Courier, Mint, MintUnavailable
 from gemproxy.pool.sources import UserGrant
-from gemproxy.simulator import Hang, unary_answer
+from gemproxy.simulator import Hang, error_answer, unary_answer
 
 GRANT = UserGrant("fake-refresh", CLIENT, SECRET, own_client=False)
 
@@ -38,6 +38,13 @@ async def test_a_token_without_an_end_is_taken_for_an_hours(desk, mint):
 async def test_a_rotated_refresh_token_is_told(desk, mint):
     desk.sim.accounts.grant("fake-refresh").rotates = True
     assert (await mint.user(GRANT, "fake-refresh")).refresh.startswith("sim-refresh-")
+
+
+async def test_google_auth_finds_a_header_however_it_is_written(desk, mint):
+    desk.sim.script(error_answer(200, b"{}", headers={"Metadata-Flavor": "Google"}), method="token")
+    loop = asyncio.get_running_loop()
+    reply = await asyncio.to_thread(Courier(lambda *request: mint._send(loop, *request)), desk.sim.token_url, "POST")
+    assert reply.headers["metadata-flavor"] == "Google"
 
 
 async def test_refreshes_run_in_threads_of_their_own(desk, mint):

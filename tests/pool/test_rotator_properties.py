@@ -111,7 +111,7 @@ class Dialogue(RuleBasedStateMachine):
         for slot in self.slots:
             for key, rest in slot.resting.items():
                 if rest.daily:
-                    assert rest.until == math.inf or rest.until - self.clock.now <= 25 * 3600
+                    assert rest.until == math.inf or rest.until - self.clock.now <= 25 * 3600 + 1e-3
                 else:
                     assert rest.until - self.clock.now <= lengths[slot.name, key] + 1e-3
 

@@ -36,6 +36,7 @@ from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.dialect import Action, Call, Dialect, Method, Scope, Token, Verdict
 from gemproxy.wire.gemini import Content, GenerateRequest, GenerationConfig, Part
 from tests.folding import chunks, events, fold
+from tests.waiting import soon
 
 MODEL = "gemini-2.5-flash"
 TEXT = {"candidates": [{"content": {"parts": [{"text": "Hi"}], "role": "model"}}]}
@@ -346,7 +347,7 @@ async def test_credential_without_a_token_is_passed_over(bench: Bench) -> None:
 async def test_client_that_leaves_before_content_costs_nothing(bench: Bench) -> None:
     bench.simulator.script(Answer().after(Hang()))
     asking = asyncio.get_running_loop().create_task(bench.ask())
-    await _soon(bench.asked)
+    await soon(bench.asked)
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
     assert (bench.slot("a").state, bench.slot("a").failed, bench.idle()) == ("ready", 0, True)
@@ -366,15 +367,7 @@ async def test_client_that_leaves_in_mid_stream_ends_the_upstream_request(bench:
 
 
 async def _gone(bench: Bench) -> None:
-    await _soon(lambda: bench.simulator.generations[0].disconnected)
-
-
-async def _soon(happened: Any) -> None:
-    for _ in range(200):
-        if happened():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not happen within 2 s")
+    await soon(lambda: bench.simulator.generations[0].disconnected)
 
 
 async def test_only_one_request_tries_a_key_that_rested(bench: Bench) -> None:

@@ -180,13 +180,3 @@ def post(body: bytes, *, path: str = CHAT, headers: str = "", host: str = "127.0
         f"POST {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {KEY}\r\n{headers}"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     ).encode() + body
-
-
-async def soon(holds: Any, seconds: float = 5.0, what: str = "it did not happen in time") -> float:
-    """Wait until something is so; return the seconds that took."""
-    loop = asyncio.get_running_loop()
-    begin = loop.time()
-    while not holds():
-        assert loop.time() - begin < seconds, what
-        await asyncio.sleep(0.002)
-    return loop.time() - begin

@@ -19,9 +19,10 @@ import msgspec
 import pytest
 
 from gemproxy.simulator import Answer, Hang, KeyState, Pause, Simulator, Wait, frames_answer, text_answer
-from tests.faults.client import AUTH, CHAT, Got, ask, hello, soon
+from tests.faults.client import AUTH, CHAT, Got, ask, hello
 from tests.faults.figures import note
 from tests.faults.server_process import ServerProcess, configured, serving
+from tests.waiting import soon
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed (Debian: apt install nginx-light)")

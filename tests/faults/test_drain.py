@@ -17,10 +17,11 @@ import aiohttp
 import msgspec
 
 from gemproxy.simulator import Hang, Simulator, frames_answer
-from tests.faults.client import AUTH, CHAT, ask, bare, hello, post, soon
+from tests.faults.client import AUTH, CHAT, ask, bare, hello, post
 from tests.faults.figures import note
 from tests.faults.load import STREAM, TEXT, TICK, Load, fresh_connections
 from tests.faults.server_process import configured, serving
+from tests.waiting import soon
 
 # ------------------------------------------------------------------------------------------------------------ drain
 

@@ -12,10 +12,11 @@ import aiohttp
 import pytest
 
 from gemproxy.simulator import Answer, Hang, Pause, Simulator, text_answer
-from tests.faults.client import AUTH, ask, bare, hello, soon
+from tests.faults.client import AUTH, ask, bare, hello
 from tests.faults.figures import note
 from tests.faults.load import STREAM, TEXT, Load, fresh_connections
 from tests.faults.server_process import ServerProcess, configured, rewrite, serving
+from tests.waiting import soon
 
 # ------------------------------------------------------------------------------------------------------------ reload
 

@@ -26,10 +26,11 @@ from gemproxy.config import load
 from gemproxy.dispatch import Answer
 from gemproxy.simulator import CutOff, Hang, Pause, Reset, drip, sse
 from gemproxy.simulator.script import Step
-from tests.faults.client import AUTH, Got, ask, hello, pool, soon
+from tests.faults.client import AUTH, Got, ask, hello, pool
 from tests.faults.figures import note
 from tests.faults.raw_upstream import END, RawUpstream, chunk, head
 from tests.running import Running, running
+from tests.waiting import soon
 
 TEXTS = ("Hello ", "wide ", "world.")
 TEXT = "".join(TEXTS)

@@ -7,12 +7,13 @@ import logging
 import math
 
 import pytest
-from token_desk import begin, refusal, until
+from token_desk import begin, refusal
 
 from gemproxy.pool.projects import Projects
 from gemproxy.pool.refusals import TokenRefused
 from gemproxy.simulator import Account, AccountState, Hang, Reset, error_answer, unary_answer
 from gemproxy.upstream.dialect import Action, Scope, Token
+from tests.waiting import soon
 
 LOAD, ONBOARD = "/v1internal:loadCodeAssist", "/v1internal:onboardUser"
 
@@ -149,7 +150,7 @@ async def test_one_who_leaves_takes_nobodys_search_away(desk, projects, account,
     desk.sim.script(unary_answer({}).after(Hang()), method="loadCodeAssist")
     given = token()
     leaver, stayer = begin(projects.find("key", given)), begin(projects.find("key", given))
-    await until(lambda: desk.asked(LOAD))
+    await soon(lambda: desk.asked(LOAD))
     leaver.cancel()
     await asyncio.sleep(0.02)
     assert not stayer.done()
@@ -165,5 +166,5 @@ async def test_a_search_that_nobody_waits_for_fails_in_silence(desk, projects, t
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     leaver.cancel()
-    await until(lambda: not projects._searches)
+    await soon(lambda: not projects._searches)
     assert await projects.find("key", token()) == "sim-project"

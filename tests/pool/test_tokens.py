@@ -8,12 +8,13 @@ import math
 
 import msgspec
 import pytest
-from token_desk import CLIENT, KEY, SECRET, begin, refusal, until
+from token_desk import CLIENT, KEY, SECRET, begin, refusal
 
 from gemproxy.pool.sources import OAuthSource, ServiceAccountSource
 from gemproxy.pool.tokens import TokenView
 from gemproxy.simulator import AccountState, Answer, Reset, error_answer, unary_answer
 from gemproxy.upstream.dialect import Action, Scope, Token
+from tests.waiting import soon
 
 WORD = {"error": "invalid_grant", "error_description": "Token fake-refresh of nobody@example.invalid has been revoked."}
 
@@ -72,7 +73,7 @@ async def test_an_early_refresh_runs_behind_the_requests(desk):
     await tokens.get("team-1")
     desk.clock.advance(3400)
     assert [(await tokens.get("team-1")).secret for _ in range(5)] == ["sim-access-1"] * 5
-    await until(lambda: tokens.view("team-1").seconds_left > 1000)
+    await soon(lambda: tokens.view("team-1").seconds_left > 1000)
     assert (await tokens.get("team-1")).secret == "sim-access-2"
     assert desk.asked() == 2
 
@@ -116,7 +117,7 @@ async def test_closing_does_not_wait_for_a_refresh_that_hangs(desk):
     desk.sim.token_delay = 60
     tokens = desk.tokens(desk.oauth())
     waiting = begin(tokens.get("team-1"))
-    await until(desk.asked)
+    await soon(desk.asked)
     tokens.close()
     with pytest.raises(asyncio.CancelledError):
         await waiting
@@ -437,7 +438,7 @@ async def test_a_reload_takes_no_token_from_those_who_wait_for_it(desk):
     desk.sim.token_delay = 0.1
     tokens = desk.tokens(desk.oauth())
     waiting = begin(tokens.get("team-1"))
-    await until(desk.asked)
+    await soon(desk.asked)
     tokens.replace({})
     assert (await waiting).secret == "sim-access-1"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +28,6 @@ CLIENT, SECRET = "test-client", "test-secret"
 def begin(work: Any) -> asyncio.Task[Any]:
     """Start a task that the test keeps."""
     return asyncio.get_running_loop().create_task(work)
-
-
-async def until(holds: Callable[[], Any], seconds: float = 5.0) -> None:
-    """Wait for what a background task or another process brings about."""
-    async with asyncio.timeout(seconds):
-        while not holds():  # noqa: ASYNC110 - what is waited for knows no event
-            await asyncio.sleep(0.01)
 
 
 class TokenDesk:

@@ -284,7 +284,7 @@ async def test_silent_upstream_ends_after_the_idle_limit(bench: Bench) -> None:
 
 
 async def test_silence_before_content_is_tried_elsewhere(bench: Bench) -> None:
-    bench.build(limits=Limits(idle=0.1))
+    bench.build(limits=Limits(idle=0.5))
     bench.simulator.script(Answer((Hang(),)))
     assert await bench.ask()
     assert bench.asked() == ["a", "b"]
@@ -299,8 +299,8 @@ async def test_first_content_has_a_limit_of_its_own(bench: Bench) -> None:
 
 
 async def test_pauses_below_the_idle_limit_do_no_harm(bench: Bench) -> None:
-    bench.build(limits=Limits(idle=0.3))
-    bench.simulator.script(frames_answer([TEXT, TEXT, TEXT, STOP]).paced(0.15))
+    bench.build(limits=Limits(idle=1.0))
+    bench.simulator.script(frames_answer([TEXT, TEXT, TEXT, STOP]).paced(0.35))
     assert fold(chunks(await bench.ask()))["choices"][0]["message"]["content"] == "HiHiHi!"
 
 

@@ -296,7 +296,8 @@ async def test_a_lost_file_parks_its_credential_and_the_log_names_it(desk, caplo
     assert str(path) not in verdict.message
 
 
-async def test_a_file_that_is_just_being_written_is_read_again(desk):
+async def test_a_file_that_is_just_being_written_is_read_again(desk, monkeypatch):
+    monkeypatch.setattr("gemproxy.pool.issuer.SECOND_LOOK", 1.0)
     source = desk.oauth()
     whole = source.file.read_bytes()
     source.file.write_bytes(whole[:10])

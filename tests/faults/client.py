@@ -15,9 +15,9 @@ import msgspec
 from msgspec import Struct
 
 from gemproxy.posting import outgoing
-from tests.faults.server_process import ServerProcess
 from tests.folding import events
 from tests.running import Running
+from tests.server_process import ServerProcess
 
 CHAT = "/v1/chat/completions"
 MODEL = "gemini-2.5-flash"

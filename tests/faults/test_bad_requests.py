@@ -15,7 +15,7 @@ import pytest
 
 from tests.faults.client import AUTH, CHAT, bare, goes_on, hello, post, read_answer
 from tests.faults.figures import note, spread
-from tests.faults.server_process import ServerProcess
+from tests.server_process import ServerProcess
 
 MIB = 1 << 20
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -21,7 +21,7 @@ import pytest
 from gemproxy.simulator import Answer, Hang, KeyState, Pause, Simulator, Wait, frames_answer, text_answer
 from tests.faults.client import AUTH, CHAT, Got, ask, hello
 from tests.faults.figures import note
-from tests.faults.server_process import ServerProcess, configured, serving
+from tests.server_process import ServerProcess, configured, free_port, serving
 from tests.waiting import soon
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
@@ -70,7 +70,7 @@ async def nginx(folder: Path, *ports: int, host: str = "127.0.0.1") -> AsyncIter
     pool = " ".join(f"server 127.0.0.1:{port} max_fails=0;" for port in ports)
     (folder / "nginx").mkdir()
     for attempt in range(5):
-        port = _free_port()
+        port = free_port()
         config = folder / "nginx" / "nginx.conf"
         values = {"folder": folder / "nginx", "pool": pool, "port": port, "host": host, "limit": IDLE_LIMIT}
         config.write_text(CONFIG.format(**values | {"limit": int(IDLE_LIMIT)}), encoding="utf-8")
@@ -88,15 +88,6 @@ async def nginx(folder: Path, *ports: int, host: str = "127.0.0.1") -> AsyncIter
     finally:
         process.terminate()
         await process.communicate()
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 async def _listens(process: asyncio.subprocess.Process, port: int) -> bool:

@@ -24,7 +24,7 @@ from gemproxy.simulator import Answer, Hang, Simulator, Wait, frames_answer, sse
 from tests.faults.client import CHAT, MODEL, Got, ask, bare, goes_on, hello, post, read_answer
 from tests.faults.figures import note, spread
 from tests.faults.raw_upstream import END, RawUpstream, chunk, head
-from tests.faults.server_process import FAST, ServerProcess, configured, serving
+from tests.server_process import FAST, ServerProcess, configured, serving
 from tests.waiting import soon
 
 FRAME = {"candidates": [{"content": {"parts": [{"text": "tick "}]}}]}

@@ -20,7 +20,7 @@ from gemproxy.simulator import Hang, Simulator, frames_answer
 from tests.faults.client import AUTH, CHAT, ask, bare, hello, post
 from tests.faults.figures import note
 from tests.faults.load import TEXT, TICK, Load, fresh_connections, halfway
-from tests.faults.server_process import configured, serving
+from tests.server_process import configured, serving
 from tests.waiting import soon
 
 # ------------------------------------------------------------------------------------------------------------ drain

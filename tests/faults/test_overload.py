@@ -21,8 +21,8 @@ import pytest
 from gemproxy.simulator import Answer, Hang, Pause, Simulator, Wait, frames_answer, text_answer
 from tests.faults.client import AUTH, CHAT, Got, ask, bare, error_code, hello, pool, post
 from tests.faults.figures import note, spread
-from tests.faults.server_process import configured, serving
 from tests.running import configuration, running
+from tests.server_process import configured, serving
 from tests.waiting import soon
 
 MIB = 1 << 20

@@ -15,7 +15,7 @@ from gemproxy.simulator import Answer, Hang, Simulator, Wait, text_answer
 from tests.faults.client import AUTH, ask, bare, hello
 from tests.faults.figures import note
 from tests.faults.load import TEXT, Load, fresh_connections, halfway
-from tests.faults.server_process import ServerProcess, configured, rewrite, serving
+from tests.server_process import ServerProcess, configured, rewrite, serving
 from tests.waiting import soon
 
 # ------------------------------------------------------------------------------------------------------------ reload
@@ -88,6 +88,7 @@ async def test_broken_file_changes_nothing(simulator: Simulator, tmp_path: Path)
                 server.tell(signal.SIGHUP)
                 line = await server.logged("reload refused", times=times)
                 assert "the old configuration stays" in line, what
+                assert ("server.prot" in line) == ("prot" in text), "an unknown key is named"
             (tmp_path / "gemproxy.toml").unlink()
             server.tell(signal.SIGHUP)
             await server.logged("reload refused", times=len(BROKEN) + 1)

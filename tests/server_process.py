@@ -131,9 +131,25 @@ def rewrite(folder: Path, toml: str, name: str = "gemproxy") -> None:
 
 
 def configured(url: str, more: str = "", *, server: str = "", keys: int = 1) -> str:
-    """Return TOML with so many API keys in front of an upstream at ``url`` (its AI Studio base)."""
+    """Return TOML with so many API keys in front of an upstream at ``url`` (its AI Studio base).
+
+    The other addresses are the simulator's beside it: no kind of credential may reach the real Google.
+    """
+    base = url.removesuffix("/v1beta")
     credentials = "".join(
         f'[[credentials]]\nname = "studio-{number}"\nkind = "api_key"\nkey = "test-key-{number}"\n'
         for number in range(1, keys + 1)
     )
-    return f'[server]\nport = 0\n{server}\n{more}\n[upstream]\nai_studio_url = "{url}"\n{credentials}'
+    return (
+        f'[server]\nport = 0\n{server}\n{more}\n[upstream]\nai_studio_url = "{url}"\n'
+        f'code_assist_url = "{base}/v1internal"\nvertex_url = "{base}/vertex/v1"\ntoken_url = "{base}/token"\n'
+        f"{credentials}"
+    )
+
+
+def free_port() -> int:
+    """Return a port that was free a moment ago, for what cannot tell which one it took."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port

@@ -20,9 +20,7 @@ CONFIG = '[[credentials]]\nname = "studio-1"\nkind = "api_key"\nkey = "test-key-
 
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """An environment that says nothing, and an empty folder."""
-    for name in ("GEMINI_API_KEY", "GEMINI_API_KEYS", "GOOGLE_CLOUD_PROJECT", "STATE_DIRECTORY"):
-        monkeypatch.delenv(name, raising=False)
+    """An empty folder; the environment says nothing either (``conftest``)."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import aiohttp
 import pytest
-from pool_transcript import Clock, Pool
-from token_desk import TokenDesk
 
 from gemproxy.pool.rotator import Policy, Slot
+from tests.clock import Clock
+from tests.pool.pool_transcript import Pool
+from tests.pool.token_desk import TokenDesk
 
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1_000_000.0)
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ import asyncio
 import threading
 
 import pytest
-from token_desk import CLIENT, SECRET, begin
 
 from gemproxy.pool import mint as minting
 from gemproxy.pool.mint import Courier, Mint, MintUnavailable
 from gemproxy.pool.sources import UserGrant
 from gemproxy.simulator import Hang, unary_answer
+from tests.pool.token_desk import CLIENT, SECRET, begin
 from tests.waiting import soon
 
 GRANT = UserGrant("fake-refresh", CLIENT, SECRET, own_client=False)

@@ -7,12 +7,12 @@ import logging
 import math
 
 import pytest
-from token_desk import begin, refusal
 
 from gemproxy.pool.projects import Projects
 from gemproxy.pool.refusals import TokenRefused
 from gemproxy.simulator import Account, AccountState, Hang, Reset, error_answer, unary_answer
 from gemproxy.upstream.dialect import Action, Scope, Token
+from tests.pool.token_desk import begin, refusal
 from tests.waiting import soon
 
 LOAD, ONBOARD = "/v1internal:loadCodeAssist", "/v1internal:onboardUser"

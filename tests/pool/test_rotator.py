@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
-from pool_transcript import CLIENT_FAULT, NEVER_THIS_MODEL, OVERLOADED, PARKS, UNHINTED, Pool, rests
 
 from gemproxy.pool.rotator import Policy, Slot
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
+from tests.pool.pool_transcript import CLIENT_FAULT, NEVER_THIS_MODEL, OVERLOADED, PARKS, UNHINTED, Pool, rests
 
 # ------------------------------------------------------------------------------------------------------- who is next
 

@@ -12,13 +12,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from pool_transcript import Clock
-from token_desk import begin
 
 from gemproxy.pool import sqlite_state
 from gemproxy.pool.rest import Record
 from gemproxy.pool.sqlite_state import SqliteState, UnusableState
 from gemproxy.pool.state import Grant, MemoryState, State, open_state
+from tests.clock import Clock
+from tests.pool.token_desk import begin
 from tests.waiting import soon
 
 REST = Record("print-a", "pro", 1_000_060.0, 1_000_000.0, "rate_limit", daily=True, strikes=2, changed=1_000_000.0)
@@ -173,11 +173,14 @@ def rows(path: Path) -> int:
 
 async def test_a_killed_process_loses_nothing_that_matters(process, path):
     script = f"""
-import asyncio, math, os, signal
+import asyncio, math, os, signal, sqlite3
 from pathlib import Path
 from gemproxy.pool.rest import Record
 from gemproxy.pool.sqlite_state import SqliteState
 from gemproxy.pool.state import Grant
+
+def rows(table):
+    return sqlite3.connect({str(path)!r}).execute(f"SELECT count(*) FROM {{table}}").fetchone()[0]
 
 async def main():
     state = SqliteState(Path({str(path)!r}), lambda: 1_000_000.0)
@@ -185,7 +188,8 @@ async def main():
     state.keep_record(Record("print-a", "pro", 1_000_060.0, 1_000_000.0, "rate_limit", True, 2, 1_000_000.0))
     state.keep_record(Record("print-b", "*", math.inf, 1_000_000.0, "key_invalid", changed=1_000_001.0))
     state.keep_grant("key", Grant("fake-access", 1_003_600.0, "fake-rotated", 1_000_000.0, 1_000_000.0))
-    await asyncio.sleep(0.5)
+    while (rows("rests"), rows("grants")) != (2, 1):
+        await asyncio.sleep(0.01)
     os.kill(os.getpid(), signal.SIGKILL)
 
 asyncio.run(main())
@@ -426,7 +430,7 @@ async def test_the_loop_runs_on_while_the_file_is_locked(path, clock):
         lags.append(asyncio.get_running_loop().time() - before - 0.005)
     holder.close()
     await state.close()
-    assert sorted(lags)[-3] < 0.05  # another process may have the processor for a moment
+    assert max(lags) < 0.5, "a loop that waited for the file would have stood still for a second"
     assert rows(path) == 1
 
 

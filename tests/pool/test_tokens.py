@@ -8,12 +8,12 @@ import math
 
 import msgspec
 import pytest
-from token_desk import CLIENT, KEY, SECRET, begin, refusal
 
 from gemproxy.pool.sources import OAuthSource, ServiceAccountSource
 from gemproxy.pool.tokens import TokenView
 from gemproxy.simulator import AccountState, Answer, Reset, error_answer, unary_answer
 from gemproxy.upstream.dialect import Action, Scope, Token
+from tests.pool.token_desk import CLIENT, KEY, SECRET, begin, refusal
 from tests.waiting import soon
 
 WORD = {"error": "invalid_grant", "error_description": "Token fake-refresh of nobody@example.invalid has been revoked."}

@@ -10,7 +10,6 @@ import aiohttp
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from pool_transcript import Clock
 
 from gemproxy.pool.mint import Mint
 from gemproxy.pool.projects import Projects
@@ -21,6 +20,7 @@ from gemproxy.simulator import Simulator
 from gemproxy.upstream.code_assist import CodeAssist
 from gemproxy.upstream.dialect import Verdict
 from gemproxy.upstream.onboarding import Onboarding
+from tests.clock import Clock
 
 CLIENT, SECRET = "test-client", "test-secret"
 

@@ -6,10 +6,10 @@ import time
 
 import aiohttp
 import pytest
-from over_http import BODY, FRAME, STREAM, got, post
 
 from gemproxy.simulator import Account, Answer, Hang, Simulator, sse, text_answer
 from gemproxy.simulator.recorder import Recorder
+from tests.simulator.over_http import BODY, FRAME, STREAM, got, post
 from tests.waiting import soon
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from asking import OLD_FLASH, frames, google, parts, post, read, refused, user
 
 from gemproxy.simulator import Answer, CutOff, Pause, Reset
+from tests.simulator.asking import OLD_FLASH, frames, google, parts, post, read, refused, user
 
 STREAM = "streamGenerateContent"
 

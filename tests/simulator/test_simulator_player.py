@@ -9,7 +9,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-from over_http import FRAME, got, post
 
 from gemproxy.simulator import (
     Answer,
@@ -26,6 +25,7 @@ from gemproxy.simulator import (
     sse,
     text_answer,
 )
+from tests.simulator.over_http import FRAME, got, post
 from tests.waiting import soon
 
 CORPUS = Path(__file__).parents[2].parent / "shared/wire/corpus"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from asking import google, post, read, refused, user
 
 from gemproxy.simulator import proto
 from gemproxy.simulator.google_errors import Refusal
+from tests.simulator.asking import google, post, read, refused, user
 
 PART = "contents[0].parts[0]"
 UNKNOWN = 'Invalid JSON payload received. Unknown name "{}"{}: Cannot find field.'

@@ -6,7 +6,8 @@ import csv
 from pathlib import Path
 
 import pytest
-from asking import google, post, read, request
+
+from tests.simulator.asking import google, post, read, request
 
 CORPUS = Path(__file__).parents[2].parent / "shared/wire/corpus"
 UPSTREAMS = {"aistudio": "ai_studio", "vertex": "vertex", "codeassist": "code_assist"}

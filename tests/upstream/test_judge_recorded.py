@@ -4,12 +4,12 @@ import math
 from pathlib import Path
 
 import pytest
-from refusal_bodies import NOW, TO_MIDNIGHT
 
 from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.code_assist import CodeAssist
 from gemproxy.upstream.dialect import Action, Repair, Scope
 from gemproxy.upstream.vertex import Vertex
+from tests.upstream.refusal_bodies import NOW, TO_MIDNIGHT
 
 ERRORS = Path(__file__).parents[3] / "shared" / "wire" / "corpus" / "errors"
 DIALECTS = {

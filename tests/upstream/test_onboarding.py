@@ -4,7 +4,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from refusal_bodies import error, info
 
 from gemproxy.upstream.dialect import Token
 from gemproxy.upstream.onboarding import (
@@ -19,6 +18,7 @@ from gemproxy.upstream.onboarding import (
     read_operation,
     read_quota,
 )
+from tests.upstream.refusal_bodies import error, info
 
 ASSIST = Onboarding("https://assist.test/v1internal/", "gemproxy/test")
 TOKEN = Token("fake-access-token", "fake-project-1")

@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 
 from tests.clock import Clock
+from tests.corpus import CORPUS
 from tests.no_way_out.sitecustomize import __file__ as guard
 
 pytest_plugins = ["tests.outgoing"]
@@ -32,6 +33,11 @@ SAYINGS = (
 for name in [name for name in os.environ if name.startswith(SAYINGS)]:
     del os.environ[name]
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(guard).parent), os.environ.get("PYTHONPATH")]))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not CORPUS.is_dir():
+        terminalreporter.write_line(f"without recorded traffic: {CORPUS} is not there; WIRE=folder names another place")
 
 
 @pytest.fixture

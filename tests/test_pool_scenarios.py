@@ -14,7 +14,7 @@ import pytest
 
 from gemproxy.config import load
 from gemproxy.simulator import Account, AccountState, KeyState, Simulator, error_answer, replay, unary_answer
-from tests.openai_schema import SHARED
+from tests.corpus import needs_wire
 from tests.recorded import Recorded, answers, said
 from tests.running import Running, running
 from tests.test_recorded import compare, through_openai
@@ -334,7 +334,7 @@ async def code_assist(simulator: Simulator, tmp_path: Path) -> AsyncIterator[Run
         yield started
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the recorded corpus is not beside this checkout")
+@needs_wire
 @pytest.mark.parametrize("recorded", answers("codeassist"), ids=lambda recorded: recorded.file)
 async def test_recorded_code_assist_answer_reaches_the_openai_client(
     recorded: Recorded, code_assist: Running, simulator: Simulator

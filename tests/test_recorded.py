@@ -14,12 +14,13 @@ import openai
 import pytest
 
 from gemproxy.simulator import Simulator, replay
+from tests.corpus import needs_wire
 from tests.folding import fold
-from tests.openai_schema import SHARED, answer_problems, chunk_problems
+from tests.openai_schema import answer_problems, chunk_problems
 from tests.recorded import Recorded, Said, answers, said
 from tests.running import Running, running
 
-pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="the recorded corpus is not beside this checkout")
+pytestmark = needs_wire
 
 MESSAGES: Any = [{"role": "user", "content": "Go on."}]
 

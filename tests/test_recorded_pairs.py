@@ -18,7 +18,7 @@ from aiohttp.test_utils import TestServer
 
 from gemproxy.simulator import Answer, Simulator, frames_answer, unary_answer
 from gemproxy.simulator.model import PIXEL
-from tests.gemini_schema import WIRE, needs_wire
+from tests.corpus import WIRE, needs_wire
 from tests.openai_schema import answer_problems, chunk_problems
 from tests.running import Running, configuration, running
 

@@ -13,7 +13,8 @@ from gemproxy.models import capabilities
 from gemproxy.wire.gemini import Blob
 from gemproxy.wire.openai import ChatRequest
 from tests.chat_bodies import USER, asks, body, call, function, gives, plan, refused
-from tests.gemini_schema import WIRE, check_body, needs_wire
+from tests.corpus import WIRE, needs_wire
+from tests.gemini_schema import check_body
 
 SECRET = "SECRET-WORDS"
 

@@ -14,7 +14,7 @@ from gemproxy.converter import schema
 from gemproxy.converter.references import References
 from gemproxy.converter.schema import MAX_BYTES, Unusable, answer_schema, tool_schema
 from tests.chat_bodies import body, function, refused
-from tests.gemini_schema import WIRE, needs_wire
+from tests.corpus import WIRE, needs_wire
 
 DOCUMENTED = frozenset(
     (

@@ -14,8 +14,9 @@ import msgspec
 import pytest
 
 from gemproxy.simulator import Answer, Hang, KeyState, Pause, Simulator, Wait, frames_answer, text_answer
+from tests.corpus import WIRE
 from tests.folding import chunks, events, fold
-from tests.openai_schema import SHARED, answer_problems
+from tests.openai_schema import answer_problems
 from tests.running import KEY, Running, configuration, running
 from tests.waiting import soon
 
@@ -135,7 +136,7 @@ async def test_unary_and_stream_say_the_same(server: Running, simulator: Simulat
     folded = fold(chunks(body))
     assert folded["choices"] == unary["choices"]
     assert folded["usage"] == unary["usage"]
-    if SHARED.is_dir():
+    if WIRE.is_dir():
         assert answer_problems(unary) == []
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -25,10 +24,9 @@ from gemproxy.simulator import (
     sse,
     text_answer,
 )
+from tests.corpus import CORPUS, needs_wire
 from tests.simulator.over_http import FRAME, got, post
 from tests.waiting import soon
-
-CORPUS = Path(__file__).parents[2].parent / "shared/wire/corpus"
 
 
 async def test_pieces_arrive_one_by_one(simulator: Simulator, session: aiohttp.ClientSession) -> None:
@@ -79,7 +77,7 @@ async def test_pause_and_wait_hold_the_answer_back(simulator: Simulator, session
         assert await response.read() == b"c"
 
 
-@pytest.mark.skipif(not CORPUS.exists(), reason="the recorded corpus is not here")
+@needs_wire
 @pytest.mark.parametrize(
     "file",
     [

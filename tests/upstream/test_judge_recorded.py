@@ -1,7 +1,6 @@
 """Google's recorded refusals, each with the verdict that PROTOCOL 3 asks for."""
 
 import math
-from pathlib import Path
 
 import pytest
 
@@ -9,9 +8,10 @@ from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.code_assist import CodeAssist
 from gemproxy.upstream.dialect import Action, Repair, Scope
 from gemproxy.upstream.vertex import Vertex
+from tests.corpus import CORPUS, needs_wire
 from tests.upstream.refusal_bodies import NOW, TO_MIDNIGHT
 
-ERRORS = Path(__file__).parents[3] / "shared" / "wire" / "corpus" / "errors"
+ERRORS = CORPUS / "errors"
 DIALECTS = {
     "aistudio": AiStudio("http://upstream.test", "gemproxy/test"),
     "codeassist": CodeAssist("http://upstream.test", "gemproxy/test"),
@@ -121,8 +121,6 @@ EXPECTED = {
     "503-unavailable__aistudio__quoted-01.json": (*FULL, "overloaded", 503),
 }
 
-recorded = pytest.mark.skipif(not ERRORS.is_dir(), reason="the recorded corpus is not beside this repository")
-
 
 def judged(name):
     upstream = name.split("__")[1]
@@ -134,7 +132,7 @@ def given_row(verdict):
     return (verdict.action, verdict.scope, rest, verdict.reason, verdict.status)
 
 
-@recorded
+@needs_wire
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_recorded_refusal_gets_its_verdict(name):
     action, scope, rest, reason, status = EXPECTED[name]
@@ -145,12 +143,12 @@ def test_a_recorded_refusal_gets_its_verdict(name):
     assert verdict.repair is (Repair.DUMMY_SIGNATURES if action is Action.REPAIR else None)
 
 
-@recorded
+@needs_wire
 def test_every_recorded_refusal_is_in_the_table():
     assert {path.name for path in ERRORS.iterdir()} == set(EXPECTED)
 
 
-@recorded
+@needs_wire
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_message_for_the_client_names_no_key_project_or_link(name):
     message = judged(name).message
@@ -159,7 +157,7 @@ def test_a_message_for_the_client_names_no_key_project_or_link(name):
         assert secret not in message
 
 
-@recorded
+@needs_wire
 def test_credential_trouble_is_not_told_in_googles_words():
     for name in EXPECTED:
         verdict = judged(name)

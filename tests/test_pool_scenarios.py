@@ -15,6 +15,7 @@ import pytest
 from gemproxy.config import load
 from gemproxy.simulator import Account, AccountState, KeyState, Simulator, error_answer, replay, unary_answer
 from tests.corpus import needs_wire
+from tests.credentials import service_account
 from tests.recorded import Recorded, answers, said
 from tests.running import Running, running
 from tests.test_recorded import compare, through_openai
@@ -118,12 +119,13 @@ async def test_a_burst_asks_each_refusing_credential_at_most_once_per_place(
 @pytest.mark.parametrize("model", ["gemini-2.5-flash", "gemini-3.5-flash"])
 @pytest.mark.parametrize("kind", ["oauth", "api_key", "service_account"])
 async def test_each_kind_alone_is_a_full_installation(
-    simulator: Simulator, tmp_path: Path, kind: str, model: str, service_account: Path
+    simulator: Simulator, tmp_path: Path, kind: str, model: str
 ) -> None:
     simulator.accounts.known_only = False
     text = config_text(simulator, tmp_path, ["only"] if kind == "oauth" else [], ["only"] if kind == "api_key" else [])
     if kind == "service_account":
-        text += f'\n[[credentials]]\nname = "only"\nkind = "service_account"\nfile = "{service_account}"\n'
+        file = service_account(tmp_path / "robot.json")
+        text += f'\n[[credentials]]\nname = "only"\nkind = "service_account"\nfile = "{file}"\n'
     async with running(simulator, configured(tmp_path, text)) as server:
         status, body = await server.post(CHAT, HELLO | {"model": model})
         assert (status, b'"finish_reason":"stop"' in body) == (200, True)
@@ -135,30 +137,6 @@ async def test_each_kind_alone_is_a_full_installation(
         assert status == 200, rows
         project = ["project"] if kind == "oauth" else []
         assert [row["step"] for row in rows] == ["config", "token", *project, "generate", "stream"]
-
-
-@pytest.fixture(scope="session")
-def service_account(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from cryptography.hazmat.primitives.asymmetric import rsa
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-    file = tmp_path_factory.mktemp("account") / "sa.json"
-    file.write_bytes(
-        msgspec.json.encode(
-            {
-                "type": "service_account",
-                "project_id": "fake-project",
-                "private_key_id": "fake-key-id",
-                "private_key": pem,
-                "client_email": "robot@fake-project.iam.example",
-                "client_id": "1",
-                "token_uri": "https://oauth2.googleapis.com/token",
-            }
-        )
-    )
-    return file
 
 
 async def test_fifty_requests_at_expiry_make_one_refresh(simulator: Simulator, tmp_path: Path) -> None:

@@ -8,8 +8,6 @@ from typing import Any
 
 import aiohttp
 import msgspec
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from gemproxy.pool.mint import Mint
 from gemproxy.pool.projects import Projects
@@ -21,6 +19,7 @@ from gemproxy.upstream.code_assist import CodeAssist
 from gemproxy.upstream.dialect import Verdict
 from gemproxy.upstream.onboarding import Onboarding
 from tests.clock import Clock
+from tests.credentials import public_key, service_account
 
 CLIENT, SECRET = "test-client", "test-secret"
 
@@ -53,22 +52,12 @@ class TokenDesk:
 
     def robot(self, name: str = "robot", **content: Any) -> ServiceAccountSource:
         """Return a service account whose key the simulator knows."""
-        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         mail = f"{name}@example.invalid"
-        info = {
-            "type": "service_account",
-            "project_id": "robots-project",
-            "private_key_id": "1",
-            "private_key": key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
-            "client_email": mail,
-            "token_uri": "http://127.0.0.1:9/unused",
-        } | content
-        path = self.folder / f"{name}.json"
-        path.write_bytes(msgspec.json.encode(info))
+        content = {"project_id": "robots-project", "client_email": mail} | content
         account = self.sim.accounts.grant(mail, service=True)
         assert account is not None
-        account.public_key = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-        return ServiceAccountSource(path, "", "global")
+        account.public_key = public_key()
+        return ServiceAccountSource(service_account(self.folder / f"{name}.json", **content), "", "global")
 
     # ---- rooms
 

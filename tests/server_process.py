@@ -85,16 +85,24 @@ class ServerProcess:
 
 @asynccontextmanager
 async def serving(
-    folder: Path, toml: str, *, inherited: Sequence[socket.socket] = (), name: str = "gemproxy", **environ: str
+    folder: Path,
+    toml: str,
+    *,
+    inherited: Sequence[socket.socket] = (),
+    name: str = "gemproxy",
+    program: Sequence[str] = ("gemproxy",),
+    **environ: str,
 ) -> AsyncIterator[ServerProcess]:
     """Run a server with this configuration (``server.port = 0`` unless it says otherwise).
 
     ``inherited``: listening sockets handed over as systemd does (sd_listen_fds(3)).
+    ``program``: what ``python -m`` runs.
     """
     config = folder / f"{name}.toml"
     config.write_text(toml, encoding="utf-8")
     log = folder / f"{name}.log"
-    process = await _spawn(config, log, inherited, environ)
+    command = [sys.executable, "-m", *program, "serve", "--config", str(config)]
+    process = await _spawn(command, log, inherited, environ)
     server = ServerProcess(process, log)
     try:
         server.url = _LISTENS.findall(await server.logged("listens on"))[-1]
@@ -107,9 +115,8 @@ async def serving(
 
 
 async def _spawn(
-    config: Path, log: Path, inherited: Sequence[socket.socket], environ: dict[str, str]
+    command: list[str], log: Path, inherited: Sequence[socket.socket], environ: dict[str, str]
 ) -> asyncio.subprocess.Process:
-    command = [sys.executable, "-m", "gemproxy", "serve", "--config", str(config)]
     environment = os.environ | environ
     descriptors = [sock.fileno() for sock in inherited]
     if inherited:

@@ -1,7 +1,7 @@
 """Golden scenarios: ``tests/data/<scenario>.frames.txt`` and what gemproxy makes of it.
 
-A frames file holds one upstream frame (JSON) a line. ``GOLDEN=write pytest tests/converter/test_golden.py``
-(``make golden``) writes the expected files anew; the diff is the review.
+A frames file holds one upstream frame (JSON) a line. ``GOLDEN=write pytest tests/converter/test_golden.py`` writes the
+expected files anew; the diff is the review.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ In: requests. Out: ``Got``, which says what a client was told, checked for the l
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -163,9 +164,7 @@ async def bare(port: int, *, receive: int = 0) -> AsyncIterator[Bare]:
         writer.transport.abort()
 
 
-def _socket(port: int, receive: int) -> Any:
-    import socket
-
+def _socket(port: int, receive: int) -> socket.socket:
     sock = socket.socket()
     if receive:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)

@@ -6,6 +6,7 @@ import aiohttp
 import pytest
 
 from gemproxy.pool.rotator import Policy, Slot
+from gemproxy.simulator import Simulator
 from tests.clock import Clock
 from tests.pool.pool_transcript import Pool
 from tests.pool.token_desk import TokenDesk
@@ -32,8 +33,6 @@ def pool(clock: Clock):
 @pytest.fixture
 async def sim(clock: Clock):
     """A simulated Google that lives by the hand-turned clock."""
-    from gemproxy.simulator import Simulator
-
     async with Simulator(clock) as running:
         yield running
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 
 import pytest
+from google.auth.exceptions import TransportError
 
 from gemproxy.pool import mint as minting
 from gemproxy.pool.mint import Courier, Mint, MintUnavailable
@@ -81,8 +82,6 @@ async def test_closing_frees_the_threads_at_once(desk, mint):
 
 
 async def test_a_thread_that_comes_after_the_end_sends_nothing(desk, mint):
-    from google.auth.exceptions import TransportError
-
     loop = asyncio.get_running_loop()
 
     def late() -> None:

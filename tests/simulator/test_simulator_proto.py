@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from gemproxy.simulator import proto
@@ -162,8 +163,6 @@ READ = {
 
 
 def _encoded(value: Any) -> bytes:
-    import msgspec
-
     return msgspec.json.encode(value)
 
 

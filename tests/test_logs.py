@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import logging
 import sys
@@ -13,6 +12,7 @@ import pytest
 from gemproxy import logs
 from gemproxy.converter.events import Usage
 from gemproxy.server.exchange import Access, Exchange, request_id
+from tests.waiting import soon
 
 
 def record(message: str, **extra: object) -> logging.LogRecord:
@@ -88,7 +88,7 @@ async def test_lines_of_a_moment_are_written_together_and_warnings_at_once() -> 
         quiet.levelno = logging.INFO
         handler.handle(quiet)
     assert sink.writes == 0
-    await asyncio.sleep(0.1)
+    await soon(lambda: sink.writes)
     assert (sink.writes, sink.getvalue().count("\n")) == (1, 10)
     handler.handle(record("now"))
     assert sink.getvalue().endswith("line 9\nnow\n")

@@ -95,8 +95,9 @@ async def test_connections_beyond_max_connections_hear_503_at_once(
 ) -> None:
     toml = configured(simulator.ai_studio_url, server="max_connections = 30")
     async with serving(tmp_path, toml) as server:
+        idle = server.descriptors()
         async with _connected(server.port, 30):
-            await asyncio.sleep(0.2)
+            await soon(lambda: server.descriptors() >= idle + 30, what="not all were accepted")
             before = server.descriptors()
             took: list[float] = []
             outcomes = await asyncio.gather(*(_knock(server.port, took) for _ in range(60)))

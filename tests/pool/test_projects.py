@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import math
 
@@ -160,11 +161,15 @@ async def test_one_who_leaves_takes_nobodys_search_away(desk, projects, account,
     assert desk.asked(LOAD) == 1
 
 
-async def test_a_search_that_nobody_waits_for_fails_in_silence(desk, projects, token):
+async def test_a_search_that_nobody_waits_for_fails_in_silence(desk, projects, token, caplog):
     desk.sim.script(error_answer(503, b""), method="loadCodeAssist")
     leaver = begin(projects.find("key", token()))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     leaver.cancel()
-    await soon(lambda: not projects._searches)
+    await soon(lambda: "project discovery" not in {task.get_name() for task in asyncio.all_tasks()})
+    assert desk.asked(LOAD) == 1
+    await asyncio.sleep(0)  # what is done with a task that is done
+    gc.collect()
+    assert "never retrieved" not in caplog.text
     assert await projects.find("key", token()) == "sim-project"

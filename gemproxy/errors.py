@@ -162,3 +162,12 @@ def headers(failure: Failure) -> dict[str, str]:
     if failure.status == 401:
         found["WWW-Authenticate"] = "Bearer"
     return found
+
+
+def forget_way(fault: BaseException) -> None:
+    """Let go of the frames a fault came through, now that it is dealt with.
+
+    They hold the fault in turn: circles that only the garbage collector finds, so that a flood of refusals would grow
+    memory until it looks.
+    """
+    fault.__traceback__ = fault.__cause__ = fault.__context__ = None

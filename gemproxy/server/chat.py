@@ -25,7 +25,7 @@ from gemproxy.server.asking import Asking
 from gemproxy.server.body import read_body
 from gemproxy.server.exchange import EXCHANGE, Exchange
 from gemproxy.server.keyring import Caller, allow
-from gemproxy.server.middleware import JSON, error_event
+from gemproxy.server.middleware import JSON
 from gemproxy.server.negotiation import wants_stream
 from gemproxy.server.service import SERVICE, Service
 from gemproxy.server.tasks import spawn
@@ -139,10 +139,9 @@ class _Stream:
         """Open and stream; raises the failure if the status is not committed yet."""
         try:
             await within(self._service.door.total, self._run(asking, models))
-        except Failure as failure:
-            if not await self._committed():
-                raise
-            await self._tell(failure)
+        except Failure:
+            await self._committed()  # if so, the failure becomes the last event
+            raise
         finally:
             self._end()
         return self._response
@@ -183,6 +182,7 @@ class _Stream:
             self._early.cancel()
         if self._response.is_connected():
             self._response.stop_streaming()  # no ping follows the last event
+            self._response._ping_task = None  # a circle that only the garbage collector would find
 
     # ---------------------------------------------------------------------------------------------------- the body
 
@@ -194,15 +194,11 @@ class _Stream:
                 stall.start()
                 await response.write(data)
                 stall.stop()
+            stall.start()
             await response.write_eof()
         finally:
             stall.close()
-        _note_end(self._exchange, answer)
-
-    async def _tell(self, failure: Failure) -> None:
-        self._exchange.status = failure.status
-        self._exchange.error = failure.code or failure.type
-        await self._response.write(error_event(failure))
+            _note_end(self._exchange, answer)
 
 
 def _drop(request: web.Request) -> None:

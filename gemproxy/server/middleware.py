@@ -49,6 +49,7 @@ async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
         return exchange.response or web.Response()
     finally:
         _record(request.app[SERVICE], exchange, loop.time())
+        exchange.response = None  # which holds the request and so the exchange, if the client left
     return response
 
 
@@ -66,6 +67,7 @@ async def _answer(request: web.Request, handler: Handler, exchange: Exchange) ->
     try:
         response = await handler(request)
     except Failure as failure:
+        errors.forget_way(failure)
         return await _tell(exchange, failure, expose=request.app[SERVICE].door.expose_routing)
     except web.HTTPException as http:
         return await _tell(exchange, _from_http(request, http), allow=http.headers.get("Allow"))

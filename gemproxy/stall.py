@@ -7,7 +7,6 @@ all of them a few times within it and counts, so a wait may last a quarter longe
 from __future__ import annotations
 
 import asyncio
-import weakref
 from collections.abc import Callable
 
 LOOKS = 4  # within one limit
@@ -22,7 +21,7 @@ class StallWatch:
     def __init__(self, limit: float, expire: Callable[[], object]) -> None:
         self._expire: Callable[[], object] | None = expire
         self._looks = IDLE  # how many the timer has taken at this wait
-        self._round = _round(asyncio.get_running_loop(), limit)
+        self._round = _round(limit)
         self._round.add(self)
         self.expired = False
 
@@ -50,37 +49,36 @@ class StallWatch:
 
 
 class Round:
-    """All watches of one limit on one loop; its timer runs as long as there are any."""
+    """All watches of one limit on one loop; it and its timer last as long as there are any."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limit: float) -> None:
         self.watches: set[StallWatch] = set()
-        self._call_later = loop.call_later
+        self._loop = loop
         self._limit = limit
-        self._walking = False
+        self._later()
 
     def add(self, watch: StallWatch) -> None:
         """Watch one more."""
         self.watches.add(watch)
-        if not self._walking:
-            self._walking = True
-            self._call_later(self._limit / LOOKS, self._walk)
+
+    def _later(self) -> None:
+        self._loop.call_later(self._limit / LOOKS, self._walk)
 
     def _walk(self) -> None:
         for watch in list(self.watches):
             watch.look()
-        self._walking = bool(self.watches)
-        if self._walking:
-            self._call_later(self._limit / LOOKS, self._walk)
+        if self.watches:
+            self._later()
+        else:
+            del _rounds[self._loop, self._limit]
 
 
-_rounds: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[float, Round]] = weakref.WeakKeyDictionary()
+_rounds: dict[tuple[asyncio.AbstractEventLoop, float], Round] = {}
 
 
-def _round(loop: asyncio.AbstractEventLoop, limit: float) -> Round:
-    rounds = _rounds.get(loop)
-    if rounds is None:
-        rounds = _rounds[loop] = {}
-    found = rounds.get(limit)
+def _round(limit: float) -> Round:
+    loop = asyncio.get_running_loop()
+    found = _rounds.get((loop, limit))
     if found is None:
-        found = rounds[limit] = Round(loop, limit)
+        found = _rounds[loop, limit] = Round(loop, limit)
     return found

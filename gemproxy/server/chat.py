@@ -54,7 +54,7 @@ async def chat_completions(request: web.Request, caller: Caller) -> web.StreamRe
     try:
         if stream:
             return await _Stream(request, service, exchange).run(asking, models)
-        return await _unary(request, exchange, asking, models)
+        return await _unary(request, service, exchange, asking, models)
     finally:
         asking.close()
 
@@ -91,8 +91,9 @@ async def within(limit: float, work: Coroutine[Any, Any, T]) -> T:
         raise timeout(f"The answer took longer than timeouts.total = {limit:g} s.") from None
 
 
-async def _unary(request: web.Request, exchange: Exchange, asking: Asking, models: Sequence[Model]) -> web.Response:
-    service = request.app[SERVICE]
+async def _unary(
+    request: web.Request, service: Service, exchange: Exchange, asking: Asking, models: Sequence[Model]
+) -> web.Response:
     answer = await within(service.door.total, asking.open(models))
     try:
         _note(exchange, answer)
@@ -103,13 +104,13 @@ async def _unary(request: web.Request, exchange: Exchange, asking: Asking, model
     response = web.Response(body=body, content_type=JSON)
     _routing(service, response, answer)
     if len(body) > WHOLE:
-        await _write_large(request, response, exchange)
+        await _write_large(request, response, service, exchange)
     return response
 
 
-async def _write_large(request: web.Request, response: web.Response, exchange: Exchange) -> None:
+async def _write_large(request: web.Request, response: web.Response, service: Service, exchange: Exchange) -> None:
     """Write a large answer here, so that a client that takes nothing is dropped after ``timeouts.send``."""
-    stall = StallWatch(request.app[SERVICE].door.send, lambda: _drop(request))
+    stall = StallWatch(service.door.send, lambda: _drop(request))
     stall.start()
     try:
         response.headers.update(exchange.headers)

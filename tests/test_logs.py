@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import logging
 import sys
@@ -101,6 +102,24 @@ def test_without_a_loop_a_line_is_written_at_once() -> None:
     quiet.levelno = logging.INFO
     handler.handle(quiet)
     assert sink.getvalue() == "hello\n"
+
+
+@pytest.mark.parametrize("fault", [BrokenPipeError(), OSError(errno.ENOSPC, "full"), ValueError("closed file")])
+async def test_a_log_that_cannot_be_written_ends_nobodys_answer(fault: Exception) -> None:
+    class Broken(io.StringIO):
+        def write(self, text: str) -> int:
+            tried.set()
+            raise fault
+
+    tried, uncaught = asyncio.Event(), list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: uncaught.append(context))
+    handler = logs.Batches(Broken())
+    quiet = record("later")
+    quiet.levelno = logging.INFO
+    handler.handle(quiet)
+    await asyncio.wait_for(tried.wait(), 5)
+    handler.handle(record("now"))
+    assert uncaught == []
 
 
 def test_access_line_tells_the_request() -> None:

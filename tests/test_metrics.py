@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from gemproxy.simulator import KeyState, Simulator
+from gemproxy.simulator import Hang, KeyState, Simulator, frames_answer
 from tests.running import Running, configuration, running
-from tests.test_process import free_port, started, write_config
+from tests.test_process import AUTH, free_port, started, write_config
 
 CHAT = "/v1/chat/completions"
 
@@ -76,3 +77,33 @@ async def test_own_listener_needs_no_key_and_serves_nothing_else(simulator: Simu
             assert response.status == 404
         async with session.get(f"http://127.0.0.1:{port}/metrics") as response:
             assert response.status == 401
+
+
+async def test_own_listener_shows_a_drain_to_its_end(simulator: Simulator, tmp_path: Path) -> None:
+    simulator.script(frames_answer([{"candidates": [{"content": {"parts": [{"text": "tick"}]}}]}]).then(Hang()))
+    port, own = free_port(), free_port()
+    config = write_config(tmp_path, simulator, port)
+    text = config.read_text().replace("[server]", f'[server]\nmetrics_listen = "127.0.0.1:{own}"')
+    config.write_text(text, encoding="utf-8")
+    async with (
+        started(config, port) as server,
+        aiohttp.ClientSession(headers=AUTH, connector=aiohttp.TCPConnector(force_close=True)) as session,
+        session.post(server.url + CHAT, json=body(stream=True)) as response,
+    ):
+        await response.content.readuntil(b"tick")
+        server.process.terminate()
+        while not await refused(port):
+            pass
+        for _ in range(10):
+            async with session.get(f"http://127.0.0.1:{own}/metrics") as seen:
+                assert "gemproxy_open_requests 1.0" in await seen.text()
+            await asyncio.sleep(0.02)
+
+
+async def refused(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except ConnectionError:
+        return True
+    writer.close()
+    return False

@@ -164,12 +164,20 @@ async def test_sigterm_lets_running_streams_finish(
         assert await asyncio.wait_for(server.process.wait(), 5) == 0
 
 
-async def test_drain_ends_at_its_limit(simulator: Simulator, tmp_path: Path, session: aiohttp.ClientSession) -> None:
+@pytest.mark.parametrize("reload", [False, True], ids=["of the start", "of a reload"])
+async def test_drain_ends_at_its_limit(
+    simulator: Simulator, tmp_path: Path, session: aiohttp.ClientSession, reload: bool
+) -> None:
     simulator.script(frames_answer([FRAME]).then(Hang()))
     port = free_port()
-    config = write_config(tmp_path, simulator, port, "[timeouts]\ndrain = 0.3\n")
+    limit = "[timeouts]\ndrain = 0.3\n"
+    config = write_config(tmp_path, simulator, port, "" if reload else limit)
     async with started(config, port) as server, session.post(server.url + CHAT, json=HELLO) as response:
         await response.content.readuntil(b"tick")
+        if reload:
+            write_config(tmp_path, simulator, port, limit)
+            server.process.send_signal(signal.SIGHUP)
+            await server.logged("configuration reloaded")
         server.process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(server.process.wait(), 5) == 0
 

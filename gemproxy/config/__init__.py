@@ -14,7 +14,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from gemproxy.config import environment, reading, rules
-from gemproxy.config.rules import address, is_loopback, open_door
+from gemproxy.config.rules import address, is_loopback, needs_restart, open_door
 from gemproxy.config.secret import Places, Secret, lines, read_text, resolve, words
 from gemproxy.config.sections import (
     ApiKey,
@@ -73,8 +73,8 @@ def _load(
     broken = [*rules.faults(config)]
     if purpose == "serve" and not config.credentials:
         broken.append(rules.NO_CREDENTIAL)
-    if closed := open_door(config, config.server.host):
-        broken.append(closed)
+    if open_to_all := open_door(config, config.server.host):
+        broken.append(f'server.host = "{config.server.host}": {open_to_all}')
     if broken:
         raise ConfigFault("\n".join(broken))
     return config
@@ -184,5 +184,6 @@ __all__ = [
     "address",
     "is_loopback",
     "load",
+    "needs_restart",
     "open_door",
 ]

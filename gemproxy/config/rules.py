@@ -64,9 +64,30 @@ def open_door(config: Config, host: str) -> str | None:
     if config.auth.clients or is_loopback(host):
         return None
     return (
-        f'server.host = "{host}": reachable from other machines, but no client key is set; '
+        "reachable from other machines, but no client key is set; "
         "set auth.keys (or GEMPROXY_API_KEYS), or listen on 127.0.0.1"
     )
+
+
+# What is built once, at the start: sockets, their connections, the session to Google, the log.
+_BUILT_ONCE = {
+    "server": ("host", "port", "loop", "reuse_port", "metrics_listen"),
+    "upstream": ("ai_studio_url", "code_assist_url", "vertex_url", "token_url", "user_agent"),
+    "timeouts": ("connect", "keepalive"),
+    "models": ("discover",),
+    "state": ("path",),
+    "log": ("level", "format", "capture_dir"),
+}
+
+
+def needs_restart(started: Config, fresh: Config) -> list[str]:
+    """Return the settings in which ``fresh`` differs from the start and which a reload cannot change."""
+    return [
+        f"{section}.{key}"
+        for section, keys in _BUILT_ONCE.items()
+        for key in keys
+        if getattr(getattr(started, section), key) != getattr(getattr(fresh, section), key)
+    ]
 
 
 def address(text: str) -> tuple[str, int] | None:

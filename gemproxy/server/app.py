@@ -46,7 +46,7 @@ from gemproxy.upstream.vertex import Vertex
 log = logging.getLogger("gemproxy")
 POOLS = ("primary", "backup")
 NEWS = 5.0  # seconds between looks at what other processes learnt of the same credentials
-wall_clock = time.time  # noqa: TID251 - the one place where the clock is wired; rests outlive the process
+wall_clock = time.time  # noqa: TID251 - wired here into all but the access log; rests outlive the process
 
 
 def build_app(config: Config) -> web.Application:
@@ -94,7 +94,7 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
         capture=Capture(Path(config.log.capture_dir)) if config.log.capture_dir else None,
     )
     stack.push_async_callback(lambda: service.images.close())  # the fetcher of the last reload
-    _count(service)
+    _set_up_metrics(service)
     room.on_report = partial(_hear, service)
     studio = dialects["ai_studio"]
     if config.models.discover and isinstance(studio, AiStudio):
@@ -106,21 +106,23 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
 async def reload(app: web.Application, config: Config) -> None:
     """Take a new configuration over: credentials, client keys, models and limits. Streams under way are not touched.
 
-    Raises ``ConfigFault`` before anything has changed. The listening address and the URLs of Google need a restart.
+    Raises ``ConfigFault`` before anything has changed. What needs a restart: ``config.needs_restart``.
     """
     service = app[SERVICE]
     sources = await asyncio.to_thread(_sources, config)
     slots = await asyncio.to_thread(_slots, config, sources)
-    fetcher = ImageFetcher(_images(config))
+    fetcher, door, catalogue = ImageFetcher(_images(config)), _door(config), _catalogue(config)
+    records = await service.state.records()
+    # From here on nothing fails or awaits: a request meets the old configuration or the new one, never half of each.
+    catalogue.add_discovered(service.discovered)
     service.tokens.replace(sources)
-    service.dispatcher.room.rotator.replace(slots, _policy(config), await service.state.records())
+    service.dispatcher.room.rotator.replace(slots, _policy(config), records)
     service.dispatcher.room.limit = config.timeouts.queue
     service.dispatcher.limits = _limits(config)
-    service.door = _door(config)
-    service.catalogue = _catalogue(config)
+    service.door, service.catalogue = door, catalogue
     service.options = Options(include_thoughts=config.models.include_thoughts)
     service.images, old = fetcher, service.images
-    await old.close()
+    _ = spawn(old.close(), name="images of the old configuration")  # waits for those under way, as the reload must not
 
 
 def _keep(state: State, record: Record) -> None:
@@ -129,7 +131,7 @@ def _keep(state: State, record: Record) -> None:
         state.keep_record(record)
 
 
-def _count(service: Service) -> None:
+def _set_up_metrics(service: Service) -> None:
     """Set up metrics where their library is installed (extra ``metrics``)."""
     try:
         from gemproxy.metrics import Metrics
@@ -159,7 +161,9 @@ def _hear(service: Service, lease: Lease, verdict: Verdict | None) -> None:
 
 async def _discover(service: Service, discovery: Discovery) -> None:
     while True:
-        add(service.catalogue, await discovery.find(service.dispatcher.room.rotator.snapshot()))
+        found = await discovery.find(service.dispatcher.room.rotator.snapshot())
+        service.discovered = found or service.discovered
+        add(service.catalogue, found)
         await asyncio.sleep(EVERY)
 
 

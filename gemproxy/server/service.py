@@ -67,6 +67,7 @@ class Service(Struct):
     draining: bool = False  # /ready is 503, and connections close after their answer
     refusing: bool = False  # new requests are answered 503: another instance will serve them
     open_requests: int = 0
+    discovered: Sequence[str] = ()  # ids found last (models.discover), for the catalogue that a reload makes anew
     outdated: set[str] = set()  # models past their shutdown date that were asked for, each logged once
 
 

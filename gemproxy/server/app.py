@@ -147,16 +147,17 @@ def _hear(service: Service, lease: Lease, verdict: Verdict | None) -> None:
         service.metrics.attempt(lease.slot.dialect, "client_gone" if verdict is None else verdict.reason)
     if verdict is None or verdict.action is Action.OK:
         return
-    name, reason = lease.slot.name, verdict.reason
-    if lease.slot.parked is not None:
+    slot, reason = lease.slot, verdict.reason
+    if verdict.scope is Scope.CREDENTIAL and slot.parked is not None:
         log.warning(
-            "credential %s is parked (%s): it serves again after a change, a reload or /v1/token-test", name, reason
+            "credential %s is parked (%s): it serves again after a change, a reload or /v1/token-test",
+            *(slot.name, slot.parked),
         )
     elif verdict.scope in (Scope.MODEL, Scope.PROJECT, Scope.CREDENTIAL):
-        left = lease.slot.rest_left(lease.model, wall_clock())
-        log.info("credential %s rests %.0f s for %s (%s)", name, left, lease.model, reason)
-    else:
-        log.info("credential %s: attempt at %s failed (%s)", name, lease.model, reason)
+        left = slot.rest_left(lease.model, wall_clock())
+        log.info("credential %s rests %.0f s for %s (%s)", slot.name, left, lease.model, reason)
+    elif verdict.action is not Action.STOP or verdict.scope is Scope.UPSTREAM:  # else its client must change it
+        log.info("credential %s: attempt at %s failed (%s)", slot.name, lease.model, reason)
 
 
 async def _discover(service: Service, discovery: Discovery) -> None:

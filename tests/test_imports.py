@@ -21,7 +21,7 @@ BELOW_THE_DOOR = {"dispatch", "course", "stall", "capture", "converter", "pool",
 FLOORS: dict[str, set[str]] = {
     "__main__": {"cli"},
     "cli": {"serving", "demo", "server", "checkup", "config", "login", "logs", "errors"},
-    "demo": {"serving", "config", "simulator"},
+    "demo": {"serving", "server.debug", "config", "simulator"},
     "serving": {"server", "listening", "supervisor", "config", "errors"},
     "supervisor": set(),
     "logs": {"upstream.redaction"},

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct
 
-from gemproxy.config.sections import Config, OAuthFile, ServiceAccount, Upstream
+from gemproxy.config.sections import URLS, Config, OAuthFile, ServiceAccount, Upstream
 
 NO_CREDENTIAL = (
     "no credential: set GEMINI_API_KEY in the environment, or list [[credentials]] in a file given with --config, "
@@ -123,7 +123,7 @@ def _listening(config: Config) -> Iterator[str]:
 
 
 def _urls(upstream: Upstream) -> Iterator[str]:
-    for field in ("ai_studio_url", "code_assist_url", "vertex_url", "token_url", "auth_url"):
+    for field in URLS:
         url: str | None = getattr(upstream, field)
         if url is None:
             continue

@@ -25,6 +25,7 @@ from gemproxy.dispatch import NO_MODEL, Dispatcher, Limits
 from gemproxy.models import Catalogue, capabilities
 from gemproxy.pool.projects import Projects
 from gemproxy.pool.rotator import Lease, Policy, Record, Rotator, Slot
+from gemproxy.pool.slot import POOLS
 from gemproxy.pool.sources import ApiKeySource, OAuthSource, ServiceAccountSource, Source, fingerprint
 from gemproxy.pool.state import State, open_state
 from gemproxy.pool.tokens import Tokens
@@ -44,7 +45,6 @@ from gemproxy.upstream.onboarding import Onboarding
 from gemproxy.upstream.vertex import Vertex
 
 log = logging.getLogger("gemproxy")
-POOLS = ("primary", "backup")
 NEWS = 5.0  # seconds between looks at what other processes learnt of the same credentials
 wall_clock = time.time  # noqa: TID251 - wired here into all but the access log; rests outlive the process
 
@@ -242,20 +242,10 @@ def _slots(config: Config, sources: dict[str, Source]) -> list[Slot]:
             project=credential.project,
             fingerprint=fingerprint(sources[credential.name]),
             models=frozenset(credential.models) or None,
-            kind=_kind(credential),
+            kind=credential.kind,
         )
         for credential in config.credentials
     ]
-
-
-def _kind(credential: Credential) -> str:
-    return (
-        "api_key"
-        if isinstance(credential, ApiKey)
-        else "oauth"
-        if isinstance(credential, OAuthFile)
-        else "service_account"
-    )
 
 
 def _policy(config: Config) -> Policy:

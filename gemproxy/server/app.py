@@ -77,13 +77,14 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
     rotator.on_change = partial(_keep, state)
     stack.callback(spawn(_learn(rotator, state), name="news of other processes").cancel)
     room = WaitingRoom(rotator, config.timeouts.queue)
+    catalogue = _catalogue(config)
     dispatcher = Dispatcher(session, room, tokens, dialects, _limits(config), wall_clock)
     service = Service(
-        door=_door(config),
+        door=_door(config, catalogue),
         dispatcher=dispatcher,
         tokens=tokens,
         state=state,
-        catalogue=_catalogue(config),
+        catalogue=catalogue,
         options=Options(include_thoughts=config.models.include_thoughts),
         signatures=SignatureCache(wall_clock),
         images=ImageFetcher(_images(config)),
@@ -111,7 +112,8 @@ async def reload(app: web.Application, config: Config) -> None:
     service = app[SERVICE]
     sources = await asyncio.to_thread(_sources, config)
     slots = await asyncio.to_thread(_slots, config, sources)
-    fetcher, door, catalogue = ImageFetcher(_images(config)), _door(config), _catalogue(config)
+    fetcher, catalogue = ImageFetcher(_images(config)), _catalogue(config)
+    door = _door(config, catalogue)
     records = await service.state.records()
     # From here on nothing fails or awaits: a request meets the old configuration or the new one, never half of each.
     catalogue.add_discovered(service.discovered)
@@ -261,7 +263,7 @@ def _limits(config: Config) -> Limits:
 # ------------------------------------------------------------------------------------------------- the client side
 
 
-def _door(config: Config) -> Door:
+def _door(config: Config, catalogue: Catalogue) -> Door:
     server, timeouts = config.server, config.timeouts
     return Door(
         keyring=_keyring(config.auth),
@@ -278,7 +280,10 @@ def _door(config: Config) -> Door:
         max_connections=server.max_connections,
         headers=timeouts.headers,
         cors_origins=server.cors_origins,
-        fallbacks=config.models.fallbacks,
+        fallbacks={
+            catalogue.lookup(name).id: [catalogue.lookup(other) for other in others]
+            for name, others in config.models.fallbacks.items()
+        },
     )
 
 

@@ -65,10 +65,7 @@ def _models(service: Service, name: str, caller: Caller) -> Sequence[Model]:
     allow(caller, model.id)
     if model.shutdown_date is not None:
         _warn_of_age(service, model, model.shutdown_date)
-    names = service.door.fallbacks.get(model.id)
-    if not names:
-        return (model,)
-    others = [service.catalogue.lookup(other) for other in names]
+    others = service.door.fallbacks.get(model.id, ())
     return [model, *(other for other in others if caller.models is None or other.id in caller.models)]
 
 

@@ -109,14 +109,26 @@ def write(folder: Path, text: str, login: str | None = None) -> Path:
             id="an alias of itself",
         ),
         pytest.param(
-            "[models.fallbacks]\na=['b','a']",
+            "[models.aliases]\na='gemini-x'\n[models.fallbacks]\na=['gemini-y','gemini-x']",
             "models.fallbacks.a: a model cannot be its own fallback",
             id="a fallback to itself",
         ),
         pytest.param(
+            "[models]\nextra=['b']\n[models.fallbacks]\nb=['gemni-2.5-flash']",
+            'models.fallbacks.b: no model "gemni-2.5-flash" is known; if there is one, add it to models.extra',
+            id="a fallback that is misspelt",
+        ),
+        pytest.param(
             "[images]\nallow_hosts=['cdn.example.org','10.0.0.0/99']",
-            'images.allow_hosts[1] = "10.0.0.0/99": expected a name, an address or a network like "10.0.0.0/8"',
+            'images.allow_hosts[1] = "10.0.0.0/99": expected a name, ".example.com" for every name below it, '
+            'an address or a network like "10.0.0.0/8"',
             id="a network that is none",
+        ),
+        pytest.param(
+            "[images]\nallow_hosts=['https://cdn.example.org']",
+            'images.allow_hosts[0] = "https://cdn.example.org": expected a name, ".example.com" for every name below '
+            'it, an address or a network like "10.0.0.0/8"',
+            id="a URL for a host",
         ),
         pytest.param(
             "[server]\nhost='0.0.0.0'",

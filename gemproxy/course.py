@@ -140,7 +140,6 @@ def failure(verdict: Verdict) -> Failure:
         verdict.message or "The upstream failed.",
         status=verdict.status,
         code=verdict.code,
-        type="timeout" if verdict.status == 504 else "server_error",
         retry_after=OVERLOADED_RETRY if verdict.status == 503 and verdict.action is Action.RETRY else None,
         retryable=False if verdict.action is Action.STOP and verdict.scope is Scope.UPSTREAM else None,
     )

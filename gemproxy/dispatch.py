@@ -320,7 +320,6 @@ class Answer:
             verdict.message or "The upstream broke off the answer.",
             status=verdict.status if verdict.status >= 500 else 502,
             code=verdict.code or "upstream_error",
-            type="timeout" if verdict.status == 504 else "server_error",
         )
 
 

@@ -195,7 +195,8 @@ async def test_sighup_takes_a_new_file_and_refuses_a_broken_one(
                 tmp_path,
                 simulator,
                 port,
-                '[auth]\nkeys = ["sk-new"]\n[[credentials]]\nname = "studio-2"\nkind = "api_key"\nkey = "test-key-2"\n',
+                '[auth]\nkeys = ["sk-new"]\n[[credentials]]\nname = "studio-2"\nkind = "api_key"\nkey = "test-key-2"\n'
+                '[models.aliases]\nnewest = "gemini-3.5-flash"\n',
             )
             server.process.send_signal(signal.SIGHUP)
             await server.logged("configuration reloaded")
@@ -205,6 +206,9 @@ async def test_sighup_takes_a_new_file_and_refuses_a_broken_one(
         new = {"Authorization": "Bearer sk-new"}
         async with session.get(server.url + "/v1/debug/cache", headers=new) as response:
             assert [row["name"] for row in (await response.json())["credentials"]] == ["studio-1", "studio-2"]
+        async with session.post(server.url + CHAT, json=HELLO | {"model": "newest"}, headers=new) as response:
+            assert response.status == 200
+        assert simulator.generations[-1].model == "gemini-3.5-flash"
         config.write_text("[server]\nprot = 1\n", encoding="utf-8")
         server.process.send_signal(signal.SIGHUP)
         assert "server.prot" in await server.logged("reload refused")

@@ -96,7 +96,7 @@ def _run(work: Coroutine[Any, Any, None], loop: str) -> None:
         import uvloop
     except ImportError:
         work.close()
-        raise ConfigFault('server.loop = "uvloop": not installed; `pip install gemproxy[speed]`') from None
+        raise ConfigFault("""server.loop = "uvloop": not installed; `pip install '.[speed]'`""") from None
     uvloop.run(work)
 
 

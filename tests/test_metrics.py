@@ -61,7 +61,7 @@ async def test_without_the_library_the_route_says_what_to_install(
     monkeypatch.setitem(__import__("sys").modules, "gemproxy.metrics", None)
     async with running(simulator, configuration(simulator, tmp_path)) as server:
         status, found = await server.get("/metrics")
-        assert (status, "gemproxy[metrics]" in found["error"]["message"]) == (404, True)
+        assert (status, "'.[metrics]'" in found["error"]["message"]) == (404, True)
         assert (await server.post(CHAT, body()))[0] == 200
 
 

@@ -43,7 +43,7 @@ async def metrics(request: web.Request, caller: Caller) -> web.Response:
 def scrape(service: Service) -> web.Response:
     """Return the metrics; 404 where their library is not installed."""
     if service.metrics is None:
-        raise ClientFault("Metrics need the extra: pip install 'gemproxy[metrics]'.", status=404, code="not_found")
+        raise ClientFault("Metrics need the extra: pip install '.[metrics]'.", status=404, code="not_found")
     return web.Response(body=service.metrics.text(), headers={"Content-Type": METRICS_TYPE})
 
 

@@ -38,7 +38,7 @@ async def root(request: web.Request) -> web.Response:
                 "type": "Bearer token in Authorization header",
             },
             "endpoints": ENDPOINTS,
-            "documentation": "https://pypi.org/project/gemproxy/",
+            "documentation": "README.md",  # of the tree it was installed from
         }
     )
 

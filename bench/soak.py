@@ -61,7 +61,7 @@ SPARE_PER_REQUEST = 256  # bytes more for each request since; a leak of one smal
 SPARE_DESCRIPTORS = 8
 LONG = 60.0  # seconds after which chance has no excuse: every fault and every behaviour must have come
 HEALTH = 2.0  # seconds within which /health must answer, whatever else is going on
-PATIENCE = 30.0  # seconds for the end after SIGTERM; ``timeouts.drain`` is far below
+PATIENCE = 30.0  # seconds for what is under way to end, and for the process after SIGTERM; all limits are far below
 _LISTENS = re.compile(r"listens on (http://\S+)")
 _STATUS = re.compile(r"path=/v1/chat/completions status=(\d+)")
 _NAMED = {5: "middle", 10: "end"}  # tenths of the time
@@ -86,6 +86,7 @@ class Run(Struct):
     bugs: list[str] = field(default_factory=list)
     hangups: int = 0  # SIGHUPs sent
     reloads: int = 0  # and what the log says of them
+    peace: bool = False  # whether nothing was under way any more once the clients had gone
     exit: int | None = None  # the status after SIGTERM; None: it had to be killed
 
 
@@ -164,7 +165,7 @@ async def soak(seconds: float, clients: int, seed: int) -> tuple[Run, Crowd, Fau
             async with serving(Path(folder), simulator.ai_studio_url, run) as server:
                 run.readings.append(("idle before", server.reading(0)))
                 crowd = await _load(server, run, clients, chance)
-                await _in_peace(server)
+                run.peace = await _in_peace(server)
                 await simulator.close()  # and with it the connections that are kept for the next request
                 await asyncio.sleep(1)
                 run.readings.append(("idle after", server.reading(crowd.tally.started)))
@@ -210,16 +211,17 @@ async def _healthy(url: str, session: aiohttp.ClientSession) -> float:
         return math.inf
 
 
-async def _in_peace(server: Server) -> None:
-    """Wait until no request is under way by the server's own account; raises ``TimeoutError``."""
-    headers = {"Authorization": f"Bearer {KEY}"}
-    async with aiohttp.ClientSession(headers=headers) as session, asyncio.timeout(30):
-        while True:
+async def _in_peace(server: Server) -> bool:
+    """Wait until no request is under way by the server's own account; returns whether that came in time."""
+    until = time.monotonic() + PATIENCE
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as session:
+        while time.monotonic() < until:
             async with session.get(server.url + "/v1/debug/cache") as response:
                 rows = msgspec.json.decode(await response.read())["credentials"]
             if not any(row["in_flight"] for row in rows):
-                return
+                return True
             await asyncio.sleep(0.1)
+    return False
 
 
 # ---------------------------------------------------------------------------------------------------------- the verdict
@@ -236,6 +238,7 @@ def verdict(run: Run, crowd: Crowd, faulty: Faulty) -> dict[str, bool]:
         "the server's log agrees": tally.started - tally.gone <= seen <= tally.started,
         "most answers whole": tally.whole > tally.started * 0.5,
         "memory flat": all(_flat(at["middle"], at[later]) for later in ("end", "idle after")),
+        "nothing left under way": run.peace,
         "descriptors flat": at["idle after"].descriptors <= at["idle before"].descriptors + SPARE_DESCRIPTORS,
         "no bug in the log": not run.bugs,
         "every reload done": run.reloads == run.hangups and (run.hangups > 0 or not long),

@@ -32,8 +32,8 @@ def run(**more: Any) -> Run:
         "end": Reading(ALLOWED, 90, 2 * LATER),
         "idle after": Reading(ALLOWED, 10, 2 * LATER),
     } | more.pop("readings", {})
-    good = Run(60, list(readings.items()), [0.01], Counter({"200": 2 * LATER}), hangups=6, reloads=6, exit=0)
-    return msgspec.structs.replace(good, **more)
+    good = Run(60, list(readings.items()), [0.01], Counter({"200": 2 * LATER}), hangups=6, reloads=6)
+    return msgspec.structs.replace(good, **{"peace": True, "exit": 0} | more)
 
 
 def judged(run: Run, tally: Tally | None = None, behaviours: Any = BEHAVIOURS, faults: Any = FAULTS) -> set[str]:
@@ -66,6 +66,7 @@ def test_a_good_run_holds() -> None:
         pytest.param({"reloads": 5}, "every reload done", id="a reload that never came"),
         pytest.param({"reloads": 0, "hangups": 0}, "every reload done", id="no reload at all"),
         pytest.param({"health": [0.01, 2.5]}, "/health always prompt", id="a server that stood still"),
+        pytest.param({"peace": False}, "nothing left under way", id="a request without an end"),
         pytest.param({"exit": 1}, "exit status 0 after SIGTERM", id="a bad end"),
         pytest.param({"exit": None}, "exit status 0 after SIGTERM", id="no end"),
         pytest.param({"bugs": ["Traceback"]}, "no bug in the log", id="a traceback"),

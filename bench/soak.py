@@ -56,13 +56,12 @@ ai_studio_url = "{upstream}"
 """
 KEYS = 4
 RELOAD = 10.0  # seconds between two SIGHUP
-# How much more than in the middle there may be later: caches fill and the heap settles within some 10,000 requests, so
-# a run of 60 s is still at it (12 MiB over 5,600 requests); after that it is 7 MiB over 22,000.
-SPARE_MEMORY = 16 * MIB
-SPARE_PER_REQUEST = 256  # bytes more for each request since; a leak of one small object a request is larger
+# How much more than in the middle there may be later: some caches still fill, in a short run more than in a long one.
+SPARE_MEMORY = 6 * MIB
+SPARE_PER_REQUEST = 64  # bytes more for each request since; a leak of the smallest object a request is larger
 SPARE_DESCRIPTORS = 8
 LONG = 60.0  # seconds after which chance has no excuse: every fault and every behaviour must have come
-HEALTH = 2.0  # seconds within which /health must answer, whatever else is going on
+HEALTH = 5.0  # seconds within which /health must answer, whatever else is going on
 PATIENCE = 30.0  # seconds for what is under way to end, and for the process after SIGTERM; all limits are far below
 _LISTENS = re.compile(r"listens on (http://\S+)")
 _STATUS = re.compile(r"path=/v1/chat/completions status=(\d+)")

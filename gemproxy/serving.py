@@ -8,6 +8,7 @@ successor takes what comes, a socket of our own answers 503 for ``timeouts.drain
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import logging
 import resource
@@ -29,6 +30,7 @@ from gemproxy.server.service import SERVICE
 from gemproxy.server.tasks import spawn
 
 log = logging.getLogger("gemproxy")
+M_MMAP_THRESHOLD, LARGE = -3, 128 << 10  # malloc.h; bytes, glibc's own value before it adapts it
 LAST_WORDS = 1.0  # seconds
 LOOKS = 50  # within them
 
@@ -47,6 +49,7 @@ async def serve(config: Config, load: Callable[[], Config], started: Callable[[s
             stop = _signals(reloading)
             started(base_url(runner))
             spare_collections()
+            return_large_blocks()
             supervisor.notify("READY=1")
             watchdog = _watchdog()
             await stop.wait()
@@ -90,6 +93,18 @@ def spare_collections() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
+
+
+def return_large_blocks() -> None:
+    """Have the C library give the memory of large bodies back as soon as they are freed.
+
+    glibc stops doing so for sizes up to the largest block it ever freed (mallopt(3)), and then its heap grows for
+    hours: bodies come and go between small things that stay. Measured under faults: 6 MiB more after 50,000 requests,
+    2 with this.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # another C library
+        mallopt(M_MMAP_THRESHOLD, LARGE)
 
 
 async def _listen(runner: web.AppRunner, config: Config, inherited: list[socket.socket]) -> None:

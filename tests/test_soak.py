@@ -65,7 +65,7 @@ def test_a_good_run_holds() -> None:
         ),
         pytest.param({"reloads": 5}, "every reload done", id="a reload that never came"),
         pytest.param({"reloads": 0, "hangups": 0}, "every reload done", id="no reload at all"),
-        pytest.param({"health": [0.01, 2.5]}, "/health always prompt", id="a server that stood still"),
+        pytest.param({"health": [0.01, 5.5]}, "/health always prompt", id="a server that stood still"),
         pytest.param({"peace": False}, "nothing left under way", id="a request without an end"),
         pytest.param({"exit": 1}, "exit status 0 after SIGTERM", id="a bad end"),
         pytest.param({"exit": None}, "exit status 0 after SIGTERM", id="no end"),

@@ -9,7 +9,6 @@ import asyncio
 import logging
 
 import aiohttp
-import msgspec
 
 from gemproxy.models import Catalogue
 from gemproxy.pool.refusals import TokenRefused
@@ -21,6 +20,7 @@ log = logging.getLogger("gemproxy")
 EVERY = 3600.0  # seconds
 PATIENCE = 30.0  # seconds for one page
 MOST_PAGES = 10
+LONGEST = 128  # characters of an id; what is longer is no model
 
 
 class Discovery:
@@ -38,7 +38,7 @@ class Discovery:
                 try:
                     async with asyncio.timeout(PATIENCE):
                         return await self._pages(view.name)
-                except (aiohttp.ClientError, msgspec.DecodeError, OSError, TimeoutError, TokenRefused) as fault:
+                except (aiohttp.ClientError, ValueError, RecursionError, OSError, TokenRefused) as fault:
                     log.info("models.discover: credential %s tells no models (%s)", view.name, type(fault).__name__)
         return []
 
@@ -50,7 +50,7 @@ class Discovery:
             request = self._dialect.models_request(token, page)
             async with self._session.get(request.url, headers=request.headers, raise_for_status=True) as response:
                 listed = read_models(await response.read())
-            found += [model.id for model in listed.models if model.chats]
+            found += [model.id for model in listed.models if model.chats and len(model.id) <= LONGEST]
             page = listed.next_page
             if not page:
                 break

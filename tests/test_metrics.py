@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import sys
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from gemproxy.simulator import KeyState, Simulator
+from gemproxy.simulator import Hang, KeyState, Simulator, frames_answer
 from tests.running import Running, configuration, running
 from tests.server_process import configured, free_port, serving
 
@@ -61,7 +63,7 @@ async def test_without_the_library_the_route_says_what_to_install(
     monkeypatch.setitem(sys.modules, "gemproxy.metrics", None)
     async with running(simulator, configuration(simulator, tmp_path)) as server:
         status, found = await server.get("/metrics")
-        assert (status, "gemproxy[metrics]" in found["error"]["message"]) == (404, True)
+        assert (status, "'.[metrics]'" in found["error"]["message"]) == (404, True)
         assert (await server.post(CHAT, body()))[0] == 200
 
 
@@ -76,3 +78,33 @@ async def test_own_listener_needs_no_key_and_serves_nothing_else(simulator: Simu
             assert response.status == 404
         async with session.get(server.url + "/metrics") as response:
             assert response.status == 401
+
+
+async def test_own_listener_shows_a_drain_to_its_end(simulator: Simulator, tmp_path: Path) -> None:
+    simulator.script(frames_answer([{"candidates": [{"content": {"parts": [{"text": "tick"}]}}]}]).then(Hang()))
+    own = free_port()
+    toml = configured(simulator.ai_studio_url, server=f'metrics_listen = "127.0.0.1:{own}"')
+    async with (
+        serving(tmp_path, toml) as server,
+        aiohttp.ClientSession(
+            headers={"Authorization": "Bearer sk-test"}, connector=aiohttp.TCPConnector(force_close=True)
+        ) as session,
+        session.post(server.url + CHAT, json=body(stream=True)) as response,
+    ):
+        await response.content.readuntil(b"tick")
+        server.tell(signal.SIGTERM)
+        while not await refused(server.port):
+            pass
+        for _ in range(10):
+            async with session.get(f"http://127.0.0.1:{own}/metrics") as seen:
+                assert "gemproxy_open_requests 1.0" in await seen.text()
+            await asyncio.sleep(0.02)
+
+
+async def refused(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except ConnectionError:
+        return True
+    writer.close()
+    return False

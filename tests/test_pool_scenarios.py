@@ -275,8 +275,9 @@ async def test_aliases_are_listed_and_shown_by_their_own_name(simulator: Simulat
         assert (await server.get("/v1/models/gpt-4o"))[1]["id"] == "gpt-4o"
 
 
-async def test_fallback_model_is_named_in_answer_and_header(simulator: Simulator, tmp_path: Path) -> None:
-    more = '[models.fallbacks]\n"gemini-3.8-flash" = ["gemini-2.5-flash"]\n'
+@pytest.mark.parametrize("name", ["gemini-3.8-flash", "newest"])
+async def test_fallback_model_is_named_in_answer_and_header(simulator: Simulator, tmp_path: Path, name: str) -> None:
+    more = f'[models.aliases]\nnewest = "gemini-3.8-flash"\n[models.fallbacks]\n"{name}" = ["gemini-2.5-flash"]\n'
     overloaded = error_answer(503, "The model is overloaded.")
     simulator.script(overloaded, times=None, model="gemini-3.8-flash")
     async with running(simulator, configured(tmp_path, config_text(simulator, tmp_path, [], ["a"], more))) as server:

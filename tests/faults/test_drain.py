@@ -15,12 +15,13 @@ from pathlib import Path
 
 import aiohttp
 import msgspec
+import pytest
 
 from gemproxy.simulator import Hang, Simulator, frames_answer
 from tests.faults.client import AUTH, CHAT, ask, bare, hello, post
 from tests.faults.figures import note
 from tests.faults.load import TEXT, TICK, Load, fresh_connections, halfway
-from tests.server_process import configured, serving
+from tests.server_process import configured, rewrite, serving
 from tests.waiting import soon
 
 # ------------------------------------------------------------------------------------------------------------ drain
@@ -69,10 +70,14 @@ async def test_idle_keep_alive_connections_close_at_once(simulator: Simulator, t
     assert took < 2
 
 
-async def test_drain_ends_at_its_limit_and_tells_the_clients(simulator: Simulator, tmp_path: Path) -> None:
+@pytest.mark.parametrize("reload", [False, True], ids=["of the start", "of a reload"])
+async def test_drain_ends_at_its_limit_and_tells_the_clients(
+    simulator: Simulator, tmp_path: Path, reload: bool
+) -> None:
     """A stream that outlives ``timeouts.drain`` must not look complete to its client."""
     simulator.script(frames_answer([TICK]).then(Hang()), times=5)
-    toml = configured(simulator.ai_studio_url, "[timeouts]\ndrain = 0.5\n")
+    limited = configured(simulator.ai_studio_url, "[timeouts]\ndrain = 0.5\n")
+    toml = configured(simulator.ai_studio_url) if reload else limited
     async with serving(tmp_path, toml) as server, fresh_connections() as session:
 
         async def stream() -> bytes:
@@ -86,6 +91,10 @@ async def test_drain_ends_at_its_limit_and_tells_the_clients(simulator: Simulato
 
         streams = [asyncio.get_running_loop().create_task(stream()) for _ in range(5)]
         await soon(lambda: len(simulator.generations) == 5)
+        if reload:
+            rewrite(tmp_path, limited)
+            server.tell(signal.SIGHUP)
+            await server.logged("configuration reloaded")
         begin = time.monotonic()
         server.tell(signal.SIGTERM)
         assert await server.ended() == 0

@@ -48,7 +48,8 @@ async def test_reload_swaps_credentials_keys_and_limits_with_no_failed_request(
         async with load.running(16):
             for times in range(1, 11):
                 await soon(lambda: load.outcomes.total() > 40 * times, 20)  # noqa: B023 - waited for in this turn
-                limits = f"[rotation]\nmax_in_flight = {20 + times}\n[timeouts]\nqueue = {3 + times}\n"
+                alias = '[models.aliases]\nnewest = "gemini-3.5-flash"\n'
+                limits = alias + f"[rotation]\nmax_in_flight = {20 + times}\n[timeouts]\nqueue = {3 + times}\n"
                 both = credential(times) + credential(times + 1)
                 rewrite(tmp_path, base + auth("sk-test", f"sk-new-{times}") + limits + both)
                 await reloaded(server, times)
@@ -64,6 +65,8 @@ async def test_reload_swaps_credentials_keys_and_limits_with_no_failed_request(
             for key in ("sk-old", "sk-new-9", "sk-new-10")
         ]
         assert statuses == [401, 401, 200]
+        assert (await ask(session, server.url, hello(model="newest"))).whole
+        assert simulator.generations[-1].model == "gemini-3.5-flash"
 
 
 BROKEN = {

@@ -31,8 +31,7 @@ class Course:
 
     def __init__(self, *, attempts: int, budget: float, started: float) -> None:
         self.attempts = 0  # leases taken
-        self.leases = 0  # attempts that found a credential, and the name of the last one
-        self.slot = ""
+        self.slot = ""  # the last of them
         self.tried: set[str] = set()  # slots that must not serve this request again
         self.full_upstreams: set[str] = set()  # dialects without capacity for it
         self.repairs: dict[Repair, str] = {}  # of its body, and the dialect that asked for each
@@ -45,12 +44,19 @@ class Course:
         self._rested = False
         self._last: Failure | None = None
 
-    def begin(self, now: float) -> bool:
-        """Count a new attempt and return True, or False when attempts or budget are used up."""
-        if self._last is not None and (self.attempts >= self._most or now >= self._until):
-            return False
+    def may_begin(self, now: float) -> bool:
+        """Return whether another attempt may start: False when attempts or budget are used up."""
+        return self._last is None or (self.attempts < self._most and now < self._until)
+
+    def leased(self, slot: str) -> None:
+        """An attempt starts, on this slot."""
         self.attempts += 1
-        return True
+        self.slot = slot
+
+    def sign(self, failure: Failure) -> Failure:
+        """Return the failure with what the operator wants to know of it: how many attempts, and where the last was."""
+        failure.attempts, failure.credential = self.attempts, self.slot
+        return failure
 
     def exhausted(self, earliest: float | None) -> Failure:
         """Return what to tell the client when no further attempt may start; ``earliest`` as the rotator knows it."""
@@ -139,7 +145,6 @@ def failure(verdict: Verdict) -> Failure:
         verdict.message or "The upstream failed.",
         status=verdict.status,
         code=verdict.code,
-        type="timeout" if verdict.status == 504 else "server_error",
         retry_after=OVERLOADED_RETRY if verdict.status == 503 and upstream and not final else None,
         retryable=False if upstream and final else None,
     )

@@ -21,6 +21,7 @@ log = logging.getLogger("gemproxy")
 EVERY = 3600.0  # seconds
 PATIENCE = 30.0  # seconds for one page
 MOST_PAGES = 10
+LONGEST = 128  # characters of an id; what is longer is no model
 
 
 class Discovery:
@@ -30,18 +31,15 @@ class Discovery:
         self._session = session
         self._dialect = dialect
         self._tokens = tokens
-        self.found: list[str] = []  # what the last look that came to something brought
 
     async def find(self, views: list[SlotView]) -> list[str]:
         """Return the ids of all models that chat, from the first key that tells; [] if none does."""
         for view in views:
             if view.kind == "api_key" and view.state != "parked":
                 try:
-                    self.found = await self._pages(view.name)
+                    return await self._pages(view.name)
                 except (aiohttp.ClientError, OSError, TokenRefused, *UNREADABLE) as fault:
                     log.info("models.discover: credential %s tells no models (%s)", view.name, type(fault).__name__)
-                else:
-                    return self.found
         return []
 
     async def _pages(self, slot: str) -> list[str]:
@@ -53,7 +51,7 @@ class Discovery:
             if reply.status != 200:
                 raise aiohttp.ClientError(f"status {reply.status}")
             listed = read_models(reply.body)
-            found += [model.id for model in listed.models if model.chats]
+            found += [model.id for model in listed.models if model.chats and len(model.id) <= LONGEST]
             page = listed.next_page
             if not page:
                 break

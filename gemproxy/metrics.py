@@ -89,7 +89,8 @@ class Metrics(Collector):
             for (model, stream, status), count in self._requests.items()
         }
         labels = ["model", "stream", "status"]
-        yield _counter("gemproxy_requests", "Chat requests, by model, mode and status", labels, requests)
+        about = "Chat requests, by model, mode and status; without those refused before their model was known"
+        yield _counter("gemproxy_requests", about, labels, requests)
         yield self._whole.family("gemproxy_request_seconds", "Whole time of a chat request")
         yield self._first.family("gemproxy_first_byte_seconds", "Time to the first content")
         yield _counter("gemproxy_tokens", "Tokens, by model and kind", ["model", "kind"], self._tokens)

@@ -24,7 +24,8 @@ NO_LEVEL = Verdict(Action.REPAIR, reason="level", message="l", status=400, code=
 
 def course(attempts: int = 6, budget: float = 30.0) -> Course:
     made = Course(attempts=attempts, budget=budget, started=100.0)
-    assert made.begin(100.0)
+    assert made.may_begin(100.0)
+    made.leased("a")
     return made
 
 
@@ -111,12 +112,12 @@ def test_upstream_without_tokens_is_left_at_once() -> None:
 def test_attempts_and_budget_bound_new_attempts(attempts: int, budget: float, later: float, more: bool) -> None:
     made = course(attempts, budget)
     walk(made, ("a", QUOTA))
-    assert made.begin(100.0 + later) is more
+    assert made.may_begin(100.0 + later) is more
 
 
 def test_slow_first_attempt_is_not_cut_by_the_budget() -> None:
     made = Course(attempts=1, budget=1.0, started=0.0)
-    assert made.begin(5.0)
+    assert made.may_begin(5.0)
 
 
 @pytest.mark.parametrize(("earliest", "told"), [(40.0, 40.0), (0.0, 1.0), (None, 1.0)])

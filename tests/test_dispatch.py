@@ -36,6 +36,7 @@ from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.dialect import Action, Call, Dialect, Method, Scope, Token, Verdict
 from gemproxy.wire.gemini import Content, GenerateRequest, GenerationConfig, Part
 from tests.folding import chunks, events, fold
+from tests.waiting import soon
 
 MODEL = "gemini-2.5-flash"
 TEXT = {"candidates": [{"content": {"parts": [{"text": "Hi"}], "role": "model"}}]}
@@ -315,7 +316,7 @@ async def test_silent_upstream_ends_after_the_idle_limit(bench: Bench) -> None:
 
 
 async def test_silence_before_content_is_tried_elsewhere(bench: Bench) -> None:
-    bench.build(limits=Limits(idle=0.1))
+    bench.build(limits=Limits(idle=0.5))
     bench.simulator.script(Answer((Hang(),)))
     assert await bench.ask()
     assert bench.asked() == ["a", "b"]
@@ -330,8 +331,8 @@ async def test_first_content_has_a_limit_of_its_own(bench: Bench) -> None:
 
 
 async def test_pauses_below_the_idle_limit_do_no_harm(bench: Bench) -> None:
-    bench.build(limits=Limits(idle=0.3))
-    bench.simulator.script(frames_answer([TEXT, TEXT, TEXT, STOP]).paced(0.15))
+    bench.build(limits=Limits(idle=1.0))
+    bench.simulator.script(frames_answer([TEXT, TEXT, TEXT, STOP]).paced(0.35))
     assert fold(chunks(await bench.ask()))["choices"][0]["message"]["content"] == "HiHiHi!"
 
 
@@ -378,7 +379,7 @@ async def test_credential_without_a_token_is_passed_over(bench: Bench) -> None:
 async def test_client_that_leaves_before_content_costs_nothing(bench: Bench) -> None:
     bench.simulator.script(Answer().after(Hang()))
     asking = asyncio.get_running_loop().create_task(bench.ask())
-    await _soon(bench.asked)
+    await soon(bench.asked)
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
     assert (bench.slot("a").state, bench.slot("a").failed, bench.idle()) == ("ready", 0, True)
@@ -398,15 +399,7 @@ async def test_client_that_leaves_in_mid_stream_ends_the_upstream_request(bench:
 
 
 async def _gone(bench: Bench) -> None:
-    await _soon(lambda: bench.simulator.generations[0].disconnected)
-
-
-async def _soon(happened: Any) -> None:
-    for _ in range(200):
-        if happened():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not happen within 2 s")
+    await soon(lambda: bench.simulator.generations[0].disconnected)
 
 
 async def test_only_one_request_tries_a_key_that_rested(bench: Bench) -> None:

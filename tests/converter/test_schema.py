@@ -7,14 +7,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from chat_bodies import body, function, refused
-from gemini_schema import WIRE, needs_wire
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gemproxy.converter import schema
 from gemproxy.converter.references import References
 from gemproxy.converter.schema import MAX_BYTES, Unusable, answer_schema, tool_schema
+from tests.chat_bodies import body, function, refused
+from tests.corpus import WIRE, needs_wire
 
 DOCUMENTED = frozenset(
     (

@@ -1,4 +1,4 @@
-"""A clock turned by hand, and a pool whose dialogue reads as a transcript."""
+"""A pool whose dialogue reads as a transcript."""
 
 from __future__ import annotations
 
@@ -9,19 +9,7 @@ from gemproxy.pool.rest import Policy, Record
 from gemproxy.pool.rotator import Rotator
 from gemproxy.pool.slot import Lease, Slot
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
-
-
-class Clock:
-    """Seconds since the epoch, turned by hand."""
-
-    def __init__(self, now: float = 1_000_000.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += seconds
+from tests.clock import Clock
 
 
 def records(rotator: Rotator) -> list[Record]:

@@ -6,11 +6,11 @@ import asyncio
 import logging
 
 import pytest
-from pool_transcript import Clock
-from token_desk import begin
 
 from gemproxy.pool.keeper import BACKOFF, Keeper
 from gemproxy.pool.mint import Access
+from tests.clock import Clock
+from tests.pool.token_desk import begin
 
 LIFE = 3600.0
 

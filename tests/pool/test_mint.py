@@ -6,12 +6,14 @@ import asyncio
 import threading
 
 import pytest
-from token_desk import CLIENT, SECRET, begin, until
+from google.auth.exceptions import TransportError
 
 from gemproxy.pool import mint as minting
 from gemproxy.pool.mint import Courier, Mint, MintUnavailable
 from gemproxy.pool.sources import UserGrant
 from gemproxy.simulator import Hang, error_answer, unary_answer
+from tests.pool.token_desk import CLIENT, SECRET, begin
+from tests.waiting import soon
 
 GRANT = UserGrant("fake-refresh", CLIENT, SECRET, own_client=False)
 
@@ -78,17 +80,15 @@ async def test_a_closed_mint_makes_nothing(desk, mint):
 async def test_closing_frees_the_threads_at_once(desk, mint):
     desk.sim.script(unary_answer({}).after(Hang()), method="token", times=None)
     waiting = begin(mint.user(GRANT, "fake-refresh"))
-    await until(desk.asked)
+    await soon(desk.asked)
     (thread,) = [one for one in threading.enumerate() if one.name.startswith("gemproxy-mint")]
     mint.close()
     with pytest.raises(MintUnavailable):
         await waiting
-    await until(lambda: not thread.is_alive())
+    await soon(lambda: not thread.is_alive())
 
 
 async def test_a_thread_that_comes_after_the_end_sends_nothing(desk, mint):
-    from google.auth.exceptions import TransportError
-
     loop = asyncio.get_running_loop()
 
     def late() -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import math
 
 import pytest
-from token_desk import begin, refusal, until
 
 from gemproxy.pool.projects import Projects
 from gemproxy.pool.refusals import TokenRefused
 from gemproxy.simulator import Account, AccountState, Hang, Reset, error_answer, unary_answer
 from gemproxy.upstream.dialect import Action, Scope, Token
+from tests.pool.token_desk import begin, refusal
+from tests.waiting import soon
 
 LOAD, ONBOARD = "/v1internal:loadCodeAssist", "/v1internal:onboardUser"
 
@@ -162,7 +164,7 @@ async def test_one_who_leaves_takes_nobodys_search_away(desk, projects, account,
     desk.sim.script(unary_answer({}).after(Hang()), method="loadCodeAssist")
     given = token()
     leaver, stayer = begin(projects.find("key", given)), begin(projects.find("key", given))
-    await until(lambda: desk.asked(LOAD))
+    await soon(lambda: desk.asked(LOAD))
     leaver.cancel()
     await asyncio.sleep(0.02)
     assert not stayer.done()
@@ -172,11 +174,15 @@ async def test_one_who_leaves_takes_nobodys_search_away(desk, projects, account,
     assert desk.asked(LOAD) == 1
 
 
-async def test_a_search_that_nobody_waits_for_fails_in_silence(desk, projects, token):
+async def test_a_search_that_nobody_waits_for_fails_in_silence(desk, projects, token, caplog):
     desk.sim.script(error_answer(503, b""), method="loadCodeAssist")
     leaver = begin(projects.find("key", token()))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     leaver.cancel()
-    await until(lambda: not projects._searches)
+    await soon(lambda: "project discovery" not in {task.get_name() for task in asyncio.all_tasks()})
+    assert desk.asked(LOAD) == 1
+    await asyncio.sleep(0)  # what is done with a task that is done
+    gc.collect()
+    assert "never retrieved" not in caplog.text
     assert await projects.find("key", token()) == "sim-project"

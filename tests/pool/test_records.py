@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 import pytest
-from pool_transcript import NEVER_THIS_MODEL, PARKS, UNHINTED, Pool, rests
 
 from gemproxy.pool.rest import Policy, Record
 from gemproxy.pool.slot import Slot
 from gemproxy.upstream.dialect import OK, Scope
+from tests.pool.pool_transcript import NEVER_THIS_MODEL, PARKS, UNHINTED, Pool, rests
 
 
 def reborn(p: Pool, *names: str) -> Pool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 import pytest
-from pool_transcript import CLIENT_FAULT, NEVER_THIS_MODEL, OVERLOADED, PARKS, UNHINTED, Pool, rests
 
 from gemproxy.pool.rest import Policy
 from gemproxy.pool.slot import Slot
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
 from gemproxy.upstream.rows import NO_MODEL
+from tests.pool.pool_transcript import CLIENT_FAULT, NEVER_THIS_MODEL, OVERLOADED, PARKS, UNHINTED, Pool, rests
 
 # ------------------------------------------------------------------------------------------------------- who is next
 

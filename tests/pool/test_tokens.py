@@ -8,13 +8,14 @@ import math
 
 import msgspec
 import pytest
-from token_desk import CLIENT, KEY, SECRET, begin, prints, refusal, until
 
 from gemproxy.pool.keeper import BACKOFF
 from gemproxy.pool.sources import OAuthSource, ServiceAccountSource
 from gemproxy.pool.tokens import TokenView
 from gemproxy.simulator import AccountState, Answer, Pause, Reset, error_answer, unary_answer
 from gemproxy.upstream.dialect import Action, Scope, Token
+from tests.pool.token_desk import CLIENT, KEY, SECRET, begin, prints, refusal
+from tests.waiting import soon
 
 WORD = {"error": "invalid_grant", "error_description": "Token fake-refresh of nobody@example.invalid has been revoked."}
 
@@ -73,7 +74,7 @@ async def test_an_early_refresh_runs_behind_the_requests(desk):
     await tokens.get("team-1")
     desk.clock.advance(3400)
     assert [(await tokens.get("team-1")).secret for _ in range(5)] == ["sim-access-1"] * 5
-    await until(lambda: tokens.view("team-1").seconds_left > 1000)
+    await soon(lambda: tokens.view("team-1").seconds_left > 1000)
     assert (await tokens.get("team-1")).secret == "sim-access-2"
     assert desk.asked() == 2
 
@@ -117,7 +118,7 @@ async def test_closing_does_not_wait_for_a_refresh_that_hangs(desk):
     desk.sim.token_delay = 60
     tokens = desk.tokens(desk.oauth())
     waiting = begin(tokens.get("team-1"))
-    await until(desk.asked)
+    await soon(desk.asked)
     tokens.close()
     with pytest.raises(asyncio.CancelledError):
         await waiting
@@ -295,7 +296,7 @@ async def test_trouble_of_an_account_that_a_reload_replaced_is_not_the_new_ones(
     tokens = desk.tokens(source)
     desk.sim.script(error_answer(503, b"").after(Pause(0.05)), method="token", times=3)
     waiting = begin(tokens.get("team-1"))
-    await until(desk.asked)
+    await soon(desk.asked)
     desk.file(refresh_token="fake-newer")
     tokens.replace({"team-1": source}, prints({"team-1": source}))
     assert (await refusal(waiting)).reason == "token_unavailable"
@@ -330,7 +331,8 @@ async def test_a_lost_file_parks_its_credential_and_the_log_names_it(desk, caplo
     assert str(path) not in verdict.message
 
 
-async def test_a_file_that_is_just_being_written_is_read_again(desk):
+async def test_a_file_that_is_just_being_written_is_read_again(desk, monkeypatch):
+    monkeypatch.setattr("gemproxy.pool.issuer.SECOND_LOOK", 1.0)
     source = desk.oauth()
     whole = source.file.read_bytes()
     source.file.write_bytes(whole[:10])
@@ -483,7 +485,7 @@ async def test_a_reload_takes_no_token_from_those_who_wait_for_it(desk):
     desk.sim.token_delay = 0.1
     tokens = desk.tokens(desk.oauth())
     waiting = begin(tokens.get("team-1"))
-    await until(desk.asked)
+    await soon(desk.asked)
     tokens.replace({}, {})
     assert (await waiting).secret == "sim-access-1"
 

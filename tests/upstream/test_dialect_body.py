@@ -1,7 +1,5 @@
 """What the three dialects have in common: addresses, learnt repairs, untouched calls, frames."""
 
-from pathlib import Path
-
 import msgspec
 import pytest
 from hypothesis import given
@@ -28,11 +26,11 @@ from gemproxy.wire.gemini import (
     ThinkingConfig,
     ToolSpec,
 )
+from tests.corpus import CORPUS, needs_wire
 
 TOKEN = Token("fake-secret", "fake-project", "us-central1")
 THREE = "gemini-3.8-flash"
 MODEL = "gemini-3-flash-preview"
-CORPUS = Path(__file__).parents[3] / "shared" / "wire" / "corpus"
 
 
 def dialects():
@@ -282,7 +280,7 @@ RECORDED = [
 ]
 
 
-@pytest.mark.skipif(not CORPUS.is_dir(), reason="the recorded corpus is not beside this repository")
+@needs_wire
 @pytest.mark.parametrize(("dialect", "path"), RECORDED)
 def test_every_recorded_frame_is_decoded(dialect, path):
     data = path.read_bytes()

@@ -1,10 +1,7 @@
 """Finding an account's project: every rule of PROTOCOL 2.4."""
 
-from pathlib import Path
-
 import msgspec
 import pytest
-from refusal_bodies import error, info
 
 from gemproxy.upstream.dialect import Token
 from gemproxy.upstream.onboarding import (
@@ -17,14 +14,13 @@ from gemproxy.upstream.onboarding import (
     read_load,
     read_operation,
 )
+from tests.corpus import CORPUS, needs_wire
+from tests.upstream.refusal_bodies import error, info
 
 ASSIST = Onboarding("https://assist.test/v1internal/", "gemproxy/test")
 TOKEN = Token("fake-access-token", "fake-project-1")
 METADATA = {"ideType": "IDE_UNSPECIFIED", "platform": "PLATFORM_UNSPECIFIED", "pluginType": "GEMINI"}
-RECORDED = (
-    Path(__file__).parents[3]
-    / "shared/wire/corpus/codeassist/unary/loadCodeAssist-ineligible-unsupported-client__quoted-01.json"
-)
+RECORDED = CORPUS / "codeassist/unary/loadCodeAssist-ineligible-unsupported-client__quoted-01.json"
 LINK = "https://accounts.google.com/signin/continue?plt=FakeOnce"
 
 
@@ -230,7 +226,7 @@ def test_an_account_check_keeps_its_link_for_the_terminal():
     assert "plt=" not in repr(found)
 
 
-@pytest.mark.skipif(not RECORDED.exists(), reason="the recorded corpus is not beside this repository")
+@needs_wire
 def test_the_recorded_refusal_parks_the_account():
     found = read_load(RECORDED.read_bytes())
     assert (found.reason, found.parks) == ("UNSUPPORTED_CLIENT", True)

@@ -2,9 +2,9 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from refusal_bodies import NOW, TYPE, bad_field, error, info, retry, violations
 
 from gemproxy.upstream.refusal import inside, mend, read
+from tests.upstream.refusal_bodies import NOW, TYPE, bad_field, error, info, retry, violations
 
 PLAIN = error("API key not valid.", info("API_KEY_INVALID", service="x"), code=400, state="INVALID_ARGUMENT")
 INNER = msgspec.json.decode(PLAIN)["error"]

@@ -3,13 +3,13 @@
 import math
 
 import pytest
-from refusal_bodies import NOW, TO_MIDNIGHT, error, info, retry, violations
 
 from gemproxy.upstream import ai_studio, code_assist, refusal, vertex
 from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.code_assist import CodeAssist
 from gemproxy.upstream.dialect import Action, Repair, Scope
 from gemproxy.upstream.vertex import Vertex
+from tests.upstream.refusal_bodies import NOW, TO_MIDNIGHT, error, info, retry, violations
 
 STUDIO = AiStudio("http://upstream.test", "gemproxy/test")
 ASSIST = CodeAssist("http://upstream.test", "gemproxy/test")

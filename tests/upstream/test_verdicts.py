@@ -3,7 +3,6 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from refusal_bodies import NOW, TO_MIDNIGHT, error, info, retry
 
 from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.code_assist import CodeAssist
@@ -12,6 +11,7 @@ from gemproxy.upstream.redaction import LONGEST_MESSAGE
 from gemproxy.upstream.refusal import Refusal, read
 from gemproxy.upstream.verdicts import Length, Row, deadline, judge, when
 from gemproxy.upstream.vertex import Vertex
+from tests.upstream.refusal_bodies import NOW, TO_MIDNIGHT, error, info, retry
 
 HINTED = read(429, {}, error("x", retry("46s")))
 RESET = read(429, {}, error("x", info("R", quotaResetTimeStamp="2026-11-22T20:10:00Z"), retry("46s")))

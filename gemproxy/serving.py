@@ -30,7 +30,7 @@ from gemproxy.server.service import SERVICE
 from gemproxy.server.tasks import spawn
 
 log = logging.getLogger("gemproxy")
-M_MMAP_THRESHOLD, LARGE = -3, 128 << 10  # malloc.h; bytes, glibc's own value before it adapts it
+M_MMAP_THRESHOLD, LARGE = -3, 1 << 20  # malloc.h; bytes, well above the 256 KiB that asyncio reads into
 LAST_WORDS = 1.0  # seconds
 LOOKS = 50  # within them
 

@@ -17,11 +17,13 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gemproxy.converter import schema
+from gemproxy.converter.distinct import Distinct
 from gemproxy.errors import ClientFault
 from gemproxy.models import Model
 from gemproxy.wire.gemini import Empty, FunctionCallingConfig, FunctionDeclaration, ToolConfig, ToolSpec
 from gemproxy.wire.openai import ChatRequest, CustomSpec, FunctionSpec, NamedFunction, Tool, ToolChoice
 
+MAX_TOOLS = 128  # OpenAI's own limit; each schema costs its walk
 MAX_NAME = 64  # the least that any upstream takes (PROTOCOL 1.4)
 _VALID_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}")
 _INVALID = re.compile(r"[^A-Za-z0-9_.:-]")
@@ -53,14 +55,13 @@ class Names:
 
     def __init__(self) -> None:
         self._wire: dict[str, str] = {}
-        self._taken: set[str] = set()
+        self._distinct = Distinct()
 
     def reserve(self, names: list[str]) -> None:
         """Give the declared names their wire names; those that are fit as they are come first and stay untouched."""
         for name in names:
             if _VALID_NAME.fullmatch(name):
-                self._wire[name] = name
-        self._taken.update(self._wire)
+                self._wire[name] = self._distinct.take(name)
         for name in names:
             self.wire(name)
 
@@ -68,23 +69,19 @@ class Names:
         """Return the name that goes over the wire."""
         found = self._wire.get(name)
         if found is None:
-            found = self._wire[name] = self._fit(name)
-            self._taken.add(found)
+            found = self._wire[name] = self._distinct.take(_fit(name), MAX_NAME - 8)
         return found
 
     def changed(self) -> dict[str, str]:
         """Return wire name -> the client's name, for those that differ."""
         return {wire: name for name, wire in self._wire.items() if wire != name}
 
-    def _fit(self, name: str) -> str:
-        clean = _INVALID.sub("_", name)
-        if not clean or not (clean[0].isalpha() or clean[0] == "_"):
-            clean = "_" + clean
-        found, count = clean[:MAX_NAME], 1
-        while found in self._taken:
-            count += 1
-            found = f"{clean[: MAX_NAME - 8]}_{count}"
-        return found
+
+def _fit(name: str) -> str:
+    clean = _INVALID.sub("_", name)
+    if not clean or not (clean[0].isalpha() or clean[0] == "_"):
+        clean = "_" + clean
+    return clean[:MAX_NAME]
 
 
 class ToolSet(Struct, frozen=True):
@@ -127,6 +124,9 @@ def _declarations(request: ChatRequest) -> tuple[list[FunctionDeclaration], froz
     """Return the declared functions under the client's names, and the names of the custom tools among them."""
     if request.tools and request.functions:
         raise ClientFault("Only one of tools and functions can be given.", param="functions")
+    param = "functions" if request.functions else "tools"
+    if len(request.functions or request.tools or ()) > MAX_TOOLS:
+        raise ClientFault(f"{param} may hold at most {MAX_TOOLS}.", param=param, code="array_above_max_length")
     found: list[FunctionDeclaration] = []
     custom: set[str] = set()
     seen: set[str] = set()

@@ -18,6 +18,7 @@ from gemproxy.errors import ClientFault
 
 DYNAMIC = -1  # Google's word for "the model decides how long it thinks"
 MILLION = 1_048_576
+MAX_NAME = 128  # characters of a name that is passed on unknown: it is kept in caches and written into logs
 FIRST_DAY = 1_702_425_600  # 2023-12-13, when the Gemini API opened: no model is older
 
 # --------------------------------------------------------------------------------------------------- what one can do
@@ -230,7 +231,8 @@ class Catalogue:
         found = self._entries.get(target)
         if found is not None:
             return found
-        if target is not bare or target.startswith(("gemini-", "gemma-")):
+        passes = target.startswith(("gemini-", "gemma-")) and len(target) <= MAX_NAME
+        if target is not bare or passes:
             return capabilities(target)
         shown = repr(name) if len(name) <= 80 else "named"
         raise ClientFault(

@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol
 
 from gemproxy.wire.openai import ExtraContent, SentToolCall
 
+MAX_ORIGIN = 200  # characters; a longer one is none of ours
 _SUFFIXES = ("__thought__", "__sig__")
 
 
@@ -144,7 +145,8 @@ def carried_by(extra: ExtraContent | None) -> Signed | None:
     """Return the signature in Google's carrier, or None."""
     if extra is None or extra.google is None or not extra.google.thought_signature:
         return None
-    return Signed(extra.google.thought_signature, extra.google.origin or "")
+    origin = extra.google.origin or ""
+    return Signed(extra.google.thought_signature, origin if len(origin) <= MAX_ORIGIN else "")
 
 
 def _with_origin(carried: Signed, cached: tuple[str, str] | None) -> Signed:

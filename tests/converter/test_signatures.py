@@ -130,6 +130,7 @@ def sent_back(message: dict[str, Any], cache: SignatureCache | None = None) -> l
         pytest.param(call("c"), None, (None, ""), id="nothing anywhere"),
         pytest.param(call("c", **google("S1", HERE)), None, ("S1", HERE), id="Google's field with our origin"),
         pytest.param(call("c", **google("S1")), None, ("S1", ""), id="Google's field, origin unknown"),
+        pytest.param(call("c", **google("S1", "x" * 201)), None, ("S1", ""), id="an origin that is none of ours"),
         pytest.param(call("c", **google("S1")), ("S1", HERE), ("S1", HERE), id="the cache knows where it was made"),
         pytest.param(call("c", **google("S1")), ("S2", HERE), ("S1", ""), id="but not of another signature"),
         pytest.param(call("c", **google(None)), ("S2", HERE), ("S2", HERE), id="an empty field"),

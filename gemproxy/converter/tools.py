@@ -85,13 +85,16 @@ def _fit(name: str) -> str:
 
 
 class ToolSet(Struct, frozen=True):
-    """What the request offers the model. ``declared`` and ``custom`` hold the client's names."""
+    """What the request offers the model. ``declared`` and ``custom`` hold the client's names; ``built_in``: Google's
+    own tools are among the specs.
+    """
 
     names: Names
     specs: list[ToolSpec] | None = None
     config: ToolConfig | None = None
     declared: frozenset[str] = frozenset()
     custom: frozenset[str] = frozenset()
+    built_in: bool = False
 
 
 def tool_set(request: ChatRequest, model: Model, notes: list[str]) -> ToolSet:
@@ -114,7 +117,7 @@ def tool_set(request: ChatRequest, model: Model, notes: list[str]) -> ToolSet:
     config = ToolConfig(calling, mixed or None) if mixed or calling is not None else None
     specs = [ToolSpec(function_declarations=declarations)] if declarations else []
     specs += [_BUILDERS[kind]() for kind in builtin]  # one kind of tool a Tool object
-    return ToolSet(names, specs or None, config, declared, custom)
+    return ToolSet(names, specs or None, config, declared, custom, bool(builtin))
 
 
 # --------------------------------------------------------------------------------------------------- declarations

@@ -48,7 +48,7 @@ class Transcoder:
     every frame.
     """
 
-    __slots__ = ("_decode", "_fault", "_on_signed", "_reader", "_sse", "_tape", "_writer", "reasons", "usage")
+    __slots__ = ("_decode", "_fault", "_on_signed", "_reader", "_sse", "_tape", "_writer", "reasons")
 
     def __init__(
         self,
@@ -66,7 +66,11 @@ class Transcoder:
         self._sse = SSEDecoder()
         self._fault: UpstreamFault | ErrorFrame | None = None
         self.reasons: list[str] = []  # finish reasons, for the log line
-        self.usage: Usage | None = None  # known after ``finish``
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens counted so far, for the log line: complete after ``finish``, and what a broken answer cost."""
+        return self._reader.usage()
 
     def feed(self, piece: bytes) -> bytes:
         """Return the client's bytes for a piece of the body; raises ``UpstreamFault`` or ``ErrorFrame``."""
@@ -127,8 +131,6 @@ class Transcoder:
     def _notice(self, event: Event) -> None:
         if isinstance(event, Finish):
             self.reasons.append(event.reason)
-        elif isinstance(event, Usage):
-            self.usage = event
         elif isinstance(event, _SIGNED) and event.signature is not None and self._on_signed is not None:
             self._on_signed(event)
 

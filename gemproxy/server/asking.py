@@ -23,7 +23,7 @@ from gemproxy.server.exchange import Exchange
 from gemproxy.server.service import Service
 from gemproxy.upstream.dialect import Dialect
 from gemproxy.wire.gemini import Blob
-from gemproxy.wire.openai import AssistantMessage, ChatRequest
+from gemproxy.wire.openai import ChatRequest
 
 log = logging.getLogger("gemproxy.server")
 
@@ -42,7 +42,6 @@ class Asking:
         self._id = "chatcmpl-" + service.new_id()
         self._created = int(service.clock())
         self._usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
-        self._taken = _call_ids(asked)
         self._tapes: list[Tape] = []
 
     async def open(self, models: Sequence[Model]) -> Answer:
@@ -77,7 +76,6 @@ class Asking:
 
     def _listener(self, model: Model, plan: conversion.Plan, fallback: bool) -> Listen:
         service, name = self._service, model.id if fallback else self._asked.model
-        grounded = any(tool.google_search or tool.url_context for tool in plan.call.body.tools or ())
 
         def listen(dialect: Dialect) -> Transcoder:
             origin = f"{dialect.name}/{model.id}"
@@ -88,10 +86,15 @@ class Asking:
                 service.signatures.put(key, signed.signature or "", origin)
 
             writer: Writer = ChatChunkWriter(envelope) if self._stream else ChatCompletionFold(envelope)
-            reader = AnswerReader(lambda: "call_" + service.new_id(), plan.names, self._taken, grounded=grounded)
-            return Transcoder(dialect.decode, reader, writer, keep, self._tape())
+            return Transcoder(dialect.decode, self._reader(plan), writer, keep, self._tape())
 
         return listen
+
+    def _reader(self, plan: conversion.Plan) -> AnswerReader:
+        new_id = self._service.new_id
+        return AnswerReader(
+            lambda: "call_" + new_id(), plan.names, plan.taken, declared=plan.declared, grounded=plan.grounded
+        )
 
     def _tape(self) -> Tape | None:
         if self._service.capture is None:
@@ -99,16 +102,6 @@ class Asking:
         tape = self._service.capture.open(f"{self._exchange.id}-{len(self._tapes) + 1}")
         self._tapes.append(tape)
         return tape
-
-
-def _call_ids(asked: ChatRequest) -> frozenset[str]:
-    return frozenset(
-        call.id
-        for message in asked.messages
-        if isinstance(message, AssistantMessage) and message.tool_calls
-        for call in message.tool_calls
-        if call.id
-    )
 
 
 def _elsewhere(failure: Failure) -> bool:

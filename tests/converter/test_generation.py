@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from chat_bodies import USER, body, config, function, plan, refused
+from chat_bodies import USER, body, config, function, refused
 
 from gemproxy.models import Model, capabilities
 
@@ -156,11 +156,6 @@ def test_several_answers_of_a_model_that_gives_one_are_refused() -> None:
     fault = refused(NEW, n=2)
     assert (fault.param, fault.code) == ("n", "unsupported_value")
     assert "at most 1 answer " in fault.message
-
-
-def test_choices_are_counted_for_the_answer() -> None:
-    assert plan(OLD, n=3).choices == 3
-    assert plan(OLD).choices == 1
 
 
 # ------------------------------------------------------------------------------------------ formats beside tools

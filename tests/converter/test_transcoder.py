@@ -82,6 +82,12 @@ def test_usage_and_reasons_are_known_after_the_end() -> None:
     assert (made.usage, made.reasons) == (Usage(1), ["stop"])
 
 
+def test_usage_is_known_of_an_answer_that_broke() -> None:
+    made = transcoder(stream=True)
+    made.feed(sse([META, TEXT, ERROR]))
+    assert made.usage == Usage(1)
+
+
 def test_signed_calls_and_images_are_heard() -> None:
     signed = {"functionCall": {"name": "f"}, "thoughtSignature": "QQ=="}
     image = {"inlineData": {"mimeType": "image/png", "data": "iVBO"}, "thoughtSignature": "Qg=="}

@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from gemproxy.capture import Tape
 from gemproxy.converter import request as conversion
 from gemproxy.converter.answer import AnswerReader
-from gemproxy.converter.chunks import ChatChunkWriter, Envelope
+from gemproxy.converter.chunks import ChatChunkWriter
 from gemproxy.converter.completion import ChatCompletionFold
 from gemproxy.converter.events import Image, ToolCall
 from gemproxy.converter.signatures import image_key
 from gemproxy.converter.transcoder import Transcoder, Writer
+from gemproxy.converter.wording import Heading
 from gemproxy.dispatch import NO_MODEL, Answer, Listen
 from gemproxy.errors import Failure, NoCredential, UpstreamFault
 from gemproxy.models import Model
@@ -79,7 +80,7 @@ class Asking:
 
         def listen(dialect: Dialect) -> Transcoder:
             origin = f"{dialect.name}/{model.id}"
-            envelope = Envelope(self._id, self._created, name, origin, self._usage, plan.legacy_functions, plan.custom)
+            envelope = Heading(self._id, self._created, name, origin, self._usage, plan.legacy_functions, plan.custom)
 
             def keep(signed: ToolCall | Image) -> None:
                 key = signed.id if isinstance(signed, ToolCall) else image_key(signed.data)

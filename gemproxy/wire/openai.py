@@ -403,31 +403,22 @@ class ChatCompletion(Struct):
 
 
 class Delta(Struct, omit_defaults=True):
-    role: str | UnsetType = UNSET
-    content: str | UnsetType = UNSET
-    refusal: str | UnsetType = UNSET
-    reasoning_content: str | UnsetType = UNSET
-    tool_calls: list[ToolCallOut] | UnsetType = UNSET
-    function_call: FunctionOut | UnsetType = UNSET
-    annotations: list[AnnotationOut] | UnsetType = UNSET
-    images: list[ImageOut] | UnsetType = UNSET
-    extra_content: ExtraContent | UnsetType = UNSET
-
-
-class ChunkChoice(Struct):
-    index: int
-    delta: Delta
-    logprobs: ChoiceLogprobs | None = None
-    finish_reason: str | None = None
+    content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[ToolCallOut] | None = None
+    function_call: FunctionOut | None = None
+    annotations: list[AnnotationOut] | None = None
+    images: list[ImageOut] | None = None
+    extra_content: ExtraContent | None = None
 
 
 class ChatChunk(Struct):
+    """What every chunk of a stream says of its answer; ``choices`` and ``usage`` are written behind it."""
+
     id: str
     created: int
     model: str
-    choices: list[ChunkChoice]
     object: str = "chat.completion.chunk"
-    usage: Usage | UnsetType | None = UNSET
     system_fingerprint: str | UnsetType = UNSET
 
 

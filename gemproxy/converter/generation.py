@@ -49,7 +49,7 @@ def generation(
         config.stop_sequences = _stops(request.stop)
     if request.seed is not None:
         config.seed = _seed(whole(request.seed, "seed"))
-    _penalties(request, model, config, notes)
+    _penalties(request, notes)
     if request.logprobs or request.top_logprobs is not None:
         _logprobs(request, model, config)
     if choices(request) > 1:
@@ -95,7 +95,7 @@ def answer_format(request: ChatRequest, model: Model, with_tools: bool) -> Forma
             param="response_format.type",
             code="unsupported_value",
         )
-    if model.functions_with_json or not with_tools:
+    if model.modern or not with_tools:
         return Format(JSON, found)
     return Format(instruction=_in_words(found))
 
@@ -153,15 +153,12 @@ def _sampling(request: ChatRequest, model: Model, config: GenerationConfig, note
         config.temperature = config.top_p = config.top_k = None
 
 
-def _penalties(request: ChatRequest, model: Model, config: GenerationConfig, notes: list[str]) -> None:
+def _penalties(request: ChatRequest, notes: list[str]) -> None:
+    """Judge them, and leave them out: every current model refuses them (PROTOCOL 1.5, 4.1)."""
     for name in ("presence_penalty", "frequency_penalty"):
         value = getattr(request, name)
-        if not value:
-            continue
-        within(value, name, -2, 2)
-        if model.penalties:
-            setattr(config, name, value)
-        else:
+        if value:
+            within(value, name, -2, 2)
             notes.append(name)
 
 

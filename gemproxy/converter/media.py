@@ -127,7 +127,7 @@ def picture(image: ImageUrl | str, param: str, images: Mapping[str, Blob], model
     else:
         raise ClientFault("An image must be a data: URL or an http(s) address.", param=param, code="invalid_image_url")
     detail = None if isinstance(image, str) else _RESOLUTIONS.get(image.detail or "")
-    if detail is not None and model.media_resolution_per_part:
+    if detail is not None and model.modern:
         part.media_resolution = PartMediaResolution(detail)
     return part
 

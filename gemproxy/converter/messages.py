@@ -206,7 +206,7 @@ class _Writer:
             self._close()
         self._say("model", parts)
         if asked:
-            self._step = self._step or Step(self._setting.model.media_in_results)
+            self._step = self._step or Step(self._setting.model.modern)
             self._step.ask(asked)
 
     def result(self, message: ToolMessage | FunctionMessage, index: int) -> None:

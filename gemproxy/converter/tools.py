@@ -129,7 +129,7 @@ def _declarations(request: ChatRequest) -> tuple[list[FunctionDeclaration], froz
         raise ClientFault("Only one of tools and functions can be given.", param="functions")
     param = "functions" if request.functions else "tools"
     if len(request.functions or request.tools or ()) > MAX_TOOLS:
-        raise ClientFault(f"{param} may hold at most {MAX_TOOLS}.", param=param, code="array_above_max_length")
+        raise ClientFault(f"{param} may hold at most {MAX_TOOLS}.", param=param, code="unsupported_value")
     found: list[FunctionDeclaration] = []
     custom: set[str] = set()
     seen: set[str] = set()
@@ -218,7 +218,7 @@ def _built_in(request: ChatRequest, model: Model, with_functions: bool, notes: l
         kind = _BUILT_IN.get(tool.type)
         if kind is None or forbidden:
             continue
-        if with_functions and not model.functions_with_builtin:
+        if with_functions and not model.modern:
             raise ClientFault(
                 f"The model {model.id} cannot use {tool.type} together with functions.",
                 param=f"tools[{index}].type",
@@ -226,7 +226,7 @@ def _built_in(request: ChatRequest, model: Model, with_functions: bool, notes: l
             )
         found[kind] = None
     if request.web_search_options is not None:
-        if with_functions and not model.functions_with_builtin:
+        if with_functions and not model.modern:
             notes.append("web_search_options")
         else:
             found["google_search"] = None

@@ -67,7 +67,7 @@ def standing(model_id: str) -> Needed:
     model = capabilities(model_id)
     needs = (
         (Repair.DROP_SAMPLING, not model.sampling),
-        (Repair.SCHEMA_AS_TEXT, not model.functions_with_json),
+        (Repair.SCHEMA_AS_TEXT, not model.modern),
         (Repair.SYSTEM_AS_USER, not model.system_instruction),
     )
     return {repair: 1 for repair, needed in needs if needed}

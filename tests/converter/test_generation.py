@@ -11,7 +11,7 @@ from chat_bodies import USER, body, config, function, refused
 from gemproxy.models import Model, capabilities
 
 OLD, NEW = "gemini-2.5-flash", "gemini-3.8-flash"
-FLAGGED = msgspec.structs.replace(capabilities("gemini-2.5-flash"), penalties=True, logprobs=True)
+FLAGGED = msgspec.structs.replace(capabilities("gemini-2.5-flash"), logprobs=True)
 
 
 @pytest.mark.parametrize(
@@ -74,10 +74,6 @@ def test_field(fields: dict[str, Any], expected: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("model", "fields", "expected"),
     [
-        pytest.param(FLAGGED, {"presence_penalty": 1}, {"presencePenalty": 1}, id="a model with penalties"),
-        pytest.param(
-            FLAGGED, {"frequency_penalty": -0.5, "presence_penalty": 0}, {"frequencyPenalty": -0.5}, id="but not zero"
-        ),
         pytest.param(FLAGGED, {"logprobs": True}, {"responseLogprobs": True}, id="a model with logprobs"),
         pytest.param(
             FLAGGED,

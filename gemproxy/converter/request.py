@@ -25,7 +25,7 @@ from gemproxy.converter.tools import tool_set
 from gemproxy.errors import ClientFault
 from gemproxy.models import Model
 from gemproxy.upstream.dialect import Call
-from gemproxy.wire.gemini import Blob, Content, GenerateRequest, SafetySetting
+from gemproxy.wire.gemini import Blob, Content, GenerateRequest
 from gemproxy.wire.openai import AssistantMessage, ChatRequest, ExtraBody, GoogleOptions
 
 
@@ -128,7 +128,7 @@ def to_call(
         system_instruction=Content(said.system) if said.system else None,
         tools=tools.specs,
         tool_config=tools.config,
-        safety_settings=_safety(google),
+        safety_settings=((google.safety_settings or google.safety_settings_camel) or None) if google else None,
         generation_config=generation(request, google, model, wanted, options.include_thoughts, notes),
         cached_content=(google.cached_content or google.cached_content_camel) if google is not None else None,
         service_tier=_tier(request, notes),
@@ -164,11 +164,6 @@ def _google(request: ChatRequest) -> GoogleOptions | None:
     while extra is not None and extra.google is None:
         extra = extra.extra_body
     return extra.google if extra is not None else None
-
-
-def _safety(google: GoogleOptions | None) -> list[SafetySetting] | None:
-    settings = (google.safety_settings or google.safety_settings_camel) if google is not None else None
-    return [SafetySetting(item.category, item.threshold) for item in settings] if settings else None
 
 
 def _tier(request: ChatRequest, notes: list[str]) -> str | None:

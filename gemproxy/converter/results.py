@@ -149,10 +149,14 @@ def _response_object(text: str) -> Any:
     test is coarse on purpose: it costs nothing, and a needless wrapping does no harm (PROTOCOL 4.4 rule 7).
     """
     if text.lstrip()[:1] == "{" and '"$ref"' not in text and "\\u0024" not in text:
-        try:
-            _decode_object(text)
-        except (msgspec.DecodeError, RecursionError):
-            pass
-        else:
-            return Raw(text.encode())
+        return object_of(text) or {"output": text}
     return {"output": text}
+
+
+def object_of(text: str) -> Raw | None:
+    """Return a JSON object as it is written; None if the text is none."""
+    try:
+        _decode_object(text)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return Raw(text.encode())

@@ -9,7 +9,7 @@ import pytest
 from chat_bodies import PNG, USER, asks, call, gives, plan
 
 from gemproxy.converter import signatures
-from gemproxy.converter.signatures import SignatureCache, Signed, bare_id, image_key
+from gemproxy.converter.signatures import SignatureCache, Signed, image_key, parted
 from gemproxy.wire.gemini import Part
 
 HERE = "ai_studio/gemini-3.8-flash"
@@ -89,17 +89,17 @@ def test_cache_shows_no_signature(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "bare"),
+    ("sent", "bare", "appended"),
     [
-        ("call_1", "call_1"),
-        ("call_1__thought__c2ln", "call_1"),
-        ("call_1__sig__c2ln", "call_1"),
-        ("call_1__sig__", "call_1"),
-        ("", ""),
+        ("call_1", "call_1", ""),
+        ("call_1__thought__c2ln", "call_1", "c2ln"),
+        ("call_1__sig__c2ln", "call_1", "c2ln"),
+        ("call_1__sig__", "call_1", ""),
+        ("", "", ""),
     ],
 )
-def test_bare_id(sent: str, bare: str) -> None:
-    assert bare_id(sent) == bare
+def test_an_id_is_parted_from_what_was_appended(sent: str, bare: str, appended: str) -> None:
+    assert parted(sent) == (bare, appended)
 
 
 def test_image_keys_differ_and_are_short() -> None:
@@ -221,4 +221,4 @@ def test_signature_of_an_image(
 
 
 def test_without_a_cache_there_is_nothing_to_look_up() -> None:
-    assert signatures.of_image(PNG, None, None) is None
+    assert signatures.known(None, None, lambda: image_key(PNG)) is None

@@ -32,8 +32,6 @@ from gemproxy.wire.openai import (
     VideoUrl,
 )
 
-__all__ = ["MediaPart", "RemoteImage", "media_part", "picture", "remote_images", "sniff"]
-
 MediaPart = ImagePart | AudioPart | FilePart | VideoPart
 
 # what Google fetches by itself (PROTOCOL 4.4); not gs://, which would let any client name objects in the operator's

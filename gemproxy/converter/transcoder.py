@@ -75,10 +75,9 @@ class Transcoder:
     def feed(self, piece: bytes) -> bytes:
         """Return the client's bytes for a piece of the body; raises ``UpstreamFault`` or ``ErrorFrame``."""
         written: list[bytes] = []
-        take = self._frame
         try:
             for frame in self._sse.feed(piece):
-                take(frame, written)
+                self._frame(frame, written)
         except (UpstreamFault, ErrorFrame) as fault:
             self._fault = fault
         return self._out(written)

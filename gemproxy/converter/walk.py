@@ -16,7 +16,7 @@ from gemproxy.converter import keywords
 from gemproxy.converter.distinct import Distinct
 from gemproxy.converter.references import MAX_DEPTH, Node, References, Unusable, too_deep
 
-MAX_BYTES = 256 * 1024  # of a schema as it comes, and of the texts and names in it as it goes
+MAX_BYTES = 256 * 1024  # of a schema as it comes, and of what its refs add to that: texts, names, values
 MAX_INLINED = 2_000  # nodes beyond the document's own: refs that are written out multiply; far above any real schema
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
@@ -58,7 +58,7 @@ class Walk:
         self._distinct = Distinct()
         self._waiting: list[str] = []
         self._nodes = self._refs.nodes + MAX_INLINED  # that may still be walked
-        self._room = MAX_BYTES
+        self._room = 2 * MAX_BYTES
 
     def root(self) -> Node:
         """Return the cleaned document with the definitions that it still needs."""
@@ -85,6 +85,10 @@ class Walk:
             raise too_deep()
         if self._nodes < 0 or self._room < 0:
             raise Unusable("the schema is too large once its $refs are resolved")
+
+    def _weigh(self, node: Node) -> None:
+        """Count what a node itself holds, used or not: it is read and may be written, as often as refs lead to it."""
+        self._room -= sum(map(_weight, node.values()))
 
     def _node(self, node: Any, place: Place) -> Node | None:
         """Return one cleaned schema; None for ``false``, which nothing can satisfy."""
@@ -138,6 +142,7 @@ class Walk:
                 return {**result, "$ref": ref}, place
             branch, passed = self._flat(branch, place)
             result, trail = _joined(branch, result), trail | passed
+            self._weigh(result)
         return result, place.along(trail)
 
     def _flat(self, branch: Node, place: Place) -> tuple[Node, frozenset[str]]:
@@ -158,6 +163,7 @@ class Walk:
     # ------------------------------------------------------------------------------------------- one plain schema
 
     def _plain(self, node: Node, place: Place) -> Node:
+        self._weigh(node)
         hints: list[str] = []
         found: Node = {}
         kinds = keywords.types(node)
@@ -175,7 +181,6 @@ class Walk:
             hints.insert(0, node["description"])
         if hints:
             found["description"] = " ".join(hints)
-        self._room -= sum(map(_weight, found.values()))
         return {key: found[key] for key in _HEAD if key in found} | found
 
     def _object(self, node: Node, place: Place, found: Node) -> None:
@@ -254,12 +259,12 @@ def _definition_name(ref: str) -> str:
 
 
 def _weight(held: Any) -> int:
-    """Return about how much a keyword writes by itself: its text, its values or its names."""
+    """Return about how many bytes a keyword has by itself; schemas inside it are counted when the walk is there."""
     if isinstance(held, str):
         return len(held)
     if not isinstance(held, (list, dict)):
-        return 0
-    return sum(len(str(item)) for item in held if not isinstance(item, dict))  # schemas below have counted themselves
+        return 1
+    return sum(1 if isinstance(item, (list, dict)) else 1 + len(str(item)) for item in held)
 
 
 def _beside(node: Node) -> Node:

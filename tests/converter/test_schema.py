@@ -647,7 +647,7 @@ def test_refs_that_multiply_are_refused_in_time(bomb: Any) -> None:
 
 def test_texts_that_multiply_are_refused() -> None:
     wide = {"type": "object", "properties": {"a": {"type": "string", "description": "x" * 20_000}}}
-    properties = {f"p{n}": {"$ref": "#/$defs/W", "description": "D"} for n in range(20)}
+    properties = {f"p{n}": {"$ref": "#/$defs/W", "description": "D"} for n in range(40)}
     with pytest.raises(Unusable, match="too large"):
         tool({"type": "object", "properties": properties, "$defs": {"W": wide}})
 
@@ -694,6 +694,20 @@ ALIASES = ["#/$defs/" + "".join(f"%{ord('A'):02X}" if n >> bit & 1 else "A" for 
                 "$defs": {f"{n:b}".replace("0", "!").replace("1", "?"): STRING for n in range(2_000)},
             },
             id="names that become the same",
+        ),
+        pytest.param(
+            {
+                "allOf": [{"$ref": "#/$defs/A"}] * 6_000,
+                "$defs": {"A": {"required": [f"q{n}" for n in range(2_000)]}},
+            },
+            id="one base, joined again and again",
+        ),
+        pytest.param(
+            {
+                "properties": {f"p{n}": {"$ref": "#/$defs/A", "description": "D"} for n in range(2_000)},
+                "$defs": {"A": {"enum": [""] * 30_000}},
+            },
+            id="values that come to nothing",
         ),
     ],
 )

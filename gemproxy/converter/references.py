@@ -54,6 +54,8 @@ class References:
         self._nested: dict[str, Any] = {}  # definitions below the root, by name: merged documents point at them
         self.nodes = 0  # of the document itself, its definitions included
         self._collect(root, 0)
+        self._targets: dict[str, Any] = {}
+        self._returning: dict[str, bool] = {}
         self._first: dict[int, str] = {}  # one target has many names: it goes by the first, or aliases would multiply
         self._circles = _Circles(lambda ref: map(self._name, _refs_of(self.target(ref))))
 
@@ -73,6 +75,11 @@ class References:
 
     def target(self, ref: str) -> Any:
         """Return the schema a ref leads to, or None if it leads nowhere or out of the document."""
+        if ref not in self._targets:
+            self._targets[ref] = self._find(ref)
+        return self._targets[ref]
+
+    def _find(self, ref: str) -> Any:
         found = self._at(ref)
         if found is None:
             named = _DEFINITION.fullmatch(ref)
@@ -96,16 +103,13 @@ class References:
 
     def circles(self, ref: str, within: frozenset[str]) -> bool:
         """Return True if ``ref`` runs in one circle with one of the targets that the walk is inside of."""
-        circle = self._circle(ref)
-        return any(self._circle(other) == circle for other in within)
+        return any(self._circles.joins(self._name(ref), self._name(other)) for other in within)
 
     def returns(self, ref: str) -> bool:
         """Return True if the target of ``ref`` leads back to itself."""
-        circle = self._circle(ref)
-        return any(self._circle(found) == circle for found in _refs_of(self.target(ref)))
-
-    def _circle(self, ref: str) -> str:
-        return self._circles.of(self._name(ref))
+        if ref not in self._returning:
+            self._returning[ref] = self.circles(ref, frozenset(_refs_of(self.target(ref))))
+        return self._returning[ref]
 
     def _name(self, ref: str) -> str:
         return self._first.setdefault(id(self.target(ref)), ref)
@@ -121,11 +125,11 @@ class _Circles:
         self._following = following
         self._heads: dict[str, str] = {}
 
-    def of(self, node: str) -> str:
-        """Return a node that stands for all that lie on circles with this one; itself if there are none."""
+    def joins(self, node: str, other: str) -> bool:
+        """Return True if each of two nodes can be reached from the other; every node can from itself."""
         if node not in self._heads:
             self._explore(node)
-        return self._heads[node]
+        return self._heads[node] == self._heads.get(other)  # what was not met on the way from it is not reached
 
     def _explore(self, start: str) -> None:
         met: dict[str, int] = {}

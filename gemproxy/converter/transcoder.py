@@ -93,7 +93,8 @@ class Transcoder:
         try:
             for frame in self._sse.finish():
                 self._frame(frame, written)
-            self._write(self._reader.finish(self._sse.whole), written)
+            for event in self._reader.finish(self._sse.whole):
+                self._write(event, written)
             written.append(self._writer.finish())
         except (UpstreamFault, ErrorFrame) as fault:
             self._fault = fault
@@ -116,16 +117,15 @@ class Transcoder:
             raise UpstreamFault("The upstream sent a frame that is not a Gemini answer.") from None
         if answer.error:
             raise ErrorFrame(frame)
-        self._write(self._reader.read(answer), written)
+        for event in self._reader.read(answer):
+            self._write(event, written)
 
-    def _write(self, events: list[Event], written: list[bytes]) -> None:
-        write = self._writer.write
-        for event in events:
-            if type(event) is not Text:  # the common one first: it concerns nobody but the writer
-                self._notice(event)
-            data = write(event)
-            if data:
-                written.append(data)
+    def _write(self, event: Event, written: list[bytes]) -> None:
+        if type(event) is not Text:  # the common one first: it concerns nobody but the writer
+            self._notice(event)
+        data = self._writer.write(event)
+        if data:
+            written.append(data)
 
     def _notice(self, event: Event) -> None:
         if isinstance(event, Finish):

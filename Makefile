@@ -48,7 +48,7 @@ clean: ## remove .venv and all that was made
 	rm -rf $(VENV) build dist ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
 
 # One stamp for each set of packages; a change of pyproject.toml makes them stale. The network may fail once or twice.
-$(VENV)/.run: extras =
+$(VENV)/.run: extras = [metrics]
 $(VENV)/.demo: extras = [demo]
 $(VENV)/.test: extras = [test]
 $(VENV)/.dev: extras = [dev]

@@ -5,5 +5,6 @@ Both stand between the same cheap upstream and the same load generator, each in 
 turn in one run. What counts is the ratio of the two, so the speed of the machine cancels. Reading order: ``script``
 (what the upstream says), ``question`` (what clients ask), ``check`` (what must come out), ``upstream``, ``forwarder``,
 ``connection``, ``jobs``, ``load``, ``processes``, ``fleet``, ``report``, ``scenarios``, ``bench_proxy``. The pure core
-has ``core``, ``guard`` and ``bench_core``.
+has ``core``, ``guard`` and ``bench_core``. The long run with faults has ``faulty`` (what the upstream does wrong),
+``crowd`` (the clients) and ``soak`` (the run and its verdict).
 """

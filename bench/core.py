@@ -21,7 +21,9 @@ from gemproxy.converter.schema import tool_schema
 from gemproxy.converter.transcoder import Transcoder, Writer
 from gemproxy.converter.wording import Heading
 from gemproxy.models import capabilities
-from gemproxy.pool.rotator import Policy, Rest, Rotator, Slot
+from gemproxy.pool.rest import Policy, Rest
+from gemproxy.pool.rotator import Rotator
+from gemproxy.pool.slot import Slot
 from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.dialect import OK, Token
 from gemproxy.wire.openai import ChatRequest

@@ -16,16 +16,15 @@ import aiohttp
 import msgspec
 from msgspec import Struct, field
 
+from bench.check import Wrong
 from bench.faulty import expected
 
 KEY = "sk-soak"
 MODELS = ("gemini-2.5-flash", "gemini-2.5-pro", "gemini-3.5-flash")
 HONEST = {429, 502, 503, 504}  # statuses that an upstream in trouble may come to
 TOO_MUCH = 1_500_000  # bytes; ``server.max_body`` is below
-
-
-class Wrong(Exception):  # noqa: N818 - a finding
-    """An answer that is neither right nor an honest error."""
+# what reading an answer raises that is not what it should be: no JSON, no text, another shape
+UNREADABLE = (msgspec.DecodeError, AttributeError, LookupError, TypeError, ValueError)
 
 
 class Tally(Struct):
@@ -59,7 +58,6 @@ class Crowd:
         self._url = url + "/v1/chat/completions"
         self._session = session
         self._chance = chance
-        self._number = 0
 
     async def client(self, stop: asyncio.Event) -> None:
         """Ask again and again, each time as somebody else, until told to stop."""
@@ -67,15 +65,20 @@ class Crowd:
             name = self._chance.choices(list(BEHAVIOURS), [weight for weight, _ in BEHAVIOURS.values()])[0]
             self.behaviours[name] += 1
             self.tally.started += 1
-            self._number += 1
-            try:
-                await BEHAVIOURS[name][1](self, self._number)
-            except Wrong as wrong:
-                self.tally.wrong += 1
-                self.tally.complain(f"{name}, question {self._number}: {wrong}")
-            except (aiohttp.ClientError, ConnectionError) as lost:
-                self.tally.lost += 1
-                self.tally.complain(f"{name}: no answer ({lost!r})")
+            await self._ask(name, self.tally.started)
+
+    async def _ask(self, name: str, number: int) -> None:
+        try:
+            await BEHAVIOURS[name][1](self, number)
+        except (aiohttp.ClientError, OSError) as lost:  # the session's own TimeoutError is an OSError
+            self.tally.lost += 1
+            self.tally.complain(f"{name}, question {number}: no answer ({lost!r})")
+        except Wrong as wrong:
+            self.tally.wrong += 1
+            self.tally.complain(f"{name}, question {number}: {wrong}")
+        except UNREADABLE as broken:
+            self.tally.wrong += 1
+            self.tally.complain(f"{name}, question {number}: cannot be read ({broken!r})")
 
     def body(self, number: int, **more: Any) -> bytes:
         """Return the request with this number; half of them want a stream."""

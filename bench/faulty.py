@@ -46,8 +46,10 @@ def expected(number: int) -> list[str]:
 
 def frames(texts: Iterable[str]) -> list[dict[str, Any]]:
     """Return the frames of a stream that says these texts and ends well."""
-    said = [{"candidates": [{"content": {"parts": [{"text": text}], "role": "model"}, "index": 0}]} for text in texts]
-    said[-1]["candidates"][0]["finishReason"] = "STOP"  # type: ignore[assignment]
+    said: list[dict[str, Any]] = [
+        {"candidates": [{"content": {"parts": [{"text": text}], "role": "model"}, "index": 0}]} for text in texts
+    ]
+    said[-1]["candidates"][0]["finishReason"] = "STOP"
     said[-1]["usageMetadata"] = {
         "promptTokenCount": 3,
         "candidatesTokenCount": len(said),

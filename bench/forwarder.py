@@ -1,7 +1,9 @@
 """The floor: aiohttp on both sides and nothing between, ``python -m bench.forwarder http://upstream``.
 
 Posts the body on to the same path and copies what comes back, piece by piece. It parses nothing, knows no credential
-and handles no failure: what a Python proxy on aiohttp cannot go below. Prints its port, ends when standard input does.
+and handles no failure: what aiohttp costs as everybody uses it, and so no lower bound. Gemproxy saves what is left in
+here on purpose: the collector runs as Python sets it up, head and body of an answer are sent apart by the
+``StreamResponse``, and the session looks for cookies. Prints its port, ends when standard input does.
 """
 
 from __future__ import annotations

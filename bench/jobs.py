@@ -50,7 +50,7 @@ Job = Closed | Paced | Held
 
 
 class Load(Struct):
-    """What a job came to. CPU in seconds, by process; ``own`` is the load generator's.
+    """What a job came to. CPU in seconds, by process.
 
     ``window`` is the time that ``cpu``, ``answers`` and ``events`` belong to: without the warm-up for ``Closed``, from
     the moment when all streams were open to the end of the first one for ``Held`` (0: they were never all open).
@@ -61,7 +61,6 @@ class Load(Struct):
     answers: int = 0
     events: int = 0
     cpu: list[float] = []
-    own: float = 0.0
     resident: int = 0
     whole_cpu: float = 0.0
     right: int = 0

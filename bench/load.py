@@ -19,7 +19,7 @@ from bench import question
 from bench.check import CHECKS, Wrong
 from bench.connection import BrokenReply, Connection, Reply
 from bench.jobs import Closed, Held, Job, Load, Paced, Target
-from bench.processes import cpu_seconds, own_cpu_seconds, raise_descriptor_limit, resident_bytes
+from bench.processes import cpu_seconds, raise_descriptor_limit, resident_bytes
 from bench.script import SCRIPTS, Script
 
 PATIENCE = 60.0  # seconds that a job may take beyond what it must
@@ -185,18 +185,17 @@ async def _held(job: Held) -> Load:
     return load
 
 
-Reading = tuple[float, list[float], float]
+Reading = tuple[float, list[float]]
 
 
 def _reading(target: Target) -> Reading:
-    """Return the time, the CPU time of each process of the target, and our own."""
-    return asyncio.get_running_loop().time(), [cpu_seconds(pid) for pid in target.pids], own_cpu_seconds()
+    """Return the time, and the CPU time of each process of the target."""
+    return asyncio.get_running_loop().time(), [cpu_seconds(pid) for pid in target.pids]
 
 
 def _window(load: Load, begin: Reading, end: Reading) -> None:
     load.window = end[0] - begin[0]
     load.cpu = [after - before for before, after in zip(begin[1], end[1], strict=True)]
-    load.own = end[2] - begin[2]
 
 
 def main() -> None:

@@ -27,11 +27,6 @@ def cpu_seconds(pid: int) -> float:
     return time.clock_gettime((~pid << 3) | 2)
 
 
-def own_cpu_seconds() -> float:
-    """Return our own CPU time."""
-    return time.process_time()
-
-
 def resident_bytes(pid: int) -> int:
     """Return the memory of a process that is in RAM (proc(5), statm)."""
     return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE

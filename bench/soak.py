@@ -1,13 +1,15 @@
 """A long run with faults on both sides: ``make soak SECONDS=1800``. Every request is accounted for, or it fails.
 
 The real server in a process of its own, the simulated Gemini with random faults (``faulty``) and hundreds of clients
-(``crowd``) here. Asks at the end: no wrong answer, none lost, no bug in the log, memory and descriptors flat.
+(``crowd``) here. Asks at the end: no wrong answer, none lost, no bug in the log, memory and descriptors flat, every
+reload done, a clean end, and that nothing was left out which makes it a test.
 Takes the seconds as its argument; CLIENTS (200) and SEED (1) from the environment.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import random
 import re
@@ -25,8 +27,8 @@ import aiohttp
 import msgspec
 from msgspec import Struct, field
 
-from bench.crowd import KEY, Crowd
-from bench.faulty import Faulty
+from bench.crowd import BEHAVIOURS, KEY, Crowd
+from bench.faulty import FAULTS, Faulty
 from bench.processes import ROOT, raise_descriptor_limit, resident_bytes
 from gemproxy.simulator import Simulator
 
@@ -54,10 +56,16 @@ ai_studio_url = "{upstream}"
 """
 KEYS = 4
 RELOAD = 10.0  # seconds between two SIGHUP
-SPARE_MEMORY = 24 * MIB  # how much more than in the middle there may be at the end
+# How much more than in the middle there may be later: some caches still fill, in a short run more than in a long one.
+SPARE_MEMORY = 6 * MIB
+SPARE_PER_REQUEST = 64  # bytes more for each request since; a leak of the smallest object a request is larger
 SPARE_DESCRIPTORS = 8
+LONG = 60.0  # seconds after which chance has no excuse: every fault and every behaviour must have come
+HEALTH = 5.0  # seconds within which /health must answer, whatever else is going on
+PATIENCE = 30.0  # seconds for what is under way to end, and for the process after SIGTERM; all limits are far below
 _LISTENS = re.compile(r"listens on (http://\S+)")
 _STATUS = re.compile(r"path=/v1/chat/completions status=(\d+)")
+_NAMED = {5: "middle", 10: "end"}  # tenths of the time
 _BUGS = ("Traceback", "never retrieved", "Unclosed", "never awaited", "status=500")
 
 
@@ -66,6 +74,7 @@ class Reading(Struct):
 
     resident: int
     descriptors: int
+    started: int = 0  # requests so far
 
 
 class Run(Struct):
@@ -76,7 +85,10 @@ class Run(Struct):
     health: list[float] = field(default_factory=list)
     statuses: Counter[str] = field(default_factory=Counter)  # of the server's own log
     bugs: list[str] = field(default_factory=list)
-    reloads: int = 0
+    hangups: int = 0  # SIGHUPs sent
+    reloads: int = 0  # and what the log says of them
+    peace: bool = False  # whether nothing was under way any more once the clients had gone
+    exit: int | None = None  # the status after SIGTERM; None: it had to be killed
 
 
 class Server:
@@ -104,10 +116,22 @@ class Server:
             if tail > 0 and len(self._run.bugs) < 100:
                 self._run.bugs.append(line.rstrip()[:300])
 
-    def reading(self) -> Reading:
-        """Return memory and descriptors now."""
+    def reading(self, started: int) -> Reading:
+        """Return memory and descriptors now, after so many requests."""
         pid = self.process.pid
-        return Reading(resident_bytes(pid), len(list(Path(f"/proc/{pid}/fd").iterdir())))
+        return Reading(resident_bytes(pid), len(list(Path(f"/proc/{pid}/fd").iterdir())), started)
+
+    async def end(self) -> int | None:
+        """Return the exit status after SIGTERM; None if it had to be killed."""
+        if self.process.returncode is None:
+            self.process.terminate()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self.process.wait()
+        except TimeoutError:
+            self.process.kill()
+            await self.process.wait()
+            return None
 
 
 @asynccontextmanager
@@ -129,9 +153,7 @@ async def serving(folder: Path, upstream: str, run: Run) -> AsyncIterator[Server
                 await server.listening.wait()
             yield server
         finally:
-            if process.returncode is None:
-                process.terminate()
-            await process.wait()
+            run.exit = await server.end()
 
 
 async def soak(seconds: float, clients: int, seed: int) -> tuple[Run, Crowd, Faulty]:
@@ -142,12 +164,12 @@ async def soak(seconds: float, clients: int, seed: int) -> tuple[Run, Crowd, Fau
         async with Simulator(keep=0) as simulator:
             simulator.script(faulty.answer, times=None)
             async with serving(Path(folder), simulator.ai_studio_url, run) as server:
-                run.readings.append(("idle before", server.reading()))
+                run.readings.append(("idle before", server.reading(0)))
                 crowd = await _load(server, run, clients, chance)
-                await _in_peace(server)
+                run.peace = await _in_peace(server)
                 await simulator.close()  # and with it the connections that are kept for the next request
                 await asyncio.sleep(1)
-                run.readings.append(("idle after", server.reading()))
+                run.readings.append(("idle after", server.reading(crowd.tally.started)))
     return run, crowd, faulty
 
 
@@ -161,9 +183,9 @@ async def _load(server: Server, run: Run, clients: int, chance: random.Random) -
                 group.create_task(crowd.client(stop))
             group.create_task(_watch(server, run, session, stop))
             begin = loop.time()
-            for part, name in ((0.2, "start"), (0.55, "middle"), (1.0, "end")):
-                await asyncio.sleep(begin + part * run.seconds - loop.time())
-                run.readings.append((name, server.reading()))
+            for tenth in range(1, 11):  # so many that a slope is seen
+                await asyncio.sleep(begin + tenth * run.seconds / 10 - loop.time())
+                run.readings.append((_NAMED.get(tenth, f"{tenth}/10"), server.reading(crowd.tally.started)))
             stop.set()
     return crowd
 
@@ -172,45 +194,65 @@ async def _watch(server: Server, run: Run, session: aiohttp.ClientSession, stop:
     """Look at /health twice a second, reload every few seconds."""
     reload_at = time.monotonic() + RELOAD / 2
     while not stop.is_set():
-        begin = time.monotonic()
-        async with session.get(server.url + "/health") as response:
-            assert response.status == 200
-        run.health.append(time.monotonic() - begin)
-        if begin > reload_at:
+        run.health.append(await _healthy(server.url, session))
+        if time.monotonic() > reload_at:
             reload_at += RELOAD
+            run.hangups += 1
             server.process.send_signal(signal.SIGHUP)
         await asyncio.sleep(0.5)
 
 
-async def _in_peace(server: Server) -> None:
-    """Wait until no request is under way by the server's own account; raises ``TimeoutError``."""
-    headers = {"Authorization": f"Bearer {KEY}"}
-    async with aiohttp.ClientSession(headers=headers) as session, asyncio.timeout(30):
-        while True:
+async def _healthy(url: str, session: aiohttp.ClientSession) -> float:
+    """Return the seconds that /health took; endless if it was not well."""
+    begin = time.monotonic()
+    try:
+        async with session.get(url + "/health") as response:
+            return time.monotonic() - begin if response.status == 200 else math.inf
+    except (aiohttp.ClientError, OSError):
+        return math.inf
+
+
+async def _in_peace(server: Server) -> bool:
+    """Wait until no request is under way by the server's own account; returns whether that came in time."""
+    until = time.monotonic() + PATIENCE
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as session:
+        while time.monotonic() < until:
             async with session.get(server.url + "/v1/debug/cache") as response:
                 rows = msgspec.json.decode(await response.read())["credentials"]
             if not any(row["in_flight"] for row in rows):
-                return
+                return True
             await asyncio.sleep(0.1)
+    return False
 
 
 # ---------------------------------------------------------------------------------------------------------- the verdict
 
 
-def verdict(run: Run, crowd: Crowd) -> dict[str, bool]:
+def verdict(run: Run, crowd: Crowd, faulty: Faulty) -> dict[str, bool]:
     """Return what had to hold, and whether it did."""
     tally, seen, at = crowd.tally, run.statuses.total(), dict(run.readings)
+    long = run.seconds >= LONG
     return {
         "no wrong answer": tally.wrong == 0,
         "no request lost": tally.lost == 0 and tally.started == tally.answered() + tally.gone,
         # a client may be gone before its request was read: only those may be missing in the server's log
         "the server's log agrees": tally.started - tally.gone <= seen <= tally.started,
         "most answers whole": tally.whole > tally.started * 0.5,
-        "memory flat": at["end"].resident <= at["middle"].resident + SPARE_MEMORY,
+        "memory flat": all(_flat(at["middle"], at[later]) for later in ("end", "idle after")),
+        "nothing left under way": run.peace,
         "descriptors flat": at["idle after"].descriptors <= at["idle before"].descriptors + SPARE_DESCRIPTORS,
         "no bug in the log": not run.bugs,
-        "reloads done": run.seconds < 2 * RELOAD or run.reloads > 0,
+        "every reload done": run.reloads == run.hangups and (run.hangups > 0 or not long),
+        "/health always prompt": max(run.health) < HEALTH,
+        "exit status 0 after SIGTERM": run.exit == 0,
+        "every fault injected": not long or set(faulty.faults) == set(FAULTS),
+        "every behaviour seen": not long or set(crowd.behaviours) == set(BEHAVIOURS),
     }
+
+
+def _flat(middle: Reading, later: Reading) -> bool:
+    spare = SPARE_MEMORY + SPARE_PER_REQUEST * (later.started - middle.started)
+    return later.resident <= middle.resident + spare
 
 
 def report(run: Run, crowd: Crowd, faulty: Faulty) -> bool:
@@ -222,16 +264,17 @@ def report(run: Run, crowd: Crowd, faulty: Faulty) -> bool:
     print(f"  refused       {tally.refused.total()}  {dict(sorted(tally.refused.items()))}")
     print(f"  client gone   {tally.gone}")
     print(f"  wrong, lost   {tally.wrong}, {tally.lost}")
-    print(f"server's log    {run.statuses.total()}  {dict(sorted(run.statuses.items()))}, {run.reloads} reloads")
+    print(f"server's log    {run.statuses.total()}  {dict(sorted(run.statuses.items()))}")
+    print(f"reloads         {run.reloads} of {run.hangups}; exit status {run.exit}")
     print(f"faults injected {faulty.faults.total()}  {dict(sorted(faulty.faults.items()))}")
-    for name, reading in run.readings:
-        print(f"{name:<15} {reading.resident / MIB:6.1f} MiB, {reading.descriptors} descriptors")
+    for name, at in run.readings:
+        print(f"{name:<15} {at.resident / MIB:6.1f} MiB, {at.descriptors} descriptors, {at.started} requests")
     print(
         f"/health         median {statistics.median(run.health) * 1000:.1f} ms, worst {max(run.health) * 1000:.0f} ms"
     )
     for line in (*tally.why, *run.bugs):
         print(f"  ! {line}")
-    held = verdict(run, crowd)
+    held = verdict(run, crowd, faulty)
     for what, holds in held.items():
         print(f"{'ok  ' if holds else 'MISS'}  {what}")
     return all(held.values())

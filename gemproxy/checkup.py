@@ -21,8 +21,10 @@ from gemproxy.converter.wording import Heading
 from gemproxy.dispatch import Dispatcher, Listen
 from gemproxy.errors import Failure
 from gemproxy.pool.refusals import TokenRefused
-from gemproxy.pool.rotator import SlotView
+from gemproxy.pool.rest import ANY
+from gemproxy.pool.slot import SlotView
 from gemproxy.pool.tokens import Tokens
+from gemproxy.posting import ask
 from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.dialect import OK, Action, Call, Dialect, HttpRequest, Method, Token, Verdict
 from gemproxy.upstream.onboarding import Onboarding, account_link
@@ -79,7 +81,6 @@ class Checkup:
 
     async def full(self, model: str) -> list[Row]:
         """Authenticate every credential, then ask each for one word: unary, and the first of each kind as a stream."""
-        began = asyncio.get_running_loop().time()
         found = f"{len(self._views())} credentials"
         rows = [Row("-", "-", "config", True, 0, found), *await self.tokens()]
         well = {row.credential for row in rows if row.ok}
@@ -87,7 +88,7 @@ class Checkup:
         for view in self._views():
             if view.name in well:
                 if view.kind == "oauth":  # its token came with a project, or not at all
-                    rows.append(_row(view, "project", began, True, "discovered or configured"))
+                    rows.append(Row(view.name, view.kind, "project", True, 0, "discovered or configured"))
                 rows.append(await self._generate(view, self._model(view, model), "generateContent"))
                 if streams[view.kind] == view.name:
                     rows.append(await self._generate(view, self._model(view, model), "streamGenerateContent"))
@@ -103,20 +104,19 @@ class Checkup:
 
     async def _authenticate(self, view: SlotView) -> Row:
         began = asyncio.get_running_loop().time()
-        link = ""
         try:
             async with asyncio.timeout(PATIENCE):
                 token = await self._tokens.check(view.name)
                 verdict, link = await self._look(view, token)
+            detail = verdict.message
         except TokenRefused as refused:
-            verdict, link = refused.verdict, refused.link
+            verdict, detail, link = refused.verdict, refused.detail, refused.link
         except TimeoutError:
-            verdict = Verdict(Action.RETRY, message=f"no answer within {PATIENCE:g} s")
-        well = verdict.action is Action.OK
-        if well:
+            verdict, detail, link = Verdict(Action.RETRY, reason="timeout"), f"no answer within {PATIENCE:g} s", ""
+        if verdict.action is Action.OK:
             self._dispatcher.room.rotator.unpark(view.name)
-        detail = "well" if well else f"{verdict.reason}: {verdict.message}"
-        return _row(view, "token", began, well, detail, link)
+            return _row(view, "token", began, True, "well")
+        return _row(view, "token", began, False, f"{verdict.reason}: {detail}", link)
 
     async def _look(self, view: SlotView, token: Token) -> tuple[Verdict, str]:
         """Ask something that costs nothing; where there is no such thing, the token itself is the proof."""
@@ -129,20 +129,16 @@ class Checkup:
 
     async def _ask(self, dialect: Dialect, request: HttpRequest) -> tuple[Verdict, str]:
         try:
-            async with self._session.request(
-                request.method, request.url, data=request.body or None, headers=request.headers, allow_redirects=False
-            ) as response:
-                body = await response.content.read(1 << 20)
+            reply = await ask(self._session, request, PATIENCE)
         except (aiohttp.ClientError, OSError) as fault:
             return Verdict(Action.RETRY, reason="unreachable", message=type(fault).__name__), ""
-        if response.status == 200:
+        if reply.status == 200:
             return OK, ""
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        return dialect.judge(response.status, headers, body, self._clock()), account_link(body)
+        return dialect.judge(reply.status, reply.headers, reply.body, self._clock()), account_link(reply.body)
 
     async def _generate(self, view: SlotView, model: str, method: Method) -> Row:
         began = asyncio.get_running_loop().time()
-        resting = [rest for rest in view.cooling if rest.model in (model, "*")]
+        resting = [rest for rest in view.cooling if rest.model in (model, ANY)]
         if resting:
             return _row(view, _STEPS[method], began, False, f"rests for {model} ({resting[0].reason}): not asked")
         others = [other.name for other in self._views() if other.name != view.name]

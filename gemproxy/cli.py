@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gemproxy import __version__, logs
-from gemproxy.config import ApiKey, Config, Credential, OAuthFile, Purpose, load
+from gemproxy.config import Config, OAuthFile, Purpose, load
 from gemproxy.errors import ConfigFault, StartFault
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _run(work: Coroutine[Any, Any, None], loop: str) -> None:
         import uvloop
     except ImportError:
         work.close()
-        raise ConfigFault('server.loop = "uvloop": not installed; `pip install gemproxy[speed]`') from None
+        raise ConfigFault("""server.loop = "uvloop": not installed; `pip install '.[speed]'`""") from None
     uvloop.run(work)
 
 
@@ -152,7 +152,7 @@ def summary(config: Config) -> str:
         f"state         {config.state.path or 'in memory: rests and tokens end with the process (state.path)'}",
         "credentials",
     ]
-    lines += [f"  {one.name:<20} {_kind(one):<16} {one.pool}" for one in config.credentials]
+    lines += [f"  {one.name:<20} {one.kind:<16} {one.pool}" for one in config.credentials]
     return "\n".join(lines)
 
 
@@ -166,15 +166,6 @@ def table(rows: Sequence[Row]) -> str:
         if row.link:
             lines.append(f"      open this page as that user: {row.link}")
     return "\n".join(lines)
-
-
-def _kind(credential: Credential) -> str:
-    match credential:
-        case ApiKey():
-            return "api_key"
-        case OAuthFile():
-            return "oauth"
-    return "service_account"
 
 
 # ------------------------------------------------------------------------------------------------------------ login

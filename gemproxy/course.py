@@ -31,25 +31,32 @@ class Course:
 
     def __init__(self, *, attempts: int, budget: float, started: float) -> None:
         self.attempts = 0  # leases taken
-        self.leases = 0  # attempts that found a credential, and the name of the last one
-        self.slot = ""
+        self.slot = ""  # the last of them
         self.tried: set[str] = set()  # slots that must not serve this request again
         self.full_upstreams: set[str] = set()  # dialects without capacity for it
+        self.repairs: dict[Repair, str] = {}  # of its body, and the dialect that asked for each
         self._most = attempts
         self._until = started + budget
-        self._free: set[tuple[str, object]] = set()
+        self._free: set[tuple[str, Step]] = set()
         self._capacity: dict[str, int] = {}
         self._denials = 0
         self._bad_answers = 0
         self._rested = False
         self._last: Failure | None = None
 
-    def begin(self, now: float) -> bool:
-        """Count a new attempt and return True, or False when attempts or budget are used up."""
-        if self._last is not None and (self.attempts >= self._most or now >= self._until):
-            return False
+    def may_begin(self, now: float) -> bool:
+        """Return whether another attempt may start: False when attempts or budget are used up."""
+        return self._last is None or (self.attempts < self._most and now < self._until)
+
+    def leased(self, slot: str) -> None:
+        """An attempt starts, on this slot."""
         self.attempts += 1
-        return True
+        self.slot = slot
+
+    def sign(self, failure: Failure) -> Failure:
+        """Return the failure with what the operator wants to know of it: how many attempts, and where the last was."""
+        failure.attempts, failure.credential = self.attempts, self.slot
+        return failure
 
     def exhausted(self, earliest: float | None) -> Failure:
         """Return what to tell the client when no further attempt may start; ``earliest`` as the rotator knows it."""
@@ -75,14 +82,15 @@ class Course:
                 return Step.REFRESH
             case Action.REDISCOVER if self._once(slot, Step.REDISCOVER):
                 return Step.REDISCOVER
-            case Action.REPAIR if verdict.repair is not None and self._once("", verdict.repair):
+            case Action.REPAIR if verdict.repair is not None and verdict.repair not in self.repairs:
+                self.repairs[verdict.repair] = dialect
                 return Step.REPAIR
             case Action.REPAIR:
                 raise self._last
             case Action.RETRY:
                 self._retry(dialect, verdict)
             case _:
-                self._next_credential(slot, verdict)
+                self._next_credential(slot, dialect, verdict)
         return Step.MOVE
 
     def outcome(self, none: NoCredential) -> Failure:
@@ -93,7 +101,7 @@ class Course:
             return none
         return self._last if self._last.status != 429 else none
 
-    def _once(self, whom: str, what: Step | Repair) -> bool:
+    def _once(self, whom: str, what: Step) -> bool:
         if (whom, what) in self._free:
             return False
         self._free.add((whom, what))
@@ -109,8 +117,10 @@ class Course:
         if tries > CAPACITY_TRIES:
             self.full_upstreams.add(dialect)
 
-    def _next_credential(self, slot: str, verdict: Verdict) -> None:
+    def _next_credential(self, slot: str, dialect: str, verdict: Verdict) -> None:
         self.tried.add(slot)
+        if verdict.scope is Scope.UPSTREAM:  # no token for any of its kind; a backup pool may be another upstream
+            self.full_upstreams.add(dialect)
         if verdict.status == 403:  # no credential trouble: asked once elsewhere, then it is the client's to know
             self._denials += 1
             if self._denials > 1 and self._last is not None:
@@ -130,11 +140,11 @@ def failure(verdict: Verdict) -> Failure:
         return ClientFault(
             verdict.message, status=verdict.status, code=verdict.code or None, param=verdict.param, type=kind
         )
+    upstream, final = verdict.scope is Scope.UPSTREAM, verdict.action is Action.STOP
     return UpstreamFault(
         verdict.message or "The upstream failed.",
         status=verdict.status,
         code=verdict.code,
-        type="timeout" if verdict.status == 504 else "server_error",
-        retry_after=OVERLOADED_RETRY if verdict.status == 503 and verdict.action is Action.RETRY else None,
-        retryable=False if verdict.action is Action.STOP and verdict.scope is Scope.UPSTREAM else None,
+        retry_after=OVERLOADED_RETRY if verdict.status == 503 and upstream and not final else None,
+        retryable=False if upstream and final else None,
     )

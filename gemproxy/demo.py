@@ -9,10 +9,9 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from gemproxy.config import ApiKey, Config, Secret, State
+from gemproxy.server.debug import DEFAULT_MODEL as MODEL
 from gemproxy.serving import serve as serve_config
 from gemproxy.simulator import Simulator
-
-MODEL = "gemini-3.5-flash"
 
 
 async def serve(load: Callable[[], Config], announce: Callable[[str], None]) -> None:

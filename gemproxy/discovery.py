@@ -5,22 +5,23 @@ Spends no quota. Any key that answers will do; a failure changes nothing and is 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 import aiohttp
-import msgspec
 
 from gemproxy.models import Catalogue
 from gemproxy.pool.refusals import TokenRefused
-from gemproxy.pool.rotator import SlotView
+from gemproxy.pool.slot import SlotView
 from gemproxy.pool.tokens import Tokens
+from gemproxy.posting import ask
 from gemproxy.upstream.ai_studio import AiStudio, read_models
+from gemproxy.wire import UNREADABLE
 
 log = logging.getLogger("gemproxy")
 EVERY = 3600.0  # seconds
 PATIENCE = 30.0  # seconds for one page
 MOST_PAGES = 10
+LONGEST = 128  # characters of an id; what is longer is no model
 
 
 class Discovery:
@@ -36,9 +37,8 @@ class Discovery:
         for view in views:
             if view.kind == "api_key" and view.state != "parked":
                 try:
-                    async with asyncio.timeout(PATIENCE):
-                        return await self._pages(view.name)
-                except (aiohttp.ClientError, msgspec.DecodeError, OSError, TimeoutError, TokenRefused) as fault:
+                    return await self._pages(view.name)
+                except (aiohttp.ClientError, OSError, TokenRefused, *UNREADABLE) as fault:
                     log.info("models.discover: credential %s tells no models (%s)", view.name, type(fault).__name__)
         return []
 
@@ -47,10 +47,11 @@ class Discovery:
         found: list[str] = []
         page = ""
         for _ in range(MOST_PAGES):
-            request = self._dialect.models_request(token, page)
-            async with self._session.get(request.url, headers=request.headers, raise_for_status=True) as response:
-                listed = read_models(await response.read())
-            found += [model.id for model in listed.models if model.chats]
+            reply = await ask(self._session, self._dialect.models_request(token, page), PATIENCE)
+            if reply.status != 200:
+                raise aiohttp.ClientError(f"status {reply.status}")
+            listed = read_models(reply.body)
+            found += [model.id for model in listed.models if model.chats and len(model.id) <= LONGEST]
             page = listed.next_page
             if not page:
                 break

@@ -21,14 +21,14 @@ from gemproxy.converter.transcoder import ErrorFrame, Transcoder
 from gemproxy.course import BAD_ANSWER, Course, Step
 from gemproxy.errors import BadAnswer, ClientFault, Failure, NoCredential, UpstreamFault
 from gemproxy.pool.refusals import TokenRefused
-from gemproxy.pool.rotator import Lease
+from gemproxy.pool.slot import Lease
 from gemproxy.pool.waiting import WaitingRoom
 from gemproxy.posting import outgoing
 from gemproxy.stall import StallWatch
 from gemproxy.upstream.dialect import OK, Action, Call, Dialect, Scope, Token, Verdict
+from gemproxy.upstream.rows import NO_MODEL
 
 MOST_OF_A_REFUSAL = 1 << 20  # bytes; an error body beyond this is cut: its head tells enough
-NO_MODEL = "model_not_found"  # as OpenAI's code and as the reason of a rest
 Listen = Callable[[Dialect], Transcoder]
 
 
@@ -82,39 +82,34 @@ class Dispatcher:
         ``avoid`` names slots to pass over. Raises a ``Failure`` when nobody could serve; 504 after ``timeouts.first``
         seconds without content.
         """
+        course = Course(
+            attempts=self.limits.attempts, budget=self.limits.budget, started=asyncio.get_running_loop().time()
+        )
+        course.tried.update(avoid)
         task = asyncio.current_task()
         assert task is not None
-        watch = StallWatch(self.limits.first, task.cancel)  # asyncio.timeout would cost six times as much
-        watch.start()
+        first = StallWatch(self.limits.first, task.cancel)  # asyncio.timeout would cost six times as much
+        first.start()
         try:
-            return await self._open(call, listen, avoid)
+            return await self._go(call, listen, course, first)
         except asyncio.CancelledError:
-            if not watch.expired or task.uncancel():
+            if not first.expired or task.uncancel():
                 raise  # the client left
-            raise errors.timeout(
-                f"The upstream sent no content within timeouts.first = {self.limits.first:g} s."
-            ) from None
-        finally:
-            watch.close()
-
-    async def _open(self, call: Call, listen: Listen, avoid: Iterable[str]) -> Answer:
-        loop = asyncio.get_running_loop()
-        course = Course(attempts=self.limits.attempts, budget=self.limits.budget, started=loop.time())
-        course.tried.update(avoid)
-        try:
-            return await self._go(call, listen, course)
+            raise course.sign(self._silent()) from None
         except Failure as failure:
-            failure.attempts, failure.credential = course.leases, course.slot
+            course.sign(failure)
             raise
+        finally:
+            first.close()
 
-    async def _go(self, call: Call, listen: Listen, course: Course) -> Answer:
+    async def _go(self, call: Call, listen: Listen, course: Course, first: StallWatch) -> Answer:
         loop = asyncio.get_running_loop()
         while True:
-            if not course.begin(loop.time()):
+            if not course.may_begin(loop.time()):
                 raise course.exhausted(self.room.rotator.earliest(call.model))
             lease = await self._lease(call.model, course)
-            course.leases, course.slot = course.leases + 1, lease.slot.name
-            answer = await self._serve(lease, call, listen, course)
+            course.leased(lease.slot.name)
+            answer = await self._serve(lease, call, listen, course, first)
             if answer is not None:
                 answer.attempts = course.attempts
                 return answer
@@ -127,17 +122,13 @@ class Dispatcher:
         try:
             return await self.room.acquire(model, course.tried, able)
         except NoCredential as none:
-            if self._missing(model):
+            if self.room.rotator.missing(model):  # it is 404, not a matter of time
                 raise _no_model(model) from None
             raise course.outcome(none) from None
 
-    def _missing(self, model: str) -> bool:
-        """Return whether the model rests everywhere because nobody has it: then it is 404, not a matter of time."""
-        views = [view for view in self.room.rotator.snapshot() if view.state != "parked"]
-        known = [{rest.reason for rest in view.cooling if rest.model == model} for view in views]
-        return bool(known) and all(reasons == {NO_MODEL} for reasons in known)
-
-    async def _serve(self, lease: Lease, call: Call, listen: Listen, course: Course) -> Answer | None:
+    async def _serve(
+        self, lease: Lease, call: Call, listen: Listen, course: Course, first: StallWatch
+    ) -> Answer | None:
         """Return the answer that owns the lease from now on, or None: the lease is reported, the next one may try."""
         dialect = self._dialects[lease.slot.dialect]
         verdict: Verdict | None = None
@@ -149,12 +140,14 @@ class Dispatcher:
                 verdict = None  # what is reported if the client leaves now: nothing
                 try:
                     token = await self._token(step, lease.slot.name, token)
-                    answer = await self._attempt(lease, dialect, call, token, listen)
+                    answer = await self._attempt(lease, dialect, call, token, listen, course)
                 except (Refused, TokenRefused) as refused:
                     verdict = refused.verdict
                     step = course.next(lease.slot.name, dialect.name, verdict)
-                    if step is Step.REPAIR and verdict.repair is not None:
-                        dialect.learn(call.model, verdict.repair, self._clock())
+        except asyncio.CancelledError:
+            if first.expired:
+                verdict = self.verdict(dialect, self._silent())
+            raise
         finally:
             if answer is None:
                 self.room.report(lease, verdict)
@@ -171,51 +164,52 @@ class Dispatcher:
 
     # ------------------------------------------------------------------------------------------------ one attempt
 
-    async def _attempt(self, lease: Lease, dialect: Dialect, call: Call, token: Token, listen: Listen) -> Answer:
-        request = dialect.ask(call, token, self._clock())
+    async def _attempt(
+        self, lease: Lease, dialect: Dialect, call: Call, token: Token, listen: Listen, course: Course
+    ) -> Answer:
+        request = dialect.ask(call, token, self._clock(), course.repairs.keys())
         try:
             response = await self._session.post(
                 _parsed(request.url), data=outgoing(request.body), headers=request.headers, allow_redirects=False
             )
-        except (aiohttp.ClientError, OSError, TimeoutError) as fault:
+        except (aiohttp.ClientError, OSError) as fault:
             raise Refused(_unreachable(fault)) from None
-        answer = Answer(self, lease, dialect, response, listen(dialect))
-        try:
-            await self._accept(dialect, response)
-            await answer.begin()
-            answer.begun = True
-        finally:
-            if not answer.begun:
-                response.close()
-                answer.watch.close()
-        self.room.confirm(lease)
-        return answer
-
-    async def _accept(self, dialect: Dialect, response: aiohttp.ClientResponse) -> None:
         if response.status != 200:
             raise Refused(await self._refusal(dialect, response))
+        answer = Answer(self, lease, dialect, response, listen(dialect))
+        await answer.begin()
+        self.room.confirm(lease)
+        for repair, asker in course.repairs.items():
+            if asker == dialect.name:  # learnt from its cure: a refusal may have had another cause
+                dialect.learn(call.model, repair, self._clock())
+        return answer
 
     async def _refusal(self, dialect: Dialect, response: aiohttp.ClientResponse) -> Verdict:
+        body = b""
         try:
-            body = b""
-            while len(body) < MOST_OF_A_REFUSAL and (more := await response.content.readany()):
-                body += more
+            async with asyncio.timeout(self.limits.idle):
+                while len(body) < MOST_OF_A_REFUSAL and (more := await response.content.readany()):
+                    body += more
         except (aiohttp.ClientError, OSError):
             body = b""  # the status alone still tells something
-        lower = {name.lower(): value for name, value in response.headers.items()}
-        return dialect.judge(response.status, lower, body, self._clock())
+        finally:
+            response.close()
+        return dialect.judge(response.status, response.headers, body, self._clock())
+
+    def _silent(self) -> UpstreamFault:
+        return errors.timeout(f"The upstream sent no content within timeouts.first = {self.limits.first:g} s.")
 
     def verdict(self, dialect: Dialect, fault: Exception) -> Verdict:
         """Return what a failure inside a 200 means."""
         if isinstance(fault, ErrorFrame):
-            return dialect.judge(200, {}, fault.body, self._clock())  # the body's own code counts
+            return dialect.judge(500, {}, fault.body, self._clock())  # the body's own code counts, if it tells one
         if isinstance(fault, BadAnswer):
             return Verdict(Action.RETRY, Scope.NONE, reason=BAD_ANSWER, message=fault.message)
         if isinstance(fault, Failure):
             return Verdict(
                 Action.RETRY,
                 Scope.UPSTREAM,
-                reason="broken_answer",
+                reason="silent" if fault.status == 504 else "broken_answer",
                 message=fault.message,
                 status=fault.status,
                 code=fault.code or "upstream_error",
@@ -236,9 +230,8 @@ class Answer:
     ) -> None:
         self.lease = lease
         self.transcoder = transcoder
-        self.attempts = 1
-        self.begun = False  # content was seen: from now on the answer ends its own request
-        self.watch = StallWatch(dispatcher.limits.idle, self._give_up)
+        self.attempts = 0
+        self._watch = StallWatch(dispatcher.limits.idle, self._give_up)
         self._dispatcher = dispatcher
         self._dialect = dialect
         self._response = response
@@ -249,13 +242,20 @@ class Answer:
 
     async def begin(self) -> None:
         """Read until the content commit; raises ``Refused``. Until bytes came out, the attempt may be repeated."""
+        begun = False
         try:
             while not self._head and not self._ended:
                 self._head = await self._next()
             self.transcoder.check()
+            begun = True
         except (UpstreamFault, ErrorFrame, aiohttp.ClientError, OSError) as fault:
-            if not self._head:
+            begun = bool(self._head)
+            if not begun:
                 raise Refused(self._judge(fault)) from None
+        finally:
+            if not begun:
+                self._response.close()
+                self._watch.close()
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield the client's bytes, one piece an upstream read; raises ``UpstreamFault`` when the answer breaks off."""
@@ -282,7 +282,7 @@ class Answer:
         """Give the lease back with what happened, and end the upstream request if it still runs."""
         if not self._closed:
             self._closed = True
-            self.watch.close()
+            self._watch.close()
             if not self._ended:
                 self._response.close()
             else:
@@ -290,11 +290,9 @@ class Answer:
             self._dispatcher.room.report(self.lease, self._verdict)
 
     async def _next(self) -> bytes:
-        self.watch.start()
+        self._watch.start()
         piece = await self._response.content.readany()
-        self.watch.stop()
-        if self.watch.expired:
-            raise self._stalled()
+        self._watch.stop()
         if piece:
             return self.transcoder.feed(piece)
         self._ended = True
@@ -307,9 +305,9 @@ class Answer:
         self._response.close()
 
     def _judge(self, fault: Exception) -> Verdict:
-        if self.watch.expired:
-            fault = self._stalled()
-        return self._dispatcher.verdict(self._dialect, fault)
+        verdict = self._dispatcher.verdict(self._dialect, self._stalled() if self._watch.expired else fault)
+        errors.forget_way(fault)
+        return verdict
 
     def _stalled(self) -> UpstreamFault:
         return errors.timeout(f"The upstream fell silent for timeouts.idle = {self._dispatcher.limits.idle:g} s.")
@@ -319,7 +317,6 @@ class Answer:
             verdict.message or "The upstream broke off the answer.",
             status=verdict.status if verdict.status >= 500 else 502,
             code=verdict.code or "upstream_error",
-            type="timeout" if verdict.status == 504 else "server_error",
         )
 
 

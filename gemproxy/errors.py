@@ -60,21 +60,21 @@ class ClientFault(Failure):
         code: str | None = None,
         status: int = 400,
         type: str = "invalid_request_error",  # noqa: A002
-        retry_after: float | None = None,
     ) -> None:
-        super().__init__(message, status=status, type=type, code=code, param=param, retry_after=retry_after)
+        super().__init__(message, status=status, type=type, code=code, param=param)
 
 
 class NoCredential(Failure):
     """No credential can serve this model now.
 
-    ``returns_in`` is the time in seconds until the first one may again; None: not before an operator acts.
-    ``long`` marks an exhausted day (or more): waiting seconds cannot help.
+    ``returns_in`` is the time in seconds until the first one may again; None: not before an operator acts. Beyond a
+    minute it is an exhausted quota: waiting seconds cannot help. ``full``: a fit credential is only at its cap or just
+    being tried, so that waiting in the queue may help.
     """
 
     def __init__(self, message: str, *, returns_in: float | None, full: bool = False) -> None:
         self.returns_in = returns_in
-        self.full = full  # every fit credential is at its in-flight cap: waiting in the queue may help
+        self.full = full
         if returns_in is None:
             super().__init__(message, status=503, type="server_error", code="no_upstream_credentials", retryable=False)
             return
@@ -90,7 +90,7 @@ class NoCredential(Failure):
 
 
 class UpstreamFault(Failure):
-    """Google or the network failed; the caller may try again later."""
+    """Google or the network failed; the caller may try again later. 504 is of type ``timeout``."""
 
     def __init__(
         self,
@@ -98,14 +98,11 @@ class UpstreamFault(Failure):
         *,
         status: int = 502,
         code: str = "upstream_error",
-        type: str = "server_error",  # noqa: A002
-        param: str | None = None,
         retry_after: float | None = None,
         retryable: bool | None = None,
     ) -> None:
-        super().__init__(
-            message, status=status, type=type, code=code, param=param, retry_after=retry_after, retryable=retryable
-        )
+        kind = "timeout" if status == 504 else "server_error"
+        super().__init__(message, status=status, type=kind, code=code, retry_after=retry_after, retryable=retryable)
 
 
 class BadAnswer(UpstreamFault):
@@ -144,7 +141,7 @@ class StartFault(Exception):  # noqa: N818 - as above
 
 def timeout(message: str) -> UpstreamFault:
     """Return the fault for an upstream that took too long (504 ``upstream_timeout``)."""
-    return UpstreamFault(message, status=504, type="timeout", code="upstream_timeout")
+    return UpstreamFault(message, status=504, code="upstream_timeout")
 
 
 def to_openai(failure: Failure) -> ErrorBody:
@@ -162,3 +159,12 @@ def headers(failure: Failure) -> dict[str, str]:
     if failure.status == 401:
         found["WWW-Authenticate"] = "Bearer"
     return found
+
+
+def forget_way(fault: BaseException) -> None:
+    """Let go of the frames a fault came through, now that it is dealt with.
+
+    They hold the fault in turn: circles that only the garbage collector finds, so that a flood of refusals would grow
+    memory until it looks.
+    """
+    fault.__traceback__ = fault.__cause__ = fault.__context__ = None

@@ -25,20 +25,14 @@ from aiohttp import web
 from msgspec import Struct
 
 from gemproxy.errors import ConfigFault
+from gemproxy.upstream.oauth import AUTH_URL, LIFETIME, SCOPES, TOKEN_URL, read_refusal, word
+from gemproxy.wire import UNREADABLE
 
-AUTH_URL = "https://accounts.google.com/o/oauth2/v2/auth"
-TOKEN_URL = "https://oauth2.googleapis.com/token"  # noqa: S105 - PROTOCOL 2.6
-SCOPES = (
-    "https://www.googleapis.com/auth/cloud-platform",
-    "https://www.googleapis.com/auth/userinfo.email",
-    "https://www.googleapis.com/auth/userinfo.profile",
-)
 PATH = "/oauth2callback"
 # Without a browser here nothing listens: the page fails to load, and its address is what the operator pastes.
 UNHEARD = f"http://127.0.0.1:8085{PATH}"
 PATIENCE = 300.0  # seconds for the person at the browser
 REQUEST_TIMEOUT = 30.0
-LIFETIME = 3600  # seconds, when the answer does not say
 
 
 class LoginFault(ConfigFault):
@@ -46,7 +40,7 @@ class LoginFault(ConfigFault):
 
 
 class _Issued(Struct):
-    """The token endpoint's answer (RFC 6749, 5.1)."""
+    """The token endpoint's answer (RFC 6749, 5.1). The repr shows nothing."""
 
     access_token: str
     refresh_token: str = ""
@@ -55,9 +49,12 @@ class _Issued(Struct):
     token_type: str = "Bearer"  # noqa: S105
     id_token: str = ""
 
+    def __repr__(self) -> str:
+        return "_Issued(...)"
+
 
 class _File(Struct):
-    """gemini-cli's ``oauth_creds.json``; ``expiry_date`` in milliseconds."""
+    """gemini-cli's ``oauth_creds.json``; ``expiry_date`` in milliseconds. The repr shows nothing."""
 
     access_token: str
     refresh_token: str
@@ -66,9 +63,8 @@ class _File(Struct):
     id_token: str
     expiry_date: int
 
-
-class _Refusal(Struct):
-    error: str = "unreadable answer"
+    def __repr__(self) -> str:
+        return "_File(...)"
 
 
 class Attempt(Struct, frozen=True):
@@ -102,7 +98,7 @@ class Attempt(Struct, frozen=True):
         if not secrets.compare_digest(query.get("state", "").encode(), self.state.encode()):
             raise LoginFault("the answer belongs to another login (wrong state); start again")
         if "error" in query:
-            raise LoginFault(f"Google did not give consent ({_word(query['error'])})")
+            raise LoginFault(f"Google did not give consent ({word(query['error'])})")
         if not query.get("code"):
             raise LoginFault("the answer holds no code")
         return query["code"]
@@ -242,7 +238,7 @@ async def _redeem(token_url: str, client_id: str, client_secret: str, code: str,
         raise LoginFault(_refused(body))
     try:
         issued = msgspec.json.decode(body, type=_Issued)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         raise LoginFault("Google's answer holds no token") from None
     if not issued.refresh_token:
         raise LoginFault("Google gave no refresh token; remove the app's access in the account, then log in again")
@@ -250,17 +246,9 @@ async def _redeem(token_url: str, client_id: str, client_secret: str, code: str,
 
 
 def _refused(body: bytes) -> str:
-    try:
-        word = _word(msgspec.json.decode(body, type=_Refusal).error)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        word = _Refusal().error
-    advice = "; check oauth.client_id and oauth.client_secret" if "client" in word else ""
-    return f"Google did not give a token ({word}){advice}"
-
-
-def _word(text: str) -> str:
-    """Return an OAuth error code, or nothing of what is none."""
-    return text if text.replace("_", "").isalpha() and text.isascii() and len(text) <= 60 else "unknown error"
+    why = read_refusal(body).error or "unreadable answer"
+    advice = "; check oauth.client_id and oauth.client_secret" if "client" in why else ""
+    return f"Google did not give a token ({why}){advice}"
 
 
 # --------------------------------------------------------------------------------------------------------- file

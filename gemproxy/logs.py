@@ -54,13 +54,19 @@ class Batches(logging.StreamHandler[TextIO]):
 
     def flush(self) -> None:
         """Write what is kept."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        lines, self._lines = self._lines, []
-        if lines:
-            self.stream.write("\n".join(lines) + "\n")
-            self.stream.flush()
+        self.acquire()  # ``handle`` holds it already, the timer and the end of the process do not
+        try:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            lines, self._lines = self._lines, []
+            if lines:
+                self.stream.write("\n".join(lines) + "\n")
+                self.stream.flush()
+        except (OSError, ValueError):
+            pass  # a full disk, a reader that left, a closed stream: lines are lost, but nobody's answer
+        finally:
+            self.release()
 
     def _later(self) -> None:
         try:

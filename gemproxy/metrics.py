@@ -17,7 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from gemproxy.converter.events import Usage
-from gemproxy.pool.rotator import SlotView
+from gemproxy.pool.slot import SlotView
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 Key = TypeVar("Key", bound=tuple[str, ...])
@@ -89,7 +89,8 @@ class Metrics(Collector):
             for (model, stream, status), count in self._requests.items()
         }
         labels = ["model", "stream", "status"]
-        yield _counter("gemproxy_requests", "Chat requests, by model, mode and status", labels, requests)
+        about = "Chat requests, by model, mode and status; without those refused before their model was known"
+        yield _counter("gemproxy_requests", about, labels, requests)
         yield self._whole.family("gemproxy_request_seconds", "Whole time of a chat request")
         yield self._first.family("gemproxy_first_byte_seconds", "Time to the first content")
         yield _counter("gemproxy_tokens", "Tokens, by model and kind", ["model", "kind"], self._tokens)

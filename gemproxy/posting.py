@@ -1,12 +1,51 @@
-"""(edge) How a request body goes out: small ones whole, large ones in slices, so that no image holds up the loop."""
+"""(edge) How requests go out: large bodies in slices, so that no image holds up the loop; questions about credentials
+and models with their whole answer.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import aiohttp
 from aiohttp import payload
 from aiohttp.abc import AbstractStreamWriter
+from msgspec import Struct
+
+from gemproxy.upstream.dialect import HttpRequest
 
 WHOLE = 1 << 20  # bytes; beyond this aiohttp itself warns of one single write
 SLICE = 1 << 18
+MOST = 4 << 20  # bytes of an answer to a question; a thousand models take one
+
+
+class Reply(Struct, frozen=True):
+    """An answer; names of ``headers`` in any case. The repr shows the status only: the body may hold a token."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"Reply({self.status})"
+
+
+async def ask(session: aiohttp.ClientSession, request: HttpRequest, timeout: float) -> Reply:
+    """Return the answer, read within ``timeout`` seconds. Raises ``aiohttp.ClientError`` or ``OSError``.
+
+    A redirect is an answer like another: following it would hand the credential to whom it names.
+    """
+    async with session.request(
+        request.method,
+        request.url,
+        data=request.body or None,
+        headers=request.headers,
+        timeout=aiohttp.ClientTimeout(total=timeout),
+        allow_redirects=False,
+    ) as response:
+        body = bytearray()
+        while len(body) < MOST and (more := await response.content.readany()):
+            body += more
+        return Reply(response.status, response.headers, bytes(body))
 
 
 def outgoing(body: bytes) -> payload.Payload:

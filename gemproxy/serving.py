@@ -8,18 +8,20 @@ successor takes what comes, a socket of our own answers 503 for ``timeouts.drain
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import logging
 import resource
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
+from typing import Any
 
 from aiohttp import web
 
 from gemproxy import supervisor
-from gemproxy.config import Config, address
+from gemproxy.config import Config, address, needs_restart, open_door
 from gemproxy.errors import ConfigFault, StartFault
 from gemproxy.listening import GuardedSite, connections
 from gemproxy.server.app import build_app, reload
@@ -28,6 +30,7 @@ from gemproxy.server.service import SERVICE
 from gemproxy.server.tasks import spawn
 
 log = logging.getLogger("gemproxy")
+M_MMAP_THRESHOLD, LARGE = -3, 128 << 10  # malloc.h; bytes, glibc's own value before it adapts it
 LAST_WORDS = 1.0  # seconds
 LOOKS = 50  # within them
 
@@ -36,24 +39,24 @@ async def serve(config: Config, load: Callable[[], Config], started: Callable[[s
     """Serve until SIGTERM or SIGINT. ``load`` reads the configuration anew; ``started`` hears the base URL."""
     raise_descriptor_limit()
     runner = make_runner(config)
-    app = runner.app
     await runner.setup()
-    stack = AsyncExitStack()
-    try:
-        inherited = supervisor.inherited_sockets()
-        await _listen(runner, config, inherited)
-        await _listen_for_scrapes(stack, app, config.server.metrics_listen)
-        stop = _signals(app, load)
-        started(base_url(runner))
-        spare_collections()
-        supervisor.notify("READY=1")
-        watchdog = _watchdog()
-        await stop.wait()
-        await _drain(runner, config, inherited=bool(inherited))
-        watchdog.cancel()
-    finally:
-        await stack.aclose()
-        await runner.cleanup()
+    async with AsyncExitStack() as scrapes:  # closed last: /metrics shows a drain to its end
+        try:
+            inherited = supervisor.inherited_sockets()
+            await _listen(runner, config, inherited)
+            await _listen_for_scrapes(scrapes, runner.app, config.server.metrics_listen)
+            reloading = Reloading(runner, config, load)
+            stop = _signals(reloading)
+            started(base_url(runner))
+            spare_collections()
+            return_large_blocks()
+            supervisor.notify("READY=1")
+            watchdog = _watchdog()
+            await stop.wait()
+            await _drain(runner, reloading.config, inherited=bool(inherited))
+            watchdog.cancel()
+        finally:
+            await runner.cleanup()
 
 
 def make_runner(config: Config) -> web.AppRunner:
@@ -89,16 +92,40 @@ def spare_collections() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(25_000, 20, 50)
+    gc.set_threshold(10_000, 10, 10)
+
+
+def return_large_blocks() -> None:
+    """Have the C library give the memory of large bodies back as soon as they are freed.
+
+    glibc stops doing so for sizes up to the largest block it ever freed (mallopt(3)), and then its heap grows for
+    hours: bodies come and go between small things that stay. Measured under faults: 6 MiB more after 50,000 requests,
+    2 with this.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # another C library
+        mallopt(M_MMAP_THRESHOLD, LARGE)
 
 
 async def _listen(runner: web.AppRunner, config: Config, inherited: list[socket.socket]) -> None:
     server, service = config.server, runner.app[SERVICE]
-    for sock in inherited or bind(server.host, server.port, reuse_port=server.reuse_port):
+    sockets = inherited or bind(server.host, server.port, reuse_port=server.reuse_port)
+    _check_doors(config, [sock.getsockname() for sock in sockets])
+    for sock in sockets:
         site = GuardedSite(
             runner, sock, limit=lambda: service.door.max_connections, patience=lambda: service.door.headers
         )
         await site.start()
+
+
+def _check_doors(config: Config, names: Iterable[Any]) -> None:
+    """Raise ``ConfigFault`` if a socket listens where this configuration may not.
+
+    ``server.host`` does not tell: systemd may have opened the socket, or an earlier configuration.
+    """
+    for name in names:
+        if isinstance(name, tuple) and (fault := open_door(config, name[0])):  # else a path: on this machine
+            raise ConfigFault(f"the server listens on {name[0]}: {fault}")
 
 
 async def _listen_for_scrapes(stack: AsyncExitStack, app: web.Application, listen: str | None) -> None:
@@ -143,29 +170,47 @@ def bind(
     return sockets
 
 
-def _signals(app: web.Application, load: Callable[[], Config]) -> asyncio.Event:
+def _signals(reloading: Reloading) -> asyncio.Event:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, lambda: spawn(_reload(app, load), name="reload"))
+    loop.add_signal_handler(signal.SIGHUP, lambda: spawn(reloading.run(), name="reload"))
     return stop
 
 
-async def _reload(app: web.Application, load: Callable[[], Config]) -> None:
-    supervisor.notify(supervisor.reloading())
-    try:
-        config = await asyncio.to_thread(load)
-        await reload(app, config)
-    except ConfigFault as fault:
-        log.error("reload refused, the old configuration stays: %s", fault)  # noqa: TRY400 - no bug, no traceback
-    else:
+class Reloading:
+    """What SIGHUP does, one after the other. ``config`` is the one in force."""
+
+    def __init__(self, runner: web.AppRunner, config: Config, load: Callable[[], Config]) -> None:
+        self.config = self._started = config
+        self._runner = runner
+        self._load = load
+        self._turn = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Read the file and take it over, or say why not."""
+        async with self._turn:
+            supervisor.notify(supervisor.reloading())
+            try:
+                await self._take_over(await asyncio.to_thread(self._load))
+            except ConfigFault as fault:
+                log.error("reload refused, the old configuration stays: %s", fault)  # noqa: TRY400 - no bug
+            finally:
+                supervisor.notify("READY=1")
+
+    async def _take_over(self, config: Config) -> None:
+        _check_doors(config, self._runner.addresses)
+        await reload(self._runner.app, config)
+        self.config = config
         log.info("configuration reloaded")
-    supervisor.notify("READY=1")
+        if fixed := needs_restart(self._started, config):
+            log.warning("needs a restart: %s", ", ".join(fixed))
 
 
 async def _drain(runner: web.AppRunner, config: Config, *, inherited: bool) -> None:
     log.info("draining: running requests have timeouts.drain = %g s", config.timeouts.drain)
     supervisor.notify("STOPPING=1")
+    runner._shutdown_timeout = config.timeouts.drain  # a reload may have changed it
     service = runner.app[SERVICE]
     service.draining, service.refusing = True, not inherited
     for connection in connections(runner):

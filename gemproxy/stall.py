@@ -1,84 +1,84 @@
 """(edge) Ends what stands still: one timer for all waits of a kind instead of one timeout object per chunk.
 
-``start`` before a wait that may hang, ``stop`` after it: two assignments a chunk. A timer a limit looks after all of
-them a few times within it, so a wait may last a quarter longer than its limit.
+``start`` before a wait that may hang, ``stop`` after it: two assignments a chunk, no clock. A timer a limit looks at
+all of them a few times within it and counts, so a wait may last a quarter longer than its limit.
 """
 
 from __future__ import annotations
 
 import asyncio
-import weakref
 from collections.abc import Callable
 
 LOOKS = 4  # within one limit
+IDLE = -(1 << 40)  # looks at nobody who waits
 
 
 class StallWatch:
     """Calls ``expire`` once when one wait took longer than ``limit`` seconds; then ``expired`` is True."""
 
-    __slots__ = ("_expire", "_round", "_since", "expired")
+    __slots__ = ("_expire", "_looks", "_round", "expired")
 
     def __init__(self, limit: float, expire: Callable[[], object]) -> None:
-        self._expire = expire
-        self._since = 0.0  # the loop's time at which the wait began; 0: nobody waits
-        self._round = _round(asyncio.get_running_loop(), limit)
+        self._expire: Callable[[], object] | None = expire
+        self._looks = IDLE  # how many the timer has taken at this wait
+        self._round = _round(limit)
         self._round.add(self)
         self.expired = False
 
     def start(self) -> None:
         """A wait begins."""
-        self._since = self._round.time()
+        self._looks = 0
 
     def stop(self) -> None:
         """The wait is over."""
-        self._since = 0.0
+        self._looks = IDLE
 
     def close(self) -> None:
         """Nothing is watched any more."""
         self._round.watches.discard(self)
+        self._expire = None  # who expires mostly holds the watch: a circle that only the garbage collector would find
 
-    def look(self, oldest: float) -> None:
-        """End the wait if it began before ``oldest``."""
-        if 0.0 < self._since < oldest:
+    def look(self) -> None:
+        """End the wait if it has seen too many looks."""
+        self._looks += 1
+        expire = self._expire
+        if self._looks > LOOKS and expire is not None:
             self.close()
             self.expired = True
-            self._expire()
+            expire()
 
 
 class Round:
-    """All watches of one limit on one loop; its timer runs as long as there are any."""
+    """All watches of one limit on one loop; it and its timer last as long as there are any."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limit: float) -> None:
-        self.time = loop.time
         self.watches: set[StallWatch] = set()
-        self._call_later = loop.call_later
+        self._loop = loop
         self._limit = limit
-        self._walking = False
+        self._later()
 
     def add(self, watch: StallWatch) -> None:
         """Watch one more."""
         self.watches.add(watch)
-        if not self._walking:
-            self._walking = True
-            self._call_later(self._limit / LOOKS, self._walk)
+
+    def _later(self) -> None:
+        self._loop.call_later(self._limit / LOOKS, self._walk)
 
     def _walk(self) -> None:
-        oldest = self.time() - self._limit
         for watch in list(self.watches):
-            watch.look(oldest)
-        self._walking = bool(self.watches)
-        if self._walking:
-            self._call_later(self._limit / LOOKS, self._walk)
+            watch.look()
+        if self.watches:
+            self._later()
+        else:
+            del _rounds[self._loop, self._limit]
 
 
-_rounds: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[float, Round]] = weakref.WeakKeyDictionary()
+_rounds: dict[tuple[asyncio.AbstractEventLoop, float], Round] = {}
 
 
-def _round(loop: asyncio.AbstractEventLoop, limit: float) -> Round:
-    rounds = _rounds.get(loop)
-    if rounds is None:
-        rounds = _rounds[loop] = {}
-    found = rounds.get(limit)
+def _round(limit: float) -> Round:
+    loop = asyncio.get_running_loop()
+    found = _rounds.get((loop, limit))
     if found is None:
-        found = rounds[limit] = Round(loop, limit)
+        found = _rounds[loop, limit] = Round(loop, limit)
     return found

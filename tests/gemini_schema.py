@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import binascii
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 
-WIRE = Path(__file__).parents[2] / "shared" / "wire"
+from tests.corpus import WIRE
+
 SCHEMA = WIRE / "gemini-openapi.v1beta.json"
-needs_wire = pytest.mark.skipif(not SCHEMA.exists(), reason="the recorded corpus is not beside this repository")
 
 _CORRECTED = {"MediaResolution": {"type": "object", "properties": {"level": {"type": "string"}}}}
 _INT32 = range(-(2**31), 2**31)

@@ -1,12 +1,13 @@
 """Golden scenarios: ``tests/data/<scenario>.frames.txt`` and what gemproxy makes of it.
 
-A frames file holds one upstream frame (JSON) a line. ``GOLDEN=write pytest tests/converter/test_golden.py``
-(``make golden``) writes the expected files anew; the diff is the review.
+A frames file holds one upstream frame (JSON) a line. ``GOLDEN=write pytest tests/converter/test_golden.py`` writes the
+expected files anew; the diff is the review.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -45,13 +46,16 @@ def transcoder(*, stream: bool, envelope: Heading = ENVELOPE) -> Transcoder:
     return Transcoder(decode, AnswerReader(lambda: f"call_{next(count)}"), writer)
 
 
+def converted(made: Transcoder, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield what the client gets for these pieces of an upstream body, as the dispatcher does: then the fault."""
+    for piece in pieces:
+        yield made.feed(piece)
+        made.check()
+    yield made.finish()
+    made.check()
+
+
 def run(body: bytes, *, stream: bool, step: int = 0, envelope: Heading = ENVELOPE) -> bytes:
     """Return what the client gets for an upstream body cut into pieces of ``step`` bytes (0: whole)."""
-    made = transcoder(stream=stream, envelope=envelope)
-    out = b""
-    for piece in [body[i : i + step] for i in range(0, len(body), step)] if step else [body]:
-        out += made.feed(piece)
-        made.check()
-    out += made.finish()
-    made.check()
-    return out
+    pieces = [body[i : i + step] for i in range(0, len(body), step)] if step else [body]
+    return b"".join(converted(transcoder(stream=stream, envelope=envelope), pieces))

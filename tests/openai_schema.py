@@ -7,13 +7,12 @@ OpenAI's file says ``nullable`` although it is 3.1: read as "or null". Extension
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 import msgspec
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "wire"
+from tests.corpus import WIRE
 
 
 def _or_null(node: Any) -> Any:
@@ -27,7 +26,7 @@ def _or_null(node: Any) -> Any:
 
 @cache
 def _validator(name: str) -> jsonschema.Draft202012Validator:
-    schemas = _or_null(msgspec.json.decode((SHARED / "openapi.chat-models.json").read_bytes()))
+    schemas = _or_null(msgspec.json.decode((WIRE / "openapi.chat-models.json").read_bytes()))
     schemas = schemas.get("components", {}).get("schemas", schemas)
     root = {"$ref": f"#/components/schemas/{name}", "components": {"schemas": schemas}}
     return jsonschema.Draft202012Validator(root)

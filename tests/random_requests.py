@@ -14,7 +14,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from gemproxy.simulator.model import PIXEL
-from tests.openai_schema import SHARED
+from tests.corpus import WIRE
 
 Strategy = st.SearchStrategy[Any]
 MODELS = (
@@ -117,7 +117,7 @@ _BY_NAME: dict[str, Strategy] = {
 
 @cache
 def _components() -> dict[str, Any]:
-    found: dict[str, Any] = msgspec.json.decode((SHARED / "openapi.chat-models.json").read_bytes())
+    found: dict[str, Any] = msgspec.json.decode((WIRE / "openapi.chat-models.json").read_bytes())
     return found["components"]["schemas"]
 
 

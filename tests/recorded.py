@@ -9,9 +9,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from tests.openai_schema import SHARED
+from tests.corpus import CORPUS
 
-CORPUS = SHARED / "corpus"
 MALFORMED = {
     "MALFORMED_FUNCTION_CALL",
     "UNEXPECTED_TOOL_CALL",

@@ -20,7 +20,7 @@ from bench.connection import BrokenReply, unchunked
 from bench.jobs import Closed, Held, Load, Paced, Target
 from bench.load import run
 from bench.report import Limit, Row
-from bench.scenarios import SCENARIOS
+from bench.scenarios import SCENARIOS, at_pace
 from bench.script import SCRIPTS
 from bench.upstream import Upstream, named
 from gemproxy.config import load as read_config
@@ -286,6 +286,19 @@ def test_a_row_without_a_floor_has_no_ratio() -> None:
     row = Row("start", "s", [], [0.5], Limit("most", 0.6))
     assert (row.ratio, row.ok) == (None, True)
     assert Row("start", "s", [0.0], [0.5], Limit("ratio", 1)).ok is False
+
+
+@pytest.mark.parametrize(
+    ("paces", "measure", "ok"),
+    [
+        pytest.param([0.98, 1.02], "CPU of a chunk, 500 streams, 20 ms apart, us", True, id="all in time"),
+        pytest.param([0.83, 1.02], "CPU of a chunk, 500 streams, 83% of the pace, us", None, id="the floor was late"),
+        pytest.param([1.0, 1.2], "CPU of a chunk, 500 streams, 120% of the pace, us", None, id="frames had piled up"),
+    ],
+)
+def test_a_run_that_missed_its_pace_is_not_judged(paces, measure, ok) -> None:
+    row = at_pace(Row("paced", "CPU of a chunk, 500 streams, 20 ms apart, us", [90.0], [99.0]), paces, 1.3)
+    assert (row.measure, row.ok) == (measure, ok)
 
 
 def test_the_results_are_written_as_json(tmp_path) -> None:

@@ -14,15 +14,15 @@ from gemproxy.capture import Capture
 from gemproxy.simulator import Simulator, text_answer
 from tests.golden import run, sse
 from tests.running import configuration, running
+from tests.waiting import soon
 
 
 async def settled(folder: Path, count: int) -> list[Path]:
-    for _ in range(200):
-        if len(found := sorted(folder.glob("*.frames.txt"))) >= count:
-            await asyncio.sleep(0.02)
-            return found
-        await asyncio.sleep(0.01)
-    raise AssertionError("nothing was captured")
+    def whole() -> list[Path]:
+        return sorted(file for file in folder.glob("*.frames.txt") if file.stat().st_size)
+
+    await soon(lambda: len(whole()) >= count, what="nothing was captured")
+    return whole()
 
 
 async def test_captured_answer_is_a_test_scenario(simulator: Simulator, tmp_path: Path) -> None:
@@ -71,9 +71,6 @@ async def test_folder_that_cannot_be_written_is_told_once(tmp_path: Path, caplog
         tape = taking.open(name)
         tape.add(b"{}")
         tape.close()
-    for _ in range(100):
-        if caplog.records:
-            break
-        await asyncio.sleep(0.01)
+    await soon(lambda: caplog.records)
     await asyncio.sleep(0.05)
     assert len([record for record in caplog.records if "log.capture_dir" in record.getMessage()]) == 1

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
@@ -20,9 +22,7 @@ CONFIG = '[[credentials]]\nname = "studio-1"\nkind = "api_key"\nkey = "test-key-
 
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """An environment that says nothing, and an empty folder."""
-    for name in ("GEMINI_API_KEY", "GEMINI_API_KEYS", "GOOGLE_CLOUD_PROJECT", "STATE_DIRECTORY"):
-        monkeypatch.delenv(name, raising=False)
+    """An empty folder; the environment says nothing either (``conftest``)."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -108,6 +108,34 @@ def test_login_needs_one_oauth_credential(bare: Path, capsys: pytest.CaptureFixt
     file = write(bare, '[oauth]\nclient_id = "fake"\nclient_secret = "fake"\n' + CONFIG)
     assert main(["login", "--config", file, *([option] if option else [])]) == 2
     assert "--name" in capsys.readouterr().err
+
+
+async def test_login_without_a_browser_writes_the_file_that_the_configuration_names(
+    simulator: Simulator, tmp_path: Path
+) -> None:
+    simulator.desk.clients = {"fake-client": "fake-secret"}
+    text = (
+        '[oauth]\nclient_id = "fake-client"\nclient_secret = "fake-secret"\n'
+        f'[upstream]\nauth_url = "{simulator.auth_url}"\ntoken_url = "{simulator.token_url}"\n'
+        '[[credentials]]\nname = "team"\nkind = "oauth"\nfile = "logins/team.json"\n'
+    )
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gemproxy", "login", "--no-browser", "--config", write(tmp_path, text)),
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    async with asyncio.timeout(20):
+        while not (line := (await process.stdout.readline()).decode().strip()).startswith(simulator.auth_url):
+            pass
+        address = simulator.desk.consent(dict(parse_qsl(urlsplit(line).query)))
+        process.stdin.write(f"{address}\n".encode())
+        told, _ = await process.communicate()
+    assert process.returncode == 0
+    assert str(tmp_path / "logins/team.json") in told.decode()
+    assert "sim-refresh-login" in (tmp_path / "logins/team.json").read_text()
 
 
 async def test_zero_config_with_a_key_in_the_environment(simulator: Simulator, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ MISSING = Verdict(Action.NEXT, Scope.MODEL, reason="model", message="no model", 
 STALE = Verdict(Action.REFRESH, Scope.CREDENTIAL, float("inf"), "unauthenticated", "token", status=503)
 WRONG_PROJECT = Verdict(Action.REDISCOVER, Scope.CREDENTIAL, float("inf"), "project", "project", status=503)
 BUSY = Verdict(Action.RETRY, Scope.UPSTREAM, reason="overloaded", message="busy", status=503, code="overloaded")
+NO_TOKENS = Verdict(Action.NEXT, Scope.UPSTREAM, reason="token_unavailable", message="no token", status=503)
 EMPTY = Verdict(Action.RETRY, Scope.NONE, reason=BAD_ANSWER, message="empty")
 BAD_REQUEST = Verdict(Action.STOP, reason="invalid", message="bad", status=400, code="", param="tools")
 NO_PENALTY = Verdict(Action.REPAIR, reason="penalty", message="p", status=400, code="", repair=Repair.DROP_PENALTIES)
@@ -23,7 +24,8 @@ NO_LEVEL = Verdict(Action.REPAIR, reason="level", message="l", status=400, code=
 
 def course(attempts: int = 6, budget: float = 30.0) -> Course:
     made = Course(attempts=attempts, budget=budget, started=100.0)
-    assert made.begin(100.0)
+    assert made.may_begin(100.0)
+    made.leased("a")
     return made
 
 
@@ -51,6 +53,7 @@ def walk(course: Course, *refusals: tuple[str, Verdict]) -> list[Step | Failure]
         pytest.param([("a", NO_PENALTY), ("a", NO_LEVEL)], [Step.REPAIR, Step.REPAIR], id="one repair of each kind"),
         pytest.param([("a", MISSING), ("b", MISSING)], [Step.MOVE] * 2, id="a missing model: another may have it"),
         pytest.param([("a", BUSY)] * 3, [Step.MOVE] * 3, id="capacity: again, then the other upstreams"),
+        pytest.param([("a", NO_TOKENS)], [Step.MOVE], id="no tokens anywhere: the other upstreams"),
         pytest.param([("a", EMPTY)], [Step.MOVE], id="an empty answer is asked for once more"),
     ],
 )
@@ -94,6 +97,14 @@ def test_full_upstream_is_left_after_two_more_tries_with_a_growing_pause() -> No
     assert made.pause("vertex") == 0.0
 
 
+def test_upstream_without_tokens_is_left_at_once() -> None:
+    made = course()
+    walk(made, ("a", NO_TOKENS))
+    assert made.full_upstreams == {"ai_studio"}
+    told = made.outcome(NONE)
+    assert (told.status, told.retry_after) == (503, 5.0)
+
+
 @pytest.mark.parametrize(
     ("attempts", "budget", "later", "more"),
     [(2, 30.0, 1.0, True), (1, 30.0, 1.0, False), (9, 30.0, 29.9, True), (9, 30.0, 30.0, False)],
@@ -101,12 +112,12 @@ def test_full_upstream_is_left_after_two_more_tries_with_a_growing_pause() -> No
 def test_attempts_and_budget_bound_new_attempts(attempts: int, budget: float, later: float, more: bool) -> None:
     made = course(attempts, budget)
     walk(made, ("a", QUOTA))
-    assert made.begin(100.0 + later) is more
+    assert made.may_begin(100.0 + later) is more
 
 
 def test_slow_first_attempt_is_not_cut_by_the_budget() -> None:
     made = Course(attempts=1, budget=1.0, started=0.0)
-    assert made.begin(5.0)
+    assert made.may_begin(5.0)
 
 
 @pytest.mark.parametrize(("earliest", "told"), [(40.0, 40.0), (0.0, 1.0), (None, 1.0)])

@@ -37,6 +37,7 @@ from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.dialect import Action, Call, Dialect, Method, Scope, Token, Verdict
 from gemproxy.wire.gemini import Content, GenerateRequest, GenerationConfig, Part
 from tests.folding import chunks, events, fold
+from tests.waiting import soon
 
 MODEL = "gemini-2.5-flash"
 TEXT = {"candidates": [{"content": {"parts": [{"text": "Hi"}], "role": "model"}}]}
@@ -193,6 +194,30 @@ async def test_refused_field_is_repaired_and_remembered(bench: Bench) -> None:
     assert "presencePenalty" not in bench.simulator.generations[2].json().get("generationConfig", {})
 
 
+NO_PENALTY = error_answer(400, "Presence penalty is not enabled for this model")
+
+
+async def test_repair_that_did_not_help_is_not_learnt(bench: Bench) -> None:
+    """What Google says may quote a client's own words: no one request may change the others."""
+    bench.simulator.script(NO_PENALTY, times=2)
+    with pytest.raises(ClientFault):
+        await bench.ask(bench.call(presence_penalty=0.5))
+    sent = bench.simulator.generations
+    assert ["presencePenalty" in request.json().get("generationConfig", {}) for request in sent] == [True, False]
+    bench.simulator.script(text_answer("Hi"))
+    await bench.ask(bench.call(presence_penalty=0.5))
+    assert "presencePenalty" in bench.simulator.generations[-1].json()["generationConfig"]
+
+
+async def test_repair_stays_with_its_request_at_the_next_key(bench: Bench) -> None:
+    bench.simulator.script(NO_PENALTY)
+    bench.simulator.script(error_answer(429, "Please retry in 20s."))
+    bench.simulator.script(text_answer("Hi"))
+    await bench.ask(bench.call(presence_penalty=0.5))
+    assert bench.asked() == ["a", "a", "b"]
+    assert "presencePenalty" not in bench.simulator.generations[2].json().get("generationConfig", {})
+
+
 async def test_overload_is_tried_again_then_told_and_no_key_rests(bench: Bench) -> None:
     bench.simulator.script(error_answer(503, OVERLOADED), times=None)
     with pytest.raises(UpstreamFault) as caught:
@@ -223,6 +248,8 @@ async def test_short_overload_is_never_seen_by_the_client(bench: Bench) -> None:
         pytest.param(Answer((b"<html>Bad Gateway</html>",), status=502, content_type="text/html"), id="HTML 502"),
         pytest.param(frames_answer([EMPTY]), id="an empty answer"),
         pytest.param(frames_answer([OVERLOADED]), id="an error frame first"),
+        pytest.param(frames_answer([{"error": []}]), id="an error frame that tells nothing"),
+        pytest.param(frames_answer([{"error": {"message": "x" * (1 << 18)}}]), id="an endless error frame"),
         pytest.param(
             frames_answer([{"candidates": [{"finishReason": "MALFORMED_FUNCTION_CALL"}]}]), id="malformed call"
         ),
@@ -261,6 +288,12 @@ async def test_fault_after_the_content_commit_is_told_and_never_repeated(
     assert bench.asked() == ["a"]
 
 
+async def test_an_error_of_null_is_none(bench: Bench) -> None:
+    bench.simulator.script(frames_answer([TEXT | {"error": None}, STOP]))
+    assert fold(chunks(await bench.ask()))["choices"][0]["message"]["content"] == "Hi!"
+    assert bench.asked() == ["a"]
+
+
 async def test_unary_answer_is_repeated_after_a_cut(bench: Bench) -> None:
     bench.simulator.script(unary_answer(STOP).then(CutOff()))
     bench.simulator.script(Answer((b'{"candidates":[{"content"',)))
@@ -284,7 +317,7 @@ async def test_silent_upstream_ends_after_the_idle_limit(bench: Bench) -> None:
 
 
 async def test_silence_before_content_is_tried_elsewhere(bench: Bench) -> None:
-    bench.build(limits=Limits(idle=0.1))
+    bench.build(limits=Limits(idle=0.5))
     bench.simulator.script(Answer((Hang(),)))
     assert await bench.ask()
     assert bench.asked() == ["a", "b"]
@@ -299,8 +332,8 @@ async def test_first_content_has_a_limit_of_its_own(bench: Bench) -> None:
 
 
 async def test_pauses_below_the_idle_limit_do_no_harm(bench: Bench) -> None:
-    bench.build(limits=Limits(idle=0.3))
-    bench.simulator.script(frames_answer([TEXT, TEXT, TEXT, STOP]).paced(0.15))
+    bench.build(limits=Limits(idle=1.0))
+    bench.simulator.script(frames_answer([TEXT, TEXT, TEXT, STOP]).paced(0.35))
     assert fold(chunks(await bench.ask()))["choices"][0]["message"]["content"] == "HiHiHi!"
 
 
@@ -347,7 +380,7 @@ async def test_credential_without_a_token_is_passed_over(bench: Bench) -> None:
 async def test_client_that_leaves_before_content_costs_nothing(bench: Bench) -> None:
     bench.simulator.script(Answer().after(Hang()))
     asking = asyncio.get_running_loop().create_task(bench.ask())
-    await _soon(bench.asked)
+    await soon(bench.asked)
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
     assert (bench.slot("a").state, bench.slot("a").failed, bench.idle()) == ("ready", 0, True)
@@ -367,15 +400,7 @@ async def test_client_that_leaves_in_mid_stream_ends_the_upstream_request(bench:
 
 
 async def _gone(bench: Bench) -> None:
-    await _soon(lambda: bench.simulator.generations[0].disconnected)
-
-
-async def _soon(happened: Any) -> None:
-    for _ in range(200):
-        if happened():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not happen within 2 s")
+    await soon(lambda: bench.simulator.generations[0].disconnected)
 
 
 async def test_only_one_request_tries_a_key_that_rested(bench: Bench) -> None:

@@ -17,6 +17,8 @@ import gemproxy
 from gemproxy.config import Config, load, reading, rules
 from gemproxy.config.secret import ABSENT
 from gemproxy.config.sections import Client, Credential
+from gemproxy.metrics import Metrics
+from gemproxy.server.exchange import Exchange
 from gemproxy.server.info import ENDPOINTS
 
 ROOT = Path(__file__).parents[1]
@@ -185,6 +187,37 @@ def routes() -> set[str]:
 def test_the_readme_lists_every_endpoint() -> None:
     listed = {path for row in rows("| route | key | answers |") for path in re.findall(r"`[A-Z]+ ([^`]+)`", row[0])}
     assert listed - {"/", "/v1/models/{id}"} == routes()
+
+
+def test_the_readme_names_every_metric() -> None:
+    kinds = {family.name: family.type for family in Metrics(list, int).collect()}
+    names = {name + ("_total" if kind == "counter" else "") for name, kind in kinds.items()}
+    assert set(re.findall(r"`(gemproxy_[a-z_]+)`", README)) == names
+
+
+def test_the_readme_names_every_field_of_a_log_line() -> None:
+    told = README.split("A request's log line: ")[1].split(" is none.")[0]
+    assert re.findall(r"`([a-z_]+)`", told) == list(Exchange("", 0, "GET", "/").fields(0))
+
+
+def test_the_readme_names_every_option() -> None:
+    options = re.findall(r"--[a-z][a-z-]+", (ROOT / "gemproxy/cli.py").read_text())
+    listed = {option for row in rows("| command | does |") for option in re.findall(r"--[a-z][a-z-]+", row[0])}
+    assert listed == set(options)
+
+
+def test_the_tests_that_the_security_page_names_exist() -> None:
+    table = (ROOT / "SECURITY.md").read_text().split("| threat | defence | tests |\n")[1].split("\n\n")[0]
+    named = [name for line in table.split("\n")[1:] for name in re.findall(r"`([^`]+)`", line.split(" | ")[2])]
+    assert named
+    assert [name for name in named if not (ROOT / "tests" / name).exists()] == []
+
+
+def test_installing_again_leaves_the_operators_files_alone() -> None:
+    files = [line for block in blocks("sh") for line in block.split("\n") if re.search(r" /etc/gemproxy/\S+$", line)]
+    made = [line for line in files if "install" in line]
+    assert len(made) == 2
+    assert all(line.startswith(f"[ -e {line.split()[-1]} ] || ") for line in made)
 
 
 def blocks(language: str) -> list[str]:

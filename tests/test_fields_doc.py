@@ -19,7 +19,8 @@ from gemproxy.simulator.model import PIXEL
 from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.dialect import Token
 from gemproxy.wire.openai import ChatRequest, ContentPart, Message
-from tests.gemini_schema import WIRE, check_body, needs_wire
+from tests.corpus import WIRE, needs_wire
+from tests.gemini_schema import check_body
 from tests.running import running
 
 PAGE = (Path(__file__).parents[1] / "docs" / "fields.md").read_text(encoding="utf-8")

@@ -1,8 +1,10 @@
-"""The tests cannot leave this machine: conftest's audit hook, seen at work."""
+"""The tests cannot leave this machine: an audit hook, seen at work."""
 
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -31,6 +33,12 @@ def test_sending_a_datagram_to_another_machine_is_refused() -> None:
 def test_looking_up_a_name_is_refused() -> None:
     with pytest.raises(AssertionError, match=r"may not look up .example\.invalid"):
         socket.getaddrinfo("example.invalid", 443)
+
+
+def test_a_process_that_a_test_starts_is_held_back_too() -> None:
+    command = [sys.executable, "-c", "import socket; socket.getaddrinfo('example.invalid', 443)"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "WayOutError: a test may not look up 'example.invalid'" in told.stderr
 
 
 def test_talking_to_loopback_is_allowed() -> None:

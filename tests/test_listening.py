@@ -13,42 +13,42 @@ from gemproxy.errors import StartFault
 from gemproxy.listening import GuardedSite
 from gemproxy.serving import bind
 from gemproxy.simulator import Simulator
-from tests.test_process import free_port, started, write_config
-
-
-def configured(folder: Path, simulator: Simulator, port: int, server: str, more: str = "") -> Path:
-    config = write_config(folder, simulator, port, more)
-    config.write_text(config.read_text().replace("[server]", f"[server]\n{server}"), encoding="utf-8")
-    return config
+from tests.server_process import configured, serving
 
 
 async def test_connection_beyond_the_limit_hears_503_at_once(simulator: Simulator, tmp_path: Path) -> None:
-    port = free_port()
-    async with started(configured(tmp_path, simulator, port, "max_connections = 2"), port):
-        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+    async with serving(tmp_path, configured(simulator.ai_studio_url, server="max_connections = 2")) as server:
+        held = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(2)]
         for reader, writer in held:
             writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
             await reader.readuntil(b"}")
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         told = await asyncio.wait_for(reader.read(), 2)
         assert told.startswith(b"HTTP/1.1 503 ")
         assert b"Retry-After: 1" in told
         assert b"server.max_connections" in told
         held[0][1].close()
         writer.close()
-        await asyncio.sleep(0.1)
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        assert b" 200 " in await reader.readline()
-        writer.close()
+        async with asyncio.timeout(5):
+            while b" 200 " not in await health(server.port):
+                pass
         held[1][1].close()
+
+
+async def health(port: int) -> bytes:
+    """Return the status line that a connection of its own hears."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    line = await reader.readline()
+    writer.close()
+    return line
 
 
 @pytest.mark.parametrize("said", [b"", b"POST /v1/chat/completions HTTP/1.1\r\nX-Slow: "])
 async def test_connection_that_says_nothing_is_closed(simulator: Simulator, tmp_path: Path, said: bytes) -> None:
-    port = free_port()
-    async with started(configured(tmp_path, simulator, port, "", "[timeouts]\nheaders = 0.3\n"), port):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    toml = configured(simulator.ai_studio_url, "[timeouts]\nheaders = 0.3\n")
+    async with serving(tmp_path, toml) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(said)
         told = await asyncio.wait_for(reader.read(), 3)
         assert told.startswith(b"HTTP/1.1 408 ")
@@ -57,9 +57,9 @@ async def test_connection_that_says_nothing_is_closed(simulator: Simulator, tmp_
 
 
 async def test_connection_that_spoke_in_time_stays(simulator: Simulator, tmp_path: Path) -> None:
-    port = free_port()
-    async with started(configured(tmp_path, simulator, port, "", "[timeouts]\nheaders = 0.3\n"), port):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    toml = configured(simulator.ai_studio_url, "[timeouts]\nheaders = 0.3\n")
+    async with serving(tmp_path, toml) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         for _ in range(2):
             writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
             await reader.readuntil(b"}")

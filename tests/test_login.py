@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from gemproxy.errors import ConfigFault
-from gemproxy.login import LoginFault, attempt, login
+from gemproxy.login import LoginFault, _File, _Issued, attempt, login
 from gemproxy.pool.sources import OAuthSource, read_oauth
 from gemproxy.simulator import Reset, Simulator, error_answer, unary_answer
 
@@ -253,7 +253,7 @@ async def test_a_wrong_client_secret_names_the_setting(terminal):
     ("answer", "words"),
     [
         (error_answer(400, {"error": "invalid_grant", "error_description": "fake-words"}), "(invalid_grant)"),
-        (error_answer(400, {"error": "fake-token 1//x"}), "(unknown error)"),
+        (error_answer(400, {"error": "fake-token 1//x"}), "(unknown_error)"),
         (error_answer(502, b"<html>"), "(unreadable answer)"),
         (unary_answer(b"nonsense"), "holds no token"),
         (unary_answer({"expires_in": 1}), "holds no token"),
@@ -300,3 +300,7 @@ async def test_a_redirect_after_the_end_finds_nobody(terminal):
     redirect = terminal.link()["redirect_uri"][0]
     with pytest.raises(urllib.error.URLError):
         await asyncio.to_thread(terminal.open_page, redirect)
+
+
+def test_the_repr_of_what_was_issued_shows_no_token():
+    assert "fake" not in repr([_Issued("fake", "fake"), _File("fake", "fake", "s", "t", "fake", 0)])

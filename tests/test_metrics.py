@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import sys
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from gemproxy.simulator import KeyState, Simulator
+from gemproxy.simulator import Hang, KeyState, Simulator, frames_answer
 from tests.running import Running, configuration, running
-from tests.test_process import free_port, started, write_config
+from tests.server_process import configured, free_port, serving
 
 CHAT = "/v1/chat/completions"
 
@@ -57,22 +60,51 @@ async def test_no_client_makes_labels_of_its_own(simulator: Simulator, tmp_path:
 async def test_without_the_library_the_route_says_what_to_install(
     simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "gemproxy.metrics", None)
+    monkeypatch.setitem(sys.modules, "gemproxy.metrics", None)
     async with running(simulator, configuration(simulator, tmp_path)) as server:
         status, found = await server.get("/metrics")
-        assert (status, "gemproxy[metrics]" in found["error"]["message"]) == (404, True)
+        assert (status, "'.[metrics]'" in found["error"]["message"]) == (404, True)
         assert (await server.post(CHAT, body()))[0] == 200
 
 
 async def test_own_listener_needs_no_key_and_serves_nothing_else(simulator: Simulator, tmp_path: Path) -> None:
-    port, own = free_port(), free_port()
-    config = write_config(tmp_path, simulator, port, '[auth]\nkeys = ["sk-test"]\n')
-    text = config.read_text().replace("[server]", f'[server]\nmetrics_listen = "127.0.0.1:{own}"')
-    config.write_text(text, encoding="utf-8")
-    async with started(config, port), aiohttp.ClientSession() as session:
+    own = free_port()
+    listen = f'metrics_listen = "127.0.0.1:{own}"'
+    toml = configured(simulator.ai_studio_url, '[auth]\nkeys = ["sk-test"]\n', server=listen)
+    async with serving(tmp_path, toml) as server, aiohttp.ClientSession() as session:
         async with session.get(f"http://127.0.0.1:{own}/metrics") as response:
             assert (response.status, "gemproxy_open_requests" in await response.text()) == (200, True)
         async with session.get(f"http://127.0.0.1:{own}/v1/models") as response:
             assert response.status == 404
-        async with session.get(f"http://127.0.0.1:{port}/metrics") as response:
+        async with session.get(server.url + "/metrics") as response:
             assert response.status == 401
+
+
+async def test_own_listener_shows_a_drain_to_its_end(simulator: Simulator, tmp_path: Path) -> None:
+    simulator.script(frames_answer([{"candidates": [{"content": {"parts": [{"text": "tick"}]}}]}]).then(Hang()))
+    own = free_port()
+    toml = configured(simulator.ai_studio_url, server=f'metrics_listen = "127.0.0.1:{own}"')
+    async with (
+        serving(tmp_path, toml) as server,
+        aiohttp.ClientSession(
+            headers={"Authorization": "Bearer sk-test"}, connector=aiohttp.TCPConnector(force_close=True)
+        ) as session,
+        session.post(server.url + CHAT, json=body(stream=True)) as response,
+    ):
+        await response.content.readuntil(b"tick")
+        server.tell(signal.SIGTERM)
+        while not await refused(server.port):
+            pass
+        for _ in range(10):
+            async with session.get(f"http://127.0.0.1:{own}/metrics") as seen:
+                assert "gemproxy_open_requests 1.0" in await seen.text()
+            await asyncio.sleep(0.02)
+
+
+async def refused(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except ConnectionError:
+        return True
+    writer.close()
+    return False

@@ -10,7 +10,7 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy, MultiDict
 
 from gemproxy.simulator import Recorded, Simulator
-from tests.gemini_schema import needs_wire
+from tests.corpus import needs_wire
 from tests.outgoing import problems
 from tests.running import configuration, running
 

@@ -14,12 +14,13 @@ import openai
 import pytest
 
 from gemproxy.simulator import Simulator, replay
-from tests.folding import fold
-from tests.openai_schema import SHARED, answer_problems, chunk_problems
+from tests.corpus import needs_wire
+from tests.folding import events, fold
+from tests.openai_schema import answer_problems, chunk_problems
 from tests.recorded import Recorded, Said, answers, said
 from tests.running import Running, running
 
-pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="the recorded corpus is not beside this checkout")
+pytestmark = needs_wire
 
 MESSAGES: Any = [{"role": "user", "content": "Go on."}]
 
@@ -52,9 +53,9 @@ async def test_recorded_stream_ends_in_done_or_an_error(
         "/v1/chat/completions", {"model": "gemini-2.5-flash", "messages": MESSAGES, "stream": True}
     )
     if status == 200:
-        last = body.rstrip().rpartition(b"\n\n")[2].removeprefix(b"data: ")
-        assert last == b"[DONE]" or "error" in msgspec.json.decode(last)
-        assert (last == b"[DONE]") is not said(recorded).error
+        last = events(body)[-1]
+        assert last == "[DONE]" or "error" in last
+        assert (last == "[DONE]") is not said(recorded).error
     else:
         assert said(recorded).error
         assert msgspec.json.decode(body)["error"]["message"]

@@ -18,7 +18,8 @@ from aiohttp.test_utils import TestServer
 
 from gemproxy.simulator import Answer, Simulator, frames_answer, unary_answer
 from gemproxy.simulator.model import PIXEL
-from tests.gemini_schema import WIRE, needs_wire
+from tests.corpus import WIRE, needs_wire
+from tests.folding import chunks
 from tests.openai_schema import answer_problems, chunk_problems
 from tests.running import Running, configuration, running
 
@@ -85,13 +86,6 @@ async def ask(server: Running, name: str, remote: str) -> tuple[int, bytes]:
 
 
 # ------------------------------------------------------------------------------------ a Gemini that says the same
-
-
-def chunks(body: bytes) -> list[dict[str, Any]]:
-    """Return the chunks of a stream; it must end with ``[DONE]``."""
-    blocks = [block.removeprefix(b"data: ") for block in body.split(b"\n\n") if block]
-    assert blocks[-1] == b"[DONE]"
-    return [msgspec.json.decode(block) for block in blocks[:-1]]
 
 
 def told(name: str) -> dict[str, Any]:

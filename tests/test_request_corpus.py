@@ -23,7 +23,8 @@ from gemproxy.upstream.code_assist import CodeAssist
 from gemproxy.upstream.dialect import Dialect, Token
 from gemproxy.upstream.vertex import Vertex
 from gemproxy.wire.gemini import Blob
-from tests.gemini_schema import WIRE, check_body, needs_wire
+from tests.corpus import WIRE, needs_wire
+from tests.gemini_schema import check_body
 from tests.normal_form import normal
 from tests.reversing import camel, request
 from tests.simulator.asking import google, post

@@ -31,7 +31,8 @@ from gemproxy.upstream.code_assist import CodeAssist
 from gemproxy.upstream.dialect import HttpRequest, Token
 from gemproxy.upstream.vertex import Vertex
 from gemproxy.wire.gemini import Blob
-from tests.gemini_schema import SCHEMA, check_body, needs_wire
+from tests.corpus import needs_wire
+from tests.gemini_schema import SCHEMA, check_body
 from tests.outgoing import problems
 from tests.random_requests import MODELS, by_schema, conversations
 from tests.running import configuration, running

@@ -5,24 +5,26 @@ from __future__ import annotations
 import asyncio
 
 from gemproxy.stall import StallWatch
+from tests.waiting import soon
 
 
 async def test_long_wait_expires_once() -> None:
     ended: list[int] = []
     watch = StallWatch(0.02, lambda: ended.append(1))
     watch.start()
-    await asyncio.sleep(0.08)
+    await soon(lambda: ended)
+    await asyncio.sleep(0.05)
     assert (ended, watch.expired) == ([1], True)
 
 
 async def test_short_waits_and_pauses_between_them_do_not_count() -> None:
     ended: list[int] = []
-    watch = StallWatch(0.05, lambda: ended.append(1))
-    for _ in range(8):
+    watch = StallWatch(0.5, lambda: ended.append(1))
+    for _ in range(6):
         watch.start()
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
         watch.stop()
-    await asyncio.sleep(0.08)
+    await asyncio.sleep(0.6)
     assert (ended, watch.expired) == ([], False)
     watch.close()
 

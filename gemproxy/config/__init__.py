@@ -14,26 +14,19 @@ from typing import Literal
 from msgspec.structs import replace
 
 from gemproxy.config import environment, reading, rules
-from gemproxy.config.rules import address, is_loopback, open_door
+from gemproxy.config.rules import address, is_loopback, needs_restart, open_door
 from gemproxy.config.secret import Places, Secret, lines, read_text, resolve, words
 from gemproxy.config.sections import (
+    URLS,
     ApiKey,
     Auth,
     Client,
-    Compat,
     Config,
     Credential,
-    Images,
-    Log,
-    Models,
     OAuth,
     OAuthFile,
-    Rotation,
-    Server,
     ServiceAccount,
     State,
-    Timeouts,
-    Upstream,
 )
 from gemproxy.errors import ConfigFault
 
@@ -73,8 +66,8 @@ def _load(
     broken = [*rules.faults(config)]
     if purpose == "serve" and not config.credentials:
         broken.append(rules.NO_CREDENTIAL)
-    if closed := open_door(config, config.server.host):
-        broken.append(closed)
+    if open_to_all := open_door(config, config.server.host):
+        broken.append(f'server.host = "{config.server.host}": {open_to_all}')
     if broken:
         raise ConfigFault("\n".join(broken))
     return config
@@ -146,11 +139,7 @@ def _resolved_oauth(oauth: OAuth, places: Places) -> OAuth:
 
 def _tidy(config: Config, places: Places) -> Config:
     """Return the configuration with absolute paths and URLs that end without a slash."""
-    urls = {
-        field: url.rstrip("/")
-        for field in ("ai_studio_url", "code_assist_url", "vertex_url", "token_url", "auth_url")
-        if (url := getattr(config.upstream, field)) is not None
-    }
+    urls = {field: url.rstrip("/") for field in URLS if (url := getattr(config.upstream, field)) is not None}
     state, capture = config.state.path, config.log.capture_dir
     return replace(
         config,
@@ -164,25 +153,17 @@ __all__ = [
     "ApiKey",
     "Auth",
     "Client",
-    "Compat",
     "Config",
     "ConfigFault",
     "Credential",
-    "Images",
-    "Log",
-    "Models",
-    "OAuth",
     "OAuthFile",
     "Purpose",
-    "Rotation",
     "Secret",
-    "Server",
     "ServiceAccount",
     "State",
-    "Timeouts",
-    "Upstream",
     "address",
     "is_loopback",
     "load",
+    "needs_restart",
     "open_door",
 ]

@@ -14,7 +14,10 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct
 
-from gemproxy.config.sections import Config, OAuthFile, ServiceAccount, Upstream
+from gemproxy.config.sections import URLS, Config, Models, OAuthFile, ServiceAccount, Upstream
+from gemproxy.errors import ClientFault, ConfigFault
+from gemproxy.models import Catalogue
+from gemproxy.server.addresses import Allowed
 
 NO_CREDENTIAL = (
     "no credential: set GEMINI_API_KEY in the environment, or list [[credentials]] in a file given with --config, "
@@ -22,13 +25,24 @@ NO_CREDENTIAL = (
 )
 
 
-class _File(Struct):
-    """The fields of a credential file that say whose it is."""
+class _Client(Struct):
+    client_id: str | None = None
+    client_secret: str | None = None
 
-    type: str = ""
-    client_id: str = ""
-    client_secret: str = ""
-    project_id: str = ""
+
+class _File(_Client):
+    """The fields of a credential file that say whose it is, in the shapes that ``pool/sources`` reads."""
+
+    type: str | None = None
+    project_id: str | None = None
+    quota_project_id: str | None = None
+    token: _Client | str | None = None
+
+    @property
+    def names_client(self) -> bool:
+        """Return whether the file needs no client of ``[oauth]``."""
+        inner = self.token if isinstance(self.token, _Client) else _Client()
+        return bool((self.client_id or inner.client_id) and (self.client_secret or inner.client_secret))
 
 
 def faults(config: Config) -> Iterator[str]:
@@ -64,9 +78,30 @@ def open_door(config: Config, host: str) -> str | None:
     if config.auth.clients or is_loopback(host):
         return None
     return (
-        f'server.host = "{host}": reachable from other machines, but no client key is set; '
+        "reachable from other machines, but no client key is set; "
         "set auth.keys (or GEMPROXY_API_KEYS), or listen on 127.0.0.1"
     )
+
+
+# What is built once, at the start: sockets, their connections, the session to Google, the log.
+_BUILT_ONCE = {
+    "server": ("host", "port", "loop", "reuse_port", "metrics_listen"),
+    "upstream": ("ai_studio_url", "code_assist_url", "vertex_url", "token_url", "user_agent"),
+    "timeouts": ("connect", "keepalive"),
+    "models": ("discover",),
+    "state": ("path",),
+    "log": ("level", "format", "capture_dir"),
+}
+
+
+def needs_restart(started: Config, fresh: Config) -> list[str]:
+    """Return the settings in which ``fresh`` differs from the start and which a reload cannot change."""
+    return [
+        f"{section}.{key}"
+        for section, keys in _BUILT_ONCE.items()
+        for key in keys
+        if getattr(getattr(started, section), key) != getattr(getattr(fresh, section), key)
+    ]
 
 
 def address(text: str) -> tuple[str, int] | None:
@@ -102,7 +137,7 @@ def _listening(config: Config) -> Iterator[str]:
 
 
 def _urls(upstream: Upstream) -> Iterator[str]:
-    for field in ("ai_studio_url", "code_assist_url", "vertex_url", "token_url", "auth_url"):
+    for field in URLS:
         url: str | None = getattr(upstream, field)
         if url is None:
             continue
@@ -141,30 +176,41 @@ def _models(config: Config) -> Iterator[str]:
     for alias, model in config.models.aliases.items():
         if model in config.models.aliases:
             yield f'models.aliases.{alias} = "{model}": an alias must name a model, not another alias'
-    for model, others in config.models.fallbacks.items():
-        if model in others:
+    yield from _fallbacks(config.models)
+
+
+def _fallbacks(models: Models) -> Iterator[str]:
+    # What Google lists is not known at the start, and a misspelt name would fail only in an outage: so a model that is
+    # merely discovered must be written down, too.
+    catalogue = Catalogue(aliases=models.aliases, extra=models.extra)
+    for model, others in models.fallbacks.items():
+        ids = [_model_id(catalogue, name) for name in (model, *others)]
+        if None in ids:
+            unknown = (model, *others)[ids.index(None)]
+            yield f'models.fallbacks.{model}: no model "{unknown}" is known; if there is one, add it to models.extra'
+        elif ids[0] in ids[1:]:
             yield f"models.fallbacks.{model}: a model cannot be its own fallback"
 
 
-def _networks(config: Config) -> Iterator[str]:
-    for place, host in enumerate(config.images.allow_hosts):
-        if "/" in host and not _is_network(host):
-            yield f'images.allow_hosts[{place}] = "{host}": expected a name, an address or a network like "10.0.0.0/8"'
-
-
-def _is_network(text: str) -> bool:
+def _model_id(catalogue: Catalogue, name: str) -> str | None:
     try:
-        ipaddress.ip_network(text)
-    except ValueError:
-        return False
-    return True
+        return catalogue.lookup(name).id
+    except ClientFault:
+        return None
+
+
+def _networks(config: Config) -> Iterator[str]:
+    try:
+        Allowed(config.images.allow_hosts)
+    except ConfigFault as fault:
+        yield str(fault)
 
 
 def _oauth_file(key: str, credential: OAuthFile, config: Config) -> Iterator[str]:
     found = _read(credential.file)
     if isinstance(found, str):
         yield f'{key}.file = "{credential.file}": {found}; `gemproxy login` writes such a file'
-    elif not config.oauth.client_id and not (found.client_id and found.client_secret):
+    elif not config.oauth.client_id and not found.names_client:
         yield (
             f"{key}.file: the file names no OAuth client; set oauth.client_id and oauth.client_secret "
             "(or GEMPROXY_OAUTH_CLIENT_ID and GEMPROXY_OAUTH_CLIENT_SECRET)"
@@ -179,7 +225,7 @@ def _service_account(key: str, credential: ServiceAccount) -> Iterator[str]:
         yield f'{key}.file = "{credential.file}": {found}'
     elif not found.type:
         yield f'{key}.file = "{credential.file}": not a Google credential file (it has no "type")'
-    elif not credential.project and not found.project_id:
+    elif not (credential.project or found.project_id or found.quota_project_id):
         yield f"{key}.project: required, since the file names no project_id"
 
 

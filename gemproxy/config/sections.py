@@ -14,6 +14,7 @@ from gemproxy.config.secret import ABSENT, Secret
 
 JSON_CLIENTS = ("ai/", "ai-sdk", "async-openai", "GuzzleHttp", "Faraday")  # they send neither `stream` nor Accept
 YEAR = 31_536_000
+URLS = ("ai_studio_url", "code_assist_url", "vertex_url", "token_url", "auth_url")  # of [upstream]
 
 # Every description is what a message says after "expected".
 Name = Annotated[
@@ -78,37 +79,39 @@ class Compat(Section, frozen=True, kw_only=True):
     json_clients: list[Text] = field(default_factory=lambda: [*JSON_CLIENTS])
 
 
-class ApiKey(Section, frozen=True, kw_only=True, tag_field="kind", tag="api_key"):
-    """An AI Studio key. After ``load`` ``key`` is always there."""
+class Served(Section, frozen=True, kw_only=True):
+    """What every kind of credential has. ``project`` left out: the credential's own, found out."""
 
     name: Name
-    key: Secret = ABSENT
-    key_env: Text | None = None
-    key_file: Text | None = None
-    project: str = ""  # keys of one project share its quota and rest together
+    project: str = ""
     pool: Literal["primary", "backup"] = "primary"
     models: list[Text] = []  # empty: all
 
+    @property
+    def kind(self) -> str:
+        """Return the kind as the file writes it."""
+        return str(self.__struct_config__.tag)
 
-class OAuthFile(Section, frozen=True, kw_only=True, tag_field="kind", tag="oauth"):
+
+class ApiKey(Served, frozen=True, kw_only=True, tag_field="kind", tag="api_key"):
+    """An AI Studio key; those of one ``project`` share its quota and rest together. After ``load`` ``key`` is there."""
+
+    key: Secret = ABSENT
+    key_env: Text | None = None
+    key_file: Text | None = None
+
+
+class OAuthFile(Served, frozen=True, kw_only=True, tag_field="kind", tag="oauth"):
     """A Code Assist login. After ``load`` ``file`` is an absolute path."""
 
-    name: Name
     file: Text
-    project: str = ""  # discovered when left out
-    pool: Literal["primary", "backup"] = "primary"
-    models: list[Text] = []
 
 
-class ServiceAccount(Section, frozen=True, kw_only=True, tag_field="kind", tag="service_account"):
+class ServiceAccount(Served, frozen=True, kw_only=True, tag_field="kind", tag="service_account"):
     """Vertex AI. ``file`` left out: application-default credentials. After ``load`` it is an absolute path."""
 
-    name: Name
     file: Text | None = None
-    project: str = ""  # the file's own when left out
     location: Place = "global"
-    pool: Literal["primary", "backup"] = "primary"
-    models: list[Text] = []
 
 
 Credential = ApiKey | OAuthFile | ServiceAccount

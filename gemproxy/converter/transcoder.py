@@ -115,7 +115,7 @@ class Transcoder:
             answer = self._decode(frame)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise UpstreamFault("The upstream sent a frame that is not a Gemini answer.") from None
-        if answer.error:
+        if answer.error is not None:
             raise ErrorFrame(frame)
         for event in self._reader.read(answer):
             self._write(event, written)

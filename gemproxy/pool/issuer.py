@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -21,11 +20,9 @@ from gemproxy.errors import ConfigFault
 from gemproxy.pool import refusals
 from gemproxy.pool.keeper import EARLY
 from gemproxy.pool.mint import Access, BadAccount, GrantRefused, Mint, MintUnavailable, NoDefaultCredentials
-from gemproxy.pool.refusals import TokenRefused
 from gemproxy.pool.sources import OAuthSource, ServiceAccountSource, UserGrant, read_oauth, read_service_account
 from gemproxy.pool.state import Grant, State
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 SECOND_LOOK = 0.25  # seconds; what reads badly, or seems revoked, may be just being written by another
@@ -38,40 +35,28 @@ class Issuer:
         self._mint = mint
         self._state = state
         self._clock = clock
-        self._told: dict[str, str] = {}  # the trouble last logged, by name, so that it is logged once
 
-    async def fetch(
-        self, name: str, source: OAuthSource | ServiceAccountSource, refused: str, *, fresh: bool = False
-    ) -> Access:
+    async def fetch(self, source: OAuthSource | ServiceAccountSource, refused: str, *, fresh: bool) -> Access:
         """Return a token other than ``refused``; ``fresh``: from Google, not one that is at hand.
 
         Raises ``TokenRefused``.
         """
         try:
             if isinstance(source, OAuthSource):
-                access = await self._of_user(source, refused, fresh)
-            elif source.file is not None:
-                access = await self._of_service(source, source.file, refused, fresh)
-            else:
-                access = await self._default(source)
-        except TokenRefused as refusal:
-            self._tell(name, refusal.verdict.reason, refusal.verdict.message)
-            raise
+                return await self._of_user(source, refused, fresh)
+            if source.file is not None:
+                return await self._of_service(source, source.file, refused, fresh)
+            return await self._default(source)
         except ConfigFault as fault:
-            self._tell(name, "credential_file", str(fault))
-            raise refusals.parked("credential_file") from None
+            raise refusals.parked("credential_file", str(fault)) from None
         except BadAccount as fault:
-            self._tell(name, "credential_file", f"google-auth cannot use the key file ({fault})")
-            raise refusals.parked("credential_file") from None
+            raise refusals.parked("credential_file", f"google-auth cannot use the key file ({fault})") from None
         except NoDefaultCredentials as fault:
-            self._tell(name, "no_default_credentials", f"no application-default credentials were found ({fault})")
-            raise refusals.parked("no_default_credentials") from None
+            why = f"no application-default credentials were found ({fault})"
+            raise refusals.parked("no_default_credentials", why) from None
         except (MintUnavailable, OSError) as fault:
             why = str(fault) if isinstance(fault, MintUnavailable) else fault.strerror or "no answer"
-            self._tell(name, "token_unavailable", why)
             raise refusals.unavailable("token_unavailable", "Google's token endpoint gave no token.", why) from None
-        self._told.pop(name, None)
-        return access
 
     # ------------------------------------------------------------------------------------------------- a person's
 
@@ -160,12 +145,6 @@ class Issuer:
         except ConfigFault:
             await asyncio.sleep(SECOND_LOOK)
             return await self._mint.aside(read)
-
-    def _tell(self, name: str, reason: str, text: str) -> None:
-        if self._told.get(name) != reason:
-            self._told[name] = reason
-            advice = " Run `gemproxy login`, or replace its file." if reason in refusals.PARKING else ""
-            log.warning("credential %s: %s: %s%s", name, reason, text, advice)
 
 
 def _placed(access: Access, project: str, location: str) -> Access:

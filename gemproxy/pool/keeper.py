@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from gemproxy.pool.mint import Access
 
@@ -17,13 +18,19 @@ log = logging.getLogger(__name__)
 
 EARLY = 300.0  # seconds before its end at which a token's successor is fetched (PROTOCOL 2.6)
 DEAD = 10.0  # a token with less left may die on its way to Google
-BACKOFF = 15.0  # seconds between early refreshes when they fail: the old token still lives
+BACKOFF = 15.0  # seconds between early refreshes, and before a refresh that failed is tried again
+
+
+class Fetch(Protocol):
+    """Returns a token other than the secret ``refused`` ("" if none was); ``fresh``: not one that is at hand."""
+
+    def __call__(self, refused: str, *, fresh: bool) -> Awaitable[Access]: ...
 
 
 class Keeper:
-    """``fetch(refused)`` returns a token other than the secret ``refused`` ("" if none was), or raises."""
+    """The token of one credential."""
 
-    def __init__(self, name: str, fetch: Callable[[str], Awaitable[Access]], clock: Callable[[], float]) -> None:
+    def __init__(self, name: str, fetch: Fetch, clock: Callable[[], float]) -> None:
         self.name = name
         self.access: Access | None = None
         self._fetch = fetch
@@ -37,6 +44,7 @@ class Keeper:
         if access is None or left <= DEAD:
             return await self._wait("")
         if left <= EARLY and self._clock() >= self._not_before:
+            self._not_before = self._clock() + BACKOFF  # a new token may be as short-lived as the old
             _ = self._start("")  # nobody waits for it
         return access
 
@@ -48,6 +56,12 @@ class Keeper:
             return await self.get()
         return await self._wait(refused)
 
+    async def anew(self) -> Access:
+        """Return a token fetched now, whatever is at hand."""
+        if self._task is not None:  # it may take what is at hand
+            await asyncio.wait((self._task,))
+        return await self._wait("", fresh=True)
+
     def left(self) -> float:
         """Return the seconds that the token held still lives; 0 when there is none."""
         return 0.0 if self.access is None else max(0.0, self.access.expiry - self._clock())
@@ -57,18 +71,19 @@ class Keeper:
         if self._task is not None:
             self._task.cancel()
 
-    async def _wait(self, refused: str) -> Access:
+    async def _wait(self, refused: str, *, fresh: bool = False) -> Access:
         # Shielded: the refresh belongs to all who wait, so one who leaves must not cancel it.
-        return await asyncio.shield(self._start(refused))
+        return await asyncio.shield(self._start(refused, fresh=fresh))
 
-    def _start(self, refused: str) -> asyncio.Task[Access]:
+    def _start(self, refused: str, *, fresh: bool = False) -> asyncio.Task[Access]:
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run(refused), name=f"token of {self.name}")
+            work = self._run(refused, fresh)
+            self._task = asyncio.get_running_loop().create_task(work, name=f"token of {self.name}")
             self._task.add_done_callback(self._done)
         return self._task
 
-    async def _run(self, refused: str) -> Access:
-        self.access = access = await self._fetch(refused)
+    async def _run(self, refused: str, fresh: bool) -> Access:
+        self.access = access = await self._fetch(refused, fresh=fresh)
         return access
 
     def _done(self, task: asyncio.Task[Access]) -> None:
@@ -77,5 +92,4 @@ class Keeper:
             return
         fault = task.exception()  # looked at here too: an early refresh has nobody who waits
         if fault is not None and self.left() > DEAD:
-            self._not_before = self._clock() + BACKOFF
             log.warning("credential %s: early token refresh failed (%s); the old token is used", self.name, fault)

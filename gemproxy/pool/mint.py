@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -20,17 +19,17 @@ import aiohttp
 import msgspec
 from msgspec import Struct
 
-from gemproxy.pool.sources import TOKEN_URL, ServiceAccount, UserGrant
+from gemproxy.pool.sources import ServiceAccount, UserGrant
+from gemproxy.posting import ask
+from gemproxy.upstream import oauth
+from gemproxy.upstream.dialect import HttpRequest
 
 T = TypeVar("T")
 
-SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-REQUEST_TIMEOUT = 15.0  # seconds for one post to the token endpoint
-LIFETIME = 3600.0  # when the answer does not say (RFC 6749, 5.1: the server documents it; Google's is an hour)
+REQUEST_TIMEOUT = 4.0  # seconds for one post: three tries leave half of rotation.budget to the other credentials
 PAUSES = (0.5, 1.5)  # seconds before the second and the third try
 UNWELL = frozenset({408, 429, 500, 502, 503, 504})
 PASSING = frozenset({"server_error", "temporarily_unavailable", "internal_failure", "rate_limit_exceeded"})
-ERROR_WORD = re.compile(r"[A-Za-z_]{1,60}")
 
 
 class Access(Struct, frozen=True):
@@ -68,30 +67,30 @@ class BadAccount(Exception):  # noqa: N818
     """A key file that google-auth cannot use."""
 
 
-class _OAuthError(Struct):
-    """RFC 6749, 5.2: ``error`` is a string here, not Google's usual object."""
-
-    error: str = ""
-    error_description: str = ""
-
-
 class Reply(Struct):
-    """What google-auth wants to see of an answer."""
+    """What google-auth wants to see of an answer: it asks for headers in lower case, Google's metadata server writes
+    them otherwise. The repr shows the status only: the data hold a token.
+    """
 
     status: int
     headers: Mapping[str, str]
     data: bytes
 
+    def __repr__(self) -> str:
+        return f"Reply({self.status})"
+
 
 class Courier:
-    """google-auth's transport for one refresh: callable from a thread, posts on the loop, remembers the refusal.
+    """google-auth's transport for one refresh: callable from a thread, posts on the loop, remembers the refusal, and
+    why there was no answer: what google-auth itself writes into an error may quote addresses and bodies.
 
     Answers that only mean "later" end the refresh at once: google-auth would sleep in its thread and try again, which
     cannot be cancelled; ``Mint`` does that better.
     """
 
     def __init__(self, send: Callable[..., Future[Reply]]) -> None:
-        self.refusal = _OAuthError()
+        self.refusal = oauth.Refused()
+        self.trouble = "no answer"
         self._send = send
 
     def __call__(
@@ -109,20 +108,14 @@ class Courier:
         try:
             reply = self._send(method, url, body, headers, min(timeout or REQUEST_TIMEOUT, REQUEST_TIMEOUT)).result()
         except (aiohttp.ClientError, OSError, TimeoutError, CancelledError) as fault:
-            raise TransportError(f"no answer ({type(fault).__name__})") from None  # type: ignore[no-untyped-call]
+            self.trouble = f"no answer ({type(fault).__name__})"
+            raise TransportError(self.trouble) from None  # type: ignore[no-untyped-call]
         if reply.status != 200:
-            self.refusal = _refusal(reply.data)
+            self.refusal = oauth.read_refusal(reply.data)
             if reply.status in UNWELL or self.refusal.error in PASSING:
-                raise TransportError(f"status {reply.status}")  # type: ignore[no-untyped-call]
+                self.trouble = f"status {reply.status}"
+                raise TransportError(self.trouble)  # type: ignore[no-untyped-call]
         return reply
-
-
-def _refusal(body: bytes) -> _OAuthError:
-    try:
-        found = msgspec.json.decode(body, type=_OAuthError)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _OAuthError()
-    return found if ERROR_WORD.fullmatch(found.error) else _OAuthError("unknown_error")
 
 
 class Mint:
@@ -179,13 +172,13 @@ class Mint:
 
     async def _persist(self, work: Callable[[Courier], Access]) -> Access:
         """Do ``work``, up to three times when the endpoint is out of order."""
-        courier = functools.partial(self._send, asyncio.get_running_loop())
+        send = functools.partial(self._send, asyncio.get_running_loop())
         for pause in self._pauses:
             try:
-                return await self.aside(lambda: work(Courier(courier)))
+                return await self.aside(lambda: work(Courier(send)))
             except MintUnavailable:
                 await asyncio.sleep(pause)
-        return await self.aside(lambda: work(Courier(courier)))
+        return await self.aside(lambda: work(Courier(send)))
 
     # ---------------------------------------------------------------------------------------------- in a thread
 
@@ -195,7 +188,7 @@ class Mint:
         credentials = Credentials(  # type: ignore[no-untyped-call]
             None,
             refresh_token=refresh_token,
-            token_uri=self._token_url or grant.token_url or TOKEN_URL,
+            token_uri=self._token_url or grant.token_url or oauth.TOKEN_URL,
             client_id=grant.client_id,
             client_secret=grant.client_secret,
         )
@@ -211,9 +204,9 @@ class Mint:
         try:
             credentials: Any
             if account.info["type"] == "authorized_user":
-                credentials = users.Credentials.from_authorized_user_info(account.info, [SCOPE])  # type: ignore[no-untyped-call]
+                credentials = users.Credentials.from_authorized_user_info(account.info, [oauth.SCOPE])  # type: ignore[no-untyped-call]
             else:
-                credentials = robots.Credentials.from_service_account_info(account.info, scopes=[SCOPE])  # type: ignore[no-untyped-call]
+                credentials = robots.Credentials.from_service_account_info(account.info, scopes=[oauth.SCOPE])  # type: ignore[no-untyped-call]
         except (GoogleAuthError, ValueError, TypeError, AttributeError) as fault:
             raise BadAccount(type(fault).__name__) from None  # its text may quote the key
         access = self._refreshed(self._redirected(credentials), courier)
@@ -223,12 +216,13 @@ class Mint:
         import google.auth
         from google.auth.exceptions import GoogleAuthError
 
-        if self._defaults is None:
+        found = self._defaults  # a reload may forget them meanwhile
+        if found is None:
             try:
-                self._defaults = google.auth.default([SCOPE], request=courier)  # type: ignore[arg-type]
+                self._defaults = found = google.auth.default([oauth.SCOPE], request=courier)  # type: ignore[arg-type]
             except (GoogleAuthError, ValueError) as fault:
                 raise NoDefaultCredentials(type(fault).__name__) from None
-        credentials, project = self._defaults
+        credentials, project = found
         access = self._refreshed(self._redirected(credentials), courier)
         return msgspec.structs.replace(access, project=project or "")
 
@@ -242,8 +236,8 @@ class Mint:
         begun = self._clock()
         try:
             credentials.refresh(courier)
-        except TransportError as fault:
-            raise MintUnavailable(_plain(fault)) from None
+        except TransportError:
+            raise MintUnavailable(courier.trouble) from None
         except RefreshError:
             if courier.refusal.error:
                 raise GrantRefused(courier.refusal.error, courier.refusal.error_description) from None
@@ -265,28 +259,19 @@ class Mint:
     ) -> Future[Reply]:
         if self._closed or loop.is_closed():
             raise CancelledError
-        future = asyncio.run_coroutine_threadsafe(self._post(method, url, body, headers, timeout), loop)
+        request = HttpRequest(url, dict(headers or {}), body or b"", method)
+        future = asyncio.run_coroutine_threadsafe(self._ask(request, timeout), loop)
         self._sending.add(future)
         future.add_done_callback(self._sending.discard)
         return future
 
-    async def _post(
-        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str] | None, timeout: float
-    ) -> Reply:
-        limit = aiohttp.ClientTimeout(total=timeout)
-        async with self._session.request(
-            method, url, data=body, headers=headers, timeout=limit, allow_redirects=False
-        ) as response:
-            return Reply(response.status, dict(response.headers), await response.read())
-
-
-def _plain(fault: Exception) -> str:
-    """Return what ``Courier`` wrote into a transport error; what google-auth writes may quote addresses and bodies."""
-    return str(fault.args[0]) if fault.args and len(str(fault.args[0])) < 60 else "no answer"
+    async def _ask(self, request: HttpRequest, timeout: float) -> Reply:
+        reply = await ask(self._session, request, timeout)
+        return Reply(reply.status, reply.headers, reply.body)
 
 
 def _lifetime(expiry: datetime | None) -> float:
     """Return the seconds a token lives; google-auth's ``expiry`` is UTC without saying so (PROTOCOL 2.6)."""
     if expiry is None:
-        return LIFETIME
+        return oauth.LIFETIME
     return (expiry.replace(tzinfo=UTC) - datetime.now(UTC)).total_seconds()

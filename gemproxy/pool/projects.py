@@ -14,16 +14,26 @@ from typing import Protocol
 
 import aiohttp
 
-from gemproxy.pool.refusals import TokenRefused, ineligible, unavailable
+from gemproxy.pool.refusals import TokenRefused, ineligible, unavailable, undiscovered
 from gemproxy.pool.state import State
-from gemproxy.upstream.dialect import HttpRequest, Token, Verdict
-from gemproxy.upstream.onboarding import Ineligible, Onboard, Onboarding, Pending, Project, read_load, read_operation
+from gemproxy.posting import Reply, ask
+from gemproxy.upstream.dialect import Action, HttpRequest, Scope, Token, Verdict
+from gemproxy.upstream.onboarding import (
+    Ineligible,
+    Onboard,
+    Onboarding,
+    Pending,
+    Project,
+    account_link,
+    read_load,
+    read_operation,
+)
 
 log = logging.getLogger(__name__)
 
-REQUEST_TIMEOUT = 15.0  # seconds for one question
+REQUEST_TIMEOUT = 5.0  # seconds for one question
 POLL = 2.0  # seconds between looks at an onboarding (PROTOCOL 2.4: 2 to 5)
-PATIENCE = 30.0  # seconds for an onboarding as a whole
+PATIENCE = 10.0  # seconds for the search as a whole: an onboarding goes on at Google's, the request elsewhere
 
 
 class Judge(Protocol):
@@ -55,26 +65,28 @@ class Projects:
         self._clock = clock
         self._poll = poll
         self._patience = patience
-        self._known: dict[str, str] = {}
-        self._searches: dict[str, asyncio.Task[str]] = {}
+        self._known: dict[tuple[str, str], str] = {}  # by key and configured project: two slots may share a grant
+        self._searches: dict[tuple[str, str], asyncio.Task[str]] = {}
 
     async def find(self, key: str, token: Token) -> str:
         """Return the project of the account that ``token`` speaks for; ``token.project`` is the configured one."""
-        if key in self._known:
-            return self._known[key]
+        place = (key, token.project)
+        if place in self._known:
+            return self._known[place]
         project = token.project or await self._state.project(key)
         if not project:
             return await self.search(key, token)
-        self._known[key] = project
+        self._known[place] = project
         return project
 
     async def search(self, key: str, token: Token) -> str:
         """Return the project as Google tells it now, and keep it."""
-        task = self._searches.get(key)
+        place = (key, token.project)
+        task = self._searches.get(place)
         if task is None:
             task = asyncio.get_running_loop().create_task(self._search(key, token), name="project discovery")
-            self._searches[key] = task
-            task.add_done_callback(lambda done: self._done(key, done))
+            self._searches[place] = task
+            task.add_done_callback(lambda done: self._done(place, done))
         # Shielded: the search belongs to all who wait for it.
         return await asyncio.shield(task)
 
@@ -87,8 +99,8 @@ class Projects:
         for task in self._searches.values():
             task.cancel()
 
-    def _done(self, key: str, task: asyncio.Task[str]) -> None:
-        del self._searches[key]
+    def _done(self, place: tuple[str, str], task: asyncio.Task[str]) -> None:
+        del self._searches[place]
         if not task.cancelled():
             _ = task.exception()  # looked at, even if everybody who waited has left
 
@@ -97,10 +109,10 @@ class Projects:
             async with asyncio.timeout(self._patience):
                 found = await self._ask(token)
         except TimeoutError:
-            raise unavailable("project_unknown", "Code Assist did not name a project in time.") from None
+            raise undiscovered("not in time") from None
         if isinstance(found, Ineligible):
             raise ineligible(found)
-        self._known[key] = found.id
+        self._known[key, token.project] = found.id
         if not token.project:  # a configured project is the operator's word; what Google said lives in memory only
             self._state.keep_project(key, found.id, self._clock())
         return found.id
@@ -122,20 +134,19 @@ class Projects:
 
     async def _send(self, request: HttpRequest) -> bytes:
         """Return the body of a 200, or of the 403 that ``read_load`` knows; raises ``TokenRefused`` for the rest."""
-        limit = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT)
         try:
-            async with self._session.request(
-                request.method,
-                request.url,
-                data=request.body or None,
-                headers=request.headers,
-                timeout=limit,
-                allow_redirects=False,
-            ) as response:
-                body = await response.read()
-        except (aiohttp.ClientError, OSError, TimeoutError) as fault:
+            reply = await ask(self._session, request, REQUEST_TIMEOUT)
+        except (aiohttp.ClientError, OSError) as fault:
             raise unavailable("project_unknown", "Code Assist cannot be reached.", type(fault).__name__) from None
-        if response.status == 200 or (response.status == 403 and b"SECURITY_POLICY_VIOLATED" in body):
-            return body
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        raise TokenRefused(self._judge.judge(response.status, headers, body, self._clock()))
+        if reply.status == 200 or (reply.status == 403 and b"SECURITY_POLICY_VIOLATED" in reply.body):
+            return reply.body
+        raise self._refusal(reply)
+
+    def _refusal(self, reply: Reply) -> TokenRefused:
+        """Return what a refusal means. The table is that of generation: what it says of the credential holds here too,
+        what it says of models, capacity or the request does not.
+        """
+        verdict = self._judge.judge(reply.status, reply.headers, reply.body, self._clock())
+        if verdict.action is Action.REFRESH or verdict.scope is Scope.CREDENTIAL:
+            return TokenRefused(verdict, link=account_link(reply.body))
+        return undiscovered(f"status {reply.status}", verdict.until if reply.status == 429 else None)

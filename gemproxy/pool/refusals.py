@@ -7,21 +7,9 @@ from __future__ import annotations
 
 from gemproxy.pool.rest import NEVER
 from gemproxy.upstream.dialect import Action, Scope, Verdict
+from gemproxy.upstream.oauth import BAD_CLIENT, PARKING
 from gemproxy.upstream.onboarding import Ineligible
 
-BAD_CLIENT = frozenset({"invalid_client", "deleted_client", "disabled_client"})
-PARKING = frozenset(
-    {
-        "invalid_grant",  # revoked, expired, password changed
-        "unauthorized_client",  # the grant belongs to another client
-        "invalid_scope",
-        "access_denied",
-        "admin_policy_enforced",
-        "account_not_found",
-        "invalid_rapt",
-        "rapt_required",
-    }
-)
 RENEW = "A credential of the proxy is no longer accepted by Google; its operator must renew it."
 
 
@@ -38,18 +26,32 @@ class TokenRefused(Exception):  # noqa: N818 - a verdict on its way, not a failu
         self.detail = detail or verdict.message
         self.link = link
 
+    def again(self) -> TokenRefused:
+        """Return the same refusal to raise once more: a raised one holds on to whom it passed."""
+        return TokenRefused(self.verdict, self.detail, self.link)
 
-def parked(reason: str, message: str = RENEW) -> TokenRefused:
+
+def parked(reason: str, detail: str = "") -> TokenRefused:
     """Return the refusal that parks a credential until its operator acts."""
-    return TokenRefused(
-        Verdict(Action.NEXT, Scope.CREDENTIAL, NEVER, reason, message, status=503, code="no_upstream_credentials")
-    )
+    return _resting(reason, NEVER, detail=detail)
+
+
+def advice(reason: str) -> str:
+    """Return what the operator may do, to be added to a log line."""
+    return " Run `gemproxy login`, or replace its file." if reason in PARKING else ""
+
+
+def _resting(
+    reason: str, until: float | None, message: str = RENEW, *, detail: str = "", link: str = ""
+) -> TokenRefused:
+    verdict = Verdict(Action.NEXT, Scope.CREDENTIAL, until, reason, message, status=503, code="no_upstream_credentials")
+    return TokenRefused(verdict, detail, link)
 
 
 def unavailable(reason: str, message: str, why: str = "") -> TokenRefused:
     """Return the refusal of an endpoint that is out of order: no credential's fault, another upstream may serve."""
     message = f"{message} ({why})" if why else message
-    return TokenRefused(Verdict(Action.RETRY, Scope.UPSTREAM, None, reason, message, status=503))
+    return TokenRefused(Verdict(Action.NEXT, Scope.UPSTREAM, None, reason, message, status=503))
 
 
 def removed() -> TokenRefused:
@@ -66,16 +68,14 @@ def by_grant(word: str, about: str, *, own_client: bool) -> TokenRefused:
         return unavailable("clock", "Google refused a signed request: the clock of the proxy may be wrong.")
     if word in PARKING or word in BAD_CLIENT:
         return parked(word)
-    return TokenRefused(
-        Verdict(Action.NEXT, Scope.CREDENTIAL, None, word, RENEW, status=503, code="no_upstream_credentials")
-    )
+    return _resting(word, None)
 
 
 def _bad_client() -> TokenRefused:
     """Every OAuth credential fails alike: none is parked, and other kinds may serve."""
     return TokenRefused(
         Verdict(
-            Action.RETRY,
+            Action.NEXT,
             Scope.UPSTREAM,
             None,
             "invalid_client",
@@ -89,13 +89,11 @@ def _bad_client() -> TokenRefused:
 
 def ineligible(found: Ineligible) -> TokenRefused:
     """Return what an account that cannot be used means; Google's words speak of the account, so no client sees them."""
-    verdict = Verdict(
-        Action.NEXT,
-        Scope.CREDENTIAL,
-        NEVER if found.parks else None,
-        found.reason.lower(),
-        "Code Assist does not serve an account of the proxy; its operator must act.",
-        status=503,
-        code="no_upstream_credentials",
-    )
-    return TokenRefused(verdict, found.message, found.link)
+    message = "Code Assist does not serve an account of the proxy; its operator must act."
+    until = NEVER if found.parks else None
+    return _resting(found.reason.lower(), until, message, detail=found.message, link=found.link)
+
+
+def undiscovered(why: str, until: float | None = None) -> TokenRefused:
+    """Return the refusal of an account whose project Code Assist did not tell this time."""
+    return _resting("project_unknown", until, f"Code Assist did not name a project ({why}).")

@@ -15,10 +15,9 @@ from msgspec import Struct
 
 from gemproxy.errors import NoCredential
 from gemproxy.pool.rest import ANY, NEVER, Policy, Record, Rest, next_rest, restored, turn_back
-from gemproxy.pool.slot import Cooling, Lease, Readiness, Slot, SlotView, finite
+from gemproxy.pool.slot import Lease, Readiness, Slot, SlotView, finite
 from gemproxy.upstream.dialect import Action, Scope, Verdict
-
-__all__ = ["ANY", "Cooling", "Lease", "Policy", "Readiness", "Record", "Rest", "Rotator", "Slot", "SlotView"]
+from gemproxy.upstream.rows import NO_MODEL
 
 BUSY_WAIT = 1.0  # what to tell a client when only our own limits are in the way (SPEC 4)
 MAX_RESTS = 512  # per slot; model names come from clients, so they must not grow without bound
@@ -66,7 +65,7 @@ class Rotator:
                     continue
                 if self._serves(slot, model, now):
                     tier.cursor = place + 1
-                    return self._lease(slot, model, now)
+                    return self._lease(slot, model)
         raise self._nobody(model, tried, dialects, now)
 
     def _serves(self, slot: Slot, model: str, now: float) -> bool:
@@ -83,7 +82,7 @@ class Rotator:
                 return False
         return True
 
-    def _lease(self, slot: Slot, model: str, now: float) -> Lease:
+    def _lease(self, slot: Slot, model: str) -> Lease:
         self._last_id = lease_id = self._last_id + 1
         self._open.add(lease_id)
         slot.in_flight += 1
@@ -93,7 +92,7 @@ class Rotator:
                 if key in slot.resting:
                     slot.probing[key] = lease_id
                     probe = True
-        return Lease(slot, model, now, probe, lease_id)
+        return Lease(slot, model, probe, lease_id)
 
     # ---------------------------------------------------------------------------------------------- what came of it
 
@@ -130,7 +129,7 @@ class Rotator:
             rest = slot.resting.get(key)
             # An older lease may have brought a new rest while the probe ran; its word is the later one.
             if rest is not None and rest.until <= now:
-                self._write(slot, key, None, now)
+                self._change(slot, key, None, now)
 
     def _suffer(self, lease: Lease, verdict: Verdict) -> None:
         if verdict.scope is Scope.NONE or verdict.scope is Scope.UPSTREAM or lease.slot not in self._slots:
@@ -148,24 +147,14 @@ class Rotator:
         old = slot.resting.get(key)
         if (key == ANY and slot.parked is not None) or (old is not None and old.until >= rest.until):
             return  # the longer of two rests holds
-        self._write(slot, key, copy(rest), now)
+        self._change(slot, key, copy(rest), now)
 
-    def _write(self, slot: Slot, key: str, rest: Rest | None, now: float, *, echo: bool = True) -> None:
-        """Set or end (None) a rest. The one place that changes rests and parking."""
-        if key == ANY:
-            slot.parked = None
-        if rest is None:
-            slot.resting.pop(key, None)
-        elif key == ANY and rest.until == NEVER:
-            slot.resting.pop(key, None)
-            slot.parked = rest.reason or "parked"
-        else:
-            slot.resting[key] = rest
-            if len(slot.resting) > MAX_RESTS:
-                _forget(slot)
+    def _change(self, slot: Slot, key: str, rest: Rest | None, now: float) -> None:
+        """Set or end (None) a rest, and tell it to whoever keeps it."""
         # Later than every change before it even if the clock went back: the newest record wins everywhere.
-        slot.stamps[key] = changed = max(now, slot.stamps.get(key, 0.0) + 1e-6) if echo else now
-        if echo and self.on_change is not None:
+        changed = max(now, slot.stamps.get(key, 0.0) + 1e-6)
+        _write(slot, key, rest, changed)
+        if self.on_change is not None:
             self.on_change(slot.record(key, rest, changed))
 
     # ---------------------------------------------------------------------------------------------- nobody serves
@@ -180,6 +169,12 @@ class Rotator:
         now = self._now()
         waits = [self._wait(slot, model, now) for slot in self._fitting(model, dialects)]
         return finite(min(waits, default=NEVER))
+
+    def missing(self, model: str) -> bool:
+        """Return whether every credential that might serve ``model`` was found to lack it."""
+        now = self._now()
+        asked = [slot.resting.get(model) for slot in self._fitting(model, None) if slot.parked is None]
+        return bool(asked) and all(rest and rest.until > now and rest.reason == NO_MODEL for rest in asked)
 
     def ready(self, models: Iterable[str]) -> Readiness:
         """Return whether any credential is neither parked nor resting for one of ``models`` at least.
@@ -239,13 +234,6 @@ class Rotator:
         """Return the models that a credential is held to; None: all."""
         return next((slot.models for slot in self._slots if slot.name == name), None)
 
-    def records(self) -> list[Record]:
-        """Return all that should outlive the process."""
-        found = [
-            slot.record(key, rest, slot.stamps.get(key, 0.0)) for slot in self._slots for key, rest in slot.rests()
-        ]
-        return list({(record.fingerprint, record.model): record for record in found}.values())
-
     def restore(self, records: Iterable[Record]) -> None:
         """Take over records of an earlier run or another process; per credential and model the newest wins."""
         now = self._now()
@@ -256,7 +244,7 @@ class Rotator:
             for slot in slots.get(record.fingerprint, ()):
                 if record.changed > slot.stamps.get(record.model, 0.0):
                     rest = restored(record, now, self.policy) if record.until else None
-                    self._write(slot, record.model, rest, record.changed, echo=False)
+                    _write(slot, record.model, rest, record.changed)
 
     def replace(self, slots: Sequence[Slot], policy: Policy | None = None, records: Iterable[Record] = ()) -> None:
         """Take a new configuration. Credentials with an unchanged fingerprint keep their rests, counts and leases.
@@ -283,11 +271,11 @@ class Rotator:
     def _unpark(self, slot: Slot) -> None:
         now = self._now()
         for key in [key for key, rest in slot.rests() if rest.until == NEVER]:
-            self._write(slot, key, None, now)
+            self._change(slot, key, None, now)
         whole = slot.resting.get(ANY)
         if whole is not None and whole.until > now:
             # such as spent credits: the operator may have mended it, the next request is the probe that tells
-            self._write(slot, ANY, Rest(now, whole.since, whole.reason, whole.daily, whole.strikes), now)
+            self._change(slot, ANY, Rest(now, whole.since, whole.reason, whole.daily, whole.strikes), now)
 
     def _arrange(self, slots: list[Slot]) -> None:
         self._slots = slots
@@ -305,6 +293,22 @@ class Rotator:
 
 
 # -------------------------------------------------------------------------------------------------------- one slot
+
+
+def _write(slot: Slot, key: str, rest: Rest | None, changed: float) -> None:
+    """Set or end (None) a rest as of ``changed``. The one place that begins and ends rests and parking."""
+    if key == ANY:
+        slot.parked = None
+    if rest is None:
+        slot.resting.pop(key, None)
+    elif key == ANY and rest.until == NEVER:
+        slot.resting.pop(key, None)
+        slot.parked = rest.reason or "parked"
+    else:
+        slot.resting[key] = rest
+        if len(slot.resting) > MAX_RESTS:
+            _forget(slot)
+    slot.stamps[key] = changed
 
 
 def _end_probe(lease: Lease) -> tuple[str, ...]:

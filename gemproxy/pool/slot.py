@@ -1,4 +1,4 @@
-"""The nouns of the pool: Slot, Lease, Record and the operator's views. Pure values, no decisions.
+"""The nouns of the pool: Slot, Lease and the operator's views. Pure values, no decisions.
 
 In: nothing. Out: Structs that ``rotator`` writes and others read. Times are seconds on the injected wall clock (rests
 outlive the process). Nothing here holds a secret: a slot knows its credential by name and fingerprint only.
@@ -93,7 +93,6 @@ class Lease(Struct, frozen=True, eq=False):
 
     slot: Slot
     model: str
-    started: float
     probe: bool = False
     id: int = 0
 

@@ -17,8 +17,8 @@ import msgspec
 from msgspec import Struct
 
 from gemproxy.errors import ConfigFault
+from gemproxy.wire import UNREADABLE
 
-TOKEN_URL = "https://oauth2.googleapis.com/token"  # noqa: S105 - PROTOCOL 2.6
 LOGIN = "`gemproxy login` writes such a file"
 
 
@@ -89,12 +89,17 @@ class ServiceAccount(Struct, frozen=True):
 
 
 class _Inner(Struct):
+    """The repr shows no token."""
+
     access_token: str | None = None
     refresh_token: str | None = None
     client_id: str | None = None
     client_secret: str | None = None
     token_uri: str | None = None
     expiry: str | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(...)"
 
 
 class _OAuthFile(_Inner):
@@ -113,7 +118,7 @@ def read_oauth(source: OAuthSource) -> UserGrant:
     body = _read(source.file, LOGIN)
     try:
         found = msgspec.json.decode(body, type=_OAuthFile)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise ConfigFault(f"credentials.file = {source.file}: not an OAuth credential file ({_where(error)})") from None
     inner = found.token if isinstance(found.token, _Inner) else _Inner(access_token=found.token)
     refresh_token = found.refresh_token or inner.refresh_token
@@ -143,7 +148,7 @@ def read_service_account(file: Path, project: str = "") -> ServiceAccount:
     body = _read(file, "the Google Cloud console gives it out")
     try:
         info = msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise ConfigFault(f"credentials.file = {file}: not a service account file ({_where(error)})") from None
     if info.get("type") not in ("service_account", "authorized_user"):
         raise ConfigFault(

@@ -86,7 +86,7 @@ class SqliteState:
         self._thread = ThreadPoolExecutor(1, "gemproxy-state")
         self._db: sqlite3.Connection | None = None
         self._seen = 0  # what other processes wrote up to here is known
-        # what is not on disk yet, newest only; reads look here first
+        # what is not on disk yet, newest only; a grant or a project is looked for here first
         self._records: dict[tuple[str, str], Record] = {}
         self._grants: dict[str, Grant] = {}
         self._projects: dict[str, tuple[str, float]] = {}

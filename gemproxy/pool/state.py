@@ -71,7 +71,7 @@ class State(Protocol):
         ...
 
     def keep_project(self, key: str, project: str, changed: float) -> None:
-        """Keep a discovered project, soon; "" forgets it."""
+        """Keep a discovered project, soon."""
         ...
 
     async def close(self) -> None:

@@ -7,20 +7,22 @@ In: credential sources as plain values, and the rooms that fetch for them. Out: 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 import aiohttp
 from msgspec import Struct
 
 from gemproxy.pool import refusals
 from gemproxy.pool.issuer import Issuer
-from gemproxy.pool.keeper import Keeper
+from gemproxy.pool.keeper import BACKOFF, Keeper
 from gemproxy.pool.mint import Access, Mint
 from gemproxy.pool.projects import Projects
 from gemproxy.pool.refusals import TokenRefused
 from gemproxy.pool.sources import ApiKeySource, OAuthSource, ServiceAccountSource, Source
 from gemproxy.pool.state import State
-from gemproxy.upstream.dialect import Action, Token
+from gemproxy.upstream.dialect import Action, Scope, Token
 
 __all__ = ["TokenRefused", "TokenView", "Tokens"]
 log = logging.getLogger(__name__)
@@ -33,15 +35,26 @@ class TokenView(Struct, frozen=True):
     seconds_left: float | None = None
 
 
-class Account(Struct, frozen=True):
-    """A credential whose tokens are fetched."""
+class Account(Struct, eq=False):
+    """A credential whose tokens are fetched. ``fingerprint``: whose it was when it was configured."""
 
     source: OAuthSource | ServiceAccountSource
+    fingerprint: str
     keeper: Keeper
+    trouble: TokenRefused | None = None  # why it got no token last
+    vain_since: float = -math.inf  # when no token was to be had for a request
+
+    def in_vain(self, now: float) -> TokenRefused | None:
+        """Return why it is too soon to ask again; what rests a credential is the rotator's to remember."""
+        early = 0.0 <= now - self.vain_since < BACKOFF
+        return self.trouble if early and self.trouble and self.trouble.verdict.scope is Scope.UPSTREAM else None
 
 
 class Tokens:
-    """The tokens of all credentials, by slot name. ``token_url`` "" leaves each credential file its own."""
+    """The tokens of all credentials, by slot name. ``token_url`` "" leaves each credential file its own.
+
+    ``fingerprints`` (``sources.fingerprint``), by slot name too, tell a new login in an old file.
+    """
 
     def __init__(
         self,
@@ -51,6 +64,7 @@ class Tokens:
         clock: Callable[[], float],
         projects: Projects,
         *,
+        fingerprints: Mapping[str, str],
         token_url: str = "",
         mint: Mint | None = None,
     ) -> None:
@@ -60,10 +74,9 @@ class Tokens:
         self._clock = clock
         self._keys: dict[str, ApiKeySource] = {}
         self._accounts: dict[str, Account] = {}
-        self._told: dict[str, str] = {}  # the trouble with projects last logged, by name, so that it is logged once
-        self.replace(sources)
+        self.replace(sources, fingerprints)
 
-    def replace(self, sources: Mapping[str, Source]) -> None:
+    def replace(self, sources: Mapping[str, Source], fingerprints: Mapping[str, str]) -> None:
         """Take a new configuration; accounts that did not change keep their tokens."""
         self._mint.forget()
         self._projects.forget()
@@ -71,9 +84,11 @@ class Tokens:
         old, self._accounts = self._accounts, {}
         for name, source in sources.items():
             if isinstance(source, OAuthSource | ServiceAccountSource):
-                known = old.pop(name, None)
-                unchanged = known is not None and known.source == source
-                self._accounts[name] = known if known and unchanged else self._account(name, source)
+                known, fresh = old.get(name), fingerprints.get(name, "")
+                if known is not None and (known.source, known.fingerprint) == (source, fresh):
+                    known.trouble, self._accounts[name] = None, known
+                else:
+                    self._accounts[name] = self._account(name, source, fresh)
         # Requests may still wait for the tokens of the old accounts: those refreshes end by themselves.
 
     async def get(self, slot: str) -> Token:
@@ -81,34 +96,34 @@ class Tokens:
         if slot in self._keys:
             return Token(self._keys[slot].key)
         account = self._known(slot)
-        return await self._token(account, await account.keeper.get())
+        if account.trouble is not None and (trouble := account.in_vain(self._clock())) is not None:
+            raise trouble.again()
+        try:
+            return await self._noted(account, self._token(account, account.keeper.get()))
+        except TokenRefused:
+            account.vain_since = self._clock()
+            raise
 
     async def refresh(self, slot: str, stale: Token) -> Token:
         """Return a token other than ``stale``, which the upstream refused. Raises ``TokenRefused``."""
         if slot in self._keys:
             raise refusals.parked("key_refused")
         account = self._known(slot)
-        return await self._token(account, await account.keeper.renew(stale.secret))
+        return await self._noted(account, self._token(account, account.keeper.renew(stale.secret)))
 
     async def rediscover(self, slot: str) -> Token:
         """Return a token with the project as Code Assist names it now. Raises ``TokenRefused``."""
         if slot in self._keys:
             return Token(self._keys[slot].key)
         account = self._known(slot)
-        access = await account.keeper.get()
-        if isinstance(account.source, OAuthSource):
-            project = await self._projects.search(access.key, Token(access.secret, access.project))
-            return Token(access.secret, project)
-        return await self._token(account, access)
+        return await self._noted(account, self._rediscovered(account))
 
     async def check(self, slot: str) -> Token:
         """Authenticate anew, whatever is at hand: for ``/v1/token-test``. Raises ``TokenRefused``."""
         if slot in self._keys:
             return Token(self._keys[slot].key)
         account = self._known(slot)
-        access = await self._issuer.fetch(slot, account.source, "", fresh=True)
-        account.keeper.access = access
-        return await self._token(account, access)
+        return await self._noted(account, self._token(account, account.keeper.anew()))
 
     def view(self, slot: str) -> TokenView:
         """Return what is at hand for a slot."""
@@ -125,33 +140,44 @@ class Tokens:
         self._projects.close()
         self._mint.close()
 
-    def _account(self, name: str, source: OAuthSource | ServiceAccountSource) -> Account:
-        return Account(source, Keeper(name, lambda refused: self._issuer.fetch(name, source, refused), self._clock))
+    def _account(self, name: str, source: OAuthSource | ServiceAccountSource, fingerprint: str) -> Account:
+        return Account(source, fingerprint, Keeper(name, partial(self._issuer.fetch, source), self._clock))
 
     def _known(self, slot: str) -> Account:
         if slot not in self._accounts:
             raise refusals.removed()
         return self._accounts[slot]
 
-    async def _token(self, account: Account, access: Access) -> Token:
+    async def _token(self, account: Account, getting: Awaitable[Access]) -> Token:
+        access = await getting
         if not isinstance(account.source, OAuthSource):
             return Token(access.secret, access.project, access.location)
         try:
-            return await self._placed(account, access)
+            return await self._placed(access)
         except TokenRefused as refused:
             if refused.verdict.action is not Action.REFRESH:
                 raise
-        return await self._placed(account, await account.keeper.renew(access.secret))
+        return await self._placed(await account.keeper.renew(access.secret))
 
-    async def _placed(self, account: Account, access: Access) -> Token:
-        name = account.keeper.name
+    async def _rediscovered(self, account: Account) -> Token:
+        if not isinstance(account.source, OAuthSource):
+            return await self._token(account, account.keeper.get())
+        access = await account.keeper.get()
+        return Token(access.secret, await self._projects.search(access.key, Token(access.secret, access.project)))
+
+    async def _placed(self, access: Access) -> Token:
+        return Token(access.secret, await self._projects.find(access.key, Token(access.secret, access.project)))
+
+    async def _noted(self, account: Account, work: Awaitable[Token]) -> Token:
+        """Remember a refusal; the log has it once, until it is another or over."""
         try:
-            project = await self._projects.find(access.key, Token(access.secret, access.project))
+            token = await work
         except TokenRefused as refused:
-            if self._told.get(name) != refused.verdict.reason:
-                self._told[name] = refused.verdict.reason
-                log.warning("credential %s: %s: %s", name, refused.verdict.reason, refused.detail)
+            before, reason = account.trouble, refused.verdict.reason
+            account.trouble = refused.again()
+            if before is None or before.verdict.reason != reason:
+                name = account.keeper.name
+                log.warning("credential %s: %s: %s%s", name, reason, refused.detail, refusals.advice(reason))
             raise
-        if self._told:
-            self._told.pop(name, None)
-        return Token(access.secret, project)
+        account.trouble, account.vain_since = None, -math.inf
+        return token

@@ -1,6 +1,7 @@
 """(edge) Waiting for a credential when every fit one is at its cap: in order, per model, for a bounded time.
 
-The rotator stays synchronous and decides; this only asks it again when a lease came back.
+The rotator stays synchronous and decides; this only asks it again: when a lease came back, when a rest ends, and every
+``BUSY_WAIT`` seconds, since a reload, a check or another process may have changed the pool.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from collections import deque
 from collections.abc import Callable, Container
 
 from gemproxy.errors import NoCredential
-from gemproxy.pool.rotator import Lease, Rotator
+from gemproxy.pool.rotator import BUSY_WAIT, Rotator
+from gemproxy.pool.slot import Lease
 from gemproxy.upstream.dialect import Verdict
 
 
@@ -38,7 +40,7 @@ class WaitingRoom:
             async with asyncio.timeout(self.limit):
                 return await self._queue(model, tried, dialects)
         except TimeoutError:
-            raise self._busy(model) from None
+            raise self._timed_out(model) from None
 
     def report(self, lease: Lease, verdict: Verdict | None) -> None:
         """Give a lease back and let those who wait look again."""
@@ -54,18 +56,22 @@ class WaitingRoom:
             self._wake()
 
     async def _queue(self, model: str, tried: Container[str], dialects: Container[str] | None) -> Lease:
+        loop = asyncio.get_running_loop()
         line = self._lines.setdefault(model, deque())
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        turn: asyncio.Future[None] = loop.create_future()
         line.append(turn)
         try:
-            while True:
+            if line[0] is not turn:
                 await turn
+            while True:
                 try:
                     return self.rotator.acquire(model, tried, dialects)
                 except NoCredential as none:
                     if not none.full:
                         raise
-                turn = line[0] = asyncio.get_running_loop().create_future()
+                    returns_in = none.returns_in or BUSY_WAIT
+                turn = line[0] = loop.create_future()
+                await _called(turn, returns_in)
         finally:
             line.remove(turn)
             if line:
@@ -77,13 +83,21 @@ class WaitingRoom:
         for line in self._lines.values():
             _call(line[0])
 
-    def _busy(self, model: str) -> NoCredential:
+    def _timed_out(self, model: str) -> NoCredential:
         return NoCredential(
             f"Every credential for {model!r} is busy (rotation.max_in_flight) and none came free within "
             f"timeouts.queue = {self.limit:g} s.",
-            returns_in=1.0,
+            returns_in=BUSY_WAIT,
             full=True,
         )
+
+
+async def _called(turn: asyncio.Future[None], patience: float) -> None:
+    timer = asyncio.get_running_loop().call_later(patience, _call, turn)
+    try:
+        await turn
+    finally:
+        timer.cancel()
 
 
 def _call(turn: asyncio.Future[None]) -> None:

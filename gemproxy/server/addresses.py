@@ -82,7 +82,7 @@ class Allowed:
     def __init__(self, entries: Sequence[str] = ()) -> None:
         """Raise ``ConfigFault`` for an entry that is none of these."""
         networks, names, suffixes = [], [], []
-        for entry in entries:
+        for place, entry in enumerate(entries):
             try:
                 if (network := _network(entry)) is not None:
                     networks.append(network)
@@ -92,8 +92,8 @@ class Allowed:
                     names.append(_ascii(entry))
             except (Unfetchable, ValueError):
                 raise ConfigFault(
-                    f'images.allow_hosts: "{entry}": expected a name, ".example.com" for every name below it, '
-                    'an address or a network like "10.0.0.0/8"'
+                    f'images.allow_hosts[{place}] = "{entry}": expected a name, ".example.com" for every name below '
+                    'it, an address or a network like "10.0.0.0/8"'
                 ) from None
         self._networks = tuple(networks)
         self._names = frozenset(names)

@@ -21,10 +21,12 @@ from gemproxy.config import ApiKey, Auth, Config, Credential, OAuthFile
 from gemproxy.converter.request import Options
 from gemproxy.converter.signatures import SignatureCache
 from gemproxy.discovery import EVERY, Discovery, add
-from gemproxy.dispatch import NO_MODEL, Dispatcher, Limits
+from gemproxy.dispatch import Dispatcher, Limits
 from gemproxy.models import Catalogue, capabilities
 from gemproxy.pool.projects import Projects
-from gemproxy.pool.rotator import Lease, Policy, Record, Rotator, Slot
+from gemproxy.pool.rest import Policy, Record
+from gemproxy.pool.rotator import Rotator
+from gemproxy.pool.slot import POOLS, Lease, Slot
 from gemproxy.pool.sources import ApiKeySource, OAuthSource, ServiceAccountSource, Source, fingerprint
 from gemproxy.pool.state import State, open_state
 from gemproxy.pool.tokens import Tokens
@@ -41,12 +43,12 @@ from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.code_assist import CodeAssist
 from gemproxy.upstream.dialect import Action, Dialect, Scope, Verdict
 from gemproxy.upstream.onboarding import Onboarding
+from gemproxy.upstream.rows import NO_MODEL
 from gemproxy.upstream.vertex import Vertex
 
 log = logging.getLogger("gemproxy")
-POOLS = ("primary", "backup")
 NEWS = 5.0  # seconds between looks at what other processes learnt of the same credentials
-wall_clock = time.time  # noqa: TID251 - the one place where the clock is wired; rests outlive the process
+wall_clock = time.time  # noqa: TID251 - wired here into all but the access log; rests outlive the process
 
 
 def build_app(config: Config) -> web.Application:
@@ -70,20 +72,22 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
     stack.push_async_callback(state.close)
     dialects = _dialects(config)
     sources = await asyncio.to_thread(_sources, config)
-    tokens = _tokens(config, sources, session, state, dialects["code_assist"])
+    slots = await asyncio.to_thread(_slots, config, sources)
+    tokens = _tokens(config, sources, slots, session, state, dialects["code_assist"])
     stack.callback(tokens.close)
-    rotator = Rotator(await asyncio.to_thread(_slots, config, sources), _policy(config), wall_clock)
+    rotator = Rotator(slots, _policy(config), wall_clock)
     rotator.restore(await state.records())
     rotator.on_change = partial(_keep, state)
     stack.callback(spawn(_learn(rotator, state), name="news of other processes").cancel)
     room = WaitingRoom(rotator, config.timeouts.queue)
+    catalogue = _catalogue(config)
     dispatcher = Dispatcher(session, room, tokens, dialects, _limits(config), wall_clock)
     service = Service(
-        door=_door(config),
+        door=_door(config, catalogue),
         dispatcher=dispatcher,
         tokens=tokens,
         state=state,
-        catalogue=_catalogue(config),
+        catalogue=catalogue,
         options=Options(include_thoughts=config.models.include_thoughts),
         signatures=SignatureCache(wall_clock),
         images=ImageFetcher(_images(config)),
@@ -94,7 +98,7 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
         capture=Capture(Path(config.log.capture_dir)) if config.log.capture_dir else None,
     )
     stack.push_async_callback(lambda: service.images.close())  # the fetcher of the last reload
-    _count(service)
+    _set_up_metrics(service)
     room.on_report = partial(_hear, service)
     studio = dialects["ai_studio"]
     if config.models.discover and isinstance(studio, AiStudio):
@@ -106,21 +110,24 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
 async def reload(app: web.Application, config: Config) -> None:
     """Take a new configuration over: credentials, client keys, models and limits. Streams under way are not touched.
 
-    Raises ``ConfigFault`` before anything has changed. The listening address and the URLs of Google need a restart.
+    Raises ``ConfigFault`` before anything has changed. What needs a restart: ``config.needs_restart``.
     """
     service = app[SERVICE]
     sources = await asyncio.to_thread(_sources, config)
     slots = await asyncio.to_thread(_slots, config, sources)
-    fetcher = ImageFetcher(_images(config))
-    service.tokens.replace(sources)
-    service.dispatcher.room.rotator.replace(slots, _policy(config), await service.state.records())
+    fetcher, catalogue = ImageFetcher(_images(config)), _catalogue(config)
+    door = _door(config, catalogue)
+    records = await service.state.records()
+    # From here on nothing fails or awaits: a request meets the old configuration or the new one, never half of each.
+    catalogue.add_discovered(service.discovered)
+    service.tokens.replace(sources, _fingerprints(slots))
+    service.dispatcher.room.rotator.replace(slots, _policy(config), records)
     service.dispatcher.room.limit = config.timeouts.queue
     service.dispatcher.limits = _limits(config)
-    service.door = _door(config)
-    service.catalogue = _catalogue(config)
+    service.door, service.catalogue = door, catalogue
     service.options = Options(include_thoughts=config.models.include_thoughts)
     service.images, old = fetcher, service.images
-    await old.close()
+    _ = spawn(old.close(), name="images of the old configuration")  # waits for those under way, as the reload must not
 
 
 def _keep(state: State, record: Record) -> None:
@@ -129,7 +136,7 @@ def _keep(state: State, record: Record) -> None:
         state.keep_record(record)
 
 
-def _count(service: Service) -> None:
+def _set_up_metrics(service: Service) -> None:
     """Set up metrics where their library is installed (extra ``metrics``)."""
     try:
         from gemproxy.metrics import Metrics
@@ -145,21 +152,24 @@ def _hear(service: Service, lease: Lease, verdict: Verdict | None) -> None:
         service.metrics.attempt(lease.slot.dialect, "client_gone" if verdict is None else verdict.reason)
     if verdict is None or verdict.action is Action.OK:
         return
-    name, reason = lease.slot.name, verdict.reason
-    if lease.slot.parked is not None:
+    slot, reason = lease.slot, verdict.reason
+    if verdict.scope is Scope.CREDENTIAL and slot.parked is not None:
         log.warning(
-            "credential %s is parked (%s): it serves again after a change, a reload or /v1/token-test", name, reason
+            "credential %s is parked (%s): it serves again after a change, a reload or /v1/token-test",
+            *(slot.name, slot.parked),
         )
     elif verdict.scope in (Scope.MODEL, Scope.PROJECT, Scope.CREDENTIAL):
-        left = lease.slot.rest_left(lease.model, wall_clock())
-        log.info("credential %s rests %.0f s for %s (%s)", name, left, lease.model, reason)
-    else:
-        log.info("credential %s: attempt at %s failed (%s)", name, lease.model, reason)
+        left = slot.rest_left(lease.model, wall_clock())
+        log.info("credential %s rests %.0f s for %s (%s)", slot.name, left, lease.model, reason)
+    elif verdict.action is not Action.STOP or verdict.scope is Scope.UPSTREAM:  # else its client must change it
+        log.info("credential %s: attempt at %s failed (%s)", slot.name, lease.model, reason)
 
 
 async def _discover(service: Service, discovery: Discovery) -> None:
     while True:
-        add(service.catalogue, await discovery.find(service.dispatcher.room.rotator.snapshot()))
+        found = await discovery.find(service.dispatcher.room.rotator.snapshot())
+        service.discovered = found or service.discovered
+        add(service.catalogue, found)
         await asyncio.sleep(EVERY)
 
 
@@ -203,10 +213,16 @@ def _dialects(config: Config) -> dict[str, Dialect]:
 
 
 def _tokens(
-    config: Config, sources: dict[str, Source], session: aiohttp.ClientSession, state: State, judge: Dialect
+    config: Config,
+    sources: dict[str, Source],
+    slots: list[Slot],
+    session: aiohttp.ClientSession,
+    state: State,
+    judge: Dialect,
 ) -> Tokens:
     projects = Projects(session, _onboarding(config), judge, state, wall_clock)
-    return Tokens(sources, session, state, wall_clock, projects, token_url=config.upstream.token_url or "")
+    url, prints = config.upstream.token_url or "", _fingerprints(slots)
+    return Tokens(sources, session, state, wall_clock, projects, fingerprints=prints, token_url=url)
 
 
 def _sources(config: Config) -> dict[str, Source]:
@@ -237,20 +253,14 @@ def _slots(config: Config, sources: dict[str, Source]) -> list[Slot]:
             project=credential.project,
             fingerprint=fingerprint(sources[credential.name]),
             models=frozenset(credential.models) or None,
-            kind=_kind(credential),
+            kind=credential.kind,
         )
         for credential in config.credentials
     ]
 
 
-def _kind(credential: Credential) -> str:
-    return (
-        "api_key"
-        if isinstance(credential, ApiKey)
-        else "oauth"
-        if isinstance(credential, OAuthFile)
-        else "service_account"
-    )
+def _fingerprints(slots: list[Slot]) -> dict[str, str]:
+    return {slot.name: slot.fingerprint for slot in slots}
 
 
 def _policy(config: Config) -> Policy:
@@ -266,7 +276,7 @@ def _limits(config: Config) -> Limits:
 # ------------------------------------------------------------------------------------------------- the client side
 
 
-def _door(config: Config) -> Door:
+def _door(config: Config, catalogue: Catalogue) -> Door:
     server, timeouts = config.server, config.timeouts
     return Door(
         keyring=_keyring(config.auth),
@@ -283,7 +293,10 @@ def _door(config: Config) -> Door:
         max_connections=server.max_connections,
         headers=timeouts.headers,
         cors_origins=server.cors_origins,
-        fallbacks=config.models.fallbacks,
+        fallbacks={
+            catalogue.lookup(name).id: [catalogue.lookup(other) for other in others]
+            for name, others in config.models.fallbacks.items()
+        },
     )
 
 

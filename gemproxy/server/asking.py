@@ -17,12 +17,13 @@ from gemproxy.converter.events import Image, ToolCall
 from gemproxy.converter.signatures import image_key
 from gemproxy.converter.transcoder import Transcoder, Writer
 from gemproxy.converter.wording import Heading
-from gemproxy.dispatch import NO_MODEL, Answer, Listen
+from gemproxy.dispatch import Answer, Listen
 from gemproxy.errors import Failure, NoCredential, UpstreamFault
 from gemproxy.models import Model
 from gemproxy.server.exchange import Exchange
 from gemproxy.server.service import Service
 from gemproxy.upstream.dialect import Dialect
+from gemproxy.upstream.rows import NO_MODEL
 from gemproxy.wire.gemini import Blob
 from gemproxy.wire.openai import ChatRequest
 

@@ -25,7 +25,7 @@ from gemproxy.server.asking import Asking
 from gemproxy.server.body import read_body
 from gemproxy.server.exchange import EXCHANGE, Exchange
 from gemproxy.server.keyring import Caller, allow
-from gemproxy.server.middleware import JSON, error_event
+from gemproxy.server.middleware import JSON
 from gemproxy.server.negotiation import wants_stream
 from gemproxy.server.service import SERVICE, Service
 from gemproxy.server.tasks import spawn
@@ -54,7 +54,7 @@ async def chat_completions(request: web.Request, caller: Caller) -> web.StreamRe
     try:
         if stream:
             return await _Stream(request, service, exchange).run(asking, models)
-        return await _unary(request, exchange, asking, models)
+        return await _unary(request, service, exchange, asking, models)
     finally:
         asking.close()
 
@@ -65,10 +65,7 @@ def _models(service: Service, name: str, caller: Caller) -> Sequence[Model]:
     allow(caller, model.id)
     if model.shutdown_date is not None:
         _warn_of_age(service, model, model.shutdown_date)
-    names = service.door.fallbacks.get(model.id)
-    if not names:
-        return (model,)
-    others = [service.catalogue.lookup(other) for other in names]
+    others = service.door.fallbacks.get(model.id, ())
     return [model, *(other for other in others if caller.models is None or other.id in caller.models)]
 
 
@@ -91,8 +88,9 @@ async def within(limit: float, work: Coroutine[Any, Any, T]) -> T:
         raise timeout(f"The answer took longer than timeouts.total = {limit:g} s.") from None
 
 
-async def _unary(request: web.Request, exchange: Exchange, asking: Asking, models: Sequence[Model]) -> web.Response:
-    service = request.app[SERVICE]
+async def _unary(
+    request: web.Request, service: Service, exchange: Exchange, asking: Asking, models: Sequence[Model]
+) -> web.Response:
     answer = await within(service.door.total, asking.open(models))
     try:
         _note(exchange, answer)
@@ -103,13 +101,13 @@ async def _unary(request: web.Request, exchange: Exchange, asking: Asking, model
     response = web.Response(body=body, content_type=JSON)
     _routing(service, response, answer)
     if len(body) > WHOLE:
-        await _write_large(request, response, exchange)
+        await _write_large(request, response, service, exchange)
     return response
 
 
-async def _write_large(request: web.Request, response: web.Response, exchange: Exchange) -> None:
+async def _write_large(request: web.Request, response: web.Response, service: Service, exchange: Exchange) -> None:
     """Write a large answer here, so that a client that takes nothing is dropped after ``timeouts.send``."""
-    stall = StallWatch(request.app[SERVICE].door.send, lambda: _drop(request))
+    stall = StallWatch(service.door.send, lambda: _drop(request))
     stall.start()
     try:
         response.headers.update(exchange.headers)
@@ -139,10 +137,9 @@ class _Stream:
         """Open and stream; raises the failure if the status is not committed yet."""
         try:
             await within(self._service.door.total, self._run(asking, models))
-        except Failure as failure:
-            if not await self._committed():
-                raise
-            await self._tell(failure)
+        except Failure:
+            await self._committed()  # if so, the failure becomes the last event
+            raise
         finally:
             self._end()
         return self._response
@@ -183,6 +180,7 @@ class _Stream:
             self._early.cancel()
         if self._response.is_connected():
             self._response.stop_streaming()  # no ping follows the last event
+            self._response._ping_task = None  # a circle that only the garbage collector would find
 
     # ---------------------------------------------------------------------------------------------------- the body
 
@@ -194,15 +192,11 @@ class _Stream:
                 stall.start()
                 await response.write(data)
                 stall.stop()
+            stall.start()
             await response.write_eof()
         finally:
             stall.close()
-        _note_end(self._exchange, answer)
-
-    async def _tell(self, failure: Failure) -> None:
-        self._exchange.status = failure.status
-        self._exchange.error = failure.code or failure.type
-        await self._response.write(error_event(failure))
+            _note_end(self._exchange, answer)
 
 
 def _drop(request: web.Request) -> None:

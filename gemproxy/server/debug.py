@@ -7,9 +7,9 @@ from aiohttp import web
 
 from gemproxy.checkup import Row
 from gemproxy.errors import ClientFault
-from gemproxy.pool.rotator import SlotView
+from gemproxy.pool.slot import SlotView
+from gemproxy.server.info import as_json
 from gemproxy.server.keyring import Caller
-from gemproxy.server.middleware import JSON
 from gemproxy.server.service import SERVICE, Service
 
 DEFAULT_MODEL = "gemini-3.5-flash"  # offered by all three upstreams; 2.5 is on its way out (PROTOCOL 0.2)
@@ -20,7 +20,7 @@ async def cache(request: web.Request, caller: Caller) -> web.Response:
     """Show the whole pool: a row per credential with its state, its rests and its token."""
     service = request.app[SERVICE]
     rows = [_row(service, view) for view in service.dispatcher.room.rotator.snapshot()]
-    return _json({"status": "ok", "credentials": rows, "signatures": len(service.signatures)})
+    return as_json({"status": "ok", "credentials": rows, "signatures": len(service.signatures)})
 
 
 async def token_test(request: web.Request, caller: Caller) -> web.Response:
@@ -43,7 +43,7 @@ async def metrics(request: web.Request, caller: Caller) -> web.Response:
 def scrape(service: Service) -> web.Response:
     """Return the metrics; 404 where their library is not installed."""
     if service.metrics is None:
-        raise ClientFault("Metrics need the extra: pip install 'gemproxy[metrics]'.", status=404, code="not_found")
+        raise ClientFault("Metrics need the extra: pip install '.[metrics]'.", status=404, code="not_found")
     return web.Response(body=service.metrics.text(), headers={"Content-Type": METRICS_TYPE})
 
 
@@ -73,8 +73,4 @@ def _told(rows: list[Row]) -> web.Response:
             "param": None,
             "code": "credentials_failed",
         }
-    return _json(body, 200 if well else 500)
-
-
-def _json(value: object, status: int = 200) -> web.Response:
-    return web.Response(body=msgspec.json.encode(value), status=status, content_type=JSON)
+    return as_json(body, 200 if well else 500)

@@ -18,6 +18,7 @@ from gemproxy.converter.events import Usage
 
 log = logging.getLogger("gemproxy.access")
 _BLANK = vars(logging.LogRecord("gemproxy.access", logging.INFO, "", 0, "", None, None))
+_LEVEL_NAMES = {level: logging.getLevelName(level) for level in (logging.DEBUG, logging.INFO)}
 wall_clock = time.time  # noqa: TID251 - as the standard library stamps its records
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -77,15 +78,15 @@ class Access(logging.LogRecord):
     def __init__(self, level: int, fields: dict[str, str | int]) -> None:
         # LogRecord's own would look for threads, processes and file names: 6 us for what no line shows
         self.__dict__ |= _BLANK
-        self.levelno, self.levelname, self.created = level, logging.getLevelName(level), wall_clock()
+        self.levelno, self.levelname, self.created = level, _LEVEL_NAMES[level], wall_clock()
         self.fields = fields
 
     def getMessage(self) -> str:  # noqa: N802 - the standard library's name
         """Return ``key=value`` pairs on one line, whatever a client put into a path or a model's name."""
-        line = " ".join([f"{key}={value}" for key, value in self.fields.items()])
+        line = _LINE % self.fields
         if line.isprintable() and line.count(" ") == len(self.fields) - 1 and '"' not in line:
             return line
-        return " ".join([f"{key}={_plain(value)}" for key, value in self.fields.items()])
+        return _LINE % {key: _plain(value) for key, value in self.fields.items()}
 
 
 class RandomIds:
@@ -120,4 +121,5 @@ def _plain(value: str | int) -> str:
     )
 
 
+_LINE = " ".join(f"{key}=%({key})s" for key in Exchange("", 0.0, "", "").fields(0.0))
 EXCHANGE: web.RequestKey[Exchange] = web.RequestKey("exchange", Exchange)

@@ -28,7 +28,7 @@ ENDPOINTS = {
 
 async def root(request: web.Request) -> web.Response:
     """Describe the service; open to everybody."""
-    return _json(
+    return as_json(
         {
             "name": "gemproxy",
             "description": "The OpenAI API in front of Google's Gemini",
@@ -38,14 +38,14 @@ async def root(request: web.Request) -> web.Response:
                 "type": "Bearer token in Authorization header",
             },
             "endpoints": ENDPOINTS,
-            "documentation": "https://pypi.org/project/gemproxy/",
+            "documentation": "README.md",  # of the tree it was installed from
         }
     )
 
 
 async def health(request: web.Request) -> web.Response:
     """Tell that the loop runs, and nothing more."""
-    return _json({"status": "ok", "timestamp": _timestamp(request.app[SERVICE].clock())})
+    return as_json({"status": "ok", "timestamp": _timestamp(request.app[SERVICE].clock())})
 
 
 async def ready(request: web.Request) -> web.Response:
@@ -55,7 +55,7 @@ async def ready(request: web.Request) -> web.Response:
         return _unready("The server is draining and takes no new requests.", None)
     state = service.dispatcher.room.rotator.ready(model.id for model in service.catalogue.listed())
     if state.ok:
-        return _json({"status": "ready"})
+        return as_json({"status": "ready"})
     if state.returns_in is None:
         return _unready("Every credential is parked until the operator acts; see /v1/debug/cache.", None)
     return _unready("Every credential rests.", state.returns_in)
@@ -71,7 +71,7 @@ async def list_models(request: web.Request, caller: Caller) -> web.Response:
     catalogue = request.app[SERVICE].catalogue
     named = [(model.id, model) for model in catalogue.listed()]
     named += [(alias, catalogue.lookup(alias)) for alias in catalogue.aliases]
-    return _json(
+    return as_json(
         ModelList([_shown(model, name) for name, model in named if caller.models is None or model.id in caller.models])
     )
 
@@ -81,7 +81,7 @@ async def show_model(request: web.Request, caller: Caller) -> web.Response:
     name, catalogue = request.match_info["id"].removeprefix("models/"), request.app[SERVICE].catalogue
     model = catalogue.lookup(name)
     allow(caller, model.id)
-    return _json(_shown(model, name))
+    return as_json(_shown(model, name))
 
 
 def _shown(model: Model, name: str) -> ModelOut:
@@ -89,13 +89,14 @@ def _shown(model: Model, name: str) -> ModelOut:
 
 
 def _unready(reason: str, returns_in: float | None) -> web.Response:
-    response = _json({"status": "unready", "reason": reason, "returns_in": returns_in}, status=503)
+    response = as_json({"status": "unready", "reason": reason, "returns_in": returns_in}, status=503)
     if returns_in is not None:
         response.headers["Retry-After"] = str(math.ceil(returns_in))
     return response
 
 
-def _json(value: object, status: int = 200) -> web.Response:
+def as_json(value: object, status: int = 200) -> web.Response:
+    """Return an answer of these values."""
     return web.Response(body=msgspec.json.encode(value), status=status, content_type=JSON)
 
 

@@ -21,7 +21,6 @@ class Caller(Struct, frozen=True):
 
 
 ANYONE = Caller("anyone")
-BEARER = "Bearer "
 
 
 class Keyring:

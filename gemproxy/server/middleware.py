@@ -33,13 +33,13 @@ async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
     )
     exchange.headers = {"x-request-id": exchange.id, "Server": "gemproxy"}
     request[EXCHANGE] = exchange
-    door = request.app[SERVICE].door
-    if door.cors_origins:
-        exchange.headers |= cors(request.headers.get("Origin"), door.cors_origins)
+    service = request.app[SERVICE]
+    if service.door.cors_origins:
+        exchange.headers |= cors(request.headers.get("Origin"), service.door.cors_origins)
     try:
-        response = await _answer(request, handler, exchange)
+        response = await _answer(request, handler, exchange, service)
         exchange.status = exchange.status or response.status
-        if request.app[SERVICE].draining and not response.prepared:
+        if service.draining and not response.prepared:
             response.force_close()  # the next request belongs to another instance
     except asyncio.CancelledError:
         exchange.status = CLIENT_CLOSED
@@ -48,7 +48,8 @@ async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
         exchange.status = CLIENT_CLOSED
         return exchange.response or web.Response()
     finally:
-        _record(request.app[SERVICE], exchange, loop.time())
+        _record(service, exchange, loop.time())
+        exchange.response = None  # which holds the request and so the exchange, if the client left
     return response
 
 
@@ -62,11 +63,12 @@ def _record(service: Service, exchange: Exchange, ended: float) -> None:
         )
 
 
-async def _answer(request: web.Request, handler: Handler, exchange: Exchange) -> web.StreamResponse:
+async def _answer(request: web.Request, handler: Handler, exchange: Exchange, service: Service) -> web.StreamResponse:
     try:
         response = await handler(request)
     except Failure as failure:
-        return await _tell(exchange, failure, expose=request.app[SERVICE].door.expose_routing)
+        errors.forget_way(failure)
+        return await _tell(exchange, failure, expose=service.door.expose_routing)
     except web.HTTPException as http:
         return await _tell(exchange, _from_http(request, http), allow=http.headers.get("Allow"))
     except ConnectionResetError:

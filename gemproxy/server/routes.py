@@ -11,7 +11,7 @@ from gemproxy.errors import Overload
 from gemproxy.server import debug, info
 from gemproxy.server.body import expect_body
 from gemproxy.server.chat import chat_completions
-from gemproxy.server.exchange import EXCHANGE
+from gemproxy.server.exchange import EXCHANGE, Exchange
 from gemproxy.server.keyring import Caller
 from gemproxy.server.origins import check_host, preflight
 from gemproxy.server.service import SERVICE, Service
@@ -40,7 +40,10 @@ def _known(handler: ForCaller, *, admin: bool = False) -> Handler:
     """Let known callers in, and hand the caller on."""
 
     async def guarded(request: web.Request) -> web.StreamResponse:
-        return await handler(request, _caller(request, admin=admin))
+        caller = _caller(request, request.app[SERVICE], request[EXCHANGE])
+        if admin:
+            request.app[SERVICE].door.keyring.admin(caller)
+        return await handler(request, caller)
 
     return guarded
 
@@ -49,8 +52,8 @@ def _limited(handler: ForCaller) -> Handler:
     """The same, within limits: what is beyond one, or comes while draining, is refused before its body is read."""
 
     async def counted(request: web.Request) -> web.StreamResponse:
-        caller = _caller(request)
         service, exchange = request.app[SERVICE], request[EXCHANGE]
+        caller = _caller(request, service, exchange)
         _admit(service)
         exchange.headers |= service.allowances.enter(caller, exchange.started)
         service.open_requests += 1
@@ -63,14 +66,12 @@ def _limited(handler: ForCaller) -> Handler:
     return counted
 
 
-def _caller(request: web.Request, *, admin: bool = False) -> Caller:
-    keyring = request.app[SERVICE].door.keyring
+def _caller(request: web.Request, service: Service, exchange: Exchange) -> Caller:
+    keyring = service.door.keyring
     caller = keyring.caller(request.headers.get("Authorization"))
-    request[EXCHANGE].client = caller.name
+    exchange.client = caller.name
     if not keyring.required:
         check_host(request.host)
-    if admin:
-        keyring.admin(caller)
     return caller
 
 

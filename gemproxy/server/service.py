@@ -16,7 +16,7 @@ from gemproxy.checkup import Checkup
 from gemproxy.converter.request import Options
 from gemproxy.converter.signatures import SignatureCache
 from gemproxy.dispatch import Dispatcher
-from gemproxy.models import Catalogue
+from gemproxy.models import Catalogue, Model
 from gemproxy.pool.state import State
 from gemproxy.pool.tokens import Tokens
 from gemproxy.server.allowance import Allowances
@@ -44,7 +44,7 @@ class Door(Struct):
     max_connections: int = 0
     headers: float = 30.0
     cors_origins: Sequence[str] = ()
-    fallbacks: Mapping[str, Sequence[str]] = {}
+    fallbacks: Mapping[str, Sequence[Model]] = {}  # by the id of the model that they stand in for
 
 
 class Service(Struct):
@@ -67,6 +67,7 @@ class Service(Struct):
     draining: bool = False  # /ready is 503, and connections close after their answer
     refusing: bool = False  # new requests are answered 503: another instance will serve them
     open_requests: int = 0
+    discovered: Sequence[str] = ()  # ids found last (models.discover), for the catalogue that a reload makes anew
     outdated: set[str] = set()  # models past their shutdown date that were asked for, each logged once
 
 

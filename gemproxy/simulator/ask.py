@@ -58,6 +58,12 @@ class Ask(Struct):
         return self.body.get("generationConfig") or {}
 
     @property
+    def schemas(self) -> list[Any]:
+        """The schemas given for the answer; a lawful request has one at most."""
+        keys = ("responseJsonSchema", "_responseJsonSchema", "responseSchema")
+        return [found for key in keys if (found := self.config.get(key)) is not None]
+
+    @property
     def tools(self) -> list[dict[str, Any]]:
         """The tool objects as given."""
         return self.body.get("tools") or []

@@ -12,9 +12,6 @@ from typing import Any
 
 from msgspec import Struct
 
-OUT = 65536
-CONTEXT = 1048576
-
 
 class Model(Struct, frozen=True):
     """One model. ``levels`` empty and ``budget`` None: it does not think.
@@ -32,8 +29,8 @@ class Model(Struct, frozen=True):
     can_rest: bool = False
     thinks: bool = True
     image: bool = False
-    output: int = OUT
-    context: int = CONTEXT
+    output: int = 65536
+    context: int = 1048576
 
     @property
     def family(self) -> str:
@@ -65,7 +62,7 @@ def _three(id: str, kind: str, levels: tuple[str, ...], default: str, *, rests: 
 
 
 def _two(id: str, kind: str, low: int, high: int, *, thinks: bool = True) -> Model:  # noqa: A002
-    return Model(id, 2, kind, budget=(low, high), can_rest=kind != "pro", thinks=thinks, output=OUT)
+    return Model(id, 2, kind, budget=(low, high), can_rest=kind != "pro", thinks=thinks)
 
 
 _TABLE = [

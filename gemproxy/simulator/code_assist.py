@@ -43,7 +43,7 @@ class Onboarding:
     def __init__(self) -> None:
         self.operations: dict[str, Operation] = {}
 
-    def load(self, account: Account, body: dict[str, Any]) -> dict[str, Any]:
+    def load(self, account: Account) -> dict[str, Any]:
         """Answer ``loadCodeAssist``; refusals of eligibility come as 200 (SURPRISES B13)."""
         if account.state is AccountState.SECURITY_POLICY:
             raise errors.denied("Request is prohibited by organization's policy.", "SECURITY_POLICY_VIOLATED")

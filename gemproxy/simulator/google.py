@@ -89,7 +89,7 @@ class Google:
         self._signer = Signer(seed)
         self._gemini = Gemini(self._signer)
         self._onboarding = code_assist.Onboarding()
-        self._refused: Counter[str] = Counter()
+        self._refusals: Counter[str] = Counter()
         self._answered = 0
 
     def script(
@@ -201,8 +201,8 @@ class Google:
             case "operation":
                 return unary_answer(self._onboarding.operation(address["operation"] or ""))
             case "loadCodeAssist":
-                body = proto.read(request.body, "LoadCodeAssistRequest", "code_assist")
-                return unary_answer(self._onboarding.load(account, body))
+                proto.read(request.body, "LoadCodeAssistRequest", "code_assist")
+                return unary_answer(self._onboarding.load(account))
             case "onboardUser":
                 body = proto.read(request.body, "OnboardUserRequest", "code_assist")
                 return unary_answer(self._onboarding.onboard(account, body))
@@ -236,7 +236,7 @@ class Google:
         ask = Ask(request.upstream, request.call, request.model, model, body)
         law.judge(ask, None if self.accept_any_signature else self._signer)
         cast = magic.spell(ask)
-        magic.refuse(ask, cast, self._refused)
+        magic.refuse(ask, cast, self._refusals)
         self._answered += 1
         stamp = frames.Stamp.of(self.seed, self._answered, self.clock())
         speeches = magic.speech(self._gemini, ask, cast) or self._gemini.speak(ask)

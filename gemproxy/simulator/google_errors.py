@@ -83,11 +83,11 @@ def bad_fields(violations: list[tuple[str, str]]) -> Refusal:
     return Refusal(400, message, {"@type": _TYPE + "BadRequest", "fieldViolations": fields})
 
 
-def unknown_model(model: str, method: str, version: str = "v1beta") -> Refusal:
+def unknown_model(model: str, method: str) -> Refusal:
     """Return AI Studio's 404."""
     return Refusal(
         404,
-        f"models/{model} is not found for API version {version}, or is not supported for {method}. "
+        f"models/{model} is not found for API version v1beta, or is not supported for {method}. "
         "Call ListModels to see the list of available models and their supported methods.",
     )
 
@@ -119,7 +119,7 @@ def unregistered() -> Refusal:
     )
 
 
-def unauthenticated(reason: str = "ACCESS_TOKEN_EXPIRED", service: str = "cloudcode-pa.googleapis.com") -> Refusal:
+def unauthenticated(reason: str, service: str) -> Refusal:
     """Return the 401 for an access token that is unknown or no longer valid."""
     return Refusal(
         401,

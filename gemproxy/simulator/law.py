@@ -13,14 +13,8 @@ from gemproxy.simulator.ask import Ask, Part
 from gemproxy.simulator.proto import ONE_OF, decoded, snake
 from gemproxy.simulator.signatures import Signer
 
-_IMAGES = {
-    "image/png": (b"\x89PNG",),
-    "image/jpeg": (b"\xff\xd8\xff",),
-    "image/webp": (b"RIFF",),
-    "image/heic": (b"\0\0\0",),
-    "image/heif": (b"\0\0\0",),
-}
-_BEGINS = tuple(begin for begins in _IMAGES.values() for begin in begins)
+_IMAGES = ("image/png", "image/jpeg", "image/webp", "image/heic", "image/heif")
+_BEGINS = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"\0\0\0")  # of any of them: the type is not held against it
 _SOUNDS = "wav x-wav mp3 mpeg mpga mp4 m4a aiff aac ogg flac webm pcm l16 opus".split()
 _FILMS = "mp4 mpeg mov quicktime avi x-flv mpg webm wmv 3gpp x-matroska".split()
 _PAPERS = ("application/pdf", "application/json", "application/x-javascript", "application/rtf", "application/xml")

@@ -12,6 +12,7 @@ The words, with N a number (seconds, frames or times):
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -56,15 +57,22 @@ _REFUSE: dict[str, Callable[[str], Refusal]] = {
     "capacity": errors.no_capacity,
 }
 
+_REMEMBERED = 1_000  # texts; beyond that all begin anew
+
 
 def refuse(ask: Ask, cast: Spell, seen: Counter[str]) -> None:
-    """Raise the refusal that was asked for; ``seen`` counts how often each text was refused."""
-    if cast.word not in _REFUSE:
-        return
-    text = ask.last_text()
-    seen[text] += 1
-    if seen[text] <= cast.number(float("inf")):
+    """Raise the refusal that was asked for; ``seen`` counts how often a text with a number was refused."""
+    if cast.word in _REFUSE and _once_more(ask.last_text(), cast.number(math.inf), seen):
         raise _REFUSE[cast.word](ask.name)
+
+
+def _once_more(text: str, limit: float, seen: Counter[str]) -> bool:
+    if limit == math.inf:
+        return True
+    if text not in seen and len(seen) >= _REMEMBERED:
+        seen.clear()
+    seen[text] += 1
+    return seen[text] <= limit
 
 
 # ------------------------------------------------------------------------------------------------ speech

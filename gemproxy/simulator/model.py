@@ -133,7 +133,7 @@ def _thinking(ask: Ask, beats: list[Beat]) -> list[Beat]:
 def reply(ask: Ask) -> str:
     """Return the whole text of an answer: JSON if that was asked for, the tools' results if there are any."""
     kind = ask.config.get("responseMimeType")
-    schema = next((found for key in _SCHEMAS if (found := ask.config.get(key)) is not None), None)
+    schema = next(iter(ask.schemas), None)
     if kind == "text/x.enum":
         return str(fit(schema))
     if kind == "application/json":
@@ -144,9 +144,6 @@ def reply(ask: Ask) -> str:
     lead = _LEAD if "googleSearch" in ask.built_ins else ""
     system = f" I keep to this: {ask.system_text}" if ask.system_text else ""
     return f"{lead}Hello from the simulated Gemini. You said: {ask.last_text()}{_media(ask)}{system}"
-
-
-_SCHEMAS = ("responseJsonSchema", "_responseJsonSchema", "responseSchema")
 
 
 def _media(ask: Ask) -> str:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from msgspec import UNSET
+
 _DEEP = 4  # from here on only what is required, so that recursive schemas end
 _DEEPEST = 24
 _FORMATS = {
@@ -51,7 +53,9 @@ class _Fitter:
         """Return the schema with its reference followed and its ``allOf`` merged."""
         for _ in range(_DEEPEST):
             if isinstance(target := schema.get("$ref"), str):
-                schema = {**_pointer(self.root, target), **{k: v for k, v in schema.items() if k != "$ref"}}
+                found = pointed(self.root, target)
+                own = {key: value for key, value in schema.items() if key != "$ref"}
+                schema = {**found, **own} if isinstance(found, dict) else own
             elif schema.get("allOf"):
                 schema = _merged(schema)
             else:
@@ -143,14 +147,12 @@ def _merged(schema: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _pointer(root: Any, target: str) -> dict[str, Any]:
-    """Return what a local JSON pointer names; ``{}`` if there is nothing."""
+def pointed(root: Any, target: str) -> Any:
+    """Return what a local JSON pointer names; ``UNSET`` if there is nothing."""
     found = root
-    for step in target.removeprefix("#").strip("/").split("/"):
-        step = step.replace("~1", "/").replace("~0", "~")
-        if step:
-            found = found.get(step) if isinstance(found, dict) else None
-    return found if isinstance(found, dict) else {}
+    for step in filter(None, target.removeprefix("#").split("/")):
+        found = found.get(step.replace("~1", "/").replace("~0", "~"), UNSET) if isinstance(found, dict) else UNSET
+    return found
 
 
 _MAKERS: dict[str, Maker] = {

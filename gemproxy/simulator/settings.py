@@ -10,7 +10,6 @@ from gemproxy.simulator.ask import Ask
 
 _PLACE = "generation_config."
 _MIMES = ("text/plain", "application/json", "application/xml", "application/yaml", "text/x.enum")
-_SCHEMAS = ("responseSchema", "responseJsonSchema", "_responseJsonSchema")
 
 
 def judge(ask: Ask) -> None:
@@ -103,7 +102,7 @@ def _format(ask: Ask) -> None:
     if mime not in _MIMES:
         allowed = ", ".join(f"`{each}`" for each in _MIMES)
         raise errors.broken(_PLACE + "response_mime_type", f"allowed mimetypes are {allowed}.")
-    given = [key for key in _SCHEMAS if ask.config.get(key) is not None]
+    given = ask.schemas
     if len(given) > 1:
         raise errors.broken(
             _PLACE + "response_json_schema", "only one of response_schema and response_json_schema may be set."

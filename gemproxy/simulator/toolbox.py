@@ -9,8 +9,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from msgspec import UNSET
+
 from gemproxy.simulator import google_errors as errors
 from gemproxy.simulator.ask import Ask
+from gemproxy.simulator.schema import pointed
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]*")
 _LONGEST = {"ai_studio": 128, "vertex": 64, "code_assist": 64}
@@ -139,7 +142,7 @@ def _references(schema: Any, place: str) -> None:
         beside = [key for key in inner if not key.startswith("$")]
         if beside:
             raise errors.broken(where, f"$ref must not be set beside {beside[0]}.")
-        if not _exists(schema, target):
+        if not target.startswith("#") or pointed(schema, target) is UNSET:
             raise errors.broken(where, f"$ref {target} not found.")
 
 
@@ -164,13 +167,3 @@ def _as_list(value: Any) -> list[Any]:
 
 def _as_map(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _exists(root: Any, target: str) -> bool:
-    found = root
-    for step in target.removeprefix("#").strip("/").split("/"):
-        step = step.replace("~1", "/").replace("~0", "~")
-        if step and (not isinstance(found, dict) or step not in found):
-            return False
-        found = found[step] if step else found
-    return target.startswith("#")

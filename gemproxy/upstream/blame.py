@@ -41,12 +41,15 @@ _PARAMETERS: Final = (
     ("servicetier", "service_tier"),
 )
 
+PENALTY: Final = r"penalty is not|penalties are not"
+LOGPROBS: Final = r"logprobs (?:is|are) not"
+
 # Sentences without a path (PROTOCOL 3.2).
 _SENTENCES: Final = (
     (re.compile(r"function (?:call|response) (?:turn|parts)|input image|inline ?data|valid role"), "messages"),
     (re.compile(r"thinking (?:level|budget|mode|is not)"), "reasoning_effort"),
-    (re.compile(r"penalty is not|penalties are not"), "presence_penalty"),
-    (re.compile(r"logprobs (?:is|are) not"), "logprobs"),
+    (re.compile(PENALTY), "presence_penalty"),
+    (re.compile(LOGPROBS), "logprobs"),
     (re.compile(r"response[_ ]schema|response mime type"), "response_format"),
 )
 

@@ -6,21 +6,20 @@ learnt; no token. Finding a project is ``onboarding``'s affair.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Set
 from copy import copy
 from hashlib import blake2b
 from typing import Final
 
-import msgspec
-from msgspec import Raw, Struct, field
+from msgspec import Struct
 
 from gemproxy.models import capabilities
 from gemproxy.upstream import body as bodies
-from gemproxy.upstream import rows, verdicts
-from gemproxy.upstream.dialect import Action, Call, HttpRequest, Repair, Scope, Token, Verdict
+from gemproxy.upstream import rows
+from gemproxy.upstream.dialect import Action, Call, HttpRequest, Repair, Scope, Token
+from gemproxy.upstream.gemini import Gemini
 from gemproxy.upstream.refusal import Refusal
-from gemproxy.upstream.repairs import Learnt
-from gemproxy.upstream.verdicts import Rest, Row, Table, when
+from gemproxy.upstream.verdicts import Length, Row, Table, when
 from gemproxy.wire.gemini import GenerateResponse
 
 
@@ -38,7 +37,7 @@ OWN_ROWS: Final[Table] = (
             condition,
             Action.REDISCOVER,
             Scope.CREDENTIAL,
-            Rest.FOREVER,
+            Length.FOREVER,
             status=503,
             code="no_upstream_credentials",
             words="An upstream credential has no right to its project; the operator has to look at it.",
@@ -67,73 +66,55 @@ TABLE: Final = rows.table(OWN_ROWS, Scope.MODEL)
 
 
 class Envelope(Struct):
-    """What Code Assist wants around a request; the mixed casing is its own (PROTOCOL 2.3)."""
+    """What Code Assist wants around a ``request``; the mixed casing is its own (PROTOCOL 2.3)."""
 
     model: str
     project: str
     user_prompt_id: str
-    request: Raw
 
 
 class EnvelopedAnswer(GenerateResponse, rename="camel"):
     """An answer with or without its envelope: a gateway may have taken it off already."""
 
     response: GenerateResponse | None = None
-    trace_id: str | None = field(default=None, name="traceId")
 
 
-_ANSWER: Final = msgspec.json.Decoder(EnvelopedAnswer)
-_ANSWERS: Final = msgspec.json.Decoder(list[EnvelopedAnswer])
+_read: Final = bodies.reader(EnvelopedAnswer)
 
 
-class CodeAssist:
-    """The dialect of OAuth credentials. ``base_url`` ends in the version, e.g. ``…/v1internal``."""
+def unwrapped(frame: bytes) -> GenerateResponse:
+    """Return one frame or a whole unary body, out of its envelope; raises one of ``wire.UNREADABLE``.
+
+    Without a ``response`` there are no candidates, which is no error; an error counts at either level.
+    """
+    outer = _read(frame)
+    answer = outer.response
+    if answer is None:
+        return outer
+    if outer.error is not None and answer.error is None:
+        answer.error = outer.error
+    return answer
+
+
+class CodeAssist(Gemini):
+    """The dialect of OAuth credentials."""
 
     name = "code_assist"
+    table = TABLE
+    decode = staticmethod(unwrapped)
 
-    def __init__(self, base_url: str, user_agent: str) -> None:
-        self._base = base_url.rstrip("/")
-        self._headers = {"content-type": "application/json", "user-agent": user_agent}
-        self._learnt = Learnt()
-
-    def ask(self, call: Call, token: Token, now: float) -> HttpRequest:
+    def ask(self, call: Call, token: Token, now: float, repairs: Set[Repair] = frozenset()) -> HttpRequest:
         """Return the request to post, in its envelope."""
-        body = bodies.fitted(call, self.name, self._learnt.of(call.model, now))
+        body = self._fitted(call, now, repairs)
         if body.service_tier is not None:  # AI Studio's alone: an unknown field is refused (PROTOCOL 0.4)
             body = copy(body)
             body.service_tier = None
         request = bodies.encode(body)
         model = capabilities(call.model).wire_name_code_assist or call.model
-        envelope = Envelope(model, token.project, prompt_id(request, now), Raw(request))
-        streams = "?alt=sse" if call.method == "streamGenerateContent" else ""
-        return HttpRequest(
-            f"{self._base}:{call.method}{streams}",
-            {**self._headers, "authorization": f"Bearer {token.secret}"},
-            bodies.encode(envelope),
-        )
-
-    def decode(self, frame: bytes) -> GenerateResponse:
-        """Return one frame or a whole unary body, unwrapped; raises ``msgspec.DecodeError``.
-
-        Without a ``response`` there are no candidates, which is no error; an error counts at either level.
-        """
-        outer = bodies.read(_ANSWER.decode, _ANSWERS.decode, frame)
-        answer = outer.response
-        if answer is None:
-            answer = outer
-        elif outer.error and not answer.error:
-            answer.error = outer.error
-        if answer.response_id is None:
-            answer.response_id = outer.trace_id
-        return answer
-
-    def judge(self, status: int, headers: Mapping[str, str], body: bytes, now: float) -> Verdict:
-        """Return what a refusal means, by ``TABLE``."""
-        return verdicts.judge(TABLE, status, headers, body, now)
-
-    def learn(self, model: str, repair: Repair, now: float) -> None:
-        """Remember that this model needs this repair."""
-        self._learnt.learn(model, repair, now)
+        head = bodies.encode(Envelope(model, token.project, prompt_id(request, now)))
+        # put around as bytes: to encode megabytes of images once more would take three times as long
+        enveloped = b"".join((head[:-1], b',"request":', request, b"}"))
+        return HttpRequest(self._base + bodies.verb(call), self._signed(token), enveloped)
 
 
 def prompt_id(request: bytes, now: float) -> str:

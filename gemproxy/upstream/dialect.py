@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -76,7 +76,7 @@ class Repair(enum.Enum):
     DROP_PENALTIES = "drop penalties"
     DROP_LOGPROBS = "drop logprobs"
     DROP_SAMPLING = "drop sampling parameters"
-    RAISE_LEVEL = "next higher thinking level"
+    RAISE_LEVEL = "lowest thinking level but one"
     DROP_LEVEL = "drop thinking level"
     DROP_BUDGET = "drop thinking budget"
     DROP_THINKING = "drop thinking config"
@@ -114,18 +114,18 @@ class Dialect(Protocol):
 
     name: str
 
-    def ask(self, call: Call, token: Token, now: float) -> HttpRequest:
-        """Return the request to post; all that depends on upstream or model is settled here."""
+    def ask(self, call: Call, token: Token, now: float, repairs: Set[Repair] = frozenset()) -> HttpRequest:
+        """Return the request to post; all that depends on upstream or model is settled here, ``repairs`` included."""
         ...
 
     def decode(self, frame: bytes) -> GenerateResponse:
-        """Return one frame (or a whole unary body), unwrapped; raises ``msgspec.DecodeError``."""
+        """Return one frame (or a whole unary body), unwrapped; raises one of ``wire.UNREADABLE``."""
         ...
 
     def judge(self, status: int, headers: Mapping[str, str], body: bytes, now: float) -> Verdict:
-        """Return what a refusal means. ``headers`` keys are lower case; ``body`` may be anything."""
+        """Return what a refusal means. ``headers`` are found by lower-case names; ``body`` may be anything."""
         ...
 
     def learn(self, model: str, repair: Repair, now: float) -> None:
-        """Remember for an hour that this model needs this repair, so that ``ask`` applies it at once."""
+        """Remember for an hour that this repair made the model answer, so that ``ask`` applies it at once."""
         ...

@@ -1,4 +1,4 @@
-"""Code Assist's administration: which project an account works in, how it gets one, what quota it has left.
+"""Code Assist's administration: which project an account works in, how it gets one.
 
 In: a token, a configured project, answer bodies. Out: requests for the edge to send, and what their answers mean.
 Nothing here is sent, waited for or remembered. Rules: PROTOCOL 2.4, 2.5; refusals come as HTTP 200 (SURPRISES 13).
@@ -18,15 +18,14 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct, field
 
-from gemproxy.upstream import quota, refusal
+from gemproxy.upstream import refusal
 from gemproxy.upstream.body import encode
 from gemproxy.upstream.dialect import HttpRequest, Token
 from gemproxy.upstream.redaction import for_client
+from gemproxy.wire import UNREADABLE
 
 FREE_TIER: Final = "free-tier"
 LEGACY_TIER: Final = "legacy-tier"
-
-_TRANSIENT: Final = frozenset({"UNKNOWN", "UNREADABLE", "ONBOARDING_FAILED"})
 
 
 class Project(Struct, frozen=True):
@@ -62,16 +61,6 @@ class Ineligible(Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"Ineligible({self.reason!r}, {self.message!r}, parks={self.parks})"
-
-
-class Bucket(Struct, frozen=True):
-    """What is left of one quota. ``fraction`` 0..1; ``resets_at`` in seconds of the wall clock; None: not told."""
-
-    model: str
-    token_type: str = ""
-    amount: int | None = None
-    fraction: float | None = None
-    resets_at: float | None = None
 
 
 class Onboarding:
@@ -155,21 +144,8 @@ class _Operation(Struct):
     error: _Fault | None = None
 
 
-class _WireBucket(Struct, rename="camel"):
-    model_id: str = ""
-    token_type: str = ""
-    remaining_amount: str | int | None = None
-    remaining_fraction: float | None = None
-    reset_time: str = ""
-
-
-class _Quota(Struct):
-    buckets: list[_WireBucket] | None = None
-
-
 _LOAD: Final = msgspec.json.Decoder(_Load)
 _OPERATION: Final = msgspec.json.Decoder(_Operation)
-_QUOTA: Final = msgspec.json.Decoder(_Quota)
 
 
 def read_load(body: bytes, configured_project: str = "") -> Project | Onboard | Ineligible:
@@ -180,12 +156,12 @@ def read_load(body: bytes, configured_project: str = "") -> Project | Onboard | 
         return Ineligible(
             "NUMERIC_PROJECT", "credentials.project is a project number; Code Assist wants the project id."
         )
-    refused = refusal.read(200, {}, body)
+    refused = refusal.inside(body)
     if refused is not None and "SECURITY_POLICY_VIOLATED" in refused.reasons:
         return Project(configured_project) if configured_project else _needs_project()
     try:
         load = _LOAD.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return Ineligible("UNREADABLE", "Code Assist's answer about the account cannot be read.", parks=False)
     if refused is not None:
         return Ineligible(next(iter(refused.reasons), "UNKNOWN"), for_client(refused.message), parks=False)
@@ -224,7 +200,7 @@ def _refused(tiers: Iterable[_IneligibleTier]) -> Ineligible | None:
 
 def _refusal(tier: _IneligibleTier) -> Ineligible:
     reason = tier.reason_code or "UNKNOWN"
-    return Ineligible(reason, for_client(tier.reason_message), reason not in _TRANSIENT, tier.validation_url or "")
+    return Ineligible(reason, for_client(tier.reason_message), reason != "UNKNOWN", tier.validation_url or "")
 
 
 def _needs_project() -> Ineligible:
@@ -242,7 +218,7 @@ def read_operation(body: bytes, configured_project: str = "") -> Project | Pendi
     """Return the state of an onboarding, from ``onboardUser`` itself or from its operation."""
     try:
         operation = _OPERATION.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return Ineligible("UNREADABLE", "Code Assist's answer about the onboarding cannot be read.", parks=False)
     if operation.error is not None:
         return Ineligible("ONBOARDING_FAILED", for_client(operation.error.message), parks=False)
@@ -252,32 +228,12 @@ def read_operation(body: bytes, configured_project: str = "") -> Project | Pendi
     return Project(project) if project else _needs_project()
 
 
-def read_quota(body: bytes) -> list[Bucket]:
-    """Return what is left per model (PROTOCOL 2.5); raises ``msgspec.DecodeError``."""
-    return [
-        Bucket(
-            bucket.model_id,
-            bucket.token_type,
-            _whole(bucket.remaining_amount),
-            bucket.remaining_fraction,
-            quota.timestamp(bucket.reset_time),
-        )
-        for bucket in _QUOTA.decode(body).buckets or ()
-    ]
-
-
-def _whole(amount: str | int | None) -> int | None:
-    if isinstance(amount, str):
-        return int(amount) if amount.isascii() and amount.isdigit() and len(amount) < 19 else None
-    return amount
-
-
 def account_link(body: bytes) -> str:
     """Return the page at which Google wants the account verified, from a 403 of any method; "" if there is none.
 
     For the operator's terminal only, as ``Ineligible.link``.
     """
     refused = refusal.read(403, {}, body)
-    if refused is None or "VALIDATION_REQUIRED" not in refused.reasons:
+    if "VALIDATION_REQUIRED" not in refused.reasons:
         return ""
     return refused.metadata.get("validation_url") or refused.metadata.get("validation_link") or ""

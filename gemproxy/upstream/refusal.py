@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from gemproxy.upstream import quota
+from gemproxy.wire import UNREADABLE
 
 _LONGEST_BODY: Final = 1 << 18  # bytes looked at; a real refusal has a few thousand
 _DEEPEST_NESTING: Final = 5  # errors within messages; gemini-cli un-nests as many
@@ -53,7 +54,6 @@ class Refusal(Struct, frozen=True):
     fields: tuple[str, ...] = ()  # BadRequest: paths that were refused
     retry_delay: str = ""
     retry_after: str = ""
-    structured: bool = True  # False: HTML, text or nothing
 
     def __repr__(self) -> str:
         return f"Refusal({self.status}, {self.state!r}, {sorted(self.reasons)})"
@@ -72,14 +72,21 @@ class Refusal(Struct, frozen=True):
         )
 
 
-def read(status: int, headers: Mapping[str, str], body: bytes) -> Refusal | None:
-    """Return the refusal; None when a 200 body holds no error: no other 2xx is an answer."""
-    fine = status == 200
+def read(status: int, headers: Mapping[str, str], body: bytes) -> Refusal:
+    """Return the refusal; of HTML, text or nothing the status alone."""
     error = _find_error(body)
     if error is None:
-        if fine:
-            return None
-        return Refusal(status, retry_after=headers.get("retry-after", ""), structured=False)
+        return Refusal(status, retry_after=headers.get("retry-after", ""))
+    return _told(status, headers, error)
+
+
+def inside(body: bytes) -> Refusal | None:
+    """Return the refusal that a 200 holds; None if it holds none."""
+    error = _find_error(body)
+    return None if error is None else _told(200, {}, error)
+
+
+def _told(status: int, headers: Mapping[str, str], error: Mapping[str, Any]) -> Refusal:
     message = _text(error.get("message"))
     facts = _Facts()
     facts.collect(error)
@@ -136,7 +143,7 @@ def _parse(body: bytes) -> Any:
     for candidate in (body, mend(body)):
         try:
             return _PARSER.decode(candidate)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             continue
     return None
 

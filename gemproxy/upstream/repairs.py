@@ -1,4 +1,4 @@
-"""Changes of a body that a model would refuse: known beforehand, or learnt from a refusal (PROTOCOL 9).
+"""Changes of a body that a model refused (PROTOCOL 9). What is known beforehand is the converter's to heed.
 
 In: a body and the repairs it needs. Out: a repaired copy; the body that came in stays as it is. ``Learnt`` remembers
 repairs per model by the clock that is passed in. Ids and signatures are repaired in ``signing``, which walks the
@@ -7,94 +7,61 @@ contents anyway.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Set
 from copy import copy
-from functools import lru_cache
 from typing import Final
 
-from gemproxy.models import LEVELS, capabilities
 from gemproxy.upstream.dialect import Repair
 from gemproxy.wire.gemini import Content, GenerateRequest, GenerationConfig, Part, ThinkingConfig
 
 MEMORY: Final = 3_600.0
 """Seconds that a repair is remembered for a model; models change monthly, so not for ever (PROTOCOL 9)."""
 
-RETRY_MEMORY: Final = 10.0
-"""Seconds for signatures: a broken history concerns one conversation. Long enough for its own retry; longer, and one
-client's history would cost everybody else's conversations their thoughts."""
-
-_NONE: Final[Mapping[Repair, int]] = {}
+_NONE: Final[frozenset[Repair]] = frozenset()
 _NO_SCHEMA: Final = GenerationConfig().response_json_schema  # msgspec leaves out this very object, no equal one
-_LEVELS: Final = tuple(level.upper() for level in LEVELS)
 
-Change = Callable[[GenerateRequest, int], GenerateRequest]
-Needed = Mapping[Repair, int]
-"""Repairs, and how many times each was learnt; only ``RAISE_LEVEL`` means more the more often it was."""
+Change = Callable[[GenerateRequest], GenerateRequest]
 
 
 class Learnt:
-    """What refusals taught about models. Bounded by the number of models that answered."""
+    """What helped with models. Bounded by the number of models that answered."""
 
     def __init__(self) -> None:
-        self._known: dict[str, dict[Repair, tuple[float, int]]] = {}
+        self._known: dict[str, dict[Repair, float]] = {}
 
     def learn(self, model: str, repair: Repair, now: float) -> None:
-        """Remember that this model needs this repair. Refusals of requests under way together count once."""
-        known = self._known.setdefault(model, {})
-        end, times = known.get(repair, (now, 0))
-        life = RETRY_MEMORY if repair is Repair.DUMMY_SIGNATURES else MEMORY
-        if end <= now:
-            times = 1
-        elif end - life + RETRY_MEMORY <= now:
-            times += 1
-        known[repair] = (now + life, times)
+        """Remember that this repair made the model answer.
 
-    def of(self, model: str, now: float) -> Needed:
+        But for signatures: a broken history concerns one conversation, and would cost all others their thoughts.
+        """
+        if repair is not Repair.DUMMY_SIGNATURES:
+            self._known.setdefault(model, {})[repair] = now + MEMORY
+
+    def of(self, model: str, now: float) -> frozenset[Repair]:
         """Return what this model needs by all that was learnt."""
         if model not in self._known:
             return _NONE
-        known = self._known[model]
-        for repair in [repair for repair, (end, _) in known.items() if end <= now]:
-            del known[repair]
+        self._known[model] = known = {repair: end for repair, end in self._known[model].items() if end > now}
         if not known:
             del self._known[model]
-        return {repair: times for repair, (_, times) in known.items()}
+        return frozenset(known)
 
 
-@lru_cache(maxsize=256)
-def standing(model_id: str) -> Needed:
-    """Return the repairs that a model is known to need without having refused anything (PROTOCOL 8.5)."""
-    model = capabilities(model_id)
-    needs = (
-        (Repair.DROP_SAMPLING, not model.sampling),
-        (Repair.SCHEMA_AS_TEXT, not model.modern),
-        (Repair.SYSTEM_AS_USER, not model.system_instruction),
-    )
-    return {repair: 1 for repair, needed in needs if needed}
-
-
-def repaired(body: GenerateRequest, needed: Needed) -> GenerateRequest:
+def repaired(body: GenerateRequest, needed: Set[Repair]) -> GenerateRequest:
     """Return the body with these repairs; the same object if none of them touches it."""
-    if not needed:
-        return body
-    for repair, change in _CHANGES.items() if len(needed) > 1 else _only(needed):
+    for repair, change in _CHANGES.items():
         if repair in needed:
-            body = change(body, needed[repair])
+            body = change(body)
     return body
-
-
-def _only(needed: Needed) -> Iterable[tuple[Repair, Change]]:
-    # the usual case, one standing repair: ten look-ups of an enum less, 3 us
-    return [(repair, _CHANGES[repair]) for repair in needed if repair in _CHANGES]
 
 
 # ------------------------------------------------------------------------------------------------- generation config
 
 
-def _without(*fields: str) -> Callable[[GenerateRequest, int], GenerateRequest]:
+def _without(*fields: str) -> Change:
     """Return a change that leaves these fields of the generation config out."""
 
-    def drop(body: GenerateRequest, _: int) -> GenerateRequest:
+    def drop(body: GenerateRequest) -> GenerateRequest:
         config = body.generation_config
         if config is None or all(getattr(config, field) is None for field in fields):
             return body
@@ -106,29 +73,26 @@ def _without(*fields: str) -> Callable[[GenerateRequest, int], GenerateRequest]:
     return drop
 
 
-def _without_budget(body: GenerateRequest, _: int) -> GenerateRequest:
+def _without_budget(body: GenerateRequest) -> GenerateRequest:
     thinking = _thinking(body)
     if thinking is None or thinking.thinking_budget is None:
         return body
     return _with_thinking(body, ThinkingConfig(thinking.include_thoughts, None, thinking.thinking_level))
 
 
-def _without_level(body: GenerateRequest, _: int) -> GenerateRequest:
+def _without_level(body: GenerateRequest) -> GenerateRequest:
     thinking = _thinking(body)
     if thinking is None or thinking.thinking_level is None:
         return body
     return _with_thinking(body, ThinkingConfig(thinking.include_thoughts, thinking.thinking_budget, None))
 
 
-def _with_higher_level(body: GenerateRequest, times: int) -> GenerateRequest:
-    """Raise a level to the lowest that was not yet refused: each refusal takes one more away from below."""
+def _with_low_level(body: GenerateRequest) -> GenerateRequest:
+    """Raise the lowest level, which is the only one that models were seen to lack."""
     thinking = _thinking(body)
-    level = thinking.thinking_level.upper() if thinking is not None and thinking.thinking_level else ""
-    if thinking is None or level not in _LEVELS[:times]:
+    if thinking is None or (thinking.thinking_level or "").upper() != "MINIMAL":
         return body
-    if times >= len(_LEVELS):
-        return _without_level(body, 1)
-    return _with_thinking(body, ThinkingConfig(thinking.include_thoughts, thinking.thinking_budget, _LEVELS[times]))
+    return _with_thinking(body, ThinkingConfig(thinking.include_thoughts, thinking.thinking_budget, "LOW"))
 
 
 def _thinking(body: GenerateRequest) -> ThinkingConfig | None:
@@ -150,7 +114,7 @@ def _with_config(body: GenerateRequest, config: GenerationConfig) -> GenerateReq
 # ------------------------------------------------------------------------------------------------- instructions
 
 
-def _schema_as_text(body: GenerateRequest, _: int) -> GenerateRequest:
+def _schema_as_text(body: GenerateRequest) -> GenerateRequest:
     """Ask in words for what JSON mode would enforce; models before Gemini 3 refuse it beside functions (SPEC 7)."""
     config = body.generation_config
     functions = any(tool.function_declarations for tool in body.tools or ())
@@ -171,7 +135,7 @@ def _schema_as_text(body: GenerateRequest, _: int) -> GenerateRequest:
     return told
 
 
-def _system_as_user(body: GenerateRequest, _: int) -> GenerateRequest:
+def _system_as_user(body: GenerateRequest) -> GenerateRequest:
     system = body.system_instruction
     if system is None:
         return body
@@ -193,7 +157,7 @@ _CHANGES: Final[Mapping[Repair, Change]] = {
     Repair.DROP_SAMPLING: _without("temperature", "top_p", "top_k"),
     Repair.DROP_THINKING: _without("thinking_config"),
     Repair.DROP_LEVEL: _without_level,
-    Repair.RAISE_LEVEL: _with_higher_level,
+    Repair.RAISE_LEVEL: _with_low_level,
     Repair.DROP_BUDGET: _without_budget,
     Repair.SCHEMA_AS_TEXT: _schema_as_text,
     Repair.SYSTEM_AS_USER: _system_as_user,

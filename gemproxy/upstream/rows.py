@@ -9,9 +9,13 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from gemproxy.upstream.blame import LOGPROBS, PENALTY
 from gemproxy.upstream.dialect import Action, Repair, Scope
 from gemproxy.upstream.refusal import Refusal
-from gemproxy.upstream.verdicts import Rest, Row, Table, When, when
+from gemproxy.upstream.verdicts import Length, Row, Table, When, when
+
+NO_MODEL: Final = "model_not_found"
+"""The reason of a rest for a model that a credential does not have, and OpenAI's code for it."""
 
 _CREDENTIAL_WORDS: Final = "An upstream credential was refused; the operator has to look at it."
 _LIMIT_ZERO: Final = re.compile(r"\blimit: 0(?![\d.])")
@@ -28,7 +32,7 @@ def dead(reason: str, *statuses: int, reasons: tuple[str, ...] = (), begins: str
         when(*statuses, reasons=reasons, begins=begins),
         Action.NEXT,
         Scope.CREDENTIAL,
-        Rest.FOREVER,
+        Length.FOREVER,
         status=503,
         code="no_upstream_credentials",
         words=_CREDENTIAL_WORDS,
@@ -40,16 +44,17 @@ TOKEN_REFUSED: Final = Row(
     when(401),
     Action.REFRESH,
     Scope.CREDENTIAL,
-    Rest.FOREVER,
+    Length.FOREVER,
     status=503,
     code="no_upstream_credentials",
     words=_CREDENTIAL_WORDS,
 )
 """OAuth's 401: a new token, once; refused again, the credential is dead (PROTOCOL 3.3)."""
 
+# A 401 is settled by each dialect's first row; the words of OAuth's own endpoint are ``pool.refusals``'s.
 DEAD_CREDENTIALS: Final[Table] = (
     # A dead key is a 400 (SURPRISES 37).
-    dead("key_invalid", 400, 401, 403, reasons=("API_KEY_INVALID",), begins=r"api key (?:not valid|expired|not found)"),
+    dead("key_invalid", 400, 403, reasons=("API_KEY_INVALID",), begins=r"api key (?:not valid|expired|not found)"),
     dead("key_leaked", 403, begins=r"your api key was reported as leaked"),
     dead(
         "suspended",
@@ -82,16 +87,6 @@ DEAD_CREDENTIALS: Final[Table] = (
     dead("token_scope", 403, reasons=("ACCESS_TOKEN_SCOPE_INSUFFICIENT",)),
     dead("project_invalid", 403, reasons=("CONSUMER_INVALID", "USER_PROJECT_DENIED")),
     dead("network_policy", 403, reasons=("SECURITY_POLICY_VIOLATED",)),
-    dead("grant_revoked", 400, 401, reasons=("invalid_grant", "unauthorized_client")),
-    # Every OAuth credential has the same client: parking one after the other would hide the cause (PROTOCOL 2.6).
-    Row(
-        "oauth_client",
-        when(400, 401, reasons=("invalid_client", "deleted_client", "disabled_client")),
-        Action.NEXT,
-        status=503,
-        code="no_upstream_credentials",
-        words="Google refuses the OAuth client; see oauth.client_id and oauth.client_secret.",
-    ),
 )
 
 # --------------------------------------------------------------------------------------------- the server is to blame
@@ -129,7 +124,7 @@ def _by_minute(refused: Refusal) -> bool:
     return any(_BY_MINUTE.search(name) for name in refused.quotas)
 
 
-def _used_up(reason: str, condition: When, scope: Scope, rest: Rest, words: str, *, daily: bool = False) -> Row:
+def _used_up(reason: str, condition: When, scope: Scope, rest: Length, words: str, *, daily: bool = False) -> Row:
     return Row(
         reason,
         condition,
@@ -148,12 +143,12 @@ def quotas(scope: Scope) -> Table:
     no_credits = "An upstream credential has no credits left."
     limit = "The upstream's rate limit for this model is reached."
     return (
-        _used_up("credits", when(402), Scope.CREDENTIAL, Rest.LONG, no_credits, daily=True),
+        _used_up("credits", when(402), Scope.CREDENTIAL, Length.LONG, no_credits, daily=True),
         _used_up(
             "credits",
             when(429, reasons=("INSUFFICIENT_G1_CREDITS_BALANCE",), says=r"\bcredits?\b.{0,40}\b(?:deplet|exhaust)"),
             Scope.CREDENTIAL,
-            Rest.LONG,
+            Length.LONG,
             no_credits,
             daily=True,
         ),
@@ -162,7 +157,7 @@ def quotas(scope: Scope) -> Table:
             "no_quota",
             when(429, 499, 503, test=_nothing_allowed),
             Scope.MODEL,
-            Rest.FOREVER,
+            Length.FOREVER,
             "An upstream credential has no quota for this model.",
             daily=True,
         ),
@@ -178,7 +173,7 @@ def quotas(scope: Scope) -> Table:
             ),
             Action.RETRY,
             Scope.UPSTREAM,
-            Rest.HINT,
+            Length.HINT,
             status=503,
             code="overloaded",
         ),
@@ -186,7 +181,7 @@ def quotas(scope: Scope) -> Table:
             "quota_exhausted",
             when(429, reasons=("QUOTA_EXHAUSTED",)),
             scope,
-            Rest.RESET,
+            Length.RESET,
             "The upstream's quota for this model is used up.",
             daily=True,
         ),
@@ -195,7 +190,7 @@ def quotas(scope: Scope) -> Table:
             "quota_day",
             when(429, test=_by_day),
             scope,
-            Rest.DAY,
+            Length.DAY,
             "The upstream's quota per day for this model is used up.",
             daily=True,
         ),
@@ -203,16 +198,16 @@ def quotas(scope: Scope) -> Table:
             "quota_minute",
             when(429, test=_by_minute),
             scope,
-            Rest.MINUTE,
+            Length.MINUTE,
             "The upstream's quota per minute for this model is used up.",
         ),
-        _used_up("rate_limit", when(429), scope, Rest.HINT, limit),
+        _used_up("rate_limit", when(429), scope, Length.HINT, limit),
         # Google's older front ends say 403 for it.
         _used_up(
             "rate_limit",
             when(403, reasons=("RATE_LIMIT_EXCEEDED", "rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded")),
             scope,
-            Rest.HINT,
+            Length.HINT,
             limit,
         ),
     )
@@ -226,8 +221,8 @@ def _repairable(reason: str, repair: Repair, says: str = "", begins: str = "") -
 
 
 REPAIRS: Final[Table] = (
-    _repairable("penalty", Repair.DROP_PENALTIES, r"penalty is not enabled|penalties are not"),
-    _repairable("logprobs", Repair.DROP_LOGPROBS, r"logprobs is not enabled|logprobs are not"),
+    _repairable("penalty", Repair.DROP_PENALTIES, PENALTY),
+    _repairable("logprobs", Repair.DROP_LOGPROBS, LOGPROBS),
     _repairable(
         "sampling",
         Repair.DROP_SAMPLING,
@@ -298,13 +293,13 @@ REQUESTS: Final[Table] = (
         code="not_found",
     ),
     Row(
-        "model_not_found",
+        NO_MODEL,
         when(404),
         Action.NEXT,
         Scope.MODEL,
-        Rest.HOUR,
+        Length.HOUR,
         status=404,
-        code="model_not_found",
+        code=NO_MODEL,
         param="model",
     ),
 )
@@ -313,7 +308,9 @@ REQUESTS: Final[Table] = (
 
 TROUBLE: Final[Table] = (
     # 499 is Google cancelling its own work; gemini-cli treats it like 503 throughout (PROTOCOL 3.5).
-    Row("overloaded", when(409, 499, 503, 529), Action.RETRY, Scope.UPSTREAM, Rest.HINT, status=503, code="overloaded"),
+    Row(
+        "overloaded", when(409, 499, 503, 529), Action.RETRY, Scope.UPSTREAM, Length.HINT, status=503, code="overloaded"
+    ),
     Row("upstream_timeout", when(408, 504), Action.RETRY, Scope.UPSTREAM, status=504, code="upstream_timeout"),
     Row("upstream_error", when(500, 501, 502), Action.RETRY, Scope.UPSTREAM, status=502, code="upstream_error"),
     # Redirects, 405, 415 and whatever comes: not the client's doing and nothing a credential can mend.

@@ -19,13 +19,13 @@ from msgspec import Struct
 
 from gemproxy.upstream import quota, refusal
 from gemproxy.upstream.blame import blamed
-from gemproxy.upstream.dialect import OK, Action, Repair, Scope, Verdict
+from gemproxy.upstream.dialect import Action, Repair, Scope, Verdict
 from gemproxy.upstream.redaction import for_client
 from gemproxy.upstream.refusal import Refusal
 
 
-class Rest(enum.Enum):
-    """How long the verdict's scope rests."""
+class Length(enum.Enum):
+    """How long the verdict's scope rests, before ``deadline`` knows the hint and the time."""
 
     NOT = "no hint"
     HINT = "Google's hint, if any"
@@ -37,25 +37,25 @@ class Rest(enum.Enum):
     FOREVER = "until an operator acts"
 
 
-def deadline(rest: Rest, refused: Refusal, now: float) -> float | None:
+def deadline(rest: Length, refused: Refusal, now: float) -> float | None:
     """Return the end of a rest in seconds of the wall clock; None: no hint; ``inf``: until an operator acts."""
     match rest:
-        case Rest.FOREVER:
+        case Length.FOREVER:
             return math.inf
-        case Rest.HOUR:
+        case Length.HOUR:
             return now + 3_600.0
-        case Rest.LONG:
+        case Length.LONG:
             return now + 86_400.0
-        case Rest.DAY:
+        case Length.DAY:
             reset = quota.timestamp(refused.metadata.get("quotaResetTimeStamp", ""))
             return reset if reset is not None and now < reset < now + quota.LONGEST else quota.midnight_pacific(now)
-        case Rest.HINT | Rest.MINUTE | Rest.RESET:
+        case Length.HINT | Length.MINUTE | Length.RESET:
             delay = refused.delay(now)
             if delay is not None:
                 return now + delay
-            spare = {Rest.MINUTE: now + quota.MINUTE_QUOTA, Rest.RESET: quota.midnight_pacific(now)}
+            spare = {Length.MINUTE: now + quota.MINUTE_QUOTA, Length.RESET: quota.midnight_pacific(now)}
             return spare.get(rest)
-        case Rest.NOT:
+        case Length.NOT:
             return None
 
 
@@ -115,7 +115,7 @@ class Row(Struct, frozen=True):
     when: When
     action: Action
     scope: Scope = Scope.NONE
-    rest: Rest = Rest.NOT
+    rest: Length = Length.NOT
     status: int = 502
     code: str = "upstream_error"
     param: str | None = None
@@ -143,10 +143,9 @@ Table = tuple[Row, ...]
 
 
 def judge(table: Table, status: int, headers: Mapping[str, str], body: bytes, now: float) -> Verdict:
-    """Return the verdict of the first row that fits; ``OK`` for a 200 that holds no error. Every table ends in a
-    row that always fits.
+    """Return the verdict of the first row that fits; every table ends in a row that always does.
+
+    A refusal inside a 200 is judged with status 500: its own number counts, if it has one.
     """
     refused = refusal.read(status, headers, body)
-    if refused is None:
-        return OK
     return next(row for row in table if row.when.holds(refused)).verdict(refused, now)

@@ -5,25 +5,21 @@ In: calls, frames, rows. Out: requests, answers, verdicts. Holds its address pat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Set
 from copy import copy
 from typing import Final
 
-import msgspec
-
 from gemproxy.upstream import body as bodies
-from gemproxy.upstream import rows, verdicts
-from gemproxy.upstream.dialect import Action, Call, HttpRequest, Repair, Scope, Token, Verdict
+from gemproxy.upstream import rows
+from gemproxy.upstream.dialect import Action, Call, HttpRequest, Repair, Scope, Token
+from gemproxy.upstream.gemini import Gemini
 from gemproxy.upstream.refusal import Refusal
-from gemproxy.upstream.repairs import Learnt
-from gemproxy.upstream.verdicts import Rest, Row, when
-from gemproxy.wire.gemini import GenerateRequest, GenerateResponse
+from gemproxy.upstream.verdicts import Length, Row, when
+from gemproxy.wire.gemini import GenerateRequest
 
 DEFAULT_LOCATION: Final = "global"
 
 _GLOBAL_HOST: Final = "{location}-aiplatform.googleapis.com"
-_ANSWER: Final = msgspec.json.Decoder(GenerateResponse)
-_ANSWERS: Final = msgspec.json.Decoder(list[GenerateResponse])
 
 
 def no_predict_permission(refused: Refusal) -> bool:
@@ -42,7 +38,7 @@ TABLE: Final = rows.table(
             when(403, reasons=("IAM_PERMISSION_DENIED",), test=no_predict_permission),
             Action.NEXT,
             Scope.CREDENTIAL,
-            Rest.FOREVER,
+            Length.FOREVER,
             status=503,
             code="no_upstream_credentials",
             words="An upstream credential has no right to use models; the operator has to look at it.",
@@ -52,40 +48,22 @@ TABLE: Final = rows.table(
 )
 
 
-class Vertex:
+class Vertex(Gemini):
     """The dialect of service accounts. ``base_url`` may hold ``{location}``, e.g. ``https://{location}-aiplatform…``."""
 
     name = "vertex"
+    table = TABLE
 
-    def __init__(self, base_url: str, user_agent: str) -> None:
-        self._base = base_url.rstrip("/")
-        self._headers = {"content-type": "application/json", "user-agent": user_agent}
-        self._learnt = Learnt()
-
-    def ask(self, call: Call, token: Token, now: float) -> HttpRequest:
+    def ask(self, call: Call, token: Token, now: float, repairs: Set[Repair] = frozenset()) -> HttpRequest:
         """Return the request to post; project and location come from the token."""
         place = token.location or DEFAULT_LOCATION
         resource = f"projects/{bodies.segment(token.project)}/locations/{bodies.segment(place)}"
-        body = _own_fields(bodies.fitted(call, self.name, self._learnt.of(call.model, now)), resource)
-        streams = "?alt=sse" if call.method == "streamGenerateContent" else ""
+        model = f"{resource}/publishers/google/models/{bodies.segment(call.model)}"
         return HttpRequest(
-            f"{base_url(self._base, place)}/{resource}/publishers/google/models/"
-            f"{bodies.segment(call.model)}:{call.method}{streams}",
-            {**self._headers, "authorization": f"Bearer {token.secret}"},
-            bodies.encode(body),
+            f"{base_url(self._base, place)}/{model}{bodies.verb(call)}",
+            self._signed(token),
+            bodies.encode(_own_fields(self._fitted(call, now, repairs), resource)),
         )
-
-    def decode(self, frame: bytes) -> GenerateResponse:
-        """Return one frame or a whole unary body; raises ``msgspec.DecodeError``."""
-        return bodies.read(_ANSWER.decode, _ANSWERS.decode, frame)
-
-    def judge(self, status: int, headers: Mapping[str, str], body: bytes, now: float) -> Verdict:
-        """Return what a refusal means, by ``TABLE``."""
-        return verdicts.judge(TABLE, status, headers, body, now)
-
-    def learn(self, model: str, repair: Repair, now: float) -> None:
-        """Remember that this model needs this repair."""
-        self._learnt.learn(model, repair, now)
 
 
 def base_url(pattern: str, location: str) -> str:

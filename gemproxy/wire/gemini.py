@@ -233,5 +233,4 @@ class GenerateResponse(Struct, rename="camel", gc=False):
     prompt_feedback: PromptFeedback | None = None
     usage_metadata: UsageMetadata | None = None
     model_version: str | None = None
-    response_id: str | None = None
-    error: Raw = Raw(b"")  # an error object inside a 200 (PROTOCOL 1.2)
+    error: Any = None  # an error object inside a 200 (PROTOCOL 1.2); a null is none

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from tests.credentials import service_account
 
 
 def credential(folder: Path, kind: str, pool: str) -> str:
@@ -16,23 +15,8 @@ def credential(folder: Path, kind: str, pool: str) -> str:
     if kind == "api_key":
         return head + 'key = "test-key-1"\n'
     file = folder / f"{kind}.json"
-    file.write_bytes(_login() if kind == "oauth" else _robot())
+    if kind == "oauth":
+        file.write_bytes(msgspec.json.encode({"access_token": "", "refresh_token": "fake-refresh", "expiry_date": 1}))
+    else:
+        service_account(file)
     return f'{head}file = "{file}"\n'
-
-
-def _login() -> bytes:
-    return msgspec.json.encode({"access_token": "", "refresh_token": "fake-refresh", "expiry_date": 1})
-
-
-@cache
-def _robot() -> bytes:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    info = {
-        "type": "service_account",
-        "project_id": "fake-project",
-        "private_key_id": "fake-key-id",
-        "private_key": key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
-        "client_email": "robot@example.invalid",
-        "token_uri": "http://127.0.0.1:9/unused",
-    }
-    return msgspec.json.encode(info)

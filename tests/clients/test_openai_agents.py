@@ -51,7 +51,7 @@ async def test_tools_over_several_turns(openai_client: AsyncOpenAI, simulator: S
     assert len(simulator.generations) == 3
     more = [*first.to_input_list(), {"role": "user", "content": "Thank you. Now call get_time"}]
     second = await agents.Runner.run(guide, more)
-    assert '"hour"' in second.final_output or "hour" in second.final_output
+    assert "hour" in second.final_output
     assert [request.status for request in simulator.generations] == [200] * 5
     assert second.context_wrapper.usage.total_tokens > 0
 

@@ -204,13 +204,13 @@ async def test_a_restart_in_the_middle(simulator: Simulator, tmp_path: Path, kno
 async def test_a_restart_onto_another_upstream(
     simulator: Simulator, tmp_path: Path, kind: str, known: Known, refused: int
 ) -> None:
-    """Nobody knows any more where the signature was made: it is tried, refused and replaced, and the client sees none
-    of it.
+    """Nobody knows any more where the signature was made: it is tried, refused and replaced with every request, since
+    what one history taught must not change another; the client sees none of it.
     """
     journey = Journey(known)
     async with running(simulator, installation(simulator, tmp_path, "api_key")) as server:
         await journey.go(server, "gemini-3.5-flash", 2)
     async with running(simulator, installation(simulator, tmp_path, kind)) as server:
         assert await journey.go(server, "gemini-3.5-flash", STEPS - 2 + 1) == "stop"
-    assert statuses(simulator) == [200, 200] + [400] * refused + [200] * (STEPS - 2 + 1)
+    assert statuses(simulator) == [200, 200] + ([400] * refused + [200]) * (STEPS - 2 + 1)
     assert signed(simulator.generations[-1])[:2] == ["skip", "skip"]

@@ -52,7 +52,7 @@ def refused(text: str) -> str:
         pytest.param(
             '[[credentials]]\nkind = "api_key"\nname = "a"\nlocation = "x"',
             "credentials[0].location: unknown key; "
-            "known here: kind, name, key, key_env, key_file, project, pool, models",
+            "known here: kind, name, project, pool, models, key, key_env, key_file",
             id="a key of another kind of credential",
         ),
         pytest.param(

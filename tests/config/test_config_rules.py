@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gemproxy.config import ConfigFault, OAuthFile, address, is_loopback, load, open_door
+from gemproxy.config import ConfigFault, OAuthFile, address, is_loopback, load, needs_restart, open_door
 
 ENVIRON = {"GEMINI_API_KEY": "test-key-1", "FAKE": "test-key-2"}
 LOGIN = '[[credentials]]\nkind = "oauth"\nname = "team"\nfile = "login.json"\n'
@@ -109,14 +109,26 @@ def write(folder: Path, text: str, login: str | None = None) -> Path:
             id="an alias of itself",
         ),
         pytest.param(
-            "[models.fallbacks]\na=['b','a']",
+            "[models.aliases]\na='gemini-x'\n[models.fallbacks]\na=['gemini-y','gemini-x']",
             "models.fallbacks.a: a model cannot be its own fallback",
             id="a fallback to itself",
         ),
         pytest.param(
+            "[models]\nextra=['b']\n[models.fallbacks]\nb=['gemni-2.5-flash']",
+            'models.fallbacks.b: no model "gemni-2.5-flash" is known; if there is one, add it to models.extra',
+            id="a fallback that is misspelt",
+        ),
+        pytest.param(
             "[images]\nallow_hosts=['cdn.example.org','10.0.0.0/99']",
-            'images.allow_hosts[1] = "10.0.0.0/99": expected a name, an address or a network like "10.0.0.0/8"',
+            'images.allow_hosts[1] = "10.0.0.0/99": expected a name, ".example.com" for every name below it, '
+            'an address or a network like "10.0.0.0/8"',
             id="a network that is none",
+        ),
+        pytest.param(
+            "[images]\nallow_hosts=['https://cdn.example.org']",
+            'images.allow_hosts[0] = "https://cdn.example.org": expected a name, ".example.com" for every name below '
+            'it, an address or a network like "10.0.0.0/8"',
+            id="a URL for a host",
         ),
         pytest.param(
             "[server]\nhost='0.0.0.0'",
@@ -196,6 +208,12 @@ def test_a_credential_file_that_cannot_serve_is_refused(tmp_path, text: str, log
     ("text", "login"),
     [
         pytest.param(LOGIN, '{"type": "authorized_user", "client_id": "a", "client_secret": "b"}', id="its own client"),
+        pytest.param(
+            LOGIN, '{"token": {"client_id": "a", "client_secret": "b"}, "project_id": null}', id="a client inside"
+        ),
+        pytest.param(
+            VERTEX, '{"type": "authorized_user", "quota_project_id": "p", "project_id": null}', id="a quota project"
+        ),
         pytest.param(LOGIN + "[oauth]\nclient_id='a'\nclient_secret_env='FAKE'", "{}", id="a client in [oauth]"),
         pytest.param(VERTEX, '{"type": "service_account", "project_id": "demo-project"}', id="a project in the file"),
         pytest.param(
@@ -252,6 +270,21 @@ def test_a_client_key_opens_the_door(tmp_path) -> None:
 def test_an_admin_key_alone_does_not_open_the_door(tmp_path) -> None:
     with pytest.raises(ConfigFault, match="no client key is set"):
         load(write(tmp_path, "[server]\nhost='0.0.0.0'\n[auth]\nadmin_keys=['fake-3']"), ENVIRON)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[server]\nhost='localhost'\nport=1", ["server.host", "server.port"]),
+        ("[server]\nmax_body=1\n[timeouts]\ndrain=1\nqueue=1", []),
+        ("[upstream]\nai_studio_url='http://127.0.0.1:1'\nauth_url='http://127.0.0.1:1'", ["upstream.ai_studio_url"]),
+        ("[timeouts]\nkeepalive=1\nconnect=1", ["timeouts.connect", "timeouts.keepalive"]),
+        ("[models]\ndiscover=true\nextra=['a']", ["models.discover"]),
+        ("[state]\npath='s.db'\n[log]\nlevel='debug'", ["state.path", "log.level"]),
+    ],
+)
+def test_settings_that_a_reload_cannot_change_are_named(tmp_path, text: str, named: list[str]) -> None:
+    assert needs_restart(load(None, ENVIRON), load(write(tmp_path, text), ENVIRON)) == named
 
 
 @pytest.mark.parametrize(

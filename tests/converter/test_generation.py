@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from chat_bodies import USER, body, config, function, refused
 
 from gemproxy.models import Model, capabilities
+from tests.chat_bodies import USER, body, config, function, refused
 
 OLD, NEW = "gemini-2.5-flash", "gemini-3.8-flash"
 FLAGGED = msgspec.structs.replace(capabilities("gemini-2.5-flash"), logprobs=True)

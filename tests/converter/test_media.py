@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from chat_bodies import JPEG, PNG, USER, contents, refused
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from gemproxy.converter.magic import mime_of_name, sniff
 from gemproxy.converter.media import RemoteImage, remote_images
 from gemproxy.converter.request import decode
 from gemproxy.wire.gemini import Blob
+from tests.chat_bodies import JPEG, PNG, USER, contents, refused
 
 OLD, NEW = "gemini-2.5-flash", "gemini-3.8-flash"
 WAV = b64encode(b"RIFF\x00\x00\x00\x00WAVEfmt ").decode()

@@ -8,12 +8,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from chat_bodies import JPEG, PNG, asks, body, call, contents, gives, plan, refused
-from gemini_schema import check_body, needs_wire
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gemproxy.wire.gemini import Blob
+from tests.chat_bodies import JPEG, PNG, asks, body, call, contents, gives, plan, refused
+from tests.corpus import needs_wire
+from tests.gemini_schema import check_body
 
 OLD, NEW = "gemini-2.5-flash", "gemini-3.8-flash"
 LOST = {"error": "no result"}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from chat_bodies import config, refused, thinking
 
 from gemproxy.converter.request import Options
+from tests.chat_bodies import config, refused, thinking
 
 PRO, FLASH, LITE = "gemini-2.5-pro", "gemini-2.5-flash", "gemini-2.5-flash-lite"
 NEW, MINIMAL, NONE = "gemini-3.8-flash", "gemini-3.6-flash", "gemini-2.0-flash"

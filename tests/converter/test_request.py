@@ -6,14 +6,15 @@ from typing import Any
 
 import msgspec
 import pytest
-from chat_bodies import USER, asks, body, call, function, gives, plan, refused
-from gemini_schema import WIRE, check_body, needs_wire
 
 from gemproxy.converter.request import Options, decode, to_call
 from gemproxy.errors import ClientFault
 from gemproxy.models import capabilities
 from gemproxy.wire.gemini import Blob
 from gemproxy.wire.openai import ChatRequest
+from tests.chat_bodies import USER, asks, body, call, function, gives, plan, refused
+from tests.corpus import WIRE, needs_wire
+from tests.gemini_schema import check_body
 
 SECRET = "SECRET-WORDS"
 

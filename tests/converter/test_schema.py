@@ -8,8 +8,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from chat_bodies import body, function, refused
-from gemini_schema import WIRE, needs_wire
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +15,8 @@ from gemproxy.converter import schema
 from gemproxy.converter.references import References
 from gemproxy.converter.schema import Unusable, answer_schema, tool_schema
 from gemproxy.converter.walk import MAX_BYTES
+from tests.chat_bodies import body, function, refused
+from tests.corpus import WIRE, needs_wire
 
 DOCUMENTED = frozenset(
     (

@@ -6,26 +6,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from chat_bodies import PNG, USER, asks, call, gives, plan
 
 from gemproxy.converter import signatures
 from gemproxy.converter.signatures import SignatureCache, Signed, image_key, parted
 from gemproxy.wire.gemini import Part
+from tests.chat_bodies import PNG, USER, asks, call, gives, plan
+from tests.clock import Clock
 
 HERE = "ai_studio/gemini-3.8-flash"
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 # ------------------------------------------------------------------------------------------------------- the cache

@@ -6,11 +6,11 @@ import re
 from typing import Any
 
 import pytest
-from chat_bodies import USER, asks, body, call, function, gives, plan, refused
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gemproxy.converter.tools import Names
+from tests.chat_bodies import USER, asks, body, call, function, gives, plan, refused
 
 OLD, NEW = "gemini-2.5-flash", "gemini-3.8-flash"
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}}

@@ -6,6 +6,7 @@ In: requests. Out: ``Got``, which says what a client was told, checked for the l
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,9 +16,9 @@ import msgspec
 from msgspec import Struct
 
 from gemproxy.posting import outgoing
-from tests.faults.server_process import ServerProcess
 from tests.folding import events
 from tests.running import Running
+from tests.server_process import ServerProcess
 
 CHAT = "/v1/chat/completions"
 MODEL = "gemini-2.5-flash"
@@ -163,9 +164,7 @@ async def bare(port: int, *, receive: int = 0) -> AsyncIterator[Bare]:
         writer.transport.abort()
 
 
-def _socket(port: int, receive: int) -> Any:
-    import socket
-
+def _socket(port: int, receive: int) -> socket.socket:
     sock = socket.socket()
     if receive:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
@@ -180,13 +179,3 @@ def post(body: bytes, *, path: str = CHAT, headers: str = "", host: str = "127.0
         f"POST {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {KEY}\r\n{headers}"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     ).encode() + body
-
-
-async def soon(holds: Any, seconds: float = 5.0, what: str = "it did not happen in time") -> float:
-    """Wait until something is so; return the seconds that took."""
-    loop = asyncio.get_running_loop()
-    begin = loop.time()
-    while not holds():
-        assert loop.time() - begin < seconds, what
-        await asyncio.sleep(0.002)
-    return loop.time() - begin

@@ -12,8 +12,8 @@ import pytest_asyncio
 
 from gemproxy.simulator import Simulator
 from tests.faults.figures import TOLD
-from tests.faults.server_process import FAST, ServerProcess, configured, serving
 from tests.running import Running, configuration, running
+from tests.server_process import FAST, ServerProcess, configured, serving
 
 GUARDED = '[auth]\nkeys = ["sk-one", "sk-two", "sk-test"]\n'
 

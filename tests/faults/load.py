@@ -10,13 +10,17 @@ from typing import Any
 
 import aiohttp
 
-from gemproxy.simulator import frames_answer
+from gemproxy.simulator import Answer, Wait, frames_answer
 from tests.faults.client import Got
 
 TICK = {"candidates": [{"content": {"parts": [{"text": "tick "}]}}]}
 LAST = {"candidates": [{"content": {"parts": [{"text": "end"}]}, "finishReason": "STOP"}]}
 TEXT = "tick " * 10 + "end"
-STREAM = frames_answer([TICK] * 10 + [LAST]).paced(0.12)  # says TEXT in 1.3 s
+
+
+def halfway(gate: asyncio.Event) -> Answer:
+    """Return a stream that says half of TEXT, and the rest once the gate is open."""
+    return frames_answer([TICK] * 5).then(Wait(gate), *frames_answer([TICK] * 5 + [LAST]).body)
 
 
 @asynccontextmanager

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import base64
 import urllib.parse
-from functools import cache
 from pathlib import Path
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from gemproxy.simulator import Simulator
+from tests.credentials import service_account
 
 PLANTS = {
     "API key": "AIzaFAKE-planted-key-1",
@@ -85,21 +83,10 @@ def write_files(folder: Path, token_url: str) -> None:
     (folder / "person.json").write_bytes(
         msgspec.json.encode({"refresh_token": PLANTS["refresh token"], "access_token": PLANTS["access token"]})
     )
-    (folder / "robot.json").write_bytes(
-        msgspec.json.encode(
-            {
-                "type": "service_account",
-                "project_id": PLANTS["project id"],
-                "private_key_id": SERVICE_KEY_ID,
-                "private_key": _private_key(),
-                "client_email": PLANTS["e-mail"],
-                "token_uri": token_url,
-            }
-        )
+    service_account(
+        folder / "robot.json",
+        project_id=PLANTS["project id"],
+        private_key_id=SERVICE_KEY_ID,
+        client_email=PLANTS["e-mail"],
+        token_uri=token_url,
     )
-
-
-@cache
-def _private_key() -> str:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()

@@ -1,7 +1,7 @@
 """Behind a reverse proxy that gives up on silence: pings keep a thinking stream alive, statuses stay true.
 
-A model that thinks for 90 s behind a proxy with a limit of 60 s, all times divided by 60. nginx is Debian's; without
-it the tests are skipped.
+A model that thinks for 90 s behind a proxy with a limit of 60 s: once with the settings as they are and a clock that
+goes 20 times faster, and with settings a fraction of them. nginx is Debian's; without it the tests are skipped.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ import msgspec
 import pytest
 
 from gemproxy.simulator import Answer, Hang, KeyState, Pause, Simulator, Wait, frames_answer, text_answer
-from tests.faults.client import AUTH, CHAT, Got, ask, hello, soon
+from tests.faults.client import AUTH, CHAT, Got, ask, hello
 from tests.faults.figures import note
-from tests.faults.server_process import ServerProcess, configured, serving
+from tests.server_process import ServerProcess, configured, free_port, serving
+from tests.waiting import soon
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed (Debian: apt install nginx-light)")
 
 IDLE_LIMIT = 1.0  # proxy_read_timeout; 60 s in life
 THINKS = 1.5 * IDLE_LIMIT * 2  # twice the scaled 90 s, so that a slow machine proves the same
+HURRY = 20  # times faster goes the server's clock in the test with real settings
 PINGS = "ping_interval = 0.25"  # 15 s in life
 HOLD = "[timeouts]\nhold = 0.3\n"  # 10 s and more in life
 TICK = {"candidates": [{"content": {"parts": [{"text": "tick "}]}}]}
@@ -54,7 +56,7 @@ http {{
       proxy_http_version 1.1;
       proxy_set_header Connection "";
       proxy_set_header Host {host};
-      proxy_read_timeout {limit}s;
+      proxy_read_timeout {limit}ms;
       proxy_next_upstream error http_503 non_idempotent;
     }}
   }}
@@ -63,16 +65,16 @@ http {{
 
 
 @asynccontextmanager
-async def nginx(folder: Path, *ports: int, host: str = "127.0.0.1") -> AsyncIterator[str]:
+async def nginx(folder: Path, *ports: int, host: str = "127.0.0.1", limit: float = IDLE_LIMIT) -> AsyncIterator[str]:
     """Run nginx in front of gemproxy as a page of documentation would set it up; yields its URL."""
     assert NGINX is not None
     pool = " ".join(f"server 127.0.0.1:{port} max_fails=0;" for port in ports)
     (folder / "nginx").mkdir()
     for attempt in range(5):
-        port = _free_port()
+        port = free_port()
         config = folder / "nginx" / "nginx.conf"
-        values = {"folder": folder / "nginx", "pool": pool, "port": port, "host": host, "limit": IDLE_LIMIT}
-        config.write_text(CONFIG.format(**values | {"limit": int(IDLE_LIMIT)}), encoding="utf-8")
+        values = {"folder": folder / "nginx", "pool": pool, "port": port, "host": host}
+        config.write_text(CONFIG.format(**values, limit=round(limit * 1000)), encoding="utf-8")
         process = await asyncio.create_subprocess_exec(
             NGINX, "-p", str(folder / "nginx"), "-c", str(config), stderr=asyncio.subprocess.PIPE
         )
@@ -87,15 +89,6 @@ async def nginx(folder: Path, *ports: int, host: str = "127.0.0.1") -> AsyncIter
     finally:
         process.terminate()
         await process.communicate()
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 async def _listens(process: asyncio.subprocess.Process, port: int) -> bool:
@@ -153,15 +146,41 @@ async def test_thinking_model_outlives_the_proxys_patience(
 
 
 @pytest.mark.slow
+async def test_model_that_thinks_for_90_s_behind_a_limit_of_60_s(
+    simulator: Simulator, tmp_path: Path, session: aiohttp.ClientSession
+) -> None:
+    """With every setting as it comes: hold 10 s, ping_interval 15 s."""
+    async with hurried(simulator, tmp_path) as url:
+        begin = time.monotonic()
+        got = await ask(session, url, hello(stream=True))
+        took = (time.monotonic() - begin) * HURRY
+    pings = got.body.count(b": ping\n\n")
+    note(f"nginx gives up after 60 s; a model thinks for 90 s: {got.outcome} after {took:.0f} s, {pings} pings")
+    assert got.whole
+    assert took >= 90
+    assert pings >= 4
+
+
+@pytest.mark.slow
 async def test_without_pings_the_proxy_would_cut_the_stream(
     simulator: Simulator, tmp_path: Path, session: aiohttp.ClientSession
 ) -> None:
     """The counter-test: what the tests above measure is the pings' doing."""
-    simulator.script(text_answer("Too late.").after(Pause(THINKS)))
-    quiet = configured(simulator.ai_studio_url, HOLD, server="ping_interval = 60")
-    async with serving(tmp_path, quiet) as server, nginx(tmp_path, server.port) as url:
+    async with hurried(simulator, tmp_path, "ping_interval = 600") as url:
         with pytest.raises(aiohttp.ClientPayloadError):
             await ask(session, url, hello(stream=True))
+
+
+@asynccontextmanager
+async def hurried(simulator: Simulator, folder: Path, server: str = "") -> AsyncIterator[str]:
+    """A server whose clock goes faster, behind nginx and before a model that thinks for 90 s by that clock."""
+    simulator.script(text_answer("At last.").after(Pause(90 / HURRY)))
+    toml = configured(simulator.ai_studio_url, server=server)
+    async with (
+        serving(folder, toml, program=("tests.faults.hurried", str(HURRY))) as running,
+        nginx(folder, running.port, limit=60 / HURRY) as url,
+    ):
+        yield url
 
 
 async def test_text_arrives_as_it_comes_without_any_setting_of_the_proxy(

@@ -15,18 +15,21 @@ from pathlib import Path
 
 import aiohttp
 import msgspec
+import pytest
 
 from gemproxy.simulator import Hang, Simulator, frames_answer
-from tests.faults.client import AUTH, CHAT, ask, bare, hello, post, soon
+from tests.faults.client import AUTH, CHAT, ask, bare, hello, post
 from tests.faults.figures import note
-from tests.faults.load import STREAM, TEXT, TICK, Load, fresh_connections
-from tests.faults.server_process import configured, serving
+from tests.faults.load import TEXT, TICK, Load, fresh_connections, halfway
+from tests.server_process import configured, rewrite, serving
+from tests.waiting import soon
 
 # ------------------------------------------------------------------------------------------------------------ drain
 
 
 async def test_sigterm_on_a_socket_of_our_own_loses_no_running_stream(simulator: Simulator, tmp_path: Path) -> None:
-    simulator.script(STREAM, times=30)
+    gate = asyncio.Event()
+    simulator.script(halfway(gate), times=30)
     toml = configured(simulator.ai_studio_url, "[timeouts]\ndrain = 20\ndrain_delay = 2\n")
     async with serving(tmp_path, toml) as server, fresh_connections() as session:
         async with aiohttp.ClientSession() as keeping, asyncio.TaskGroup() as group:
@@ -41,6 +44,7 @@ async def test_sigterm_on_a_socket_of_our_own_loses_no_running_stream(simulator:
             late = [await ask(session, server.url, hello()) for _ in range(5)]
             assert [(got.status, got.headers["Connection"]) for got in late] == [(503, "close")] * 5
             assert all(int(got.headers["Retry-After"]) > 0 for got in late)
+            gate.set()
         assert [task.result().text for task in streams] == [TEXT] * 30
         assert await server.ended() == 0
         note(f"SIGTERM with 30 streams: all whole, process ended after {time.monotonic() - begin:.2f} s")
@@ -66,10 +70,14 @@ async def test_idle_keep_alive_connections_close_at_once(simulator: Simulator, t
     assert took < 2
 
 
-async def test_drain_ends_at_its_limit_and_tells_the_clients(simulator: Simulator, tmp_path: Path) -> None:
+@pytest.mark.parametrize("reload", [False, True], ids=["of the start", "of a reload"])
+async def test_drain_ends_at_its_limit_and_tells_the_clients(
+    simulator: Simulator, tmp_path: Path, reload: bool
+) -> None:
     """A stream that outlives ``timeouts.drain`` must not look complete to its client."""
     simulator.script(frames_answer([TICK]).then(Hang()), times=5)
-    toml = configured(simulator.ai_studio_url, "[timeouts]\ndrain = 0.5\n")
+    limited = configured(simulator.ai_studio_url, "[timeouts]\ndrain = 0.5\n")
+    toml = configured(simulator.ai_studio_url) if reload else limited
     async with serving(tmp_path, toml) as server, fresh_connections() as session:
 
         async def stream() -> bytes:
@@ -83,6 +91,10 @@ async def test_drain_ends_at_its_limit_and_tells_the_clients(simulator: Simulato
 
         streams = [asyncio.get_running_loop().create_task(stream()) for _ in range(5)]
         await soon(lambda: len(simulator.generations) == 5)
+        if reload:
+            rewrite(tmp_path, limited)
+            server.tell(signal.SIGHUP)
+            await server.logged("configuration reloaded")
         begin = time.monotonic()
         server.tell(signal.SIGTERM)
         assert await server.ended() == 0
@@ -95,7 +107,8 @@ async def test_drain_ends_at_its_limit_and_tells_the_clients(simulator: Simulato
 
 
 async def test_second_sigterm_does_not_cut_what_the_first_lets_finish(simulator: Simulator, tmp_path: Path) -> None:
-    simulator.script(STREAM)
+    gate = asyncio.Event()
+    simulator.script(halfway(gate))
     async with serving(tmp_path, configured(simulator.ai_studio_url)) as server, fresh_connections() as session:
         async with asyncio.TaskGroup() as group:
             stream = group.create_task(ask(session, server.url, hello(stream=True)))
@@ -103,6 +116,7 @@ async def test_second_sigterm_does_not_cut_what_the_first_lets_finish(simulator:
             for _ in range(3):
                 server.tell(signal.SIGTERM)
                 await asyncio.sleep(0.1)
+            gate.set()
         assert stream.result().text == TEXT
         assert await server.ended() == 0
 
@@ -147,7 +161,8 @@ async def test_restart_on_an_inherited_socket_fails_no_request(simulator: Simula
 
 async def test_inherited_socket_is_left_to_the_successor_at_once(simulator: Simulator, tmp_path: Path) -> None:
     """While the old process still serves its streams, every new connection is the new process's."""
-    simulator.script(STREAM, times=10)
+    gate = asyncio.Event()
+    simulator.script(halfway(gate), times=10)
     toml = configured(simulator.ai_studio_url, "[timeouts]\ndrain_delay = 5\n")
     async with systemd_socket() as sock, fresh_connections() as session:
         url = f"http://127.0.0.1:{sock.getsockname()[1]}"
@@ -165,6 +180,7 @@ async def test_inherited_socket_is_left_to_the_successor_at_once(simulator: Simu
                 late = [await ask(session, url, hello()) for _ in range(20)]
                 assert {got.outcome for got in late} == {"whole"}
                 await new.logged("status=200", times=20)
+                gate.set()
                 assert [(await task).text for task in streams] == [TEXT] * 10
                 assert await old.ended() == 0
 

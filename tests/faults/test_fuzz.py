@@ -6,6 +6,7 @@ The same in every run. ``EXAMPLES=5000 pytest tests/faults/test_fuzz.py`` looks 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -17,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gemproxy.converter.request import Options, decode, to_call
-from gemproxy.converter.transcoder import ErrorFrame, Transcoder
+from gemproxy.converter.transcoder import ErrorFrame
 from gemproxy.errors import ClientFault, UpstreamFault
 from gemproxy.models import Catalogue
 from gemproxy.simulator import Answer, Simulator, text_answer
@@ -108,22 +109,15 @@ ANSWERS = mutated(st.sampled_from(list(FRAMES.values())))
 
 def told(body: bytes, cuts: list[int], *, stream: bool) -> tuple[bytes, Exception | None]:
     """Return what the client gets of an upstream body cut into pieces, and how it ended."""
-    made, out, start = golden.transcoder(stream=stream), b"", 0
+    places = [0, *sorted({cut % (len(body) + 1) for cut in cuts}), len(body)]
+    pieces = (body[start:end] for start, end in itertools.pairwise(places))
+    out = b""
     try:
-        for end in [*sorted({cut % (len(body) + 1) for cut in cuts}), len(body)]:
-            out += made.feed(body[start:end])
-            made.check()
-            start = end
-        out += _finish(made)
+        for data in golden.converted(golden.transcoder(stream=stream), pieces):
+            out += data
     except (UpstreamFault, ErrorFrame) as fault:
         return out, fault
     return out, None
-
-
-def _finish(made: Transcoder) -> bytes:
-    out = made.finish()
-    made.check()
-    return out
 
 
 def honest(out: bytes, fault: Exception | None) -> None:

@@ -16,8 +16,8 @@ from gemproxy.simulator import Simulator, frames_answer, text_answer
 from tests.faults.client import AUTH, ask, bare, hello
 from tests.faults.figures import note
 from tests.faults.plants import PLANTS, found_in, trio
-from tests.faults.server_process import configured, serving
 from tests.running import Running, running
+from tests.server_process import configured, serving
 
 TICK = {"candidates": [{"content": {"parts": [{"text": "tick "}]}}]}
 

@@ -18,11 +18,12 @@ import aiohttp
 import msgspec
 import pytest
 
-from gemproxy.simulator import Answer, Hang, Pause, Simulator, frames_answer, text_answer
-from tests.faults.client import AUTH, CHAT, Got, ask, bare, error_code, hello, pool, post, soon
+from gemproxy.simulator import Answer, Hang, Pause, Simulator, Wait, frames_answer, text_answer
+from tests.faults.client import AUTH, CHAT, Got, ask, bare, error_code, hello, pool, post
 from tests.faults.figures import note, spread
-from tests.faults.server_process import configured, serving
 from tests.running import configuration, running
+from tests.server_process import configured, serving
+from tests.waiting import soon
 
 MIB = 1 << 20
 TICK = {"candidates": [{"content": {"parts": [{"text": "tick "}]}}]}
@@ -94,8 +95,9 @@ async def test_connections_beyond_max_connections_hear_503_at_once(
 ) -> None:
     toml = configured(simulator.ai_studio_url, server="max_connections = 30")
     async with serving(tmp_path, toml) as server:
+        idle = server.descriptors()
         async with _connected(server.port, 30):
-            await asyncio.sleep(0.2)
+            await soon(lambda: server.descriptors() >= idle + 30, what="not all were accepted")
             before = server.descriptors()
             took: list[float] = []
             outcomes = await asyncio.gather(*(_knock(server.port, took) for _ in range(60)))
@@ -205,10 +207,14 @@ async def test_queue_is_in_order_bounded_and_says_when_to_come_back(
             assert got.headers["Retry-After"] == "1"
         assert took < 3
         note(f"40 requests beyond rotation.max_in_flight: 429 after {took:.2f} s (timeouts.queue = 0.5 s)")
-        simulator.script(text_answer("x").after(Pause(0.1)), times=None)
-        first, *others = await asyncio.gather(*(ask(session, server.url, hello(str(n))) for n in range(4)))
-        assert all(got.whole for got in (first, *others)), "who waits less than the limit is served"
-        asked = [request.json()["contents"][0]["parts"][0]["text"] for request in simulator.generations[1:]]
+
+    simulator.clear()
+    simulator.script(text_answer("x").after(Pause(0.1)), times=None)
+    patient = configuration(simulator, tmp_path, more.replace("queue = 0.5", "queue = 5"))
+    async with running(simulator, patient) as server:
+        answers = await asyncio.gather(*(ask(session, server.url, hello(str(n))) for n in range(4)))
+        assert all(got.whole for got in answers), "who waits less than the limit is served"
+        asked = [request.json()["contents"][0]["parts"][0]["text"] for request in simulator.generations]
         assert asked == sorted(asked), "first come, first served"
         assert [row["in_flight"] for row in await pool(session, server.url)] == [0]
 
@@ -281,7 +287,8 @@ async def test_client_beyond_its_concurrency_is_429_and_the_others_are_not(
 ) -> None:
     async with running(simulator, configuration(simulator, tmp_path, CLIENTS)) as server:
         for stream in (True, False):
-            simulator.script(text_answer("late").after(Pause(0.6)), times=2)
+            gate = asyncio.Event()
+            simulator.script(text_answer("late").after(Wait(gate)), times=2)
             async with asyncio.TaskGroup() as group:
                 seen = len(simulator.generations)
                 open_ones = [
@@ -292,6 +299,7 @@ async def test_client_beyond_its_concurrency_is_429_and_the_others_are_not(
                 third = await ask(session, server.url, hello(stream=stream), bearer("sk-narrow"))
                 refused(third, 429, "rate_limit_exceeded", "auth.clients.max_concurrent")
                 assert (await ask(session, server.url, hello(), bearer("sk-free"))).whole
+                gate.set()
             assert all(task.result().whole for task in open_ones)
             assert (await ask(session, server.url, hello(), bearer("sk-narrow"))).whole, "its places are free again"
 

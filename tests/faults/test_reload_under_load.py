@@ -11,11 +11,12 @@ from typing import Any
 import aiohttp
 import pytest
 
-from gemproxy.simulator import Answer, Hang, Pause, Simulator, text_answer
-from tests.faults.client import AUTH, ask, bare, hello, soon
+from gemproxy.simulator import Answer, Hang, Simulator, Wait, text_answer
+from tests.faults.client import AUTH, ask, bare, hello
 from tests.faults.figures import note
-from tests.faults.load import STREAM, TEXT, Load, fresh_connections
-from tests.faults.server_process import ServerProcess, configured, rewrite, serving
+from tests.faults.load import TEXT, Load, fresh_connections, halfway
+from tests.server_process import ServerProcess, configured, rewrite, serving
+from tests.waiting import soon
 
 # ------------------------------------------------------------------------------------------------------------ reload
 
@@ -47,7 +48,8 @@ async def test_reload_swaps_credentials_keys_and_limits_with_no_failed_request(
         async with load.running(16):
             for times in range(1, 11):
                 await soon(lambda: load.outcomes.total() > 40 * times, 20)  # noqa: B023 - waited for in this turn
-                limits = f"[rotation]\nmax_in_flight = {20 + times}\n[timeouts]\nqueue = {3 + times}\n"
+                alias = '[models.aliases]\nnewest = "gemini-3.5-flash"\n'
+                limits = alias + f"[rotation]\nmax_in_flight = {20 + times}\n[timeouts]\nqueue = {3 + times}\n"
                 both = credential(times) + credential(times + 1)
                 rewrite(tmp_path, base + auth("sk-test", f"sk-new-{times}") + limits + both)
                 await reloaded(server, times)
@@ -63,6 +65,8 @@ async def test_reload_swaps_credentials_keys_and_limits_with_no_failed_request(
             for key in ("sk-old", "sk-new-9", "sk-new-10")
         ]
         assert statuses == [401, 401, 200]
+        assert (await ask(session, server.url, hello(model="newest"))).whole
+        assert simulator.generations[-1].model == "gemini-3.5-flash"
 
 
 BROKEN = {
@@ -87,6 +91,7 @@ async def test_broken_file_changes_nothing(simulator: Simulator, tmp_path: Path)
                 server.tell(signal.SIGHUP)
                 line = await server.logged("reload refused", times=times)
                 assert "the old configuration stays" in line, what
+                assert ("server.prot" in line) == ("prot" in text), "an unknown key is named"
             (tmp_path / "gemproxy.toml").unlink()
             server.tell(signal.SIGHUP)
             await server.logged("reload refused", times=len(BROKEN) + 1)
@@ -101,7 +106,8 @@ async def test_broken_file_changes_nothing(simulator: Simulator, tmp_path: Path)
 async def test_credential_that_a_reload_removes_ends_its_running_answer_in_peace(
     simulator: Simulator, tmp_path: Path
 ) -> None:
-    simulator.script(STREAM)
+    gate = asyncio.Event()
+    simulator.script(halfway(gate))
     base = configured(simulator.ai_studio_url, keys=0)
     async with serving(tmp_path, base + credential(1)) as server, aiohttp.ClientSession() as session:
         async with asyncio.TaskGroup() as group:
@@ -109,6 +115,7 @@ async def test_credential_that_a_reload_removes_ends_its_running_answer_in_peace
             await soon(lambda: simulator.generations)
             rewrite(tmp_path, base + credential(2))
             await reloaded(server, 1)
+            gate.set()
         assert stream.result().text == TEXT
         assert (await ask(session, server.url, hello())).whole
         assert simulator.generations[-1].credential == "test-key-2"
@@ -120,12 +127,15 @@ async def _too_large(session: aiohttp.ClientSession, server: ServerProcess, goog
 
 
 async def _one_too_many(session: aiohttp.ClientSession, server: ServerProcess, google: Simulator) -> int:
-    google.script(text_answer("late").after(Pause(0.5)))
+    gate = asyncio.Event()
+    google.script(text_answer("late").after(Wait(gate)))
     seen = len(google.generations)
     async with asyncio.TaskGroup() as group:
         group.create_task(ask(session, server.url, hello()))
         await soon(lambda: len(google.generations) > seen)
-        return (await ask(session, server.url, hello())).status
+        second = await ask(session, server.url, hello())
+        gate.set()
+    return second.status
 
 
 async def _second(session: aiohttp.ClientSession, server: ServerProcess, google: Simulator) -> int:
@@ -168,7 +178,7 @@ async def test_reload_changes_limits(
     simulator: Simulator, tmp_path: Path, limit: str, provoke: Callable[..., Any], status: int
 ) -> None:
     end = f'\n[upstream]\nai_studio_url = "{simulator.ai_studio_url}"\n' + credential(1)
-    start = "[[auth.clients]]" + NARROW.removeprefix("[[auth.clients]]") if "auth" in limit else ""
+    start = NARROW if "auth" in limit else ""
     narrow = limit if "[server]" in limit else "[server]\nport = 0\n" + limit
     async with (
         serving(tmp_path, "[server]\nport = 0\n" + start + end) as server,

@@ -38,8 +38,8 @@ from gemproxy.simulator import (
 from tests.faults.client import AUTH, CHAT, ask, hello
 from tests.faults.figures import note
 from tests.faults.plants import PLANTS, PROMPT, SERVICE_KEY_ID, found_in, trio
-from tests.faults.server_process import rewrite, serving
 from tests.running import running
+from tests.server_process import rewrite, serving
 
 TICK = {"candidates": [{"content": {"parts": [{"text": "tick "}]}}]}
 

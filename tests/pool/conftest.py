@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import aiohttp
 import pytest
-from pool_transcript import Clock, Pool
-from token_desk import TokenDesk
 
-from gemproxy.pool.rotator import Policy, Slot
+from gemproxy.pool.rest import Policy
+from gemproxy.pool.slot import Slot
+from gemproxy.simulator import Simulator
+from tests.clock import Clock
+from tests.pool.pool_transcript import Pool
+from tests.pool.token_desk import TokenDesk
 
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1_000_000.0)
 
 
 @pytest.fixture
@@ -31,8 +34,6 @@ def pool(clock: Clock):
 @pytest.fixture
 async def sim(clock: Clock):
     """A simulated Google that lives by the hand-turned clock."""
-    from gemproxy.simulator import Simulator
-
     async with Simulator(clock) as running:
         yield running
 

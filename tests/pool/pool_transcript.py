@@ -1,25 +1,21 @@
-"""A clock turned by hand, and a pool whose dialogue reads as a transcript."""
+"""A pool whose dialogue reads as a transcript."""
 
 from __future__ import annotations
 
 import pytest
 
 from gemproxy.errors import NoCredential
-from gemproxy.pool.rotator import Lease, Policy, Rotator, Slot
+from gemproxy.pool.rest import Policy, Record
+from gemproxy.pool.rotator import Rotator
+from gemproxy.pool.slot import Lease, Slot
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
+from tests.clock import Clock
 
 
-class Clock:
-    """Seconds since the epoch, turned by hand."""
-
-    def __init__(self, now: float = 1_000_000.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += seconds
+def records(rotator: Rotator) -> list[Record]:
+    """Return what outlives the process: the last word on every rest that there is."""
+    found = [slot.record(key, rest, slot.stamps.get(key, 0.0)) for slot in rotator._slots for key, rest in slot.rests()]
+    return list({(record.fingerprint, record.model): record for record in found}.values())
 
 
 class Pool:
@@ -48,6 +44,9 @@ class Pool:
             names.append(lease.slot.name)
             self.rotator.report(lease, verdict)
         return " ".join(names)
+
+    def records(self) -> list[Record]:
+        return records(self.rotator)
 
     def refusal(self, model: str = "pro", **how: object) -> NoCredential:
         with pytest.raises(NoCredential) as caught:

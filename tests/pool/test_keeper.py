@@ -6,11 +6,11 @@ import asyncio
 import logging
 
 import pytest
-from pool_transcript import Clock
-from token_desk import begin
 
-from gemproxy.pool.keeper import Keeper
+from gemproxy.pool.keeper import BACKOFF, Keeper
 from gemproxy.pool.mint import Access
+from tests.clock import Clock
+from tests.pool.token_desk import begin
 
 LIFE = 3600.0
 
@@ -26,8 +26,8 @@ class Source:
         self.gate.set()
         self.fault: Exception | None = None
 
-    async def fetch(self, refused: str) -> Access:
-        self.calls.append(refused)
+    async def fetch(self, refused: str, *, fresh: bool) -> Access:
+        self.calls.append("fresh" if fresh else refused)
         await self.gate.wait()
         if self.fault is not None:
             raise self.fault
@@ -76,6 +76,32 @@ async def test_a_token_near_its_end_serves_while_one_refresh_runs(keeper, source
     source.gate.set()
     await settled()
     assert (await keeper.get()).secret == "token-2"
+
+
+async def test_a_token_that_lives_for_minutes_only_is_not_fetched_for_every_request(keeper, source, clock):
+    source.life = 200
+    await keeper.get()
+    for _ in range(10):
+        await keeper.get()
+        await settled()
+    assert len(source.calls) == 2
+    clock.advance(BACKOFF)
+    await keeper.get()
+    await settled()
+    assert len(source.calls) == 3
+
+
+async def test_those_who_want_a_new_token_get_one_for_all_after_the_refresh_under_way(keeper, source):
+    source.gate.clear()
+    waiting = begin(keeper.get())
+    await settled()
+    checking = [begin(keeper.anew()) for _ in range(5)]
+    await settled()
+    source.gate.set()
+    assert {access.secret for access in await asyncio.gather(*checking)} == {"token-2"}
+    assert (await waiting).secret == "token-1"
+    assert (await keeper.get()).secret == "token-2"
+    assert source.calls == ["", "fresh"]
 
 
 async def test_a_dead_token_is_waited_for(keeper, source, clock):

@@ -6,12 +6,14 @@ import asyncio
 import threading
 
 import pytest
-from token_desk import CLIENT, SECRET, begin, until
+from google.auth.exceptions import TransportError
 
 from gemproxy.pool import mint as minting
 from gemproxy.pool.mint import Courier, Mint, MintUnavailable
 from gemproxy.pool.sources import UserGrant
-from gemproxy.simulator import Hang, unary_answer
+from gemproxy.simulator import Hang, error_answer, unary_answer
+from tests.pool.token_desk import CLIENT, SECRET, begin
+from tests.waiting import soon
 
 GRANT = UserGrant("fake-refresh", CLIENT, SECRET, own_client=False)
 
@@ -38,6 +40,13 @@ async def test_a_token_without_an_end_is_taken_for_an_hours(desk, mint):
 async def test_a_rotated_refresh_token_is_told(desk, mint):
     desk.sim.accounts.grant("fake-refresh").rotates = True
     assert (await mint.user(GRANT, "fake-refresh")).refresh.startswith("sim-refresh-")
+
+
+async def test_google_auth_finds_a_header_however_it_is_written(desk, mint):
+    desk.sim.script(error_answer(200, b"{}", headers={"Metadata-Flavor": "Google"}), method="token")
+    loop = asyncio.get_running_loop()
+    reply = await asyncio.to_thread(Courier(lambda *request: mint._send(loop, *request)), desk.sim.token_url, "POST")
+    assert reply.headers["metadata-flavor"] == "Google"
 
 
 async def test_refreshes_run_in_threads_of_their_own(desk, mint):
@@ -71,17 +80,15 @@ async def test_a_closed_mint_makes_nothing(desk, mint):
 async def test_closing_frees_the_threads_at_once(desk, mint):
     desk.sim.script(unary_answer({}).after(Hang()), method="token", times=None)
     waiting = begin(mint.user(GRANT, "fake-refresh"))
-    await until(desk.asked)
+    await soon(desk.asked)
     (thread,) = [one for one in threading.enumerate() if one.name.startswith("gemproxy-mint")]
     mint.close()
     with pytest.raises(MintUnavailable):
         await waiting
-    await until(lambda: not thread.is_alive())
+    await soon(lambda: not thread.is_alive())
 
 
 async def test_a_thread_that_comes_after_the_end_sends_nothing(desk, mint):
-    from google.auth.exceptions import TransportError
-
     loop = asyncio.get_running_loop()
 
     def late() -> None:
@@ -92,3 +99,7 @@ async def test_a_thread_that_comes_after_the_end_sends_nothing(desk, mint):
     with pytest.raises(TransportError, match="CancelledError"):
         await asyncio.to_thread(late)
     assert desk.sim.requests == []
+
+
+def test_the_repr_of_an_answer_shows_no_token():
+    assert repr(minting.Reply(200, {}, b'{"access_token":"fake"}')) == "Reply(200)"

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import math
 
 import pytest
-from token_desk import begin, refusal, until
 
 from gemproxy.pool.projects import Projects
 from gemproxy.pool.refusals import TokenRefused
 from gemproxy.simulator import Account, AccountState, Hang, Reset, error_answer, unary_answer
 from gemproxy.upstream.dialect import Action, Scope, Token
+from tests.pool.token_desk import begin, refusal
+from tests.waiting import soon
 
 LOAD, ONBOARD = "/v1internal:loadCodeAssist", "/v1internal:onboardUser"
 
@@ -69,6 +71,12 @@ async def test_what_google_says_of_a_configured_project_is_not_kept(desk, projec
     assert await desk.state.project("key") == ""
 
 
+async def test_two_slots_of_one_grant_keep_their_own_projects(desk, projects, token):
+    assert await projects.find("key", token("mine")) == "mine"
+    assert await projects.find("key", token("yours")) == "yours"
+    assert await projects.find("key", token()) == "sim-project"
+
+
 async def test_a_newcomer_is_onboarded_and_waited_for(desk, projects, account, token):
     account.tier, account.polls = "", 3
     assert await projects.find("key", token()) == "sim-project"
@@ -89,7 +97,8 @@ async def test_an_onboarding_without_a_name_is_asked_for_again(desk, projects, a
 async def test_an_onboarding_that_never_ends_is_given_up(desk, account, token):
     account.tier, account.polls = "", 10_000
     verdict = await refusal(desk.projects(poll=0.01, patience=0.1).find("key", token()))
-    assert (verdict.action, verdict.scope, verdict.reason) == (Action.RETRY, Scope.UPSTREAM, "project_unknown")
+    assert (verdict.action, verdict.scope, verdict.until) == (Action.NEXT, Scope.CREDENTIAL, None)
+    assert verdict.reason == "project_unknown"
 
 
 async def test_an_account_behind_a_company_border_uses_the_configured_project(projects, account, token):
@@ -126,18 +135,24 @@ async def test_the_link_to_verify_an_account_stays_out_of_words(projects, accoun
 
 
 @pytest.mark.parametrize(
-    ("answer", "scope", "parks"),
+    ("answer", "scope", "rests", "words"),
     [
-        (error_answer(503, b"<html>"), Scope.UPSTREAM, False),
-        (unary_answer(b"nonsense"), Scope.CREDENTIAL, False),
-        (unary_answer({}).after(Reset()), Scope.UPSTREAM, False),
+        (error_answer(503, b"<html>"), Scope.CREDENTIAL, None, "status 503"),
+        (error_answer(400, "Unknown name"), Scope.CREDENTIAL, None, "status 400"),
+        (error_answer(404, "Not found"), Scope.CREDENTIAL, None, "status 404"),
+        (error_answer(429, "Please retry in 20s."), Scope.CREDENTIAL, 20.0, "status 429"),
+        (error_answer(302, b"", headers={"Location": "http://127.0.0.1:9/"}), Scope.CREDENTIAL, None, "status 302"),
+        (unary_answer(b"nonsense"), Scope.CREDENTIAL, None, "does not serve"),
+        (unary_answer({}).after(Reset()), Scope.UPSTREAM, None, "cannot be reached"),
     ],
-    ids=["503", "nonsense", "reset"],
+    ids=["503", "a field it does not know", "404", "a quota", "a redirect", "nonsense", "reset"],
 )
-async def test_a_search_that_fails_for_now_parks_nobody(desk, projects, token, answer, scope, parks):
+async def test_a_search_that_fails_for_now_parks_nobody(desk, projects, token, answer, scope, rests, words):
     desk.sim.script(answer, method="loadCodeAssist")
     verdict = await refusal(projects.find("key", token()))
-    assert (verdict.scope, verdict.until == math.inf) == (scope, parks)
+    assert (verdict.action, verdict.scope, verdict.status) == (Action.NEXT, scope, 503)
+    assert verdict.until == (rests and desk.clock.now + rests)
+    assert words in verdict.message
     assert await projects.find("key", token()) == "sim-project"
 
 
@@ -149,7 +164,7 @@ async def test_one_who_leaves_takes_nobodys_search_away(desk, projects, account,
     desk.sim.script(unary_answer({}).after(Hang()), method="loadCodeAssist")
     given = token()
     leaver, stayer = begin(projects.find("key", given)), begin(projects.find("key", given))
-    await until(lambda: desk.asked(LOAD))
+    await soon(lambda: desk.asked(LOAD))
     leaver.cancel()
     await asyncio.sleep(0.02)
     assert not stayer.done()
@@ -159,11 +174,15 @@ async def test_one_who_leaves_takes_nobodys_search_away(desk, projects, account,
     assert desk.asked(LOAD) == 1
 
 
-async def test_a_search_that_nobody_waits_for_fails_in_silence(desk, projects, token):
+async def test_a_search_that_nobody_waits_for_fails_in_silence(desk, projects, token, caplog):
     desk.sim.script(error_answer(503, b""), method="loadCodeAssist")
     leaver = begin(projects.find("key", token()))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     leaver.cancel()
-    await until(lambda: not projects._searches)
+    await soon(lambda: "project discovery" not in {task.get_name() for task in asyncio.all_tasks()})
+    assert desk.asked(LOAD) == 1
+    await asyncio.sleep(0)  # what is done with a task that is done
+    gc.collect()
+    assert "never retrieved" not in caplog.text
     assert await projects.find("key", token()) == "sim-project"

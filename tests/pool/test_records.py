@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 
 import pytest
-from pool_transcript import NEVER_THIS_MODEL, PARKS, UNHINTED, Pool, rests
 
 from gemproxy.pool.rest import Policy, Record
-from gemproxy.pool.rotator import Slot
+from gemproxy.pool.slot import Slot
 from gemproxy.upstream.dialect import OK, Scope
+from tests.pool.pool_transcript import NEVER_THIS_MODEL, PARKS, UNHINTED, Pool, rests
 
 
 def reborn(p: Pool, *names: str) -> Pool:
     """Return the pool after a restart of the process: fresh slots, restored records."""
     fresh = Pool(p.clock, *(Slot(name, 0, "ai_studio", fingerprint=f"print-{name}") for name in names))
-    fresh.rotator.restore(p.rotator.records())
+    fresh.rotator.restore(p.records())
     return fresh
 
 
@@ -27,7 +27,7 @@ def test_rests_strikes_and_parking_survive_a_restart(pool):
     p.serve("pro", rests(3600, now=p.clock.now, daily=True))  # c
     p.serve("pro", UNHINTED)  # a again: second strike
     fresh = reborn(p, "a", "b", "c")
-    assert fresh.rotator.records() == p.rotator.records()
+    assert fresh.records() == p.records()
     assert fresh.refusal("pro").returns_in == 10
     assert [view.state for view in fresh.rotator.snapshot()] == ["cooling", "parked", "cooling"]
     assert fresh.view("c").cooling[0].daily
@@ -45,7 +45,7 @@ def test_a_credential_that_was_changed_starts_afresh(pool):
     p = pool("a")
     p.serve(verdict=PARKS)
     fresh = Pool(p.clock, Slot("a", fingerprint="print-of-a-new-key"))
-    fresh.rotator.restore(p.rotator.records())
+    fresh.rotator.restore(p.records())
     assert fresh.serve() == "a"
 
 
@@ -53,7 +53,7 @@ def test_a_credential_that_was_renamed_keeps_its_state(clock):
     p = Pool(clock, Slot("a", fingerprint="print"))
     p.serve(verdict=PARKS)
     fresh = Pool(clock, Slot("renamed", fingerprint="print"))
-    fresh.rotator.restore(p.rotator.records())
+    fresh.rotator.restore(p.records())
     assert fresh.view("renamed").state == "parked"
 
 
@@ -77,7 +77,7 @@ def test_ordinary_traffic_tells_nothing(pool):
     p = pool("a b")
     p.serve(times=20)
     assert p.changes == []
-    assert p.rotator.records() == []
+    assert p.records() == []
 
 
 def test_two_processes_agree_on_the_newest_word(pool):
@@ -133,7 +133,7 @@ def test_two_slots_of_one_credential_share_a_record(clock):
     p = Pool(clock, Slot("a", fingerprint="print"), Slot("b", fingerprint="print"))
     p.serve(verdict=PARKS)
     p.serve(verdict=PARKS)
-    assert len(p.rotator.records()) == 1
+    assert len(p.records()) == 1
     assert reborn(p, "a").serve() == "a"
 
 

@@ -8,13 +8,15 @@ import pytest
 
 from gemproxy.errors import NoCredential
 from gemproxy.pool import refusals
-from gemproxy.pool.rotator import Policy, Rotator, Slot
+from gemproxy.pool.rest import Policy
+from gemproxy.pool.rotator import Rotator
+from gemproxy.pool.slot import Slot
 from gemproxy.upstream.dialect import Action, Scope
 from gemproxy.upstream.onboarding import Ineligible
 
 PARKED = (Action.NEXT, Scope.CREDENTIAL, math.inf)
 RESTS = (Action.NEXT, Scope.CREDENTIAL, None)
-NOBODY = (Action.RETRY, Scope.UPSTREAM, None)
+NOBODY = (Action.NEXT, Scope.UPSTREAM, None)
 
 
 @pytest.mark.parametrize(

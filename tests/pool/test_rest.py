@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 import pytest
-from pool_transcript import PARKS, UNHINTED, Pool, rests
 
 from gemproxy.pool.rest import LONGEST_DAY, NEVER, Policy, Rest, next_rest, turn_back
-from gemproxy.pool.rotator import Slot
+from gemproxy.pool.slot import Slot
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
+from tests.pool.pool_transcript import PARKS, UNHINTED, Pool, rests
 
 NOW = 1_000_000.0
 DAY = 86400.0

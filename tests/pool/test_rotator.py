@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 
 import pytest
-from pool_transcript import CLIENT_FAULT, NEVER_THIS_MODEL, OVERLOADED, PARKS, UNHINTED, Pool, rests
 
-from gemproxy.pool.rotator import Policy, Slot
+from gemproxy.pool.rest import Policy
+from gemproxy.pool.slot import Slot
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
+from gemproxy.upstream.rows import NO_MODEL
+from tests.pool.pool_transcript import CLIENT_FAULT, NEVER_THIS_MODEL, OVERLOADED, PARKS, UNHINTED, Pool, rests
 
 # ------------------------------------------------------------------------------------------------------- who is next
 
@@ -209,7 +211,7 @@ def test_a_probe_that_proves_nothing_is_freed_without_a_strike(pool, verdict):
     p.clock.advance(5)
     p.serve(verdict=verdict)
     assert p.acquire().probe
-    assert p.rotator.records()[0].strikes == 1
+    assert p.records()[0].strikes == 1
 
 
 def test_a_failed_probe_rests_again(pool):
@@ -294,11 +296,6 @@ def test_a_lease_reported_twice_is_a_bug(pool):
     assert p.view("a").in_flight == 0
 
 
-def test_a_lease_says_when_it_began(pool):
-    p = pool("a")
-    assert (p.acquire().started, p.acquire("flash").model) == (p.clock.now, "flash")
-
-
 # ----------------------------------------------------------------------------------------------------- when all are out
 
 
@@ -327,6 +324,39 @@ def test_when_only_the_operator_can_help_there_is_no_return(pool, verdict):
     assert (refusal.status, refusal.returns_in, refusal.retry_after) == (503, None, None)
     assert "/v1/debug/cache" in refusal.message
     assert p.rotator.earliest("pro") is None
+
+
+LACKS = Verdict(Action.NEXT, Scope.MODEL, 1_003_600.0, NO_MODEL, status=404)
+
+
+@pytest.mark.parametrize(
+    ("slots", "verdicts", "expected"),
+    [
+        ([Slot("a"), Slot("b")], [LACKS, LACKS], True),
+        ([Slot("a"), Slot("b")], [LACKS], False),
+        ([Slot("a"), Slot("b")], [LACKS, rests(60, now=1_000_000.0)], False),
+        ([Slot("a"), Slot("b")], [LACKS, PARKS], True),
+        ([Slot("a"), Slot("b")], [PARKS, PARKS], False),
+        ([Slot("a"), Slot("b", models=frozenset({"flash"}))], [LACKS], True),
+        ([Slot("a", models=frozenset({"flash"}))], [], False),
+    ],
+    ids=[
+        "nobody has it",
+        "one was not asked",
+        "one rests and may have it",
+        "parked ones do not count",
+        "all are parked",
+        "those that are held to others do not count",
+        "all are held to others",
+    ],
+)
+def test_a_model_is_missing_when_everybody_who_might_have_it_was_asked(clock, slots, verdicts, expected):
+    p = Pool(clock, *slots)
+    for verdict in verdicts:
+        p.serve(verdict=verdict)
+    assert p.rotator.missing("pro") is expected
+    clock.advance(3600)
+    assert not p.rotator.missing("pro")
 
 
 def test_a_pool_without_credentials_serves_nobody(pool):

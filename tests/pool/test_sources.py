@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from gemproxy.errors import ConfigFault
+from gemproxy.pool import sources
 from gemproxy.pool.sources import (
     ApiKeySource,
     OAuthSource,
@@ -243,3 +244,8 @@ def test_no_repr_shows_a_secret(write):
 def test_only_sources_have_fingerprints():
     with pytest.raises(TypeError):
         fingerprint("test-key-1")
+
+
+@pytest.mark.parametrize("kind", [sources._Inner, sources._OAuthFile])
+def test_the_repr_of_what_a_file_holds_shows_no_token(kind):
+    assert "fake" not in repr(kind("fake-access", "fake-refresh"))

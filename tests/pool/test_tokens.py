@@ -8,12 +8,14 @@ import math
 
 import msgspec
 import pytest
-from token_desk import CLIENT, KEY, SECRET, begin, refusal, until
 
+from gemproxy.pool.keeper import BACKOFF
 from gemproxy.pool.sources import OAuthSource, ServiceAccountSource
 from gemproxy.pool.tokens import TokenView
-from gemproxy.simulator import AccountState, Answer, Reset, error_answer, unary_answer
+from gemproxy.simulator import AccountState, Answer, Pause, Reset, error_answer, unary_answer
 from gemproxy.upstream.dialect import Action, Scope, Token
+from tests.pool.token_desk import CLIENT, KEY, SECRET, begin, prints, refusal
+from tests.waiting import soon
 
 WORD = {"error": "invalid_grant", "error_description": "Token fake-refresh of nobody@example.invalid has been revoked."}
 
@@ -36,7 +38,7 @@ async def test_a_refused_key_cannot_be_refreshed(desk):
 
 async def test_a_slot_that_a_reload_removed_serves_nobody(desk):
     tokens = desk.tokens(KEY)
-    tokens.replace({})
+    tokens.replace({}, {})
     for work in (tokens.get("team-1"), tokens.check("team-1"), tokens.refresh("team-1", Token("x"))):
         assert (await refusal(work)).scope is Scope.NONE
     assert tokens.view("team-1") == TokenView(False, None)
@@ -72,7 +74,7 @@ async def test_an_early_refresh_runs_behind_the_requests(desk):
     await tokens.get("team-1")
     desk.clock.advance(3400)
     assert [(await tokens.get("team-1")).secret for _ in range(5)] == ["sim-access-1"] * 5
-    await until(lambda: tokens.view("team-1").seconds_left > 1000)
+    await soon(lambda: tokens.view("team-1").seconds_left > 1000)
     assert (await tokens.get("team-1")).secret == "sim-access-2"
     assert desk.asked() == 2
 
@@ -116,7 +118,7 @@ async def test_closing_does_not_wait_for_a_refresh_that_hangs(desk):
     desk.sim.token_delay = 60
     tokens = desk.tokens(desk.oauth())
     waiting = begin(tokens.get("team-1"))
-    await until(desk.asked)
+    await soon(desk.asked)
     tokens.close()
     with pytest.raises(asyncio.CancelledError):
         await waiting
@@ -209,7 +211,7 @@ async def test_a_revoked_grant_parks_its_credential(desk, lives, caplog):
 async def test_a_wrong_client_is_everybodys_trouble_and_parks_nobody(desk, caplog):
     tokens = desk.tokens(desk.oauth(client_secret="fake-wrong"))
     verdict = await refusal(tokens.get("team-1"))
-    assert (verdict.action, verdict.scope, verdict.reason) == (Action.RETRY, Scope.UPSTREAM, "invalid_client")
+    assert (verdict.action, verdict.scope, verdict.reason) == (Action.NEXT, Scope.UPSTREAM, "invalid_client")
     assert verdict.code == "no_upstream_credentials"
     assert "oauth.client_id" in verdict.message
     assert "oauth.client_id" in caplog.text
@@ -258,8 +260,8 @@ async def test_an_endpoint_out_of_order_is_asked_thrice_and_is_nobodys_fault(des
     before = desk.asked()
     verdict = await refusal(tokens.check("team-1"))
     assert desk.asked() - before == 3
-    assert (verdict.action, verdict.scope, verdict.until) == (Action.RETRY, Scope.UPSTREAM, None)
-    assert (await tokens.get("team-1")).secret == "sim-access-1"
+    assert (verdict.action, verdict.scope, verdict.until) == (Action.NEXT, Scope.UPSTREAM, None)
+    assert (await tokens.get("team-1")).secret == "sim-access-1"  # a check that fails takes no living token away
 
 
 async def test_a_living_token_serves_through_an_outage_and_a_dead_one_does_not(desk):
@@ -271,7 +273,41 @@ async def test_a_living_token_serves_through_an_outage_and_a_dead_one_does_not(d
     desk.clock.advance(300)
     assert (await refusal(tokens.get("team-1"))).reason == "token_unavailable"
     desk.sim.clear()
+    desk.clock.advance(BACKOFF)
     assert (await tokens.get("team-1")).secret == "sim-access-2"
+
+
+async def test_an_outage_is_not_waited_for_by_every_request_and_a_reload_forgets_it(desk):
+    source = desk.oauth()
+    tokens = desk.tokens(source)
+    desk.sim.script(error_answer(503, b""), method="token", times=None)
+    first = await refusal(tokens.get("team-1"))
+    asked = desk.asked()
+    desk.clock.advance(BACKOFF - 1)
+    assert await refusal(tokens.get("team-1")) == first
+    assert desk.asked() == asked
+    desk.sim.clear()
+    tokens.replace({"team-1": source}, prints({"team-1": source}))
+    assert (await tokens.get("team-1")).secret == "sim-access-1"
+
+
+async def test_trouble_of_an_account_that_a_reload_replaced_is_not_the_new_ones(desk):
+    source = desk.oauth()
+    tokens = desk.tokens(source)
+    desk.sim.script(error_answer(503, b"").after(Pause(0.05)), method="token", times=3)
+    waiting = begin(tokens.get("team-1"))
+    await soon(desk.asked)
+    desk.file(refresh_token="fake-newer")
+    tokens.replace({"team-1": source}, prints({"team-1": source}))
+    assert (await refusal(waiting)).reason == "token_unavailable"
+    assert (await tokens.get("team-1")).secret == "sim-access-1"
+
+
+async def test_a_check_ends_the_memory_of_an_outage(desk):
+    tokens = desk.tokens(desk.oauth())
+    desk.sim.script(error_answer(503, b""), method="token", times=3)
+    await refusal(tokens.get("team-1"))
+    assert await tokens.check("team-1") == await tokens.get("team-1")
 
 
 async def test_an_unknown_refusal_rests_its_credential_without_parking_it(desk):
@@ -295,7 +331,8 @@ async def test_a_lost_file_parks_its_credential_and_the_log_names_it(desk, caplo
     assert str(path) not in verdict.message
 
 
-async def test_a_file_that_is_just_being_written_is_read_again(desk):
+async def test_a_file_that_is_just_being_written_is_read_again(desk, monkeypatch):
+    monkeypatch.setattr("gemproxy.pool.issuer.SECOND_LOOK", 1.0)
     source = desk.oauth()
     whole = source.file.read_bytes()
     source.file.write_bytes(whole[:10])
@@ -401,7 +438,7 @@ async def test_a_project_that_proved_wrong_is_discovered_and_used_until_a_reload
     assert (await tokens.get("team-1")).project == "wrong"
     assert (await tokens.rediscover("team-1")).project == "sim-project"
     assert (await tokens.get("team-1")).project == "sim-project"
-    tokens.replace({"team-1": source})
+    tokens.replace({"team-1": source}, prints({"team-1": source}))
     assert (await tokens.get("team-1")).project == "wrong"
     assert (await desk.tokens(source).get("team-1")).project == "wrong"
 
@@ -425,7 +462,8 @@ async def test_a_reload_keeps_the_tokens_of_unchanged_credentials(desk):
     source = desk.oauth()
     tokens = desk.tokens({"same": source, "gone": desk.robot(), "changed": source})
     await asyncio.gather(*(tokens.get(name) for name in ("same", "gone", "changed")))
-    tokens.replace({"same": source, "changed": msgspec.structs.replace(source, project="mine"), "new": KEY})
+    sources = {"same": source, "changed": msgspec.structs.replace(source, project="mine"), "new": KEY}
+    tokens.replace(sources, prints(sources))
     assert tokens.view("same").cached
     assert not tokens.view("changed").cached
     assert not tokens.view("gone").cached
@@ -433,12 +471,22 @@ async def test_a_reload_keeps_the_tokens_of_unchanged_credentials(desk):
     assert (await tokens.get("new")).secret == "test-key-1"
 
 
+async def test_a_reload_after_a_new_login_into_the_same_file_gives_the_new_accounts_token(desk):
+    source = desk.oauth()
+    tokens = desk.tokens(source)
+    old = await tokens.get("team-1")
+    desk.file(refresh_token="fake-newer")
+    tokens.replace({"team-1": source}, prints({"team-1": source}))
+    assert (await tokens.get("team-1")).secret != old.secret
+    assert desk.sim.refreshes == {"fake-refresh": 1, "fake-newer": 1}
+
+
 async def test_a_reload_takes_no_token_from_those_who_wait_for_it(desk):
     desk.sim.token_delay = 0.1
     tokens = desk.tokens(desk.oauth())
     waiting = begin(tokens.get("team-1"))
-    await until(desk.asked)
-    tokens.replace({})
+    await soon(desk.asked)
+    tokens.replace({}, {})
     assert (await waiting).secret == "sim-access-1"
 
 
@@ -446,7 +494,7 @@ async def test_an_outage_of_discovery_is_logged_once_until_it_is_over(desk, capl
     tokens = desk.tokens(desk.oauth())
     desk.sim.script(error_answer(503, b""), method="loadCodeAssist", times=2)
     for _ in range(2):
-        assert (await refusal(tokens.get("team-1"))).scope is Scope.UPSTREAM
+        assert (await refusal(tokens.get("team-1"))).reason == "project_unknown"
     assert caplog.text.count("credential team-1") == 1
     assert (await tokens.get("team-1")).project == "sim-project"
 

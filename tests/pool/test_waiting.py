@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from gemproxy.errors import NoCredential
-from gemproxy.pool.rotator import Policy, Rotator, Slot
+from gemproxy.pool.rest import Policy
+from gemproxy.pool.rotator import Rotator
+from gemproxy.pool.slot import Slot
 from gemproxy.pool.waiting import WaitingRoom
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
 
@@ -70,6 +72,30 @@ async def test_limit_zero_means_that_nobody_waits(clock: Any) -> None:
     with pytest.raises(NoCredential) as caught:
         await waiting.acquire("m", (), None)
     assert caught.value.full
+
+
+async def test_rest_that_ends_serves_those_who_wait(clock: Any) -> None:
+    waiting = room(clock, slots=2)
+    lease = await waiting.acquire("m", (), None)
+    waiting.report(lease, Verdict(Action.NEXT, Scope.MODEL, clock() + 0.05, "quota", status=429))
+    await waiting.acquire("m", (), None)
+    others = [asyncio.get_running_loop().create_task(waiting.acquire("m", (), None)) for _ in range(2)]
+    await settle()
+    clock.advance(1)
+    done, _ = await asyncio.wait(others, timeout=1, return_when=asyncio.FIRST_COMPLETED)
+    assert [task.result().slot.name for task in done] == ["s0"]
+    assert others[0] in done
+    others[1].cancel()
+
+
+async def test_change_of_the_pool_serves_those_who_wait(clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gemproxy.pool.rotator.BUSY_WAIT", 0.02)
+    waiting = room(clock)
+    await waiting.acquire("m", (), None)
+    second = asyncio.get_running_loop().create_task(waiting.acquire("m", (), None))
+    await settle()
+    waiting.rotator.replace([Slot("new", dialect="ai_studio")])
+    assert (await asyncio.wait_for(second, 1)).slot.name == "new"
 
 
 async def test_resting_pool_is_told_at_once(clock: Any) -> None:

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import msgspec
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from pool_transcript import Clock
 
 from gemproxy.pool.mint import Mint
 from gemproxy.pool.projects import Projects
-from gemproxy.pool.sources import ApiKeySource, OAuthSource, ServiceAccountSource, Source
+from gemproxy.pool.sources import ApiKeySource, OAuthSource, ServiceAccountSource, Source, fingerprint
 from gemproxy.pool.state import MemoryState, State
 from gemproxy.pool.tokens import TokenRefused, Tokens
 from gemproxy.simulator import Simulator
 from gemproxy.upstream.code_assist import CodeAssist
 from gemproxy.upstream.dialect import Verdict
 from gemproxy.upstream.onboarding import Onboarding
+from tests.clock import Clock
+from tests.credentials import public_key, service_account
 
 CLIENT, SECRET = "test-client", "test-secret"
 
@@ -29,13 +27,6 @@ CLIENT, SECRET = "test-client", "test-secret"
 def begin(work: Any) -> asyncio.Task[Any]:
     """Start a task that the test keeps."""
     return asyncio.get_running_loop().create_task(work)
-
-
-async def until(holds: Callable[[], Any], seconds: float = 5.0) -> None:
-    """Wait for what a background task or another process brings about."""
-    async with asyncio.timeout(seconds):
-        while not holds():  # noqa: ASYNC110 - what is waited for knows no event
-            await asyncio.sleep(0.01)
 
 
 class TokenDesk:
@@ -61,22 +52,12 @@ class TokenDesk:
 
     def robot(self, name: str = "robot", **content: Any) -> ServiceAccountSource:
         """Return a service account whose key the simulator knows."""
-        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         mail = f"{name}@example.invalid"
-        info = {
-            "type": "service_account",
-            "project_id": "robots-project",
-            "private_key_id": "1",
-            "private_key": key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
-            "client_email": mail,
-            "token_uri": "http://127.0.0.1:9/unused",
-        } | content
-        path = self.folder / f"{name}.json"
-        path.write_bytes(msgspec.json.encode(info))
+        content = {"project_id": "robots-project", "client_email": mail} | content
         account = self.sim.accounts.grant(mail, service=True)
         assert account is not None
-        account.public_key = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-        return ServiceAccountSource(path, "", "global")
+        account.public_key = public_key()
+        return ServiceAccountSource(service_account(self.folder / f"{name}.json", **content), "", "global")
 
     # ---- rooms
 
@@ -89,7 +70,8 @@ class TokenDesk:
         """Return tokens as a process of its own would have them: the state is shared, memory is not."""
         named = sources if isinstance(sources, dict) else {"team-1": sources}
         mint = Mint(self.session, self.clock, token_url=self.token_url, pauses=(0.01, 0.01))
-        tokens = Tokens(named, self.session, self.state, self.clock, projects or self.projects(), mint=mint)
+        rooms = (self.session, self.state, self.clock, projects or self.projects())
+        tokens = Tokens(named, *rooms, fingerprints=prints(named), mint=mint)
         self._opened.append(tokens)
         return tokens
 
@@ -101,6 +83,10 @@ class TokenDesk:
 
     def asked(self, path: str = "/token") -> int:
         return sum(request.path == path for request in self.sim.requests)
+
+
+def prints(sources: dict[str, Source]) -> dict[str, str]:
+    return {name: fingerprint(source) for name, source in sources.items()}
 
 
 async def refusal(work: Any) -> Verdict:

@@ -298,8 +298,8 @@ def test_port_0_is_for_nobody() -> None:
     ],
 )
 def test_an_exception_that_cannot_be_read_is_a_fault_of_the_configuration(entry) -> None:
-    with pytest.raises(ConfigFault, match=r"images\.allow_hosts: .*expected a name") as caught:
-        Allowed([entry])
+    with pytest.raises(ConfigFault, match=r"images\.allow_hosts\[1\] = .*expected a name") as caught:
+        Allowed(["10.0.0.0/8", entry])
     assert f'"{entry}"' in str(caught.value)
 
 

@@ -30,6 +30,7 @@ from gemproxy.errors import ClientFault, ConfigFault
 from gemproxy.server.addresses import UNREACHABLE, Unfetchable
 from gemproxy.server.media import ImageFetcher, ImagePolicy, media_type
 from gemproxy.wire.gemini import Blob
+from tests.waiting import soon
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4
 JPEG = b"\xff\xd8\xff\xe0" + bytes(60)
@@ -540,18 +541,12 @@ class Gate:
             self.inside -= 1
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - what is waited for happens in a server, not here
-            await asyncio.sleep(0.005)
-
-
 async def test_a_few_images_are_fetched_together(site, fetcher) -> None:
     gate = Gate()
     urls = [site.handle(f"/{number}", gate) for number in range(9)]
     async with asyncio.TaskGroup() as group:
         work = group.create_task(fetcher().fetch(wanted(*urls)))
-        await until(lambda: gate.inside == 4)
+        await soon(lambda: gate.inside == 4)
         await asyncio.sleep(0.02)
         gate.open.set()
     assert list(work.result()) == urls
@@ -583,21 +578,22 @@ async def test_the_first_failure_ends_the_others(site, fetcher) -> None:
     slow = site.handle("/slow", gate)
 
     async def gone(_request: web.Request) -> web.Response:
-        await until(lambda: gate.inside == 1)
+        await soon(lambda: gate.inside == 1)
         return web.Response(status=410)
 
     reason = await refusal(fetcher(), slow, site.handle("/gone", gone), part="messages[0].content[2]")
     assert reason == "its server answered with status 410"
-    await until(lambda: gate.left == 1)
+    await soon(lambda: gate.left == 1)
 
 
 async def test_a_client_that_leaves_ends_its_fetches(site, fetcher) -> None:
     gate = Gate()
     urls = [site.handle(f"/{number}", gate) for number in range(3)]
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.2):
-            await fetcher().fetch(wanted(*urls))
-    await until(lambda: gate.left == 3)
+    leaving = asyncio.get_running_loop().create_task(fetcher().fetch(wanted(*urls)))
+    await soon(lambda: gate.inside == 3)
+    leaving.cancel()
+    await soon(lambda: gate.left == 3)
+    assert leaving.cancelled()
 
 
 async def test_a_fetcher_that_was_closed_opens_again(site, fetcher) -> None:
@@ -617,7 +613,7 @@ async def test_names_are_looked_up_in_threads_that_end_with_the_fetcher(site, fe
     assert url in await one.fetch(wanted(url))
     assert threads() != []
     await one.close()
-    await until(lambda: threads() == [])
+    await soon(lambda: threads() == [])
 
 
 async def test_closing_waits_for_what_is_under_way(site, fetcher) -> None:
@@ -626,7 +622,7 @@ async def test_closing_waits_for_what_is_under_way(site, fetcher) -> None:
     urls = [site.handle("/1", gate), site.answer("/redirect", status=302, Location="/2")]
     async with asyncio.TaskGroup() as group:
         work = [group.create_task(one.fetch(wanted(url))) for url in urls]
-        await until(lambda: gate.inside == 1 and work[1].done())
+        await soon(lambda: gate.inside == 1 and work[1].done())
         closing = group.create_task(one.close())
         await asyncio.sleep(0.02)
         assert not closing.done()
@@ -638,7 +634,7 @@ async def test_closing_waits_no_longer_than_images_may_take(site, fetcher) -> No
     gate, one = Gate(), fetcher(timeout=0.1)
     async with asyncio.TaskGroup() as group:
         work = group.create_task(refusal(one, site.handle("/a", gate)))
-        await until(lambda: gate.inside == 1)
+        await soon(lambda: gate.inside == 1)
         async with asyncio.timeout(5):
             await one.close()
     assert "images.timeout" in work.result()

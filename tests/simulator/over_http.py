@@ -1,8 +1,7 @@
-"""Asks the simulated Gemini over its socket, and waits for what happens on the other side."""
+"""Asks the simulated Gemini over its socket."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import aiohttp
@@ -22,10 +21,3 @@ async def got(session: aiohttp.ClientSession, simulator: Simulator) -> bytes:
     async with post(session, simulator) as response:
         body: bytes = await response.read()
         return body
-
-
-async def soon(condition: Any) -> None:
-    """Wait until the condition holds; two seconds at most."""
-    async with asyncio.timeout(2):
-        while not condition():  # noqa: ASYNC110 - what is waited for happens in another task without an event
-            await asyncio.sleep(0.005)

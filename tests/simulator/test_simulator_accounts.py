@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from asking import FLASH, google, post, read, refused, request, user
 
 from gemproxy.simulator import Account, AccountState, KeyState
 from gemproxy.simulator.accounts import Accounts
+from tests.clock import Clock
+from tests.simulator.asking import FLASH, google, post, read, refused, request, user
 
 KEY = "test-key-1"
 BODY = {"contents": [user()]}
@@ -94,13 +95,6 @@ def test_access_token_is_no_key() -> None:
 
 
 # ------------------------------------------------------------------------------------------------ access tokens
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def generate(target: Any, token: str) -> int:

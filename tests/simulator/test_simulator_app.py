@@ -6,10 +6,11 @@ import time
 
 import aiohttp
 import pytest
-from over_http import BODY, FRAME, STREAM, got, post, soon
 
 from gemproxy.simulator import Account, Answer, Hang, Simulator, sse, text_answer
 from gemproxy.simulator.recorder import Recorder
+from tests.simulator.over_http import BODY, FRAME, STREAM, got, post
+from tests.waiting import soon
 
 
 async def test_every_upstream_answers_at_its_address(simulator: Simulator, session: aiohttp.ClientSession) -> None:

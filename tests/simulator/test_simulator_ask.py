@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from asking import call, model, result, results, user
-
 from gemproxy.simulator.ask import Ask
 from gemproxy.simulator.catalogue import MODELS
+from tests.simulator.asking import call, model, result, results, user
 
 
 def ask(*contents: dict[str, Any], **body: Any) -> Ask:

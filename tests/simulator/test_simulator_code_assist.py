@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from asking import FLASH, google, post, read, refused, request, user
 
 from gemproxy.simulator import Account, AccountState, Answer
 from gemproxy.simulator.google import Google
+from tests.simulator.asking import FLASH, google, post, read, refused, request, user
 
 BODY = {"contents": [user()]}
 META = {"ideType": "IDE_UNSPECIFIED", "platform": "PLATFORM_UNSPECIFIED", "pluginType": "GEMINI"}

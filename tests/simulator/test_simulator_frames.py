@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from asking import FLASH, OLD_FLASH, declare, frames, google, parts, post, read, user
+
+from tests.simulator.asking import FLASH, OLD_FLASH, declare, frames, google, parts, post, read, user
 
 TEXTS = [
     "Hi",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from asking import FLASH, google, post, read, refused, request, user
 
 from gemproxy.simulator import Account, KeyState, error_answer, text_answer
 from gemproxy.simulator.catalogue import MODELS
+from tests.simulator.asking import FLASH, google, post, read, refused, request, user
 
 BODY = {"contents": [user()]}
 KEY = {"x-goog-api-key": "test-key-1"}

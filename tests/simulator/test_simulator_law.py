@@ -6,7 +6,8 @@ import base64
 from typing import Any
 
 import pytest
-from asking import FLASH, call, google, model, post, read, refused, result, user
+
+from tests.simulator.asking import FLASH, call, google, model, post, read, refused, result, user
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n....").decode()
 

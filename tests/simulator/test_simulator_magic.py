@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from asking import OLD_FLASH, frames, google, parts, post, read, refused, user
 
-from gemproxy.simulator import Answer, CutOff, Pause, Reset
+from gemproxy.simulator import Answer, CutOff, Pause, Reset, magic
+from tests.simulator.asking import OLD_FLASH, frames, google, parts, post, read, refused, user
 
 STREAM = "streamGenerateContent"
 
@@ -33,10 +33,22 @@ def test_word_is_refused(word: str, status: int, words: str, method: str) -> Non
     assert words in message
 
 
-def test_number_limits_how_often_a_text_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("words", "statuses"), [("overloaded 2", [503, 503, 200]), ("overloaded 0", [200] * 3), ("overloaded", [503] * 3)]
+)
+def test_number_limits_how_often_a_text_is_refused(words: str, statuses: list[int]) -> None:
     target = google()
-    body = {"contents": [user("simulate: overloaded 2")]}
-    assert [post(target, body).status for _ in range(4)] == [503, 503, 200, 200]
+    body = {"contents": [user(f"simulate: {words}")]}
+    assert [post(target, body).status for _ in range(3)] == statuses
+
+
+def test_texts_that_were_refused_are_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(magic, "_REMEMBERED", 3)
+    target = google()
+    for number in range(10):
+        assert post(target, {"contents": [user(f"simulate: overloaded 1 {number}")]}).status == 503
+        assert post(target, {"contents": [user(f"simulate: overloaded, {number}")]}).status == 503
+    assert len(target._refusals) <= 3
 
 
 @pytest.mark.parametrize(

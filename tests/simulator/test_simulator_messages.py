@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 from gemproxy.simulator.messages import BY_UPSTREAM, MESSAGES
+from tests.corpus import needs_wire
+from tests.gemini_schema import SCHEMA
 
-PUBLISHED = Path(__file__).parents[2].parent / "shared/wire/gemini-openapi.v1beta.json"
 RENAMED = {"PartResolution": None, "ResponsePart": "FunctionResponsePart", "Empty": None}
 NEWER = {  # PROTOCOL 1.3-1.5 has them; the description of 2026-04 does not
     "Blob": {"displayName"},
@@ -21,12 +21,11 @@ NEWER = {  # PROTOCOL 1.3-1.5 has them; the description of 2026-04 does not
 
 
 def _published() -> dict[str, Any]:
-    if not PUBLISHED.exists():
-        pytest.skip("the published description is not here")
-    schemas: dict[str, Any] = msgspec.json.decode(PUBLISHED.read_bytes())["components"]["schemas"]
+    schemas: dict[str, Any] = msgspec.json.decode(SCHEMA.read_bytes())["components"]["schemas"]
     return schemas
 
 
+@needs_wire
 @pytest.mark.parametrize("message", [name for name in MESSAGES if RENAMED.get(name, name)])
 def test_message_has_exactly_the_published_names(message: str) -> None:
     published = _published()[RENAMED.get(message) or message]["properties"]

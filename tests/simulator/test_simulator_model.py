@@ -7,7 +7,8 @@ from typing import Any
 import jsonschema
 import msgspec
 import pytest
-from asking import (
+
+from tests.simulator.asking import (
     FLASH,
     OLD_FLASH,
     PRO,

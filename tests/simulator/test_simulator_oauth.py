@@ -9,7 +9,6 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
 import pytest
-from asking import google, read, request
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -17,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gemproxy.simulator import Account, AccountState, Pause
 from gemproxy.simulator.google import Google
+from tests.simulator.asking import google, read, request
 
 CLIENT = {"client_id": "fake-client", "client_secret": "fake-secret"}
 REFRESH = {"grant_type": "refresh_token", "refresh_token": "fake-refresh-1", **CLIENT}

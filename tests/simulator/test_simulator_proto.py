@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
-from asking import google, post, read, refused, user
 
 from gemproxy.simulator import proto
 from gemproxy.simulator.google_errors import Refusal
+from tests.simulator.asking import google, post, read, refused, user
 
 PART = "contents[0].parts[0]"
 UNKNOWN = 'Invalid JSON payload received. Unknown name "{}"{}: Cannot find field.'
@@ -162,8 +163,6 @@ READ = {
 
 
 def _encoded(value: Any) -> bytes:
-    import msgspec
-
     return msgspec.json.encode(value)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-from pathlib import Path
 
 import pytest
-from asking import google, post, read, request
 
-CORPUS = Path(__file__).parents[2].parent / "shared/wire/corpus"
+from tests.corpus import CORPUS, needs_wire
+from tests.simulator.asking import google, post, read, request
+
 UPSTREAMS = {"aistudio": "ai_studio", "vertex": "vertex", "codeassist": "code_assist"}
 
 
@@ -27,7 +27,7 @@ def _accepted() -> list[tuple[str, str, str, str]]:
     return sorted(found)
 
 
-@pytest.mark.skipif(not CORPUS.exists(), reason="the recorded corpus is not here")
+@needs_wire
 @pytest.mark.parametrize(("file", "upstream", "name", "method"), _accepted())
 def test_request_that_google_answered_is_lawful(file: str, upstream: str, name: str, method: str) -> None:
     target = google()
@@ -38,11 +38,12 @@ def test_request_that_google_answered_is_lawful(file: str, upstream: str, name: 
     assert answer.status == 200, read(answer)
 
 
+@needs_wire
 def test_corpus_has_the_requests_that_are_meant() -> None:
-    assert not CORPUS.exists() or len(_accepted()) > 100
+    assert len(_accepted()) > 100
 
 
-@pytest.mark.skipif(not CORPUS.exists(), reason="the recorded corpus is not here")
+@needs_wire
 @pytest.mark.parametrize("file", sorted(path.name for path in CORPUS.glob("requests/*__codeassist__*")))
 def test_derived_envelope_is_readable(file: str) -> None:
     """These are recorded requests put into an envelope by hand; only their outer form is Code Assist's."""

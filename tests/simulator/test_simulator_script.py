@@ -6,10 +6,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from asking import request
 
 from gemproxy.simulator import Answer, CutOff, Pause, drip, error_answer, frames_answer, replay, sse, text_answer
 from gemproxy.simulator.script import Rule, Script, array_pieces, unary_answer
+from tests.simulator.asking import request
 
 FRAME = {"a": 1}
 

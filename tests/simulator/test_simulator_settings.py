@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from asking import FLASH, OLD_FLASH, PRO, declare, google, post, refused, user
+
+from tests.simulator.asking import FLASH, OLD_FLASH, PRO, declare, google, post, refused, user
 
 GEN = "* GenerateContentRequest.generation_config."
 PENALTY = "Penalty is not enabled for this model"

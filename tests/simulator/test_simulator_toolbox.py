@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from asking import FLASH, OLD_FLASH, declare, google, post, refused, user
+
+from tests.simulator.asking import FLASH, OLD_FLASH, declare, google, post, refused, user
 
 RULE = "* GenerateContentRequest."
 CONFIG = f"{RULE}tool_config.function_calling_config.allowed_function_names"

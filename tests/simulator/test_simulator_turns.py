@@ -6,7 +6,8 @@ import base64
 from typing import Any
 
 import pytest
-from asking import (
+
+from tests.simulator.asking import (
     FLASH,
     OLD_FLASH,
     call,

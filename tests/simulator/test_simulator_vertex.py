@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from asking import google, post, refused, user
 
 from gemproxy.simulator import Account, AccountState
+from tests.simulator.asking import google, post, refused, user
 
 BODY = {"contents": [user()]}
 VERTEX: list[tuple[AccountState, int, str]] = [

@@ -1,8 +1,8 @@
 import pytest
-from refusal_bodies import bad_field, error
 
 from gemproxy.upstream.blame import blamed
 from gemproxy.upstream.refusal import read
+from tests.upstream.refusal_bodies import bad_field, error
 
 
 @pytest.mark.parametrize(

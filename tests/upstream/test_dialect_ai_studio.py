@@ -43,15 +43,15 @@ def test_the_models_are_listed_by_a_get_that_spends_nothing():
 
 def test_a_page_of_models_is_read():
     page = read_models(
-        b'{"models":[{"name":"models/gemini-x","inputTokenLimit":9,"outputTokenLimit":3,"thinking":true,"version":"1",'
+        b'{"models":[{"name":"models/gemini-x","inputTokenLimit":9,"version":"1",'
         b'"supportedGenerationMethods":["generateContent","countTokens"]},'
         b'{"name":"models/embedding-x","supportedGenerationMethods":["embedContent"]},{"displayName":"nameless"}],'
         b'"nextPageToken":"t2"}'
     )
     assert page == ModelsPage(
         (
-            ListedModel("gemini-x", 9, 3, True, ("generateContent", "countTokens")),
-            ListedModel("embedding-x", methods=("embedContent",)),
+            ListedModel("gemini-x", ("generateContent", "countTokens")),
+            ListedModel("embedding-x", ("embedContent",)),
         ),
         "t2",
     )

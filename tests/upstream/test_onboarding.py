@@ -1,14 +1,10 @@
-"""Finding an account's project: every rule of PROTOCOL 2.4, and the quota answer of 2.5."""
-
-from pathlib import Path
+"""Finding an account's project: every rule of PROTOCOL 2.4."""
 
 import msgspec
 import pytest
-from refusal_bodies import error, info
 
 from gemproxy.upstream.dialect import Token
 from gemproxy.upstream.onboarding import (
-    Bucket,
     Ineligible,
     Onboard,
     Onboarding,
@@ -17,16 +13,14 @@ from gemproxy.upstream.onboarding import (
     account_link,
     read_load,
     read_operation,
-    read_quota,
 )
+from tests.corpus import CORPUS, needs_wire
+from tests.upstream.refusal_bodies import error, info
 
 ASSIST = Onboarding("https://assist.test/v1internal/", "gemproxy/test")
 TOKEN = Token("fake-access-token", "fake-project-1")
 METADATA = {"ideType": "IDE_UNSPECIFIED", "platform": "PLATFORM_UNSPECIFIED", "pluginType": "GEMINI"}
-RECORDED = (
-    Path(__file__).parents[3]
-    / "shared/wire/corpus/codeassist/unary/loadCodeAssist-ineligible-unsupported-client__quoted-01.json"
-)
+RECORDED = CORPUS / "codeassist/unary/loadCodeAssist-ineligible-unsupported-client__quoted-01.json"
 LINK = "https://accounts.google.com/signin/continue?plt=FakeOnce"
 
 
@@ -232,7 +226,7 @@ def test_an_account_check_keeps_its_link_for_the_terminal():
     assert "plt=" not in repr(found)
 
 
-@pytest.mark.skipif(not RECORDED.exists(), reason="the recorded corpus is not beside this repository")
+@needs_wire
 def test_the_recorded_refusal_parks_the_account():
     found = read_load(RECORDED.read_bytes())
     assert (found.reason, found.parks) == ("UNSUPPORTED_CLIENT", True)
@@ -299,34 +293,3 @@ def test_an_onboarding_that_fails_says_why(body, reason, parks):
     assert isinstance(found, Ineligible)
     assert (found.reason, found.parks) == (reason, parks)
     assert "123456" not in found.message
-
-
-# ------------------------------------------------------------------------------------------------------- quota
-
-
-def test_what_is_left_is_read_per_model():
-    body = encoded(
-        buckets=[
-            {
-                "modelId": "gemini-2.5-pro",
-                "tokenType": "REQUESTS",
-                "remainingAmount": "42",
-                "remainingFraction": 0.5,
-                "resetTime": "2026-11-22T20:00:00Z",
-            },
-            {"modelId": "gemini-2.5-flash", "remainingAmount": "many", "resetTime": "soon"},
-            {"modelId": "gemini-3.8-flash", "remainingAmount": 7, "remainingFraction": 0},
-        ]
-    )
-    assert read_quota(body) == [
-        Bucket("gemini-2.5-pro", "REQUESTS", 42, 0.5, 1_795_377_600.0),
-        Bucket("gemini-2.5-flash"),
-        Bucket("gemini-3.8-flash", "", 7, 0.0),
-    ]
-    assert read_quota(b"{}") == []
-
-
-@pytest.mark.parametrize("body", [b"", b"<html>", b'{"buckets":3}'])
-def test_a_quota_that_cannot_be_read_is_a_decode_error(body):
-    with pytest.raises(msgspec.DecodeError):
-        read_quota(body)

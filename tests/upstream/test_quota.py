@@ -5,9 +5,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from refusal_bodies import NOW
 
 from gemproxy.upstream import quota
+from tests.upstream.refusal_bodies import NOW
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from msgspec import Raw
 
 from gemproxy.upstream.dialect import Repair
-from gemproxy.upstream.repairs import MEMORY, RETRY_MEMORY, Learnt, repaired, standing
+from gemproxy.upstream.repairs import MEMORY, Learnt, repaired
 from gemproxy.wire.gemini import (
     Content,
     Empty,
@@ -67,7 +67,7 @@ def sent(body):
             Repair.RAISE_LEVEL,
             thinking(thinking_level="MINIMAL", include_thoughts=True),
             {"seed": 7, "thinkingConfig": {"includeThoughts": True, "thinkingLevel": "LOW"}},
-            id="the next higher level",
+            id="the lowest level",
         ),
         pytest.param(
             Repair.RAISE_LEVEL,
@@ -79,7 +79,7 @@ def sent(body):
 )
 def test_a_repair_changes_its_own_fields_and_no_others(repair, body, expected):
     before = msgspec.json.encode(body)
-    assert sent(repaired(body, {repair: 1})) == {"generationConfig": expected}
+    assert sent(repaired(body, {repair})) == {"generationConfig": expected}
     assert msgspec.json.encode(body) == before
 
 
@@ -94,28 +94,16 @@ def test_a_repair_changes_its_own_fields_and_no_others(repair, body, expected):
 )
 def test_a_repair_with_nothing_to_mend_copies_nothing(repair, body):
     if repair is Repair.DROP_THINKING and body.generation_config and body.generation_config.thinking_config:
-        assert sent(repaired(body, {repair: 1})) == {"generationConfig": {"seed": 7}}
+        assert sent(repaired(body, {repair})) == {"generationConfig": {"seed": 7}}
     else:
-        assert repaired(body, {repair: 1}) is body
-    assert repaired(body, {}) is body
+        assert repaired(body, {repair}) is body
+    assert repaired(body, frozenset()) is body
 
 
-@pytest.mark.parametrize(
-    ("times", "levels"),
-    [
-        pytest.param(1, ["LOW", "LOW", "MEDIUM", "HIGH"], id="the lowest was refused"),
-        pytest.param(2, ["MEDIUM", "MEDIUM", "MEDIUM", "HIGH"], id="the lowest two"),
-        pytest.param(3, ["HIGH", "HIGH", "HIGH", "HIGH"], id="all but the highest"),
-        pytest.param(4, [None, None, None, None], id="every level: none is sent"),
-        pytest.param(9, [None, None, None, None], id="more often than there are levels"),
-    ],
-)
-def test_each_refusal_takes_one_more_level_away_from_below(times, levels):
-    raised = [
-        repaired(thinking(thinking_level=level), {Repair.RAISE_LEVEL: times}).generation_config.thinking_config
-        for level in ("MINIMAL", "LOW", "MEDIUM", "HIGH")
-    ]
-    assert [found.thinking_level for found in raised] == levels
+@pytest.mark.parametrize("level", ["LOW", "MEDIUM", "HIGH"])
+def test_a_level_above_the_lowest_is_not_raised(level):
+    body = thinking(thinking_level=level)
+    assert repaired(body, {Repair.RAISE_LEVEL}) is body
 
 
 def with_schema(system=None, tools=FUNCTIONS, **schema):
@@ -148,7 +136,7 @@ SCHEMA = {"response_json_schema": Raw(b'{"type":"object"}')}
 )
 def test_a_schema_beside_functions_becomes_text(body, texts):
     before = msgspec.json.encode(body)
-    told = repaired(body, {Repair.SCHEMA_AS_TEXT: 1})
+    told = repaired(body, {Repair.SCHEMA_AS_TEXT})
     assert [part.text for part in told.system_instruction.parts] == texts
     assert sent(told)["generationConfig"] == {}
     assert sent(told)["tools"] == [{"functionDeclarations": [{"name": "f"}]}]
@@ -158,7 +146,7 @@ def test_a_schema_beside_functions_becomes_text(body, texts):
 @pytest.mark.parametrize("tools", [None, [ToolSpec(google_search=Empty())]], ids=["no tools", "built-in tools only"])
 def test_a_schema_without_functions_stays_a_schema(tools):
     body = with_schema(tools=tools, **SCHEMA)
-    assert repaired(body, {Repair.SCHEMA_AS_TEXT: 1}) is body
+    assert repaired(body, {Repair.SCHEMA_AS_TEXT}) is body
 
 
 @pytest.mark.parametrize(
@@ -176,29 +164,16 @@ def test_system_text_becomes_the_beginning_of_the_users(contents, expected):
         [Content([Part(text=text)], role) for role, text in contents], system_instruction=Content([Part(text="Rule.")])
     )
     before = msgspec.json.encode(body)
-    told = repaired(body, {Repair.SYSTEM_AS_USER: 1})
+    told = repaired(body, {Repair.SYSTEM_AS_USER})
     assert told.system_instruction is None
     assert [(content.role, [part.text for part in content.parts]) for content in told.contents] == expected
     assert msgspec.json.encode(body) == before
 
 
 def test_a_schema_as_text_goes_along_with_the_system_text():
-    told = repaired(with_schema(**SCHEMA), {Repair.SYSTEM_AS_USER: 1, Repair.SCHEMA_AS_TEXT: 1})
+    told = repaired(with_schema(**SCHEMA), {Repair.SYSTEM_AS_USER, Repair.SCHEMA_AS_TEXT})
     assert told.system_instruction is None
     assert told.contents[0].parts[0].text.startswith(WISH)
-
-
-@pytest.mark.parametrize(
-    ("model", "expected"),
-    [
-        pytest.param("gemini-3.8-flash", {Repair.DROP_SAMPLING}, id="3.8 Flash ignores sampling"),
-        pytest.param("gemini-3-flash-preview", set(), id="3 Flash takes everything"),
-        pytest.param("gemini-2.5-pro", {Repair.SCHEMA_AS_TEXT}, id="2.5 has no JSON beside functions"),
-        pytest.param("gemma-3-27b-it", {Repair.SCHEMA_AS_TEXT, Repair.SYSTEM_AS_USER}, id="Gemma 3 has no system text"),
-    ],
-)
-def test_what_a_model_is_known_to_refuse_is_mended_beforehand(model, expected):
-    assert set(standing(model)) == expected
 
 
 # ------------------------------------------------------------------------------------------------- the memory
@@ -208,39 +183,20 @@ def test_a_repair_is_remembered_for_an_hour_and_for_its_model_only():
     learnt = Learnt()
     learnt.learn(MODEL, Repair.DROP_PENALTIES, 100.0)
     learnt.learn(MODEL, Repair.DROP_LOGPROBS, 200.0)
-    assert set(learnt.of(MODEL, 100.0)) == {Repair.DROP_PENALTIES, Repair.DROP_LOGPROBS}
-    assert set(learnt.of(MODEL, 99.9 + MEMORY)) == {Repair.DROP_PENALTIES, Repair.DROP_LOGPROBS}
-    assert set(learnt.of(MODEL, 100.0 + MEMORY)) == {Repair.DROP_LOGPROBS}
-    assert learnt.of(MODEL, 200.0 + MEMORY) == {}
-    assert learnt.of("gemini-3.7-flash", 100.0) == {}
+    assert learnt.of(MODEL, 99.9 + MEMORY) == {Repair.DROP_PENALTIES, Repair.DROP_LOGPROBS}
+    assert learnt.of(MODEL, 100.0 + MEMORY) == {Repair.DROP_LOGPROBS}
+    assert learnt.of(MODEL, 200.0 + MEMORY) == set()
+    assert learnt.of("gemini-3.7-flash", 100.0) == set()
 
 
-def test_a_model_is_forgotten_with_its_last_repair():
+def test_a_repair_that_helps_again_is_remembered_anew():
     learnt = Learnt()
     learnt.learn(MODEL, Repair.DROP_LEVEL, 0.0)
-    assert learnt.of(MODEL, MEMORY) == {}
-    learnt.learn(MODEL, Repair.RAISE_LEVEL, MEMORY)
-    assert learnt.of(MODEL, MEMORY) == {Repair.RAISE_LEVEL: 1}
+    learnt.learn(MODEL, Repair.DROP_LEVEL, 60.0)
+    assert learnt.of(MODEL, MEMORY) == {Repair.DROP_LEVEL}
 
 
-def test_a_broken_history_is_remembered_for_its_own_retry_only():
+def test_a_broken_history_is_not_remembered():
     learnt = Learnt()
     learnt.learn(MODEL, Repair.DUMMY_SIGNATURES, 0.0)
-    assert set(learnt.of(MODEL, RETRY_MEMORY - 1)) == {Repair.DUMMY_SIGNATURES}
-    assert learnt.of(MODEL, RETRY_MEMORY) == {}
-
-
-def test_refusals_of_requests_under_way_together_count_once():
-    learnt = Learnt()
-    for step in range(20):
-        learnt.learn(MODEL, Repair.RAISE_LEVEL, step / 10)
-    assert learnt.of(MODEL, 2.0) == {Repair.RAISE_LEVEL: 1}
-
-
-def test_a_later_refusal_counts_again_until_the_hour_is_over():
-    learnt = Learnt()
-    learnt.learn(MODEL, Repair.RAISE_LEVEL, 0.0)
-    learnt.learn(MODEL, Repair.RAISE_LEVEL, 60.0)
-    assert learnt.of(MODEL, 60.0) == {Repair.RAISE_LEVEL: 2}
-    learnt.learn(MODEL, Repair.RAISE_LEVEL, 60.0 + MEMORY)
-    assert learnt.of(MODEL, 60.0 + MEMORY) == {Repair.RAISE_LEVEL: 1}
+    assert learnt.of(MODEL, 0.0) == set()

@@ -85,16 +85,24 @@ class ServerProcess:
 
 @asynccontextmanager
 async def serving(
-    folder: Path, toml: str, *, inherited: Sequence[socket.socket] = (), name: str = "gemproxy", **environ: str
+    folder: Path,
+    toml: str,
+    *,
+    inherited: Sequence[socket.socket] = (),
+    name: str = "gemproxy",
+    program: Sequence[str] = ("gemproxy",),
+    **environ: str,
 ) -> AsyncIterator[ServerProcess]:
     """Run a server with this configuration (``server.port = 0`` unless it says otherwise).
 
     ``inherited``: listening sockets handed over as systemd does (sd_listen_fds(3)).
+    ``program``: what ``python -m`` runs.
     """
     config = folder / f"{name}.toml"
     config.write_text(toml, encoding="utf-8")
     log = folder / f"{name}.log"
-    process = await _spawn(config, log, inherited, environ)
+    command = [sys.executable, "-m", *program, "serve", "--config", str(config)]
+    process = await _spawn(command, log, inherited, environ)
     server = ServerProcess(process, log)
     try:
         server.url = _LISTENS.findall(await server.logged("listens on"))[-1]
@@ -107,9 +115,8 @@ async def serving(
 
 
 async def _spawn(
-    config: Path, log: Path, inherited: Sequence[socket.socket], environ: dict[str, str]
+    command: list[str], log: Path, inherited: Sequence[socket.socket], environ: dict[str, str]
 ) -> asyncio.subprocess.Process:
-    command = [sys.executable, "-m", "gemproxy", "serve", "--config", str(config)]
     environment = os.environ | environ
     descriptors = [sock.fileno() for sock in inherited]
     if inherited:
@@ -131,9 +138,25 @@ def rewrite(folder: Path, toml: str, name: str = "gemproxy") -> None:
 
 
 def configured(url: str, more: str = "", *, server: str = "", keys: int = 1) -> str:
-    """Return TOML with so many API keys in front of an upstream at ``url`` (its AI Studio base)."""
+    """Return TOML with so many API keys in front of an upstream at ``url`` (its AI Studio base).
+
+    The other addresses are the simulator's beside it: no kind of credential may reach the real Google.
+    """
+    base = url.removesuffix("/v1beta")
     credentials = "".join(
         f'[[credentials]]\nname = "studio-{number}"\nkind = "api_key"\nkey = "test-key-{number}"\n'
         for number in range(1, keys + 1)
     )
-    return f'[server]\nport = 0\n{server}\n{more}\n[upstream]\nai_studio_url = "{url}"\n{credentials}'
+    return (
+        f'[server]\nport = 0\n{server}\n{more}\n[upstream]\nai_studio_url = "{url}"\n'
+        f'code_assist_url = "{base}/v1internal"\nvertex_url = "{base}/vertex/v1"\ntoken_url = "{base}/token"\n'
+        f"{credentials}"
+    )
+
+
+def free_port() -> int:
+    """Return a port that was free a moment ago, for what cannot tell which one it took."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port

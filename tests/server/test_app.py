@@ -1,0 +1,61 @@
+"""What the wiring adds of its own: the log's words on what became of a lease."""
+
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gemproxy.pool.rest import Rest
+from gemproxy.pool.rotator import Lease, Slot
+from gemproxy.server.app import _hear
+from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
+
+NOBODY: Any = SimpleNamespace(metrics=None)
+NEXT, STOP = Action.NEXT, Action.STOP
+WELL, RESTS, PARKED = Slot("a"), Slot("a", resting={"m": Rest(2e9 + 30.0, 2e9)}), Slot("a", parked="revoked")
+
+
+@pytest.mark.parametrize(
+    ("slot", "verdict", "line"),
+    [
+        pytest.param(
+            PARKED,
+            Verdict(NEXT, Scope.CREDENTIAL, reason="later_refusal"),
+            "credential a is parked (revoked): it serves again after a change, a reload or /v1/token-test",
+            id="parked, with the reason that parked it",
+        ),
+        pytest.param(
+            PARKED,
+            Verdict(Action.RETRY, reason="overloaded"),
+            "credential a: attempt at m failed (overloaded)",
+            id="a late lease of a parked credential",
+        ),
+        pytest.param(
+            RESTS, Verdict(NEXT, Scope.MODEL, reason="quota"), "credential a rests 30 s for m (quota)", id="a rest"
+        ),
+        pytest.param(
+            WELL,
+            Verdict(STOP, Scope.UPSTREAM, reason="country"),
+            "credential a: attempt at m failed (country)",
+            id="Google itself will not",
+        ),
+        pytest.param(WELL, Verdict(STOP, reason="bad_request"), None, id="the client must change its request"),
+        pytest.param(PARKED, Verdict(STOP, reason="bad_request"), None, id="the same, of a parked credential"),
+        pytest.param(WELL, OK, None, id="well"),
+        pytest.param(WELL, None, None, id="the client left"),
+    ],
+)
+def test_the_log_tells_what_a_verdict_did(
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    slot: Slot,
+    verdict: Verdict | None,
+    line: str | None,
+) -> None:
+    caplog.set_level(logging.INFO, "gemproxy")
+    monkeypatch.setattr("gemproxy.server.app.wall_clock", lambda: 2e9)
+    _hear(NOBODY, Lease(slot, "m", 0.0), verdict)
+    assert caplog.messages == ([] if line is None else [line])

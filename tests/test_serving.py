@@ -1,0 +1,213 @@
+"""Listening and reloading in one process: where a server may listen, and what a reload may do at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from msgspec.structs import replace
+
+from gemproxy import serving, supervisor
+from gemproxy.config import Config, ConfigFault
+from gemproxy.server.app import reload
+from gemproxy.server.service import SERVICE
+from gemproxy.serving import Reloading, make_runner, serve
+from gemproxy.simulator import Simulator, unary_answer
+from tests.running import configuration, running
+from tests.waiting import soon
+
+KEYS = '[auth]\nkeys = ["sk-test"]\n'
+CHAT = "/v1/chat/completions"
+HELLO = {"model": "gemini-2.5-flash", "messages": [{"role": "user", "content": "Hello"}], "stream": False}
+
+
+def bound(host: str) -> socket.socket:
+    """Return a socket as systemd hands it over."""
+    sock = socket.socket()
+    sock.bind((host, 0))
+    return sock
+
+
+@asynccontextmanager
+async def listening(config: Config, sock: socket.socket) -> AsyncIterator[web.AppRunner]:
+    runner = make_runner(config)
+    await runner.setup()
+    try:
+        await serving._listen(runner, config, [sock])
+        yield runner
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture
+def notes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What systemd is told."""
+    told: list[str] = []
+    monkeypatch.setattr(supervisor, "notify", lambda state: told.append(state.partition("\n")[0]))
+    return told
+
+
+class Gate:
+    """Stands in the place of a state's ``records`` and holds the reload that asks for them."""
+
+    def __init__(self, app: web.Application, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked, self.open = asyncio.Event(), asyncio.Event()
+        monkeypatch.setattr(app[SERVICE].state, "records", self.records)
+
+    async def records(self) -> list[Any]:
+        self.asked.set()
+        await self.open.wait()
+        return []
+
+
+# -------------------------------------------------------------------------------------------------- where it listens
+
+
+async def test_an_inherited_socket_is_no_way_round_the_keys(
+    simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configuration(simulator, tmp_path)
+    monkeypatch.setattr(serving, "raise_descriptor_limit", lambda: None)
+    with bound("0.0.0.0") as sock:
+        monkeypatch.setattr(supervisor, "inherited_sockets", lambda: [sock])
+        with pytest.raises(ConfigFault, match=r"the server listens on 0\.0\.0\.0: .*auth\.keys"):
+            await serve(config, lambda: config, pytest.fail)
+
+
+async def test_a_reload_does_not_take_the_keys_off_an_open_socket(
+    simulator: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    guarded, bare = configuration(simulator, tmp_path, KEYS), configuration(simulator, tmp_path)
+    with bound("0.0.0.0") as sock:
+        async with listening(guarded, sock) as runner:
+            await Reloading(runner, guarded, lambda: bare).run()
+            assert "reload refused" in caplog.text
+            assert "the server listens on 0.0.0.0" in caplog.text
+            assert runner.app[SERVICE].door.keyring.required
+
+
+# ------------------------------------------------------------------------------------------------------------ reload
+
+
+async def test_requests_meet_the_old_configuration_until_the_new_one_is_whole(
+    simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configuration(simulator, tmp_path)
+    renamed = replace(config, credentials=[replace(config.credentials[0], name="studio-9")])
+    async with running(simulator, config) as server:
+        gate = Gate(server.app, monkeypatch)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(reload(server.app, renamed))
+            await gate.asked.wait()
+            status, body = await server.post(CHAT, HELLO)
+            assert status == 200, body
+            gate.open.set()
+        assert (await server.post(CHAT, HELLO))[0] == 200
+
+
+async def test_reloads_come_one_after_the_other(
+    simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notes: list[str]
+) -> None:
+    config = configuration(simulator, tmp_path)
+    with bound("127.0.0.1") as sock:
+        async with listening(config, sock) as runner, asyncio.TaskGroup() as group:
+            gate, reloading = Gate(runner.app, monkeypatch), Reloading(runner, config, lambda: config)
+            first, second = (group.create_task(reloading.run()) for _ in range(2))
+            await gate.asked.wait()
+            assert notes == ["RELOADING=1"]
+            gate.open.set()
+            await asyncio.gather(first, second)
+    assert notes == ["RELOADING=1", "READY=1"] * 2
+
+
+async def test_systemd_hears_the_end_of_a_reload_that_fails_by_a_bug(
+    simulator: Simulator, tmp_path: Path, notes: list[str]
+) -> None:
+    def broken() -> Config:
+        raise RuntimeError("a bug")
+
+    config = configuration(simulator, tmp_path)
+    with bound("127.0.0.1") as sock:
+        async with listening(config, sock) as runner:
+            with pytest.raises(RuntimeError):
+                await Reloading(runner, config, broken).run()
+    assert notes == ["RELOADING=1", "READY=1"]
+
+
+async def test_a_reload_does_not_wait_for_images_under_way(
+    simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, closing, fetched = configuration(simulator, tmp_path), asyncio.Event(), asyncio.Event()
+
+    async def close() -> None:
+        closing.set()
+        await fetched.wait()
+
+    async with running(simulator, config) as server:
+        monkeypatch.setattr(server.app[SERVICE].images, "close", close)
+        async with asyncio.timeout(5):
+            await reload(server.app, config)
+            await closing.wait()
+        fetched.set()
+
+
+async def test_what_needs_a_restart_is_named(
+    simulator: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = configuration(simulator, tmp_path)
+    changed = configuration(simulator, tmp_path, '[server]\nport = 1\n[log]\nlevel = "debug"\n[timeouts]\ndrain = 1\n')
+    with bound("127.0.0.1") as sock:
+        async with listening(config, sock) as runner:
+            caplog.set_level(logging.INFO, "gemproxy")
+            reloading = Reloading(runner, config, lambda: changed)
+            await reloading.run()
+    [warning] = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert warning.getMessage() == "needs a restart: server.port, log.level"
+    assert reloading.config.timeouts.drain == 1, "a drain is by the configuration in force"
+
+
+# --------------------------------------------------------------------------------------------------------- discovery
+
+FOUND = unary_answer({"models": [{"name": "models/nano-x", "supportedGenerationMethods": ["generateContent"]}]})
+DISCOVER = "[models]\ndiscover = true\n"
+
+
+async def test_discovered_models_outlive_a_reload(simulator: Simulator, tmp_path: Path) -> None:
+    simulator.script(FOUND, method="models")
+    config = configuration(simulator, tmp_path, DISCOVER)
+    async with running(simulator, config) as server:
+        service = server.app[SERVICE]
+        await soon(lambda: "nano-x" in service.catalogue)
+        await reload(server.app, config)
+        assert "nano-x" in service.catalogue
+    assert [request.call for request in simulator.requests] == ["models"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b'{"x":' + b"[" * 100_000, id="nested too deep"),
+        pytest.param(b"\xff", id="not UTF-8"),
+        pytest.param(b"[]", id="another shape"),
+        pytest.param(
+            b'{"models":[{"name":"models/gemini-%s","supportedGenerationMethods":["generateContent"]}]}'
+            % (b"9" * 5000),
+            id="a name that is none",
+        ),
+    ],
+)
+async def test_discovery_goes_on_after_a_bad_answer(
+    simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    monkeypatch.setattr("gemproxy.server.app.EVERY", 0.01)
+    simulator.script(unary_answer(body), method="models")
+    simulator.script(FOUND, method="models", times=None)
+    async with running(simulator, configuration(simulator, tmp_path, DISCOVER)) as server:
+        await soon(lambda: "nano-x" in server.app[SERVICE].catalogue)

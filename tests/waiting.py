@@ -1,0 +1,20 @@
+"""Waiting until something is so: for what happens in another task, thread or process, which tells of it by no event.
+
+A test waits for the thing itself, never for a time: a slow machine takes longer and passes all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+
+async def soon(holds: Callable[[], Any], seconds: float = 5.0, what: str = "it did not happen in time") -> float:
+    """Wait until something is so; return the seconds that took. ``what`` is told when it never is."""
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+    while not holds():
+        assert loop.time() - begin < seconds, what
+        await asyncio.sleep(0.002)
+    return loop.time() - begin

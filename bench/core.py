@@ -15,10 +15,11 @@ from bench import question, script
 from bench.script import SCRIPTS, Script
 from gemproxy.converter import request as conversion
 from gemproxy.converter.answer import AnswerReader
-from gemproxy.converter.chunks import ChatChunkWriter, Envelope
+from gemproxy.converter.chunks import ChatChunkWriter
 from gemproxy.converter.completion import ChatCompletionFold
 from gemproxy.converter.schema import tool_schema
 from gemproxy.converter.transcoder import Transcoder, Writer
+from gemproxy.converter.wording import Heading
 from gemproxy.models import capabilities
 from gemproxy.pool.rest import Policy, Rest
 from gemproxy.pool.rotator import Rotator
@@ -84,8 +85,8 @@ def fold(body: bytes) -> bytes:
     return transcoder.feed(body) + transcoder.finish()
 
 
-def _envelope(played: Script) -> Envelope:
-    return Envelope("chatcmpl-0123456789abcdef01234567", 1_800_000_000, played.model, f"ai_studio/{played.model}")
+def _envelope(played: Script) -> Heading:
+    return Heading("chatcmpl-0123456789abcdef01234567", 1_800_000_000, played.model, f"ai_studio/{played.model}")
 
 
 def _transcoder(writer: Writer) -> Transcoder:

@@ -14,9 +14,10 @@ import aiohttp
 from msgspec import Struct
 
 from gemproxy.converter.answer import AnswerReader
-from gemproxy.converter.chunks import ChatChunkWriter, Envelope
+from gemproxy.converter.chunks import ChatChunkWriter
 from gemproxy.converter.completion import ChatCompletionFold
 from gemproxy.converter.transcoder import Transcoder
+from gemproxy.converter.wording import Heading
 from gemproxy.dispatch import Dispatcher, Listen
 from gemproxy.errors import Failure
 from gemproxy.pool.refusals import TokenRefused
@@ -159,7 +160,7 @@ _STEPS = {"generateContent": "generate", "streamGenerateContent": "stream"}
 def _listener(method: Method) -> Listen:
     def listen(dialect: Dialect) -> Transcoder:
         count = itertools.count()
-        envelope = Envelope("checkup", 0, "checkup")
+        envelope = Heading("checkup", 0, "checkup")
         writer = ChatCompletionFold(envelope) if method == "generateContent" else ChatChunkWriter(envelope)
         return Transcoder(dialect.decode, AnswerReader(lambda: f"call_{next(count)}"), writer)
 

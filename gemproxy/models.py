@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from gemproxy.errors import ClientFault
 
 DYNAMIC = -1  # Google's word for "the model decides how long it thinks"
-MILLION = 1_048_576
+MAX_NAME = 128  # characters of a name that is passed on unknown: it is kept in caches and written into logs
 FIRST_DAY = 1_702_425_600  # 2023-12-13, when the Gemini API opened: no model is older
 
 # --------------------------------------------------------------------------------------------------- what one can do
@@ -42,6 +42,8 @@ class Levels(Struct, frozen=True):
 class Model(Struct, frozen=True):
     """The capability record of one model (PROTOCOL 8.5). Limits in tokens, ``created`` in Unix seconds.
 
+    ``modern``: all that came with Gemini 3. Functions beside JSON answers and built-in tools, call ids, signatures that
+    must come back, resolutions of single parts, media inside a functionResponse (PROTOCOL 1.4, 4.4 rule 8, 6.1).
     ``wire_name_code_assist`` is "" where Code Assist knows the model by its own id; ``shutdown_date`` is ISO 8601.
     """
 
@@ -51,19 +53,12 @@ class Model(Struct, frozen=True):
     major: int = 3
     minor: int = 0
     created: int = FIRST_DAY
-    in_limit: int = MILLION
     out_limit: int = 65_536
     thinking: Budget | Levels | None = None
     sampling: bool = True
-    penalties: bool = False
     logprobs: bool = False
     candidates: bool = False
-    functions_with_json: bool = True
-    functions_with_builtin: bool = True
-    needs_signature: bool = True
-    call_ids: bool = True
-    media_resolution_per_part: bool = True
-    media_in_results: bool = True  # images inside a functionResponse (PROTOCOL 4.4 rule 8)
+    modern: bool = True
     image_output: bool = False
     vision: bool = True
     system_instruction: bool = True
@@ -86,7 +81,7 @@ _BUDGETS = {
     "flash-lite": Budget(512, 24_576, can_disable=True, default=0),
 }
 _LOW_UP = ("low", "medium", "high")
-_ALL_LEVELS = ("minimal", *_LOW_UP)
+LEVELS = ("minimal", *_LOW_UP)
 
 
 def _kind(name: str) -> str:
@@ -123,17 +118,11 @@ def _from_name(name: str) -> Model:
         kind=kind,
         major=version[0],
         minor=version[1],
-        in_limit=MILLION if family == "gemini" else 131_072 if version < (4, 0) else 262_144,
         out_limit=65_536 if family == "gemini" and version >= (2, 5) else 8_192 if version < (4, 0) else 32_768,
         thinking=_thinking(family, version, kind),
         sampling=family == "gemma" or _samples(version, kind),
         candidates=family == "gemini" and not modern and kind not in ("image", "tts"),
-        functions_with_json=modern,
-        functions_with_builtin=modern,
-        needs_signature=modern,
-        call_ids=modern,
-        media_resolution_per_part=modern,
-        media_in_results=modern,
+        modern=modern,
         image_output=kind == "image",
         vision=kind != "tts",
         # "Developer instruction is not enabled" for Gemma before 4, speech and the first image models (PROTOCOL 9)
@@ -154,46 +143,45 @@ SHIPPED: tuple[Model, ...] = (
     _entry("gemini-2.5-pro", 1_750_118_400, shutdown_date="2026-12-01"),
     _entry("gemini-2.5-flash", 1_750_118_400, shutdown_date="2026-12-01"),
     _entry("gemini-2.0-flash-exp", 1_733_875_200, shutdown_date="2026-06-01"),
-    _entry("gemini-1.5-pro", 1_715_644_800, in_limit=2_097_152, shutdown_date="2025-09-29"),
+    _entry("gemini-1.5-pro", 1_715_644_800, shutdown_date="2025-09-29"),
     _entry("gemini-1.5-flash", 1_715_644_800, shutdown_date="2025-09-29"),
     _entry("gemini-2.5-flash-lite", 1_753_142_400),
     _entry("gemini-4-argon", 1_790_726_400),
     _entry("gemini-3.8-flash", 1_788_307_200),
     _entry("gemini-3.7-flash", 1_786_579_200),
-    _entry("gemini-3.6-flash", 1_784_592_000, thinking=Levels(_ALL_LEVELS, "medium")),
+    _entry("gemini-3.6-flash", 1_784_592_000, thinking=Levels(LEVELS, "medium")),
     _entry(
         "gemini-3.5-flash",
         1_779_148_800,
-        thinking=Levels(_ALL_LEVELS, "medium"),
+        thinking=Levels(LEVELS, "medium"),
         wire_name_code_assist="gemini-3-flash",
     ),
-    _entry("gemini-3.5-flash-lite", 1_784_592_000, thinking=Levels(_ALL_LEVELS, "minimal")),
+    _entry("gemini-3.5-flash-lite", 1_784_592_000, thinking=Levels(LEVELS, "minimal")),
     _entry("gemini-3.1-pro-preview", 1_771_459_200, thinking=Levels(_LOW_UP, "high")),
     _entry("gemini-3.1-pro-preview-customtools", 1_771_459_200, thinking=Levels(_LOW_UP, "high")),
     _entry(
         "gemini-3.1-flash-lite",
         1_778_112_000,
-        thinking=Levels(_ALL_LEVELS, "minimal"),
+        thinking=Levels(LEVELS, "minimal"),
         shutdown_date="2027-05-07",
     ),
-    _entry("gemini-3-flash-preview", 1_765_929_600, thinking=Levels(_ALL_LEVELS, "high")),
-    _entry("gemini-2.5-flash-image", 1_759_363_200, in_limit=65_536, out_limit=32_768),
-    _entry("gemini-3-pro-image", 1_779_926_400, in_limit=65_536, out_limit=32_768),
-    _entry("gemini-3.1-flash-image", 1_779_926_400, in_limit=131_072, out_limit=32_768),
+    _entry("gemini-3-flash-preview", 1_765_929_600, thinking=Levels(LEVELS, "high")),
+    _entry("gemini-2.5-flash-image", 1_759_363_200, out_limit=32_768),
+    _entry("gemini-3-pro-image", 1_779_926_400, out_limit=32_768),
+    _entry("gemini-3.1-flash-image", 1_779_926_400, out_limit=32_768),
     _entry(
         "gemini-3.1-flash-lite-image",
         1_779_926_400,
-        in_limit=65_536,
         out_limit=4_096,
         thinking=Levels(("minimal", "high"), "minimal"),
     ),
-    _entry("gemini-nano-banana-2.1", 1_779_926_400, in_limit=131_072, out_limit=32_768),
+    _entry("gemini-nano-banana-2.1", 1_779_926_400, out_limit=32_768),
     _entry("gemma-4-31b-it", 1_775_088_000),
     _entry("gemma-4-26b-a4b-it", 1_775_088_000),
     # these follow the newest model of their kind, so they get what all of the current ones understand
     _entry("gemini-pro-latest", FIRST_DAY, thinking=Levels(_LOW_UP, "high")),
     _entry("gemini-flash-latest", FIRST_DAY, thinking=Levels(_LOW_UP, "medium"), sampling=False),
-    _entry("gemini-flash-lite-latest", FIRST_DAY, thinking=Levels(_ALL_LEVELS, "minimal"), sampling=False),
+    _entry("gemini-flash-lite-latest", FIRST_DAY, thinking=Levels(LEVELS, "minimal"), sampling=False),
 )
 _KNOWN = {model.id: model for model in SHIPPED}
 
@@ -230,7 +218,8 @@ class Catalogue:
         found = self._entries.get(target)
         if found is not None:
             return found
-        if target is not bare or target.startswith(("gemini-", "gemma-")):
+        passes = target.startswith(("gemini-", "gemma-")) and len(target) <= MAX_NAME
+        if target is not bare or passes:
             return capabilities(target)
         shown = repr(name) if len(name) <= 80 else "named"
         raise ClientFault(
@@ -270,7 +259,6 @@ class Depth(Struct, frozen=True):
 
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
-LEVELS = _ALL_LEVELS
 _SILENT = Depth()
 _BUDGET_OF_EFFORT = {"none": 0, "minimal": 1_024, "low": 1_024, "medium": 8_192, "high": 24_576}
 _LEVEL_OF_EFFORT = {"none": "minimal", "xhigh": "high", "max": "high"}

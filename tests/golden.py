@@ -13,14 +13,15 @@ from pathlib import Path
 import msgspec
 
 from gemproxy.converter.answer import AnswerReader
-from gemproxy.converter.chunks import ChatChunkWriter, Envelope
+from gemproxy.converter.chunks import ChatChunkWriter
 from gemproxy.converter.completion import ChatCompletionFold
 from gemproxy.converter.transcoder import Transcoder
+from gemproxy.converter.wording import Heading
 from gemproxy.wire.gemini import GenerateResponse
 
 DATA = Path(__file__).parent / "data"
 decode = msgspec.json.Decoder(GenerateResponse).decode
-ENVELOPE = Envelope("chatcmpl-1", 1_800_000_000, "gemini-test", "ai_studio/gemini-test", include_usage=True)
+ENVELOPE = Heading("chatcmpl-1", 1_800_000_000, "gemini-test", "ai_studio/gemini-test", include_usage=True)
 
 
 def scenarios() -> list[str]:
@@ -38,7 +39,7 @@ def sse(frames: list[bytes], eol: bytes = b"\r\n") -> bytes:
     return b"".join(b"data: " + frame + eol + eol for frame in frames)
 
 
-def transcoder(*, stream: bool, envelope: Envelope = ENVELOPE) -> Transcoder:
+def transcoder(*, stream: bool, envelope: Heading = ENVELOPE) -> Transcoder:
     """Return a transcoder whose call ids are ``call_0``, ``call_1`` ..."""
     count = itertools.count()
     writer = ChatChunkWriter(envelope) if stream else ChatCompletionFold(envelope)
@@ -54,7 +55,7 @@ def converted(made: Transcoder, pieces: Iterable[bytes]) -> Iterator[bytes]:
     made.check()
 
 
-def run(body: bytes, *, stream: bool, step: int = 0, envelope: Envelope = ENVELOPE) -> bytes:
+def run(body: bytes, *, stream: bool, step: int = 0, envelope: Heading = ENVELOPE) -> bytes:
     """Return what the client gets for an upstream body cut into pieces of ``step`` bytes (0: whole)."""
     pieces = [body[i : i + step] for i in range(0, len(body), step)] if step else [body]
     return b"".join(converted(transcoder(stream=stream, envelope=envelope), pieces))

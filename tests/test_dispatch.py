@@ -11,9 +11,10 @@ import aiohttp
 import pytest
 
 from gemproxy.converter.answer import AnswerReader
-from gemproxy.converter.chunks import ChatChunkWriter, Envelope
+from gemproxy.converter.chunks import ChatChunkWriter
 from gemproxy.converter.completion import ChatCompletionFold
 from gemproxy.converter.transcoder import Transcoder
+from gemproxy.converter.wording import Heading
 from gemproxy.dispatch import Dispatcher, Limits
 from gemproxy.errors import ClientFault, Failure, NoCredential, UpstreamFault
 from gemproxy.pool.refusals import TokenRefused
@@ -107,7 +108,7 @@ class Bench:
     def listen(self, call: Call) -> Any:
         def make(dialect: Dialect) -> Transcoder:
             count = itertools.count()
-            envelope = Envelope("i", 1, "m", include_usage=True)
+            envelope = Heading("i", 1, "m", include_usage=True)
             stream = call.method == "streamGenerateContent"
             writer = ChatChunkWriter(envelope) if stream else ChatCompletionFold(envelope)
             return Transcoder(dialect.decode, AnswerReader(lambda: f"call_{next(count)}"), writer)

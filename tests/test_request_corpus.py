@@ -91,6 +91,11 @@ LOST = (
         ("signature__aistudio__gemini-3.5-flash__rubyllm-01",),
     ),
     Lost(
+        "contents[].parts[].fileData",
+        "an object in a bucket, which is the operator's: a client cannot name one",
+        ("file-data__vertex__gemini-2.0-flash__pydantic-01",),
+    ),
+    Lost(
         "contents[].parts[].fileData.mimeType",
         "the type of a file that Google holds, where its address does not end in one",
         ("tool-result_tool-history_tools_file-data_signature__aistudio__gemini-2.5-flash__pydantic-01",),
@@ -213,7 +218,7 @@ def with_signatures_of(wanted: dict[str, Any], made: dict[str, Any], model: str)
             part.pop("signature", None)
         elif part.get("signature") in SKIP and ours.get("signature") in SKIP:
             part["signature"] = ours["signature"]
-        elif "signature" not in part and knows.needs_signature and ours.get("signature") in SKIP:
+        elif "signature" not in part and knows.modern and ours.get("signature") in SKIP:
             del ours["signature"]
 
 
@@ -226,7 +231,7 @@ SKIP = (
 
 def with_ids_of(wanted: dict[str, Any], made: dict[str, Any], model: str) -> None:
     """Models before 3 get no ids; from 3 on both sides have one, and it is the recorded one where there was one."""
-    if Catalogue().lookup(model).call_ids:
+    if Catalogue().lookup(model).modern:
         open_ids = {held["id"] for part, _ in paired(wanted, made) if (held := part.get("call")) and "id" in held}
         for part, ours in paired(wanted, made):
             for kind in ("call", "result"):
@@ -321,7 +326,7 @@ def test_the_table_is_printed() -> None:
     print(f"{len(FILES) - len(CHAT)} of another method.\n")
     for row in LOST:
         print(f"{row.field:62} {len(row.files)} {'file ' if len(row.files) == 1 else 'files'} {row.why}")
-    assert (len(FILES), len(WHOLE), partly) == (116, 101, 14)
+    assert (len(FILES), len(WHOLE), partly) == (116, 100, 15)
 
 
 SPOILT = "tool-result_tool-history_tools_signature_system__aistudio__gemini-2.5-pro__pydantic-01"

@@ -66,7 +66,8 @@ _MALFORMED = frozenset(
         "MISSING_THOUGHT_SIGNATURE",
     )
 )
-_PREFIXES = ("default_api:", "default_api.")  # the model's own name space, which leaks into calls (PROTOCOL 4.4.12)
+# the model's own name space, which leaks into calls (PROTOCOL 4.4.12); both of one length
+_PREFIXES = ("default_api:", "default_api.")
 
 
 class _Choice:
@@ -77,7 +78,7 @@ class _Choice:
     def __init__(self) -> None:
         self.said = False  # any event that a reader sees
         self.called = False
-        self.reason: str | None = None  # the last one given: STOP may repeat (SURPRISES 19)
+        self.reason: str | None = None
         self.message: str | None = None
         self.texts: list[str] = []  # for the offsets of annotations
         self.grounding: GroundingMetadata | None = None
@@ -86,8 +87,9 @@ class _Choice:
 
 class AnswerReader:
     """Reads one answer. ``new_id`` makes a call id; ``names`` maps sanitised tool names back to the client's;
-    ``taken`` holds the call ids of the conversation so far, which a new call must not repeat. ``grounded``: sources may
-    come, whose places are counted in the whole text; otherwise what was said is not kept.
+    ``taken`` holds the call ids of the conversation so far, which a new call must not repeat; ``declared`` the client's
+    names of its tools. ``grounded``: sources may come, whose places are counted in the whole text; otherwise what was
+    said is not kept.
     """
 
     def __init__(
@@ -96,11 +98,13 @@ class AnswerReader:
         names: Mapping[str, str] | None = None,
         taken: Container[str] = (),
         *,
+        declared: frozenset[str] = frozenset(),
         grounded: bool = True,
     ) -> None:
         self._new_id = new_id
         self._names = names or {}
         self._taken = taken
+        self._declared = declared
         self._given: set[str] = set()
         self._choices: dict[int, _Choice] = {}
         self._usage = UsageCount()
@@ -140,7 +144,7 @@ class AnswerReader:
         return events
 
     def usage(self) -> Usage:
-        """Return the counts so far, for the log line of a request that did not end well."""
+        """Return the counts so far; they are known also for an answer that does not end well."""
         return self._usage.total()
 
     # ------------------------------------------------------------------------------------------------- one frame
@@ -150,7 +154,8 @@ class AnswerReader:
         choice = self._choices.get(index)
         if choice is None:
             choice = self._choices[index] = _Choice()
-        if candidate.finish_reason is not None:
+        # STOP may repeat (SURPRISES 19), also behind a reason that says more
+        if candidate.finish_reason is not None and (choice.reason is None or candidate.finish_reason != "STOP"):
             choice.reason = candidate.finish_reason
             choice.message = candidate.finish_message
         if candidate.grounding_metadata is not None:
@@ -225,14 +230,11 @@ class AnswerReader:
         return call_id
 
     def _client_name(self, name: str) -> str:
-        known = self._names.get(name)
-        if known is not None:
-            return known
-        for prefix in _PREFIXES:
-            if name.startswith(prefix):
-                bare = name[len(prefix) :]
-                return self._names.get(bare, bare)
-        return name
+        if name in self._names or name in self._declared or not name.startswith(_PREFIXES):
+            return self._names.get(name, name)
+        bare = name[len(_PREFIXES[0]) :]
+        bare = self._names.get(bare, bare)
+        return bare if bare in self._declared or not self._declared else name
 
     # --------------------------------------------------------------------------------------------------- the end
 

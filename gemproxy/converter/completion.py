@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import msgspec
 
 from gemproxy.converter import events
-from gemproxy.converter.chunks import (
-    Envelope,
+from gemproxy.converter.wording import (
+    Heading,
     annotation,
     extra,
     finish_reason,
@@ -54,8 +54,8 @@ class _Fold:
 class ChatCompletionFold:
     """Takes events, writes nothing until ``finish``, which returns the whole answer as JSON."""
 
-    def __init__(self, envelope: Envelope) -> None:
-        self._envelope = envelope
+    def __init__(self, heading: Heading) -> None:
+        self._heading = heading
         self._choices: dict[int, _Fold] = {}
         self._usage = events.Usage()
         self._fingerprint: str | None = None
@@ -67,9 +67,9 @@ class ChatCompletionFold:
 
     def finish(self) -> bytes:
         """Return the ``chat.completion`` object."""
-        envelope = self._envelope
+        heading = self._heading
         choices = [self._choice(index, fold) for index, fold in sorted(self._choices.items())]
-        answer = ChatCompletion(envelope.id, envelope.created, envelope.model, choices, usage_out(self._usage))
+        answer = ChatCompletion(heading.id, heading.created, heading.model, choices, usage_out(self._usage))
         if self._fingerprint:
             answer.system_fingerprint = self._fingerprint
         return msgspec.json.encode(answer)
@@ -84,7 +84,7 @@ class ChatCompletionFold:
         fold = self._fold(event)
         fold.text.append(event.text)
         if event.signature is not None:
-            fold.extra = extra(event.signature, self._envelope.origin)
+            fold.extra = extra(event.signature, self._heading.origin)
 
     def _thought(self, event: events.Thought) -> None:
         self._fold(event).thoughts.append(event.text)
@@ -105,7 +105,7 @@ class ChatCompletionFold:
         self._fold(event).refusal = event.text
 
     def _finish(self, event: events.Finish) -> None:
-        self._fold(event).reason = finish_reason(event.reason, self._envelope)
+        self._fold(event).reason = finish_reason(event.reason, self._heading)
 
     def _meta(self, event: events.Meta) -> None:
         self._fingerprint = event.model_version
@@ -119,12 +119,12 @@ class ChatCompletionFold:
         message = MessageOut(None if fold.calls and not text else text, fold.refusal)
         if fold.thoughts:
             message.reasoning_content = "".join(fold.thoughts)
-        if fold.calls and self._envelope.legacy_functions:
+        if fold.calls and self._heading.legacy_functions:
             message.function_call = FunctionOut(fold.calls[0].name, fold.calls[0].arguments)
         elif fold.calls:
-            message.tool_calls = [tool_call(call, self._envelope) for call in fold.calls]
+            message.tool_calls = [tool_call(call, self._heading) for call in fold.calls]
         if fold.images:
-            message.images = [image(shown, place, self._envelope.origin) for place, shown in enumerate(fold.images)]
+            message.images = [image(shown, place, self._heading.origin) for place, shown in enumerate(fold.images)]
         if fold.annotations:
             message.annotations = [annotation(source) for source in fold.annotations]
         if fold.extra is not None:

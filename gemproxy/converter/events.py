@@ -99,6 +99,3 @@ class Finish(Struct, frozen=True, gc=False):
 
 
 Event = Text | Thought | ToolCall | Image | Annotation | Logprobs | Refusal | Meta | Usage | Finish
-
-CONTENT = (Text, Thought, ToolCall, Image, Refusal)
-"""The events that commit the content: after the first of them reached the client there is no retry."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from msgspec import Raw, Struct
 
 from gemproxy.converter import schema
-from gemproxy.converter.numbers import whole, within
+from gemproxy.converter.numbers import integer, within
 from gemproxy.converter.reasoning import thinking
 from gemproxy.errors import ClientFault
 from gemproxy.models import Model
@@ -48,8 +48,8 @@ def generation(
     if request.stop is not None:
         config.stop_sequences = _stops(request.stop)
     if request.seed is not None:
-        config.seed = _seed(whole(request.seed, "seed"))
-    _penalties(request, model, config, notes)
+        config.seed = _seed(integer(request.seed, "seed"))
+    _penalties(request, notes)
     if request.logprobs or request.top_logprobs is not None:
         _logprobs(request, model, config)
     if choices(request) > 1:
@@ -71,7 +71,7 @@ def choices(request: ChatRequest) -> int:
     """Return how many answers are asked for (``n``); raises ``ClientFault`` below 1."""
     if request.n is None:
         return 1
-    count = whole(request.n, "n")
+    count = integer(request.n, "n")
     if count < 1:
         raise ClientFault("n must be at least 1.", param="n", code="unsupported_value")
     return count
@@ -95,7 +95,7 @@ def answer_format(request: ChatRequest, model: Model, with_tools: bool) -> Forma
             param="response_format.type",
             code="unsupported_value",
         )
-    if model.functions_with_json or not with_tools:
+    if model.modern or not with_tools:
         return Format(JSON, found)
     return Format(instruction=_in_words(found))
 
@@ -112,7 +112,7 @@ def _answer_schema(request: ChatRequest) -> bytes:
     try:
         return schema.answer_schema(raw)
     except schema.Unusable as fault:
-        raise ClientFault(f"{param}: {fault}", param=param) from fault
+        raise ClientFault(f"{param}: {fault}.", param=param) from fault
 
 
 def _in_words(found: bytes) -> str:
@@ -134,7 +134,7 @@ def _limit(request: ChatRequest, model: Model) -> int | None:
         value, param = request.max_tokens, "max_tokens"
     if value is None:
         return None
-    tokens = whole(value, param)
+    tokens = integer(value, param)
     if tokens < 1:
         raise ClientFault(f"{param} must be at least 1.", param=param, code="unsupported_value")
     return min(tokens, model.out_limit)
@@ -146,22 +146,19 @@ def _sampling(request: ChatRequest, model: Model, config: GenerationConfig, note
     if request.top_p is not None:
         config.top_p = within(request.top_p, "top_p", 0, 1)
     if request.top_k is not None:
-        count = whole(request.top_k, "top_k")
+        count = integer(request.top_k, "top_k")
         config.top_k = count if count > 0 else None  # 0 and -1 are other servers' words for "no limit"
     if not model.sampling:
         notes += [name for name in ("temperature", "top_p", "top_k") if getattr(config, name) is not None]
         config.temperature = config.top_p = config.top_k = None
 
 
-def _penalties(request: ChatRequest, model: Model, config: GenerationConfig, notes: list[str]) -> None:
+def _penalties(request: ChatRequest, notes: list[str]) -> None:
+    """Judge them, and leave them out: every current model refuses them (PROTOCOL 1.5, 4.1)."""
     for name in ("presence_penalty", "frequency_penalty"):
         value = getattr(request, name)
-        if not value:
-            continue
-        within(value, name, -2, 2)
-        if model.penalties:
-            setattr(config, name, value)
-        else:
+        if value:
+            within(value, name, -2, 2)
             notes.append(name)
 
 
@@ -180,7 +177,7 @@ def _seed(seed: int) -> int:
 def _logprobs(request: ChatRequest, model: Model, config: GenerationConfig) -> None:
     count = None
     if request.top_logprobs is not None:
-        count = whole(within(request.top_logprobs, "top_logprobs", 0, 20), "top_logprobs")
+        count = integer(within(request.top_logprobs, "top_logprobs", 0, 20), "top_logprobs")
     if not request.logprobs:
         if count:
             raise ClientFault("top_logprobs needs logprobs to be true.", param="top_logprobs")

@@ -32,16 +32,14 @@ from gemproxy.wire.openai import (
     VideoUrl,
 )
 
-__all__ = ["MediaPart", "RemoteImage", "media_part", "picture", "remote_images", "sniff"]
-
 MediaPart = ImagePart | AudioPart | FilePart | VideoPart
 
-# what Google fetches by itself: its own Files API, YouTube, and buckets that the project may read (PROTOCOL 1.3)
+# what Google fetches by itself (PROTOCOL 4.4); not gs://, which would let any client name objects in the operator's
+# buckets
 _FILES_API = re.compile(r"https://generativelanguage\.googleapis\.com/v\w+/files/", re.IGNORECASE)
 _YOUTUBE = re.compile(
     r"https?://(?:(?:www|m)\.)?(?:youtube\.com/(?:watch\?|shorts/|live/|embed/)|youtu\.be/)", re.IGNORECASE
 )
-_BUCKET = "gs://"
 
 _RESOLUTIONS = {"low": "MEDIA_RESOLUTION_LOW", "high": "MEDIA_RESOLUTION_HIGH"}
 _AUDIO = {
@@ -92,7 +90,7 @@ def _is_remote(url: str) -> bool:
 
 
 def _google_fetches(url: str) -> bool:
-    return url.startswith(_BUCKET) or _FILES_API.match(url) is not None or _YOUTUBE.match(url) is not None
+    return _FILES_API.match(url) is not None or _YOUTUBE.match(url) is not None
 
 
 # ------------------------------------------------------------------------------------------------------- the parts
@@ -127,7 +125,7 @@ def picture(image: ImageUrl | str, param: str, images: Mapping[str, Blob], model
     else:
         raise ClientFault("An image must be a data: URL or an http(s) address.", param=param, code="invalid_image_url")
     detail = None if isinstance(image, str) else _RESOLUTIONS.get(image.detail or "")
-    if detail is not None and model.media_resolution_per_part:
+    if detail is not None and model.modern:
         part.media_resolution = PartMediaResolution(detail)
     return part
 
@@ -149,7 +147,7 @@ def _video(part: VideoPart, param: str) -> Part:
         return Part(inline_data=_inline(url, param, None))
     if _google_fetches(url):
         return _by_reference(url)
-    raise _unsupported("A video must be a data: URL, a YouTube address or a file that Google holds.", param)
+    raise _unsupported("A video must be a data: URL, a YouTube address or the URI of a file in the Files API.", param)
 
 
 def _file(file: InputFile, param: str) -> Part:
@@ -164,7 +162,9 @@ def _file(file: InputFile, param: str) -> Part:
     if file.file_id and _google_fetches(file.file_id):
         return _by_reference(file.file_id, file.filename)
     if file.file_id:
-        raise _unsupported("Files by id are not kept here: send file_data, or the URI of a file at Google.", param)
+        raise _unsupported(
+            "Files by id are not kept here: send file_data, or the URI of a file in the Files API.", param
+        )
     raise ClientFault("The file has neither file_data nor file_id.", param=param)
 
 

@@ -15,7 +15,7 @@ from msgspec import Raw, Struct
 
 from gemproxy.converter import signatures
 from gemproxy.converter.media import media_part, picture
-from gemproxy.converter.results import Asked, Result, Step, as_text
+from gemproxy.converter.results import Asked, Result, Step, as_text, object_of
 from gemproxy.converter.tools import Names
 from gemproxy.errors import ClientFault
 from gemproxy.models import Model
@@ -34,7 +34,6 @@ from gemproxy.wire.openai import (
 )
 
 _encode = msgspec.json.encode
-_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_any = msgspec.json.Decoder().decode
 _NO_ARGUMENTS = Raw(b"{}")
 
@@ -64,7 +63,7 @@ def conversation(messages: Sequence[Message], setting: Setting, instruction: str
     for index, message in enumerate(messages):
         kind = type(message)
         if kind is SystemMessage or kind is DeveloperMessage:
-            parts = _system_parts(message, index)
+            parts = _system_parts(message, index, setting)
             if leading:
                 system += parts
             else:
@@ -123,21 +122,15 @@ def _parts(message: Message, index: int, setting: Setting) -> list[Part]:
     return parts
 
 
-def _system_parts(message: Message, index: int) -> list[Part]:
-    content = message.content
-    if isinstance(content, str):
-        return [Part(text=content)] if content else []
-    parts: list[Part] = []
-    for position, part in enumerate(content or ()):
+def _system_parts(message: Message, index: int, setting: Setting) -> list[Part]:
+    for position, part in enumerate(message.content if isinstance(message.content, list) else ()):
         if not isinstance(part, TextPart):
             raise ClientFault(
                 "System and developer messages hold text only.",
                 param=f"messages[{index}].content[{position}].type",
                 code="unsupported_value",
             )
-        if part.text:
-            parts.append(Part(text=part.text))
-    return parts
+    return _parts(message, index, setting)
 
 
 def _arguments(sent: str | dict[str, Any] | None) -> Raw:
@@ -146,11 +139,7 @@ def _arguments(sent: str | dict[str, Any] | None) -> Raw:
         return Raw(_encode(sent))
     if not sent or sent.isspace():
         return _NO_ARGUMENTS
-    try:
-        _decode_object(sent)
-    except (msgspec.DecodeError, RecursionError):
-        return _wrapped(sent)
-    return Raw(sent.encode())
+    return object_of(sent) or _wrapped(sent)
 
 
 def _wrapped(sent: str) -> Raw:
@@ -206,7 +195,7 @@ class _Writer:
             self._close()
         self._say("model", parts)
         if asked:
-            self._step = self._step or Step(self._setting.model.media_in_results)
+            self._step = self._step or Step(self._setting.model.modern)
             self._step.ask(asked)
 
     def result(self, message: ToolMessage | FunctionMessage, index: int) -> None:
@@ -214,7 +203,8 @@ class _Writer:
         parts = _parts(message, index, self._setting)
         texts = [part.text for part in parts if part.text is not None]
         media = [part for part in parts if part.text is None]
-        result = Result(signatures.bare_id(sent_id or ""), message.name, "\n".join(texts), media)
+        bare, _ = signatures.parted(sent_id or "")
+        result = Result(bare, message.name, "\n".join(texts), media)
         if self._step is not None:
             self._step.answer(result)
         else:
@@ -224,7 +214,8 @@ class _Writer:
         param = f"messages[{index}].images[{place}]"
         part = picture(image.image_url, param, self._setting.images, self._setting.model)
         data = part.inline_data.data if part.inline_data is not None else ""
-        _put(part, signatures.of_image(data, image.extra_content, self._setting.signatures))
+        carried = signatures.carried_by(image.extra_content)
+        _put(part, signatures.known(carried, self._setting.signatures, lambda: signatures.image_key(data)))
         return part
 
     def _call(self, sent: SentToolCall, index: int, place: int, parts: list[Part]) -> Asked:
@@ -234,10 +225,11 @@ class _Writer:
             name, arguments = sent.custom.name, Raw(_encode({"input": sent.custom.input or ""}))
         else:
             raise ClientFault("A tool call needs a function.", param=f"messages[{index}].tool_calls[{place}].function")
-        call_id = signatures.bare_id(sent.id or "")
+        call_id, appended = signatures.parted(sent.id or "")
         call = FunctionCall(self._setting.names.wire(name), arguments, call_id or f"call_{index}_{place}")
         part = Part(function_call=call)
-        _put(part, signatures.of_call(sent, self._setting.signatures))
+        carried = signatures.carried_by_call(sent, appended)
+        _put(part, signatures.known(carried, self._setting.signatures, lambda: call_id))
         parts.append(part)
         return Asked(call, call_id, name)
 

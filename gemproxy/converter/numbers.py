@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 from gemproxy.errors import ClientFault
+from gemproxy.wire.openai import Number
 
-Number = int | float
 
-
-def whole(value: Number, param: str) -> int:
+def integer(value: Number, param: str) -> int:
     """Return a number as an int; raises ``ClientFault`` (400) if it has a fraction."""
     if isinstance(value, int):
         return value

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from gemproxy.converter.numbers import whole
+from gemproxy.converter.numbers import integer
 from gemproxy.errors import ClientFault
 from gemproxy.models import DYNAMIC, EFFORTS, Budget, Depth, Model, depth_of_budget, depth_of_effort
 from gemproxy.wire import gemini
-from gemproxy.wire.openai import ChatRequest, GoogleOptions, Thinking, ThinkingConfig
+from gemproxy.wire.openai import ChatRequest, GoogleOptions, Number, Thinking, ThinkingConfig
 
 DYNAMIC_SPEND = 8_192  # tokens that a model which decides for itself may well think; gemini-cli's own budget
 LEAST_USEFUL = 128  # a smaller budget than this buys no thought, so the answer gets the tokens
@@ -37,7 +37,7 @@ def thinking(
     ``limit`` is the bound on output tokens, which thinking shares; ``include`` is ``models.include_thoughts``.
     Automatic: a model that thinks is asked for its thoughts unless the request says no (SPEC 2).
     """
-    config = thinking_config(google)
+    config = (google.thinking_config or google.thinking_config_camel) if google is not None else None
     wish = _wish(request, config, model)
     depth = wish.depth
     if limit is not None and isinstance(model.thinking, Budget):
@@ -52,13 +52,6 @@ def thinking(
     return gemini.ThinkingConfig(shown or None, depth.budget, depth.level)
 
 
-def thinking_config(google: GoogleOptions | None) -> ThinkingConfig | None:
-    """Return Google's own ``thinking_config`` if the request carries one."""
-    if google is None:
-        return None
-    return google.thinking_config or google.thinking_config_camel
-
-
 def _wish(request: ChatRequest, config: ThinkingConfig | None, model: Model) -> Wish:
     """Read the four ways to say it: Google's own first, then the budget, Anthropic's form and the effort."""
     if config is not None:
@@ -66,7 +59,7 @@ def _wish(request: ChatRequest, config: ThinkingConfig | None, model: Model) -> 
         if found is not None:
             return found
     if request.thinking_budget is not None:
-        return _from_budget(model, whole(request.thinking_budget, "thinking_budget"), "thinking_budget")
+        return _from_budget(model, request.thinking_budget, "thinking_budget")
     if request.thinking is not None:
         found = _from_anthropic(request.thinking, request.reasoning_effort, model)
         if found is not None:
@@ -103,7 +96,8 @@ def _from_anthropic(wanted: Thinking, effort: str | None, model: Model) -> Wish 
     return Wish(depth_of_budget(model, DYNAMIC), said=True)
 
 
-def _from_budget(model: Model, tokens: int, param: str) -> Wish:
+def _from_budget(model: Model, said: Number, param: str) -> Wish:
+    tokens = integer(said, param)
     if tokens < DYNAMIC:
         raise ClientFault(f"{param} must be -1 (the model decides), 0 (off) or a number of tokens.", param=param)
     return Wish(depth_of_budget(model, tokens), off=tokens == 0, said=True)

@@ -7,7 +7,7 @@ refs. A target goes by its JSON pointer as written: ``#``, ``#/$defs/Node``. Fac
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import unquote
 
@@ -52,14 +52,19 @@ class References:
     def __init__(self, root: Node) -> None:
         self._root = root
         self._nested: dict[str, Any] = {}  # definitions below the root, by name: merged documents point at them
+        self.nodes = 0  # of the document itself, its definitions included
         self._collect(root, 0)
-        self._reached: dict[str, frozenset[str]] = {}
+        self._targets: dict[str, Any] = {}
+        self._returning: dict[str, bool] = {}
+        self._first: dict[int, str] = {}  # one target has many names: it goes by the first, or aliases would multiply
+        self._circles = _Circles(lambda ref: map(self._name, _refs_of(self.target(ref))))
 
     def _collect(self, node: Any, depth: int) -> None:
         if not isinstance(node, dict):
             return
         if depth > MAX_DEPTH:
             raise too_deep()
+        self.nodes += 1
         for key in ("$defs", "definitions"):
             held = node.get(key)
             if isinstance(held, dict):
@@ -70,6 +75,11 @@ class References:
 
     def target(self, ref: str) -> Any:
         """Return the schema a ref leads to, or None if it leads nowhere or out of the document."""
+        if ref not in self._targets:
+            self._targets[ref] = self._find(ref)
+        return self._targets[ref]
+
+    def _find(self, ref: str) -> Any:
         found = self._at(ref)
         if found is None:
             named = _DEFINITION.fullmatch(ref)
@@ -92,25 +102,60 @@ class References:
         return place
 
     def circles(self, ref: str, within: frozenset[str]) -> bool:
-        """Return True if following ``ref`` can lead back to one of the targets that the walk is inside of."""
-        return not within.isdisjoint(self._reach(ref))
+        """Return True if ``ref`` runs in one circle with one of the targets that the walk is inside of."""
+        return any(self._circles.joins(self._name(ref), self._name(other)) for other in within)
 
     def returns(self, ref: str) -> bool:
         """Return True if the target of ``ref`` leads back to itself."""
-        return any(ref in self._reach(found) for found in _refs_of(self.target(ref)))
+        if ref not in self._returning:
+            self._returning[ref] = self.circles(ref, frozenset(_refs_of(self.target(ref))))
+        return self._returning[ref]
 
-    def _reach(self, ref: str) -> frozenset[str]:
-        """Return ``ref`` and every key that can be reached from its target."""
-        known = self._reached.get(ref)
-        if known is None:
-            seen, waiting = {ref}, [ref]
-            while waiting:
-                for found in _refs_of(self.target(waiting.pop())):
-                    if found not in seen:
-                        seen.add(found)
-                        waiting.append(found)
-            known = self._reached[ref] = frozenset(seen)
-        return known
+    def _name(self, ref: str) -> str:
+        return self._first.setdefault(id(self.target(ref)), ref)
+
+
+class _Circles:
+    """The strongly connected components of a graph, found as far as they are asked for.
+
+    Gabow's path-based algorithm without recursion: every edge is looked at once.
+    """
+
+    def __init__(self, following: Callable[[str], Iterator[str]]) -> None:
+        self._following = following
+        self._heads: dict[str, str] = {}
+
+    def joins(self, node: str, other: str) -> bool:
+        """Return True if each of two nodes can be reached from the other; every node can from itself."""
+        if node not in self._heads:
+            self._explore(node)
+        return self._heads[node] == self._heads.get(other)  # what was not met on the way from it is not reached
+
+    def _explore(self, start: str) -> None:
+        met: dict[str, int] = {}
+        open_: list[str] = []  # met, but not known yet with whom in a circle
+        heads: list[str] = []  # of these, the ones that may be the first of their circle
+        way = [(start, self._following(start))]
+        while way:
+            node, edges = way[-1]
+            if node not in met:
+                met[node] = len(met)
+                open_.append(node)
+                heads.append(node)
+            following = next((each for each in edges if each not in self._heads), None)
+            if following is None:
+                way.pop()
+                if heads[-1] == node:
+                    self._close(open_, heads.pop())
+            elif following not in met:
+                way.append((following, self._following(following)))
+            else:
+                while met[heads[-1]] > met[following]:
+                    heads.pop()
+
+    def _close(self, open_: list[str], head: str) -> None:
+        while head not in self._heads:
+            self._heads[open_.pop()] = head
 
 
 def _refs_of(node: Any) -> Iterator[str]:

@@ -18,15 +18,15 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
-from gemproxy.converter.generation import answer_format, choices, generation
+from gemproxy.converter.generation import answer_format, generation
 from gemproxy.converter.messages import Setting, conversation
 from gemproxy.converter.signatures import SignatureLookup
 from gemproxy.converter.tools import tool_set
 from gemproxy.errors import ClientFault
 from gemproxy.models import Model
 from gemproxy.upstream.dialect import Call
-from gemproxy.wire.gemini import Blob, Content, GenerateRequest, SafetySetting
-from gemproxy.wire.openai import ChatRequest, ExtraBody, GoogleOptions
+from gemproxy.wire.gemini import Blob, Content, GenerateRequest
+from gemproxy.wire.openai import AssistantMessage, ChatRequest, ExtraBody, GoogleOptions
 
 
 class Options(Struct, frozen=True):
@@ -39,16 +39,18 @@ class Plan(Struct, frozen=True):
     """A call and what its answer is read with.
 
     ``names``: wire name -> the client's name of a tool, where they differ. ``declared`` and ``custom`` hold the
-    client's names of all tools and of the custom ones (one string, ``input``). ``choices`` is the number of answers
-    asked for; ``ignored`` names fields that were left out, for a debug log.
+    client's names of all tools and of the custom ones (one string, ``input``). ``taken`` holds the call ids of the
+    history, if the answer may hold calls; ``grounded``: it may name sources. ``ignored`` names fields that were left
+    out, for a debug log.
     """
 
     call: Call
     names: dict[str, str]
     declared: frozenset[str]
+    taken: frozenset[str]
+    grounded: bool
     legacy_functions: bool
     custom: frozenset[str]
-    choices: int
     ignored: tuple[str, ...]
 
 
@@ -126,7 +128,7 @@ def to_call(
         system_instruction=Content(said.system) if said.system else None,
         tools=tools.specs,
         tool_config=tools.config,
-        safety_settings=_safety(google),
+        safety_settings=((google.safety_settings or google.safety_settings_camel) or None) if google else None,
         generation_config=generation(request, google, model, wanted, options.include_thoughts, notes),
         cached_content=(google.cached_content or google.cached_content_camel) if google is not None else None,
         service_tier=_tier(request, notes),
@@ -135,10 +137,22 @@ def to_call(
         call=Call("streamGenerateContent" if stream else "generateContent", model.id, body),
         names=tools.names.changed(),
         declared=tools.declared,
+        # cached content may hold tools of its own
+        taken=_call_ids(request) if tools.declared or body.cached_content else frozenset(),
+        grounded=tools.built_in or body.cached_content is not None,
         legacy_functions=bool(request.functions),
         custom=tools.custom,
-        choices=choices(request),
         ignored=tuple(notes),
+    )
+
+
+def _call_ids(request: ChatRequest) -> frozenset[str]:
+    return frozenset(
+        call.id
+        for message in request.messages
+        if isinstance(message, AssistantMessage) and message.tool_calls
+        for call in message.tool_calls
+        if call.id
     )
 
 
@@ -150,11 +164,6 @@ def _google(request: ChatRequest) -> GoogleOptions | None:
     while extra is not None and extra.google is None:
         extra = extra.extra_body
     return extra.google if extra is not None else None
-
-
-def _safety(google: GoogleOptions | None) -> list[SafetySetting] | None:
-    settings = (google.safety_settings or google.safety_settings_camel) if google is not None else None
-    return [SafetySetting(item.category, item.threshold) for item in settings] if settings else None
 
 
 def _tier(request: ChatRequest, notes: list[str]) -> str | None:

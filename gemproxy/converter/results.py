@@ -7,11 +7,13 @@ response without a call; both are a 400 (PROTOCOL 4.4 rules 2 to 5). What belong
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
 
+from gemproxy.converter.distinct import Distinct
 from gemproxy.wire.gemini import FunctionCall, FunctionResponse, Part
 
 _MISSING = {"error": "no result"}
@@ -43,6 +45,7 @@ class Step:
     def __init__(self, media_in_results: bool) -> None:
         self._media_in_results = media_in_results
         self._asked: list[Asked] = []
+        self._ids = Distinct()
         self._results: list[Result] = []
         self._later: list[Part] = []
 
@@ -53,14 +56,9 @@ class Step:
 
     def ask(self, asked: list[Asked]) -> None:
         """Add calls; an id that the step holds already is changed, or Gemini could not tell the two apart."""
-        taken = {item.call.id for item in self._asked}
         for item in asked:
-            count = 1
-            while item.call.id in taken:
-                count += 1
-                item.call.id = f"{item.id}_{count}"
-            taken.add(item.call.id)
-            self._asked.append(item)
+            item.call.id = self._ids.take(item.call.id or "")
+        self._asked += asked
 
     def answer(self, result: Result) -> None:
         """Add a result; which call it belongs to is settled at the end, since they come in any order."""
@@ -86,20 +84,24 @@ class Step:
         answers: list[Result | None] = [None] * len(self._asked)
         unknown: list[Result] = []
         strays: list[Result] = []
+        by_id = _places([asked.id for asked in self._asked])
+        free = {call_id: iter(places) for call_id, places in by_id.items()}
         for result in self._results:
-            places = [place for place, asked in enumerate(self._asked) if result.id and asked.id == result.id]
-            free = next((place for place in places if answers[place] is None), None)
-            if free is not None:
-                answers[free] = result
+            places = by_id.get(result.id, []) if result.id else []
+            place = next(free[result.id], None) if places else None
+            if place is not None:
+                answers[place] = result
             elif not places:
                 unknown.append(result)
             elif not any(_same(answers[place], result) for place in places):
                 strays.append(result)  # a second, different result; the same one again says nothing new
+        by_name = {name: iter(places) for name, places in _places([asked.name for asked in self._asked]).items()}
+        anywhere = iter(range(len(answers)))
         for result in unknown:
-            open_places = [place for place, answer in enumerate(answers) if answer is None]
-            named = [place for place in open_places if self._asked[place].name == result.name]
-            if open_places:
-                answers[(named or open_places)[0]] = result
+            place = _open(by_name.get(result.name or "", iter(())), answers)
+            place = _open(anywhere, answers) if place is None else place
+            if place is not None:
+                answers[place] = result
             else:
                 strays.append(result)
         return answers, strays
@@ -112,6 +114,18 @@ class Step:
         return Part(
             function_response=FunctionResponse(call.name, _response_object(result.text), call.id, inside or None)
         )
+
+
+def _places(keys: list[str]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for place, key in enumerate(keys):
+        found.setdefault(key, []).append(place)
+    return found
+
+
+def _open(places: Iterator[int], answers: list[Result | None]) -> int | None:
+    """Return the next place without an answer; what is passed over is taken, so ``places`` can go on from here."""
+    return next((place for place in places if answers[place] is None), None)
 
 
 def as_text(result: Result) -> list[Part]:
@@ -135,10 +149,14 @@ def _response_object(text: str) -> Any:
     test is coarse on purpose: it costs nothing, and a needless wrapping does no harm (PROTOCOL 4.4 rule 7).
     """
     if text.lstrip()[:1] == "{" and '"$ref"' not in text and "\\u0024" not in text:
-        try:
-            _decode_object(text)
-        except (msgspec.DecodeError, RecursionError):
-            pass
-        else:
-            return Raw(text.encode())
+        return object_of(text) or {"output": text}
     return {"output": text}
+
+
+def object_of(text: str) -> Raw | None:
+    """Return a JSON object as it is written; None if the text is none."""
+    try:
+        _decode_object(text)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return Raw(text.encode())

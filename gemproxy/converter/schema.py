@@ -6,30 +6,21 @@ tools with every request. Must not: raise anything but ``Unusable`` for what is 
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections import OrderedDict
+from collections.abc import Callable
 
 import msgspec
 
 from gemproxy.converter.references import Node, Unusable, too_deep
-from gemproxy.converter.walk import Walk
+from gemproxy.converter.walk import MAX_BYTES, Walk
 
-__all__ = ["MAX_BYTES", "Unusable", "answer_schema", "tool_schema"]
+__all__ = ["Unusable", "answer_schema", "tool_schema"]
 
-MAX_BYTES = 256 * 1024
-CACHED_BYTES = 32 * 1024  # larger schemas are walked every time: 1,024 cached ones stay within some 64 MiB
+CACHED_BYTES = 32 << 20  # schemas as they came and as they went; tools and answers have a cache each
+_ENTRY = 256  # bytes that Python itself needs for one of them, about
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
-
-
-def tool_schema(raw: bytes) -> bytes:
-    """Return the parameters of a function, b"" if it takes none. Raises ``Unusable`` if they are not an object."""
-    return (_tool_cached if len(raw) <= CACHED_BYTES else _tool)(raw)
-
-
-def answer_schema(raw: bytes) -> bytes:
-    """Return the schema of an answer, of any type; b"" if it allows anything. Raises ``Unusable``."""
-    return (_answer_cached if len(raw) <= CACHED_BYTES else _answer)(raw)
 
 
 def _tool(raw: bytes) -> bytes:
@@ -54,8 +45,38 @@ def _answer(raw: bytes) -> bytes:
     return _encode(found) if found else b""
 
 
-_tool_cached = lru_cache(maxsize=1024)(_tool)
-_answer_cached = lru_cache(maxsize=1024)(_answer)
+class Known:
+    """What became of schemas, by their bytes, within ``CACHED_BYTES``; the least recently used go first."""
+
+    def __init__(self, walk: Callable[[bytes], bytes]) -> None:
+        self._walk = walk
+        self._found: OrderedDict[bytes, bytes] = OrderedDict()
+        self.held = 0  # bytes
+
+    def of(self, raw: bytes) -> bytes:
+        """Return what becomes of a schema; one that is refused is walked again, so that nothing of it is kept."""
+        found = self._found.get(raw)
+        if found is not None:
+            self._found.move_to_end(raw)
+            return found
+        found = self._found[raw] = self._walk(raw)
+        self.held += _ENTRY + len(raw) + len(found)
+        while self.held > CACHED_BYTES:
+            self.held -= _ENTRY + sum(map(len, self._found.popitem(last=False)))
+        return found
+
+
+_tools, _answers = Known(_tool), Known(_answer)
+
+
+def tool_schema(raw: bytes) -> bytes:
+    """Return the parameters of a function, b"" if it takes none. Raises ``Unusable`` if they are not an object."""
+    return _tools.of(raw)
+
+
+def answer_schema(raw: bytes) -> bytes:
+    """Return the schema of an answer, of any type; b"" if it allows anything. Raises ``Unusable``."""
+    return _answers.of(raw)
 
 
 def _read(raw: bytes) -> Node | None:

@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol
 
 from gemproxy.wire.openai import ExtraContent, SentToolCall
 
+MAX_ORIGIN = 200  # characters; a longer one is none of ours
 _SUFFIXES = ("__thought__", "__sig__")
 
 
@@ -30,8 +31,8 @@ class Signed(NamedTuple):
 class SignatureLookup(Protocol):
     """What remembers signatures by call id (or by ``image_key``)."""
 
-    def get(self, call_id: str) -> tuple[str, str] | None:
-        """Return (signature, origin), or None if nothing is known."""
+    def get(self, call_id: str) -> Signed | None:
+        """Return what is known, or None."""
         ...
 
 
@@ -78,8 +79,8 @@ class SignatureCache:
         while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
             self._drop(next(iter(self._entries)))
 
-    def get(self, call_id: str) -> tuple[str, str] | None:
-        """Return (signature, origin) of a call, or None if it is unknown or too old."""
+    def get(self, call_id: str) -> Signed | None:
+        """Return the signature of a call, or None if it is unknown or too old."""
         entry = self._entries.get(call_id)
         if entry is None:
             return None
@@ -87,7 +88,7 @@ class SignatureCache:
             self._drop(call_id)
             return None
         self._entries.move_to_end(call_id)
-        return entry.signature, entry.origin
+        return Signed(entry.signature, entry.origin)
 
     def _drop(self, call_id: str) -> None:
         entry = self._entries.pop(call_id, None)
@@ -104,51 +105,41 @@ def image_key(data: str) -> str:
     return "image:" + blake2b(data.encode(), digest_size=16).hexdigest()
 
 
-def bare_id(call_id: str) -> str:
-    """Return a call id without the signature that other proxies append to it."""
+def parted(call_id: str) -> tuple[str, str]:
+    """Return a call id and the signature that other proxies append to it ("" if there is none)."""
     for suffix in _SUFFIXES:
-        head, found, _ = call_id.partition(suffix)
+        bare, found, appended = call_id.partition(suffix)
         if found:
-            return head
-    return call_id
+            return bare, appended
+    return call_id, ""
 
 
-def of_call(call: SentToolCall, lookup: SignatureLookup | None) -> Signed | None:
-    """Return the signature that belongs to a call of the history, or None."""
-    call_id = bare_id(call.id) if call.id else ""
-    cached = lookup.get(call_id) if lookup is not None and call_id else None
-    carried = carried_by(call.extra_content)
-    if carried is not None:
-        return _with_origin(carried, cached)
-    if call.provider_specific_fields is not None and call.provider_specific_fields.thought_signature:
-        return _with_origin(Signed(call.provider_specific_fields.thought_signature, ""), cached)
-    for suffix in _SUFFIXES:
-        _, _, appended = (call.id or "").partition(suffix)
-        if appended:
-            return _with_origin(Signed(appended, ""), cached)
-    return Signed(*cached) if cached is not None else None
+def known(carried: Signed | None, lookup: SignatureLookup | None, key: Callable[[], str]) -> Signed | None:
+    """Return the signature that came back, with the origin that a client lost on the way, else the cached one.
 
-
-def of_image(data: str, extra: ExtraContent | None, lookup: SignatureLookup | None) -> Signed | None:
-    """Return the signature that belongs to an image of the history, or None."""
-    carried = carried_by(extra)
+    ``key`` is asked only if the cache is: that of an image is a digest of all of it.
+    """
     if carried is not None and carried.origin:
         return carried
-    cached = lookup.get(image_key(data)) if lookup is not None else None
+    cached = lookup.get(key()) if lookup is not None else None
+    if carried is None or (cached is not None and cached.signature == carried.signature):
+        return cached
+    return carried
+
+
+def carried_by_call(call: SentToolCall, appended: str) -> Signed | None:
+    """Return the signature that a call of the history carries in one of its fields, or behind its id; or None."""
+    carried = carried_by(call.extra_content)
     if carried is not None:
-        return _with_origin(carried, cached)
-    return Signed(*cached) if cached is not None else None
+        return carried
+    fields = call.provider_specific_fields
+    signature = (fields.thought_signature if fields is not None else None) or appended
+    return Signed(signature, "") if signature else None
 
 
 def carried_by(extra: ExtraContent | None) -> Signed | None:
     """Return the signature in Google's carrier, or None."""
     if extra is None or extra.google is None or not extra.google.thought_signature:
         return None
-    return Signed(extra.google.thought_signature, extra.google.origin or "")
-
-
-def _with_origin(carried: Signed, cached: tuple[str, str] | None) -> Signed:
-    """Add the origin that a client lost on the way, if the cache knows the same signature."""
-    if not carried.origin and cached is not None and cached[0] == carried.signature:
-        return Signed(*cached)
-    return carried
+    origin = extra.google.origin or ""
+    return Signed(extra.google.thought_signature, origin if len(origin) <= MAX_ORIGIN else "")

@@ -37,6 +37,11 @@ class SSEDecoder:
 
     def feed(self, piece: bytes) -> list[bytes]:
         """Return the frames that this piece completes; raises ``UpstreamFault`` beyond the limit."""
+        if self._tail is None and not self._pieces and not self._data:
+            events = _whole_events(piece)
+            if events is not None:
+                self._fresh = False
+                return events
         if self._fresh:
             self._open(piece)
         self._held += len(piece)
@@ -45,8 +50,8 @@ class SSEDecoder:
         if self._tail is not None:
             self._tail.append(piece)
             return []
-        cut = piece.rfind(b"\n")
-        if cut < 0:
+        cut = piece.rfind(b"\n") + 1
+        if not cut:
             self._pieces.append(piece)
             return []
         return self._take(piece, cut)
@@ -74,8 +79,10 @@ class SSEDecoder:
 
     def _take(self, piece: bytes, cut: int) -> list[bytes]:
         block = b"".join((*self._pieces, piece[:cut])) if self._pieces else piece[:cut]
-        rest = piece[cut + 1 :]
-        frames = self._split(block)
+        rest = piece[cut:]
+        frames = None if self._data else _whole_events(block)
+        if frames is None:
+            frames = self._split(block[:-1])
         if self._tail is not None:
             self._tail.append(rest)
             rest = b""
@@ -85,17 +92,13 @@ class SSEDecoder:
 
     def _split(self, block: bytes) -> list[bytes]:
         frames: list[bytes] = []
-        data = self._data
         lines = block.split(b"\n")
-        if not data and _whole_events(lines):
-            return [line[5:] for line in lines[::2]]
         for number, line in enumerate(lines):
             if line.startswith(b"data:"):
-                data.append(line[5:])  # JSON takes the space before and the CR behind
+                self._data.append(line[5:])  # JSON takes the space before and the CR behind
             elif line == b"\r" or not line:
-                if data:
-                    frames.append(data[0] if len(data) == 1 else b"\n".join(data))
-                    data.clear()
+                if self._data:
+                    frames.append(self._event())
             elif not line.startswith(_FIELDS) and line.strip(_BLANK):
                 self._tail = [b"\n".join(lines[number:]), b"\n"]  # an error object without ``data:``, mid-stream
                 break
@@ -106,19 +109,16 @@ class SSEDecoder:
         return data[0] if len(data) == 1 else b"\n".join(data)
 
 
-def _whole_events(lines: list[bytes]) -> bool:
-    """Return whether there is nothing but events of one ``data:`` line and a blank one, as Google writes them.
+def _whole_events(block: bytes) -> list[bytes] | None:
+    """Return the events of a block of nothing else, as Google writes them: one ``data:`` line each and CRLF; or None.
 
-    The usual case, at half the cost of looking at every line: all its blank lines are equal.
+    The usual case, at a fraction of the cost of looking at every line.
     """
-    blank = lines[1::2]
-    pairs = len(lines) == 2 * len(blank)
-    return (
-        pairs
-        and blank.count(blank[-1]) == len(blank)
-        and blank[-1] in (b"\r", b"")
-        and all([line.startswith(b"data:") for line in lines[::2]])  # noqa: C419 - a list is a third faster here
-    )
+    if block.startswith(b"data:") and block.endswith(b"\r\n\r\n"):
+        events = block[5:-4].split(b"\r\n\r\ndata:")
+        if block.count(b"\n") == 2 * len(events):
+            return events
+    return None
 
 
 def _json(body: bytes) -> list[bytes]:

@@ -17,11 +17,13 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gemproxy.converter import schema
+from gemproxy.converter.distinct import Distinct
 from gemproxy.errors import ClientFault
 from gemproxy.models import Model
 from gemproxy.wire.gemini import Empty, FunctionCallingConfig, FunctionDeclaration, ToolConfig, ToolSpec
 from gemproxy.wire.openai import ChatRequest, CustomSpec, FunctionSpec, NamedFunction, Tool, ToolChoice
 
+MAX_TOOLS = 128  # OpenAI's own limit; each schema costs its walk
 MAX_NAME = 64  # the least that any upstream takes (PROTOCOL 1.4)
 _VALID_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}")
 _INVALID = re.compile(r"[^A-Za-z0-9_.:-]")
@@ -53,14 +55,13 @@ class Names:
 
     def __init__(self) -> None:
         self._wire: dict[str, str] = {}
-        self._taken: set[str] = set()
+        self._distinct = Distinct()
 
     def reserve(self, names: list[str]) -> None:
         """Give the declared names their wire names; those that are fit as they are come first and stay untouched."""
         for name in names:
             if _VALID_NAME.fullmatch(name):
-                self._wire[name] = name
-        self._taken.update(self._wire)
+                self._wire[name] = self._distinct.take(name)
         for name in names:
             self.wire(name)
 
@@ -68,33 +69,32 @@ class Names:
         """Return the name that goes over the wire."""
         found = self._wire.get(name)
         if found is None:
-            found = self._wire[name] = self._fit(name)
-            self._taken.add(found)
+            found = self._wire[name] = self._distinct.take(_fit(name), MAX_NAME - 8)
         return found
 
     def changed(self) -> dict[str, str]:
         """Return wire name -> the client's name, for those that differ."""
         return {wire: name for name, wire in self._wire.items() if wire != name}
 
-    def _fit(self, name: str) -> str:
-        clean = _INVALID.sub("_", name)
-        if not clean or not (clean[0].isalpha() or clean[0] == "_"):
-            clean = "_" + clean
-        found, count = clean[:MAX_NAME], 1
-        while found in self._taken:
-            count += 1
-            found = f"{clean[: MAX_NAME - 8]}_{count}"
-        return found
+
+def _fit(name: str) -> str:
+    clean = _INVALID.sub("_", name)
+    if not clean or not (clean[0].isalpha() or clean[0] == "_"):
+        clean = "_" + clean
+    return clean[:MAX_NAME]
 
 
 class ToolSet(Struct, frozen=True):
-    """What the request offers the model. ``declared`` and ``custom`` hold the client's names."""
+    """What the request offers the model. ``declared`` and ``custom`` hold the client's names; ``built_in``: Google's
+    own tools are among the specs.
+    """
 
     names: Names
     specs: list[ToolSpec] | None = None
     config: ToolConfig | None = None
     declared: frozenset[str] = frozenset()
     custom: frozenset[str] = frozenset()
+    built_in: bool = False
 
 
 def tool_set(request: ChatRequest, model: Model, notes: list[str]) -> ToolSet:
@@ -117,7 +117,7 @@ def tool_set(request: ChatRequest, model: Model, notes: list[str]) -> ToolSet:
     config = ToolConfig(calling, mixed or None) if mixed or calling is not None else None
     specs = [ToolSpec(function_declarations=declarations)] if declarations else []
     specs += [_BUILDERS[kind]() for kind in builtin]  # one kind of tool a Tool object
-    return ToolSet(names, specs or None, config, declared, custom)
+    return ToolSet(names, specs or None, config, declared, custom, bool(builtin))
 
 
 # --------------------------------------------------------------------------------------------------- declarations
@@ -127,6 +127,9 @@ def _declarations(request: ChatRequest) -> tuple[list[FunctionDeclaration], froz
     """Return the declared functions under the client's names, and the names of the custom tools among them."""
     if request.tools and request.functions:
         raise ClientFault("Only one of tools and functions can be given.", param="functions")
+    param = "functions" if request.functions else "tools"
+    if len(request.functions or request.tools or ()) > MAX_TOOLS:
+        raise ClientFault(f"{param} may hold at most {MAX_TOOLS}.", param=param, code="unsupported_value")
     found: list[FunctionDeclaration] = []
     custom: set[str] = set()
     seen: set[str] = set()
@@ -215,7 +218,7 @@ def _built_in(request: ChatRequest, model: Model, with_functions: bool, notes: l
         kind = _BUILT_IN.get(tool.type)
         if kind is None or forbidden:
             continue
-        if with_functions and not model.functions_with_builtin:
+        if with_functions and not model.modern:
             raise ClientFault(
                 f"The model {model.id} cannot use {tool.type} together with functions.",
                 param=f"tools[{index}].type",
@@ -223,7 +226,7 @@ def _built_in(request: ChatRequest, model: Model, with_functions: bool, notes: l
             )
         found[kind] = None
     if request.web_search_options is not None:
-        if with_functions and not model.functions_with_builtin:
+        if with_functions and not model.modern:
             notes.append("web_search_options")
         else:
             found["google_search"] = None

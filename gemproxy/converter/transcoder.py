@@ -48,7 +48,7 @@ class Transcoder:
     every frame.
     """
 
-    __slots__ = ("_decode", "_fault", "_on_signed", "_reader", "_sse", "_tape", "_writer", "reasons", "usage")
+    __slots__ = ("_decode", "_fault", "_on_signed", "_reader", "_sse", "_tape", "_writer", "reasons")
 
     def __init__(
         self,
@@ -66,15 +66,18 @@ class Transcoder:
         self._sse = SSEDecoder()
         self._fault: UpstreamFault | ErrorFrame | None = None
         self.reasons: list[str] = []  # finish reasons, for the log line
-        self.usage: Usage | None = None  # known after ``finish``
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens counted so far, for the log line: complete after ``finish``, and what a broken answer cost."""
+        return self._reader.usage()
 
     def feed(self, piece: bytes) -> bytes:
         """Return the client's bytes for a piece of the body; raises ``UpstreamFault`` or ``ErrorFrame``."""
         written: list[bytes] = []
-        take = self._frame
         try:
             for frame in self._sse.feed(piece):
-                take(frame, written)
+                self._frame(frame, written)
         except (UpstreamFault, ErrorFrame) as fault:
             self._fault = fault
         return self._out(written)
@@ -90,7 +93,8 @@ class Transcoder:
         try:
             for frame in self._sse.finish():
                 self._frame(frame, written)
-            self._write(self._reader.finish(self._sse.whole), written)
+            for event in self._reader.finish(self._sse.whole):
+                self._write(event, written)
             written.append(self._writer.finish())
         except (UpstreamFault, ErrorFrame) as fault:
             self._fault = fault
@@ -113,22 +117,19 @@ class Transcoder:
             raise UpstreamFault("The upstream sent a frame that is not a Gemini answer.") from None
         if answer.error is not None:
             raise ErrorFrame(frame)
-        self._write(self._reader.read(answer), written)
+        for event in self._reader.read(answer):
+            self._write(event, written)
 
-    def _write(self, events: list[Event], written: list[bytes]) -> None:
-        write = self._writer.write
-        for event in events:
-            if type(event) is not Text:  # the common one first: it concerns nobody but the writer
-                self._notice(event)
-            data = write(event)
-            if data:
-                written.append(data)
+    def _write(self, event: Event, written: list[bytes]) -> None:
+        if type(event) is not Text:  # the common one first: it concerns nobody but the writer
+            self._notice(event)
+        data = self._writer.write(event)
+        if data:
+            written.append(data)
 
     def _notice(self, event: Event) -> None:
         if isinstance(event, Finish):
             self.reasons.append(event.reason)
-        elif isinstance(event, Usage):
-            self.usage = event
         elif isinstance(event, _SIGNED) and event.signature is not None and self._on_signed is not None:
             self._on_signed(event)
 

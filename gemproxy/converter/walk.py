@@ -13,9 +13,11 @@ from typing import Any
 from msgspec import Struct
 
 from gemproxy.converter import keywords
+from gemproxy.converter.distinct import Distinct
 from gemproxy.converter.references import MAX_DEPTH, Node, References, Unusable, too_deep
 
-MAX_NODES = 20_000  # inlined refs can multiply; this is far above any real schema
+MAX_BYTES = 256 * 1024  # of a schema as it comes, and of what its refs add to that: texts, names, values
+MAX_INLINED = 2_000  # nodes beyond the document's own: refs that are written out multiply; far above any real schema
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 # beside a $ref these say something of their own, so the target is written out with them; others are dropped
@@ -53,8 +55,10 @@ class Walk:
         self._root = root
         self._refs = References(root)
         self._names: dict[str, str] = {}  # target -> its name under $defs of what we write
+        self._distinct = Distinct()
         self._waiting: list[str] = []
-        self._nodes = 0
+        self._nodes = self._refs.nodes + MAX_INLINED  # that may still be walked
+        self._room = 2 * MAX_BYTES
 
     def root(self) -> Node:
         """Return the cleaned document with the definitions that it still needs."""
@@ -76,11 +80,15 @@ class Walk:
         return Place(place.trail | {ref} if self._refs.returns(ref) else place.trail, False, place.depth + 1)
 
     def _count(self, place: Place) -> None:
-        self._nodes += 1
+        self._nodes -= 1
         if place.depth > 2 * MAX_DEPTH:  # a ref that is written out counts as a level of its own
             raise too_deep()
-        if self._nodes > MAX_NODES:
+        if self._nodes < 0 or self._room < 0:
             raise Unusable("the schema is too large once its $refs are resolved")
+
+    def _weigh(self, node: Node) -> None:
+        """Count what a node itself holds, used or not: it is read and may be written, as often as refs lead to it."""
+        self._room -= sum(map(_weight, node.values()))
 
     def _node(self, node: Any, place: Place) -> Node | None:
         """Return one cleaned schema; None for ``false``, which nothing can satisfy."""
@@ -116,18 +124,10 @@ class Walk:
         """Return a bare ref: siblings are refused (PROTOCOL 0.0 item 7), but ``nullable`` can be said around it."""
         name = self._names.get(ref)
         if name is None:
-            name = self._names[ref] = self._new_name(ref)
+            name = self._names[ref] = self._distinct.take(_definition_name(ref))
             self._waiting.append(ref)
         kept = {"$ref": f"#/$defs/{name}"}
         return {"anyOf": [kept, {"type": "null"}]} if beside.get("nullable") is True else kept
-
-    def _new_name(self, ref: str) -> str:
-        clean = _UNSAFE.sub("_", ref.rsplit("/", 1)[-1].removeprefix("#")) or "root"
-        name, count = clean, 1
-        while name in self._names.values():
-            count += 1
-            name = f"{clean}_{count}"
-        return name
 
     def _merged(self, node: Node, place: Place) -> tuple[Node, Place]:
         """Return a schema with its ``allOf`` merged in, shallowly; what stands beside it wins."""
@@ -142,6 +142,7 @@ class Walk:
                 return {**result, "$ref": ref}, place
             branch, passed = self._flat(branch, place)
             result, trail = _joined(branch, result), trail | passed
+            self._weigh(result)
         return result, place.along(trail)
 
     def _flat(self, branch: Node, place: Place) -> tuple[Node, frozenset[str]]:
@@ -162,6 +163,7 @@ class Walk:
     # ------------------------------------------------------------------------------------------- one plain schema
 
     def _plain(self, node: Node, place: Place) -> Node:
+        self._weigh(node)
         hints: list[str] = []
         found: Node = {}
         kinds = keywords.types(node)
@@ -250,6 +252,19 @@ class Walk:
     def _each(self, held: list[Any], place: Place) -> list[Node]:
         children = (self._node(branch, place.below()) for branch in held)
         return [child for child in children if child is not None]
+
+
+def _definition_name(ref: str) -> str:
+    return _UNSAFE.sub("_", ref.rsplit("/", 1)[-1].removeprefix("#")) or "root"
+
+
+def _weight(held: Any) -> int:
+    """Return about how many bytes a keyword has by itself; schemas inside it are counted when the walk is there."""
+    if isinstance(held, str):
+        return len(held)
+    if not isinstance(held, (list, dict)):
+        return 1
+    return sum(1 if isinstance(item, (list, dict)) else 1 + len(str(item)) for item in held)
 
 
 def _beside(node: Node) -> Node:

@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from gemproxy.capture import Tape
 from gemproxy.converter import request as conversion
 from gemproxy.converter.answer import AnswerReader
-from gemproxy.converter.chunks import ChatChunkWriter, Envelope
+from gemproxy.converter.chunks import ChatChunkWriter
 from gemproxy.converter.completion import ChatCompletionFold
 from gemproxy.converter.events import Image, ToolCall
 from gemproxy.converter.signatures import image_key
 from gemproxy.converter.transcoder import Transcoder, Writer
+from gemproxy.converter.wording import Heading
 from gemproxy.dispatch import Answer, Listen
 from gemproxy.errors import Failure, NoCredential, UpstreamFault
 from gemproxy.models import Model
@@ -24,7 +25,7 @@ from gemproxy.server.service import Service
 from gemproxy.upstream.dialect import Dialect
 from gemproxy.upstream.rows import NO_MODEL
 from gemproxy.wire.gemini import Blob
-from gemproxy.wire.openai import AssistantMessage, ChatRequest
+from gemproxy.wire.openai import ChatRequest
 
 log = logging.getLogger("gemproxy.server")
 
@@ -43,7 +44,6 @@ class Asking:
         self._id = "chatcmpl-" + service.new_id()
         self._created = int(service.clock())
         self._usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
-        self._taken = _call_ids(asked)
         self._tapes: list[Tape] = []
 
     async def open(self, models: Sequence[Model]) -> Answer:
@@ -78,21 +78,25 @@ class Asking:
 
     def _listener(self, model: Model, plan: conversion.Plan, fallback: bool) -> Listen:
         service, name = self._service, model.id if fallback else self._asked.model
-        grounded = any(tool.google_search or tool.url_context for tool in plan.call.body.tools or ())
 
         def listen(dialect: Dialect) -> Transcoder:
             origin = f"{dialect.name}/{model.id}"
-            envelope = Envelope(self._id, self._created, name, origin, self._usage, plan.legacy_functions, plan.custom)
+            envelope = Heading(self._id, self._created, name, origin, self._usage, plan.legacy_functions, plan.custom)
 
             def keep(signed: ToolCall | Image) -> None:
                 key = signed.id if isinstance(signed, ToolCall) else image_key(signed.data)
                 service.signatures.put(key, signed.signature or "", origin)
 
             writer: Writer = ChatChunkWriter(envelope) if self._stream else ChatCompletionFold(envelope)
-            reader = AnswerReader(lambda: "call_" + service.new_id(), plan.names, self._taken, grounded=grounded)
-            return Transcoder(dialect.decode, reader, writer, keep, self._tape())
+            return Transcoder(dialect.decode, self._reader(plan), writer, keep, self._tape())
 
         return listen
+
+    def _reader(self, plan: conversion.Plan) -> AnswerReader:
+        new_id = self._service.new_id
+        return AnswerReader(
+            lambda: "call_" + new_id(), plan.names, plan.taken, declared=plan.declared, grounded=plan.grounded
+        )
 
     def _tape(self) -> Tape | None:
         if self._service.capture is None:
@@ -100,16 +104,6 @@ class Asking:
         tape = self._service.capture.open(f"{self._exchange.id}-{len(self._tapes) + 1}")
         self._tapes.append(tape)
         return tape
-
-
-def _call_ids(asked: ChatRequest) -> frozenset[str]:
-    return frozenset(
-        call.id
-        for message in asked.messages
-        if isinstance(message, AssistantMessage) and message.tool_calls
-        for call in message.tool_calls
-        if call.id
-    )
 
 
 def _elsewhere(failure: Failure) -> bool:

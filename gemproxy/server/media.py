@@ -31,7 +31,8 @@ from aiohttp.abc import AbstractResolver
 from msgspec import Struct
 
 from gemproxy import __version__
-from gemproxy.converter.media import RemoteImage, sniff
+from gemproxy.converter.magic import sniff
+from gemproxy.converter.media import RemoteImage
 from gemproxy.errors import ClientFault
 from gemproxy.server.addresses import UNREACHABLE, Allowed, Unfetchable, redirected, target
 from gemproxy.server.lookup import Lookup

@@ -45,13 +45,13 @@ class Terms(Struct, frozen=True):
     @property
     def enforced(self) -> bool:
         """Return whether a missing signature is refused: Gemini 3 and later."""
-        return self.model.needs_signature
+        return self.model.modern
 
     @property
     def known(self) -> bool:
         """Return whether the model knows signatures at all: Gemini 2.5 and later."""
         model = self.model
-        return model.needs_signature or (model.family == "gemini" and (model.major, model.minor) >= (2, 5))
+        return model.modern or (model.family == "gemini" and (model.major, model.minor) >= (2, 5))
 
     def usable(self, part: Part) -> str | None:
         """Return the signature of a part as it may be sent; None if it has none, or one made elsewhere."""
@@ -74,7 +74,7 @@ class Terms(Struct, frozen=True):
 def terms(dialect: str, model_id: str, strip_ids: bool = False, renew: bool = False) -> Terms:
     """Return the terms of a model; ``strip_ids`` and ``renew`` are what was learnt from refusals (PROTOCOL 9)."""
     model = capabilities(model_id)
-    return Terms(dialect, model, model.call_ids and not strip_ids, renew)
+    return Terms(dialect, model, model.modern and not strip_ids, renew)
 
 
 def settle(contents: list[Content], terms: Terms) -> list[Content]:

@@ -16,7 +16,6 @@ from msgspec import Raw, Struct, field
 class Blob(Struct, rename="camel", omit_defaults=True, gc=False):
     mime_type: str = ""
     data: str = ""  # base64, standard alphabet
-    display_name: str | None = None
 
 
 class FileData(Struct, rename="camel", omit_defaults=True, gc=False):
@@ -31,8 +30,6 @@ class PartialArg(Struct, rename="camel", omit_defaults=True, gc=False):
     string_value: str | None = None
     number_value: float | None = None
     bool_value: bool | None = None
-    null_value: str | None = None
-    will_continue: bool | None = None
 
 
 class FunctionCall(Struct, rename="camel", omit_defaults=True, gc=False):
@@ -53,13 +50,10 @@ class FunctionResponse(Struct, rename="camel", omit_defaults=True):
 class ExecutableCode(Struct, rename="camel", omit_defaults=True, gc=False):
     language: str = "PYTHON"
     code: str = ""
-    id: str | None = None
 
 
 class CodeExecutionResult(Struct, rename="camel", omit_defaults=True, gc=False):
-    outcome: str = ""
     output: str = ""
-    id: str | None = None
 
 
 class PartMediaResolution(Struct, rename="camel", omit_defaults=True, gc=False):
@@ -82,8 +76,6 @@ class Part(Struct, rename="camel", omit_defaults=True, gc=False):
     file_data: FileData | None = None
     executable_code: ExecutableCode | None = None
     code_execution_result: CodeExecutionResult | None = None
-    tool_call: Raw = Raw(b"")
-    tool_response: Raw = Raw(b"")
     media_resolution: PartMediaResolution | None = None
     origin: str = field(default="", name="x-gemproxy-origin")
 
@@ -144,7 +136,6 @@ class GenerationConfig(Struct, rename="camel", omit_defaults=True):
     response_mime_type: str | None = None
     response_json_schema: Raw = Raw(b"")
     response_modalities: list[str] | None = None
-    media_resolution: str | None = None
     thinking_config: ThinkingConfig | None = None
 
 
@@ -168,7 +159,6 @@ class GenerateRequest(Struct, rename="camel", omit_defaults=True):
 
 
 class Segment(Struct, rename="camel", gc=False):
-    part_index: int | None = None
     start_index: int | None = None  # bytes of UTF-8, within the part
     end_index: int | None = None
     text: str | None = None

@@ -11,6 +11,10 @@ from typing import Any
 
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
+from gemproxy.wire.gemini import SafetySetting
+
+Number = int | float
+
 # ---------------------------------------------------------------------------------------------- requests: content
 
 
@@ -210,19 +214,14 @@ class StreamOptions(Struct, frozen=True):
 # ------------------------------------------------------------------------------------------- requests: extensions
 
 
-class SafetySetting(Struct, rename="camel", frozen=True):
-    category: str
-    threshold: str
-
-
 class ThinkingConfig(Struct, frozen=True):
     """Google's ``thinking_config`` in either casing."""
 
     include_thoughts: bool | None = None
-    thinking_budget: int | None = None
+    thinking_budget: Number | None = None
     thinking_level: str | None = None
     include_thoughts_camel: bool | None = field(default=None, name="includeThoughts")
-    thinking_budget_camel: int | None = field(default=None, name="thinkingBudget")
+    thinking_budget_camel: Number | None = field(default=None, name="thinkingBudget")
     thinking_level_camel: str | None = field(default=None, name="thinkingLevel")
 
 
@@ -246,10 +245,7 @@ class Thinking(Struct, frozen=True):
     """Anthropic's form, which several clients send to every provider."""
 
     type: str | None = None
-    budget_tokens: int | None = None
-
-
-Number = int | float
+    budget_tokens: Number | None = None
 
 
 class ChatRequest(Struct, frozen=True):
@@ -403,31 +399,22 @@ class ChatCompletion(Struct):
 
 
 class Delta(Struct, omit_defaults=True):
-    role: str | UnsetType = UNSET
-    content: str | UnsetType = UNSET
-    refusal: str | UnsetType = UNSET
-    reasoning_content: str | UnsetType = UNSET
-    tool_calls: list[ToolCallOut] | UnsetType = UNSET
-    function_call: FunctionOut | UnsetType = UNSET
-    annotations: list[AnnotationOut] | UnsetType = UNSET
-    images: list[ImageOut] | UnsetType = UNSET
-    extra_content: ExtraContent | UnsetType = UNSET
-
-
-class ChunkChoice(Struct):
-    index: int
-    delta: Delta
-    logprobs: ChoiceLogprobs | None = None
-    finish_reason: str | None = None
+    content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[ToolCallOut] | None = None
+    function_call: FunctionOut | None = None
+    annotations: list[AnnotationOut] | None = None
+    images: list[ImageOut] | None = None
+    extra_content: ExtraContent | None = None
 
 
 class ChatChunk(Struct):
+    """What every chunk of a stream says of its answer; ``choices`` and ``usage`` are written behind it."""
+
     id: str
     created: int
     model: str
-    choices: list[ChunkChoice]
     object: str = "chat.completion.chunk"
-    usage: Usage | UnsetType | None = UNSET
     system_fingerprint: str | UnsetType = UNSET
 
 

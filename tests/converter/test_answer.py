@@ -14,9 +14,11 @@ from gemproxy.errors import BadAnswer, UpstreamFault
 from gemproxy.wire.gemini import GenerateResponse
 
 
-def reader(names: dict[str, str] | None = None, taken: frozenset[str] = frozenset()) -> AnswerReader:
+def reader(
+    names: dict[str, str] | None = None, taken: frozenset[str] = frozenset(), declared: frozenset[str] = frozenset()
+) -> AnswerReader:
     count = itertools.count()
-    return AnswerReader(lambda: f"call_{next(count)}", names, taken)
+    return AnswerReader(lambda: f"call_{next(count)}", names, taken, declared=declared)
 
 
 def answer(parts: list[Any] | None = None, finish: str | None = None, **candidate: Any) -> GenerateResponse:
@@ -135,6 +137,15 @@ def test_finish_comes_once_however_often_stop_repeats() -> None:
     assert [event for event in events if isinstance(event, Finish)] == [Finish(0, "tool_calls")]
 
 
+@pytest.mark.parametrize(
+    ("finish", "told"),
+    [("MAX_TOKENS", "length"), ("SAFETY", "content_filter"), ("A_REASON_OF_TOMORROW", "stop")],
+)
+def test_a_late_stop_does_not_hide_how_the_answer_ended(finish: str, told: str) -> None:
+    assert say(answer([TEXT], finish), answer(None, "STOP"))[-2] == Finish(0, told)
+    assert say(answer([TEXT], "STOP"), answer(None, finish))[-2] == Finish(0, told)
+
+
 def test_blocked_answer_says_why() -> None:
     events = say(answer(None, "SAFETY", finishMessage="Too hot."))
     assert isinstance(events[0], Refusal)
@@ -153,6 +164,10 @@ def test_block_in_mid_stream_ends_in_content_filter() -> None:
         ({"names": {"get_x": "get x"}}, {"get_x": "get x"}),
         ({}, {"default_api:find": "find", "default_api.find": "find", "other:find": "other:find"}),
         ({"names": {"f_n": "f n"}}, {"default_api:f_n": "f n"}),
+        ({"names": {"f_n": "f n"}, "declared": frozenset(["f n"])}, {"default_api:f_n": "f n", "f_n": "f n"}),
+        ({"declared": frozenset(["default_api:x", "x"])}, {"default_api:x": "default_api:x", "default_api.x": "x"}),
+        ({"declared": frozenset(["x"])}, {"default_api.x": "x", "default_api.y": "default_api.y"}),
+        ({"names": {"default_api:_n": "default_api: n"}}, {"default_api:_n": "default_api: n"}),
     ],
 )
 def test_names_come_back_as_the_client_wrote_them(given: dict[str, Any], shown: dict[str, str]) -> None:

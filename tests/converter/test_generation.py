@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from gemproxy.models import Model, capabilities
-from tests.chat_bodies import USER, body, config, function, plan, refused
+from tests.chat_bodies import USER, body, config, function, refused
 
 OLD, NEW = "gemini-2.5-flash", "gemini-3.8-flash"
-FLAGGED = msgspec.structs.replace(capabilities("gemini-2.5-flash"), penalties=True, logprobs=True)
+FLAGGED = msgspec.structs.replace(capabilities("gemini-2.5-flash"), logprobs=True)
 
 
 @pytest.mark.parametrize(
@@ -74,10 +74,6 @@ def test_field(fields: dict[str, Any], expected: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("model", "fields", "expected"),
     [
-        pytest.param(FLAGGED, {"presence_penalty": 1}, {"presencePenalty": 1}, id="a model with penalties"),
-        pytest.param(
-            FLAGGED, {"frequency_penalty": -0.5, "presence_penalty": 0}, {"frequencyPenalty": -0.5}, id="but not zero"
-        ),
         pytest.param(FLAGGED, {"logprobs": True}, {"responseLogprobs": True}, id="a model with logprobs"),
         pytest.param(
             FLAGGED,
@@ -156,11 +152,6 @@ def test_several_answers_of_a_model_that_gives_one_are_refused() -> None:
     fault = refused(NEW, n=2)
     assert (fault.param, fault.code) == ("n", "unsupported_value")
     assert "at most 1 answer " in fault.message
-
-
-def test_choices_are_counted_for_the_answer() -> None:
-    assert plan(OLD, n=3).choices == 3
-    assert plan(OLD).choices == 1
 
 
 # ------------------------------------------------------------------------------------------ formats beside tools

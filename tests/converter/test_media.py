@@ -92,7 +92,6 @@ def converted(part: dict[str, Any], model: str = NEW, **given_: Any) -> dict[str
             id="percent-encoded",
         ),
         pytest.param(image(f"data:application/pdf;base64,{PDF}"), inline("application/pdf", PDF), id="a PDF as image"),
-        pytest.param(image("gs://bucket/a.png"), by_uri("gs://bucket/a.png", "image/png"), id="in a bucket"),
         pytest.param(image(FILE_URI), by_uri(FILE_URI), id="in Google's Files API"),
         pytest.param(audio(WAV, "wav"), inline("audio/wav", WAV), id="a wav"),
         pytest.param(audio(WAV, "MP3"), inline("audio/mp3", WAV), id="an mp3, as the client says"),
@@ -107,7 +106,6 @@ def converted(part: dict[str, Any], model: str = NEW, **given_: Any) -> dict[str
             inline("video/webm", "AAAA"),
             id="a video in the request",
         ),
-        pytest.param(video("gs://b/v.mov"), by_uri("gs://b/v.mov", "video/quicktime"), id="a video in a bucket"),
         pytest.param(
             file(file_data=f"data:application/pdf;base64,{PDF}"), inline("application/pdf", PDF), id="a file as address"
         ),
@@ -124,7 +122,9 @@ def converted(part: dict[str, Any], model: str = NEW, **given_: Any) -> dict[str
         pytest.param(file(file_data=PDF), inline("application/pdf", PDF), id="bare base64 that shows its type"),
         pytest.param(file(file_data=FILE_URI), by_uri(FILE_URI), id="a file that Google holds"),
         pytest.param(file(file_id=FILE_URI), by_uri(FILE_URI), id="by the URI as its id"),
-        pytest.param(file(file_id="gs://b/x.pdf"), by_uri("gs://b/x.pdf", "application/pdf"), id="by a bucket"),
+        pytest.param(
+            file(file_id=FILE_URI, filename="a.pdf"), by_uri(FILE_URI, "application/pdf"), id="by its URI and a name"
+        ),
     ],
 )
 def test_part(part: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -150,6 +150,10 @@ def test_part(part: dict[str, Any], expected: dict[str, Any]) -> None:
         pytest.param(audio("???", "wav"), "base64", id="a sound that is none"),
         pytest.param(video("https://example.org/a.mp4"), "YouTube", id="a video anywhere"),
         pytest.param(file(file_id="file-abc"), "file_data", id="a file at OpenAI"),
+        pytest.param(image("gs://b/a.png"), "address", id="an image in the operator's bucket"),
+        pytest.param(video("gs://b/v.mov"), "Files API", id="a video in a bucket"),
+        pytest.param(file(file_id="gs://b/x.pdf"), "Files API", id="a file in a bucket"),
+        pytest.param(file(file_data="gs://b/x.pdf"), "base64", id="a bucket as data"),
         pytest.param(file(filename="a.pdf"), "file_data", id="a name without a file"),
         pytest.param(file(file_data="AAAA", filename="a.unknown"), "type", id="a file of no known type"),
         pytest.param(file(file_data="AAAA", filename="README"), "type", id="a name without ending"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 from typing import Any
 
@@ -111,8 +112,9 @@ def test_images_of_the_model_that_cannot_be_sent_are_refused_by_place() -> None:
 
 
 def test_images_of_the_model_may_be_files_at_google() -> None:
-    found = contents(user("draw"), says("b", images=[{"image_url": "gs://b/a.png"}]))
-    assert found[1][1][1] == {"fileData": {"fileUri": "gs://b/a.png", "mimeType": "image/png"}}
+    uri = "https://generativelanguage.googleapis.com/v1beta/files/a"
+    found = contents(user("draw"), says("b", images=[{"image_url": uri}]))
+    assert found[1][1][1] == {"fileData": {"fileUri": uri}}
 
 
 # ---------------------------------------------------------------------------------------------- what the system says
@@ -431,6 +433,22 @@ MESSAGE = st.one_of(
     st.builds(gives, IDS, TEXT | st.just([PICTURE])),
     st.builds(lambda text: {"role": "function", "name": "f", "content": text}, TEXT),
 )
+
+
+@pytest.mark.parametrize(
+    ("ids", "answered"),
+    [
+        pytest.param([f"c{n}" for n in range(8_000)], [f"c{n}" for n in range(8_000)], id="by id"),
+        pytest.param([f"c{n}" for n in range(8_000)], [f"d{n}" for n in range(8_000)], id="by name"),
+        pytest.param(["c"] * 8_000, ["c"] * 8_000, id="one id for all"),
+    ],
+)
+def test_many_calls_in_a_step_take_linear_time(ids: list[str], answered: list[str]) -> None:
+    results = [{"role": "tool", "tool_call_id": call_id, "content": "ok"} for call_id in answered]
+    started = time.process_time()
+    found = contents(user("a"), asks(*(call(call_id) for call_id in ids)), *results)
+    assert time.process_time() - started < 2.5  # to look at all calls for each result took longer
+    assert len(found[2][1]) == 8_000
 
 
 def kinds(content: dict[str, Any], name: str) -> list[tuple[str, str]]:

@@ -289,13 +289,31 @@ def test_what_is_left_out_is_named(fields: dict[str, Any], ignored: tuple[str, .
     assert plan("gemini-3.8-flash", **fields).ignored == ignored
 
 
+SEARCHING = {"tools": [{"type": "web_search"}]}
+CACHED = {"google": {"cached_content": "cachedContents/a"}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "taken", "grounded"),
+    [
+        pytest.param({}, set(), False, id="no tools: no calls to come"),
+        pytest.param({"tools": [function("f")]}, {"c1", "c2"}, False, id="functions"),
+        pytest.param(SEARCHING, set(), True, id="a search"),
+        pytest.param(CACHED, {"c1", "c2"}, True, id="cached content may hold either"),
+    ],
+)
+def test_plan_tells_what_the_answer_may_hold(fields: dict[str, Any], taken: set[str], grounded: bool) -> None:
+    found = plan(messages=[*USER, asks(call("c1"), call("c2"), call(None)), gives("c1"), gives("c2")], **fields)
+    assert (found.taken, found.grounded) == (taken, grounded)
+
+
 def test_plan_tells_how_to_read_the_answer() -> None:
     custom = {"type": "custom", "custom": {"name": "patch it"}}
-    found = plan("gemini-2.5-flash", tools=[function("get"), custom], n=2)
+    found = plan("gemini-2.5-flash", tools=[function("get"), custom])
     assert found.names == {"patch_it": "patch it"}
     assert found.declared == {"get", "patch it"}
     assert found.custom == {"patch it"}
-    assert (found.choices, found.legacy_functions) == (2, False)
+    assert not found.legacy_functions
     assert plan(functions=[{"name": "old"}]).legacy_functions
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 
 from gemproxy.converter import schema
 from gemproxy.converter.references import References
-from gemproxy.converter.schema import MAX_BYTES, Unusable, answer_schema, tool_schema
+from gemproxy.converter.schema import Unusable, answer_schema, tool_schema
+from gemproxy.converter.walk import MAX_BYTES
 from tests.chat_bodies import body, function, refused
 from tests.corpus import WIRE, needs_wire
 
@@ -643,6 +645,79 @@ def test_refs_that_multiply_are_refused_in_time(bomb: Any) -> None:
     assert time.perf_counter() - started < 5
 
 
+def test_texts_that_multiply_are_refused() -> None:
+    wide = {"type": "object", "properties": {"a": {"type": "string", "description": "x" * 20_000}}}
+    properties = {f"p{n}": {"$ref": "#/$defs/W", "description": "D"} for n in range(40)}
+    with pytest.raises(Unusable, match="too large"):
+        tool({"type": "object", "properties": properties, "$defs": {"W": wide}})
+
+
+def test_a_document_of_many_nodes_of_its_own_is_not_too_large() -> None:
+    document = {"type": "object", "properties": {f"p{n}": STRING for n in range(3_000)}}
+    assert tool(document) == document
+
+
+ALIASES = ["#/$defs/" + "".join(f"%{ord('A'):02X}" if n >> bit & 1 else "A" for bit in range(11)) for n in range(2_000)]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param(
+            {
+                "properties": {"a": {"$ref": "#/$defs/D0"}},
+                "$defs": {f"D{n}": {"properties": {"n": {"$ref": f"#/$defs/D{n + 1}"}}} for n in range(2_000)},
+            },
+            id="a chain",
+        ),
+        pytest.param(
+            {
+                "properties": {"a": {"$ref": "#/$defs/D0"}},
+                "$defs": {
+                    f"D{n}": {"properties": {"n": {"$ref": f"#/$defs/D{(n + 1) % 2_000}"}}} for n in range(2_000)
+                },
+            },
+            id="a circle",
+        ),
+        pytest.param(
+            {
+                "properties": {"a": {"$ref": ALIASES[0]}},
+                "$defs": {"A" * 11: {"properties": {f"p{n}": {"$ref": alias} for n, alias in enumerate(ALIASES)}}},
+            },
+            id="one target by many names",
+        ),
+        pytest.param(
+            {
+                "properties": {
+                    f"p{n}": {"$ref": f"#/$defs/{n:b}".replace("0", "!").replace("1", "?")} for n in range(2_000)
+                },
+                "$defs": {f"{n:b}".replace("0", "!").replace("1", "?"): STRING for n in range(2_000)},
+            },
+            id="names that become the same",
+        ),
+        pytest.param(
+            {
+                "allOf": [{"$ref": "#/$defs/A"}] * 6_000,
+                "$defs": {"A": {"required": [f"q{n}" for n in range(2_000)]}},
+            },
+            id="one base, joined again and again",
+        ),
+        pytest.param(
+            {
+                "properties": {f"p{n}": {"$ref": "#/$defs/A", "description": "D"} for n in range(2_000)},
+                "$defs": {"A": {"enum": [""] * 30_000}},
+            },
+            id="values that come to nothing",
+        ),
+    ],
+)
+def test_many_refs_take_linear_time(document: Any) -> None:
+    started = time.process_time()
+    with contextlib.suppress(Unusable):
+        tool({"type": "object", **document})
+    assert time.process_time() - started < 3  # a closure for each ref took 14 s
+
+
 def test_an_unusable_schema_is_the_clients_fault_by_place() -> None:
     fault = refused(tools=[function("a"), function("f", {"properties": {"a": 5}})])
     assert (fault.status, fault.param) == (400, "tools[1].function.parameters")
@@ -659,14 +734,20 @@ def test_the_same_bytes_are_walked_once(monkeypatch: pytest.MonkeyPatch) -> None
     assert tool_schema(bytes(raw)) == first
 
 
-def test_a_large_schema_is_walked_but_not_kept() -> None:
-    document = {"type": "object", "properties": {"a": {"description": "x" * 40_000}}}
-    size = schema._tool_cached.cache_info().currsize
-    assert tool(document) == document
-    assert schema._tool_cached.cache_info().currsize == size
+def test_what_is_kept_of_schemas_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    walked: list[bytes] = []
+    known = schema.Known(lambda raw: walked.append(raw) or raw)  # type: ignore[func-returns-value]
+    monkeypatch.setattr(schema, "CACHED_BYTES", 5_000)
+    first, second, third = (letter * 1_000 for letter in (b"a", b"b", b"c"))
+    for raw in (first, second, first, third, first):
+        assert known.of(raw) == raw
+        assert known.held <= 5_000
+    assert walked == [first, second, third]  # the first was used last
+    known.of(second)
+    assert walked == [first, second, third, second]
 
 
-def test_a_hundred_tools_are_quick_the_second_time() -> None:
+def test_a_hundred_tools_are_quick_the_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
     parameters = {
         "type": "object",
         "properties": {f"p{n}": {"type": "string", "description": "x" * 60} for n in range(8)},
@@ -675,9 +756,9 @@ def test_a_hundred_tools_are_quick_the_second_time() -> None:
     found = body(tools=listed)
     assert len(found["tools"][0]["functionDeclarations"]) == 100
     raws = [msgspec.json.encode(tool_["function"]["parameters"]) for tool_ in listed]
-    hits = schema._tool_cached.cache_info().hits
-    assert all(tool_schema(raw) for raw in raws)
-    assert schema._tool_cached.cache_info().hits == hits + 100
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "Walk", None)
+        assert all(tool_schema(raw) for raw in raws)
 
 
 # --------------------------------------------------------------------------------------------- whatever the schema is
@@ -790,6 +871,7 @@ def test_recorded_schemas_come_through() -> None:
 
 
 def test_references_know_nothing_of_values() -> None:
-    refs = References({"properties": {"a": {"const": {"$ref": "#"}}}, "$defs": {"A": {"$ref": "#"}}})
-    assert not refs.circles("#", frozenset(("#/$defs/A",)))
+    refs = References({"properties": {"a": {"const": {"$ref": "#/$defs/A"}}}, "$defs": {"A": {"$ref": "#"}}})
+    assert not refs.circles("#/$defs/A", frozenset(("#",)))
+    refs = References({"properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {"A": {"$ref": "#"}}})
     assert refs.circles("#/$defs/A", frozenset(("#",)))

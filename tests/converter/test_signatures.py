@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from gemproxy.converter import signatures
-from gemproxy.converter.signatures import SignatureCache, Signed, bare_id, image_key
+from gemproxy.converter.signatures import SignatureCache, Signed, image_key, parted
 from gemproxy.wire.gemini import Part
 from tests.chat_bodies import PNG, USER, asks, call, gives, plan
 from tests.clock import Clock
@@ -77,17 +77,17 @@ def test_cache_shows_no_signature(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "bare"),
+    ("sent", "bare", "appended"),
     [
-        ("call_1", "call_1"),
-        ("call_1__thought__c2ln", "call_1"),
-        ("call_1__sig__c2ln", "call_1"),
-        ("call_1__sig__", "call_1"),
-        ("", ""),
+        ("call_1", "call_1", ""),
+        ("call_1__thought__c2ln", "call_1", "c2ln"),
+        ("call_1__sig__c2ln", "call_1", "c2ln"),
+        ("call_1__sig__", "call_1", ""),
+        ("", "", ""),
     ],
 )
-def test_bare_id(sent: str, bare: str) -> None:
-    assert bare_id(sent) == bare
+def test_an_id_is_parted_from_what_was_appended(sent: str, bare: str, appended: str) -> None:
+    assert parted(sent) == (bare, appended)
 
 
 def test_image_keys_differ_and_are_short() -> None:
@@ -118,6 +118,7 @@ def sent_back(message: dict[str, Any], cache: SignatureCache | None = None) -> l
         pytest.param(call("c"), None, (None, ""), id="nothing anywhere"),
         pytest.param(call("c", **google("S1", HERE)), None, ("S1", HERE), id="Google's field with our origin"),
         pytest.param(call("c", **google("S1")), None, ("S1", ""), id="Google's field, origin unknown"),
+        pytest.param(call("c", **google("S1", "x" * 201)), None, ("S1", ""), id="an origin that is none of ours"),
         pytest.param(call("c", **google("S1")), ("S1", HERE), ("S1", HERE), id="the cache knows where it was made"),
         pytest.param(call("c", **google("S1")), ("S2", HERE), ("S1", ""), id="but not of another signature"),
         pytest.param(call("c", **google(None)), ("S2", HERE), ("S2", HERE), id="an empty field"),
@@ -208,4 +209,4 @@ def test_signature_of_an_image(
 
 
 def test_without_a_cache_there_is_nothing_to_look_up() -> None:
-    assert signatures.of_image(PNG, None, None) is None
+    assert signatures.known(None, None, lambda: image_key(PNG)) is None

@@ -27,6 +27,10 @@ def decode(body: bytes, step: int) -> tuple[list[bytes], bool]:
         pytest.param(b'data: {"a":1}\r\n\r\ndata: {"b":2}\r\n\r\n', [b'{"a":1}', b'{"b":2}'], id="CRLF frames"),
         pytest.param(b'data:{"a":1}\n\n', [b'{"a":1}'], id="no space after the colon"),
         pytest.param(b'data: {"a":\ndata: 1}\n\n', [b'{"a":\n 1}'], id="several data lines make one event"),
+        pytest.param(b'data: {"a":\r\ndata: 1}\r\n\r\n', [b'{"a":\r\n 1}'], id="several data lines with CRLF"),
+        pytest.param(b"data: 1\r\n\r\ndata: 2\n\ndata: 3\r\n\r\n", [b"1", b"2", b"3"], id="LF among CRLF"),
+        pytest.param(b"data: 1\r\n\r\nid: 7\r\ndata: 2\r\n\r\n", [b"1", b"2"], id="a field among CRLF"),
+        pytest.param(b"data:\ndata: 1\r\n\r\n", [b"1"], id="an empty data line first"),
         pytest.param(b'data: {"a":1}', [b'{"a":1}'], id="the last event lacks its blank line"),
         pytest.param(b'data: {"a":1}\n', [b'{"a":1}'], id="the last event ends at its line"),
         pytest.param(

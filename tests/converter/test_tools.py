@@ -132,6 +132,8 @@ def test_functions_of_old_are_functions() -> None:
         pytest.param(
             {"functions": [{"name": "f", "parameters": [1]}]}, "functions[0].parameters", id="a list as parameters"
         ),
+        pytest.param({"tools": [function(f"f{n}") for n in range(129)]}, "tools", id="more than OpenAI allows"),
+        pytest.param({"functions": [{"name": f"f{n}"} for n in range(129)]}, "functions", id="more of old"),
         pytest.param({"tools": [function(), SEARCH]}, "tools[1].type", id="a search beside functions before 3"),
     ],
 )

@@ -8,9 +8,10 @@ import msgspec
 import pytest
 
 from gemproxy.converter.answer import AnswerReader
-from gemproxy.converter.chunks import ChatChunkWriter, Envelope
+from gemproxy.converter.chunks import ChatChunkWriter
 from gemproxy.converter.events import Image, ToolCall, Usage
 from gemproxy.converter.transcoder import ErrorFrame, Transcoder
+from gemproxy.converter.wording import Heading
 from gemproxy.errors import BadAnswer, UpstreamFault
 from tests.folding import chunks, events, fold
 from tests.golden import decode, run, sse, transcoder
@@ -82,6 +83,12 @@ def test_usage_and_reasons_are_known_after_the_end() -> None:
     assert (made.usage, made.reasons) == (Usage(1), ["stop"])
 
 
+def test_usage_is_known_of_an_answer_that_broke() -> None:
+    made = transcoder(stream=True)
+    made.feed(sse([META, TEXT, ERROR]))
+    assert made.usage == Usage(1)
+
+
 def test_signed_calls_and_images_are_heard() -> None:
     signed = {"functionCall": {"name": "f"}, "thoughtSignature": "QQ=="}
     image = {"inlineData": {"mimeType": "image/png", "data": "iVBO"}, "thoughtSignature": "Qg=="}
@@ -89,20 +96,28 @@ def test_signed_calls_and_images_are_heard() -> None:
     heard: list[ToolCall | Image] = []
     count = itertools.count()
     reader = AnswerReader(lambda: f"call_{next(count)}")
-    made = Transcoder(decode, reader, ChatChunkWriter(Envelope("i", 1, "m")), heard.append)
+    made = Transcoder(decode, reader, ChatChunkWriter(Heading("i", 1, "m")), heard.append)
     made.feed(sse([msgspec.json.encode(frame)]))
     assert [event.signature for event in heard] == ["QQ==", "Qg=="]
 
 
+def test_every_chunk_says_who_answered() -> None:
+    written = chunks(run(sse([META, TEXT, STOP]), stream=True))
+    assert len(written) == 5
+    assert {chunk["system_fingerprint"] for chunk in written} == {"m"}
+    late = chunks(run(sse([TEXT, META, STOP]), stream=True))
+    assert ["system_fingerprint" in chunk for chunk in late] == [False, False, True, True, True]
+
+
 def test_without_include_usage_no_chunk_has_the_key() -> None:
-    written = chunks(run(sse([META, STOP]), stream=True, envelope=Envelope("i", 1, "m")))
+    written = chunks(run(sse([META, STOP]), stream=True, envelope=Heading("i", 1, "m")))
     assert all("usage" not in chunk for chunk in written)
     assert all(chunk["choices"] for chunk in written)
 
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_legacy_functions_get_one_function_call(stream: bool) -> None:
-    envelope = Envelope("i", 1, "m", legacy_functions=True, include_usage=True)
+    envelope = Heading("i", 1, "m", legacy_functions=True, include_usage=True)
     body = run(sse([CALLS]), stream=stream, envelope=envelope)
     answer = fold(chunks(body)) if stream else msgspec.json.decode(body)
     [choice] = answer["choices"]
@@ -113,7 +128,7 @@ def test_legacy_functions_get_one_function_call(stream: bool) -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_custom_tools_get_their_text_back(stream: bool) -> None:
-    envelope = Envelope("i", 1, "m", custom=frozenset({"f", "g"}), include_usage=True)
+    envelope = Heading("i", 1, "m", custom=frozenset({"f", "g"}), include_usage=True)
     body = run(sse([CALLS]), stream=stream, envelope=envelope)
     answer = fold(chunks(body)) if stream else msgspec.json.decode(body)
     assert answer["choices"][0]["message"]["tool_calls"] == [

@@ -82,16 +82,15 @@ class Dispatcher:
         ``avoid`` names slots to pass over. Raises a ``Failure`` when nobody could serve; 504 after ``timeouts.first``
         seconds without content.
         """
-        course = Course(
-            attempts=self.limits.attempts, budget=self.limits.budget, started=asyncio.get_running_loop().time()
-        )
-        course.tried.update(avoid)
         task = asyncio.current_task()
         assert task is not None
-        first = StallWatch(self.limits.first, task.cancel)  # asyncio.timeout would cost six times as much
+        loop = task.get_loop()
+        course = Course(attempts=self.limits.attempts, budget=self.limits.budget, started=loop.time())
+        course.tried.update(avoid)
+        first = StallWatch(self.limits.first, task.cancel, loop)  # asyncio.timeout would cost six times as much
         first.start()
         try:
-            return await self._go(call, listen, course, first)
+            return await self._go(call, listen, course, first, loop.time)
         except asyncio.CancelledError:
             if not first.expired or task.uncancel():
                 raise  # the client left
@@ -102,10 +101,11 @@ class Dispatcher:
         finally:
             first.close()
 
-    async def _go(self, call: Call, listen: Listen, course: Course, first: StallWatch) -> Answer:
-        loop = asyncio.get_running_loop()
+    async def _go(
+        self, call: Call, listen: Listen, course: Course, first: StallWatch, time: Callable[[], float]
+    ) -> Answer:
         while True:
-            if not course.may_begin(loop.time()):
+            if not course.may_begin(time()):
                 raise course.exhausted(self.room.rotator.earliest(call.model))
             lease = await self._lease(call.model, course)
             course.leased(lease.slot.name)

@@ -111,7 +111,7 @@ class JsonLines(logging.Formatter):
 def message(record: logging.LogRecord) -> str:
     """Return what a record says, with its traceback, and without anything that looks like a secret."""
     text = record.getMessage()
-    if getattr(record, "fields", None) is not None:
+    if hasattr(record, "exchange"):
         return text  # an access line: built from names and numbers alone, so it is not searched again
     text = harmless(text)
     if record.exc_info:

@@ -14,14 +14,19 @@ IDLE = -(1 << 40)  # looks at nobody who waits
 
 
 class StallWatch:
-    """Calls ``expire`` once when one wait took longer than ``limit`` seconds; then ``expired`` is True."""
+    """Calls ``expire`` once when one wait took longer than ``limit`` seconds; then ``expired`` is True.
+
+    ``loop`` saves asking for the running one, which is a system call (getpid) each time.
+    """
 
     __slots__ = ("_expire", "_looks", "_round", "expired")
 
-    def __init__(self, limit: float, expire: Callable[[], object]) -> None:
+    def __init__(
+        self, limit: float, expire: Callable[[], object], loop: asyncio.AbstractEventLoop | None = None
+    ) -> None:
         self._expire: Callable[[], object] | None = expire
         self._looks = IDLE  # how many the timer has taken at this wait
-        self._round = _round(limit)
+        self._round = _round(loop or asyncio.get_running_loop(), limit)
         self._round.add(self)
         self.expired = False
 
@@ -76,8 +81,7 @@ class Round:
 _rounds: dict[tuple[asyncio.AbstractEventLoop, float], Round] = {}
 
 
-def _round(limit: float) -> Round:
-    loop = asyncio.get_running_loop()
+def _round(loop: asyncio.AbstractEventLoop, limit: float) -> Round:
     found = _rounds.get((loop, limit))
     if found is None:
         found = _rounds[loop, limit] = Round(loop, limit)

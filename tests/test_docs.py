@@ -197,7 +197,7 @@ def test_the_readme_names_every_metric() -> None:
 
 def test_the_readme_names_every_field_of_a_log_line() -> None:
     told = README.split("A request's log line: ")[1].split(" is none.")[0]
-    assert re.findall(r"`([a-z_]+)`", told) == list(Exchange("", 0, "GET", "/").fields(0))
+    assert re.findall(r"`([a-z_]+)`", told) == list(Exchange("", float, 0, "GET", "/").fields(0))
 
 
 def test_the_readme_names_every_option() -> None:

@@ -124,17 +124,19 @@ async def test_a_log_that_cannot_be_written_ends_nobodys_answer(fault: Exception
 
 
 def test_access_line_tells_the_request() -> None:
-    exchange = Exchange("req_1", 10.0, "POST", "/v1/chat/completions", client="ci", model="m", stream=True)
+    exchange = Exchange("req_1", float, 10.0, "POST", "/v1/chat/completions", client="ci", model="m", stream=True)
     exchange.first_byte, exchange.usage, exchange.finish, exchange.status = 10.25, Usage(3, 4), "stop", 200
-    assert Access(logging.INFO, exchange.fields(10.5)).getMessage() == (
+    access = Access(logging.INFO, exchange, 10.5)
+    assert access.getMessage() == (
         "id=req_1 client=ci method=POST path=/v1/chat/completions status=200 model=m stream=true credential=- "
         "attempts=0 first_ms=250 total_ms=500 tokens_in=3 tokens_out=4 finish=stop error=-"
     )
+    assert " ".join(f"{key}={value}" for key, value in access.fields.items()) == access.getMessage()
 
 
 @pytest.mark.parametrize("evil", ["a b", "a\nfake=1", 'a"b', "a\x1b[31m", "\u202e"])
 def test_no_client_can_write_a_line_of_its_own(evil: str) -> None:
-    line = Access(logging.INFO, Exchange("req_1", 0.0, "GET", evil).fields(1.0)).getMessage()
+    line = Access(logging.INFO, Exchange("req_1", float, 0.0, "GET", evil), 1.0).getMessage()
     assert line.isprintable()
     assert line.count("=") - evil.count("=") == line.count(" ") + 1 == 15
 

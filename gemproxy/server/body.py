@@ -20,7 +20,7 @@ async def read_body(request: web.Request, door: Door) -> bytes:
     _check_kind(request)
     _check_length(request, door)
     if request.content.is_eof():  # it came with the headers, as small ones do: nothing to wait for
-        return await _read(request, door)
+        return _within(request.content.read_nowait(), door)
     try:
         async with asyncio.timeout(door.body):
             return await _read(request, door)
@@ -56,6 +56,12 @@ async def _read(request: web.Request, door: Door) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
+def _within(body: bytes, door: Door) -> bytes:
+    if len(body) > door.max_body:
+        raise _too_large(door)
+    return body
+
+
 def _check_kind(request: web.Request) -> None:
     media_type = request.headers.get("Content-Type", "").lower()
     if media_type.startswith(_OTHER_MEDIA):
@@ -66,7 +72,7 @@ def _check_kind(request: web.Request) -> None:
 
 
 def _check_length(request: web.Request, door: Door) -> None:
-    if request.content_length is not None and request.content_length > door.max_body:
+    if (request.content_length or 0) > door.max_body:
         raise _too_large(door)
 
 

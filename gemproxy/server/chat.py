@@ -40,13 +40,7 @@ async def chat_completions(request: web.Request, caller: Caller) -> web.StreamRe
     """Answer one chat request, as a stream or as JSON."""
     service, exchange = request.app[SERVICE], request[EXCHANGE]
     asked = decode(await read_body(request, service.door))
-    stream = wants_stream(
-        asked.stream,
-        request.headers.get("Accept", ""),
-        request.headers.get("User-Agent", ""),
-        default=service.door.stream_default,
-        json_clients=service.door.json_clients,
-    )
+    stream = _by_client(request, service) if asked.stream is None else asked.stream
     models = _models(service, asked.model, caller)
     exchange.model, exchange.stream = models[0].id, stream
     images = await service.images.fetch(media.remote_images(asked))
@@ -57,6 +51,15 @@ async def chat_completions(request: web.Request, caller: Caller) -> web.StreamRe
         return await _unary(request, service, exchange, asking, models)
     finally:
         asking.close()
+
+
+def _by_client(request: web.Request, service: Service) -> bool:
+    return wants_stream(
+        request.headers.get("Accept", ""),
+        request.headers.get("User-Agent", ""),
+        default=service.door.stream_default,
+        json_clients=service.door.json_clients,
+    )
 
 
 def _models(service: Service, name: str, caller: Caller) -> Sequence[Model]:
@@ -206,7 +209,7 @@ def _drop(request: web.Request) -> None:
 
 
 def _note(exchange: Exchange, answer: Answer) -> None:
-    exchange.first_byte = asyncio.get_running_loop().time()
+    exchange.first_byte = exchange.clock()
     exchange.credential = answer.lease.slot.name
     exchange.attempts = answer.attempts
 

@@ -27,9 +27,9 @@ CLIENT_CLOSED = 499  # nginx's word for a client that left; only in the log
 @web.middleware
 async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Run a handler; answer whatever it raises in OpenAI's form."""
-    loop = asyncio.get_running_loop()
+    clock = request.task.get_loop().time
     exchange = Exchange(
-        request_id(request.headers.get("x-request-id")), loop.time(), request.method, request.rel_url.raw_path
+        request_id(request.headers.get("x-request-id")), clock, clock(), request.method, request.rel_url.raw_path
     )
     exchange.headers = {"x-request-id": exchange.id, "Server": "gemproxy"}
     request[EXCHANGE] = exchange
@@ -48,7 +48,7 @@ async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
         exchange.status = CLIENT_CLOSED
         return exchange.response or web.Response()
     finally:
-        _record(service, exchange, loop.time())
+        _record(service, exchange, clock())
         exchange.response = None  # which holds the request and so the exchange, if the client left
     return response
 

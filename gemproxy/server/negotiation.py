@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def wants_stream(
-    asked: bool | None, accept: str, user_agent: str, *, default: bool, json_clients: Sequence[str]
-) -> bool:
-    """Return whether to stream. An explicit ``stream`` always wins.
+def wants_stream(accept: str, user_agent: str, *, default: bool, json_clients: Sequence[str]) -> bool:
+    """Return whether to stream when the request does not say.
 
-    Left out, it is JSON for clients whose ``Accept`` names JSON (every OpenAI SDK) or whose ``User-Agent`` begins as
+    It is JSON for clients whose ``Accept`` names JSON (every OpenAI SDK) or whose ``User-Agent`` begins as
     one of ``json_clients`` (``compat.json_clients``); else what ``compat.stream_default`` says.
     """
-    if asked is not None:
-        return asked
     if not default or "application/json" in accept.lower():
         return False
     return not user_agent.startswith(tuple(json_clients))

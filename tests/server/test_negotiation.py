@@ -32,15 +32,9 @@ CLIENTS = [
 
 @pytest.mark.parametrize(("client", "accept", "agent", "stream"), CLIENTS, ids=[row[0] for row in CLIENTS])
 def test_left_out_stream_depends_on_the_client(client: str, accept: str, agent: str, stream: bool) -> None:
-    assert wants_stream(None, accept, agent, default=True, json_clients=JSON_CLIENTS) is stream
-
-
-@pytest.mark.parametrize(("client", "accept", "agent", "_"), CLIENTS, ids=[row[0] for row in CLIENTS])
-@pytest.mark.parametrize("asked", [True, False])
-def test_explicit_stream_always_wins(client: str, accept: str, agent: str, _: bool, asked: bool) -> None:
-    assert wants_stream(asked, accept, agent, default=True, json_clients=JSON_CLIENTS) is asked
+    assert wants_stream(accept, agent, default=True, json_clients=JSON_CLIENTS) is stream
 
 
 @pytest.mark.parametrize(("client", "accept", "agent", "_"), CLIENTS, ids=[row[0] for row in CLIENTS])
 def test_openais_own_default_can_be_set(client: str, accept: str, agent: str, _: bool) -> None:
-    assert wants_stream(None, accept, agent, default=False, json_clients=JSON_CLIENTS) is False
+    assert wants_stream(accept, agent, default=False, json_clients=JSON_CLIENTS) is False

@@ -283,10 +283,8 @@ class Answer:
         if not self._closed:
             self._closed = True
             self._watch.close()
-            if not self._ended:
+            if not self._ended:  # else its connection went back to the pool with the last byte
                 self._response.close()
-            else:
-                self._response.release()
             self._dispatcher.room.report(self.lease, self._verdict)
 
     async def _next(self) -> bytes:

@@ -59,4 +59,6 @@ class UsageCount:
 
 
 def _audio(details: list[ModalityCount] | None) -> int:
-    return sum(count.token_count or 0 for count in details or () if count.modality == "AUDIO")
+    if details is None:
+        return 0
+    return sum(count.token_count or 0 for count in details if count.modality == "AUDIO")

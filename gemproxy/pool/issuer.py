@@ -52,7 +52,7 @@ class Issuer:
         except BadAccount as fault:
             raise refusals.parked("credential_file", f"google-auth cannot use the key file ({fault})") from None
         except NoDefaultCredentials as fault:
-            why = f"no application-default credentials were found ({fault})"
+            why = f"no application-default credentials were found ({fault}); a Google machine's need the extra gce"
             raise refusals.parked("no_default_credentials", why) from None
         except (MintUnavailable, OSError) as fault:
             why = str(fault) if isinstance(fault, MintUnavailable) else fault.strerror or "no answer"

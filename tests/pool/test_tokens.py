@@ -8,6 +8,7 @@ import math
 
 import msgspec
 import pytest
+from aiohttp import web
 
 from gemproxy.pool.keeper import BACKOFF
 from gemproxy.pool.sources import OAuthSource, ServiceAccountSource
@@ -418,6 +419,39 @@ async def test_absent_default_credentials_park_their_slot(desk, monkeypatch, cap
     verdict = await refusal(desk.tokens(ServiceAccountSource()).get("team-1"))
     assert (verdict.scope, verdict.until, verdict.reason) == (Scope.CREDENTIAL, math.inf, "no_default_credentials")
     assert "application-default" in caplog.text
+
+
+async def test_a_machine_of_googles_gives_tokens_by_its_metadata_server(desk, monkeypatch, aiohttp_server):
+    metadata = pytest.importorskip("google.auth.compute_engine._metadata", reason="needs the extra gce")
+    server = await aiohttp_server(metadata_server())
+    monkeypatch.setattr(metadata, "_GCE_METADATA_HOST", f"127.0.0.1:{server.port}")
+    monkeypatch.setenv("GCE_METADATA_IP", f"127.0.0.1:{server.port}")
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(desk.folder))  # and no login of gcloud's
+    tokens = desk.tokens(ServiceAccountSource())
+    token = await tokens.get("team-1")
+    assert (token.secret, token.project, token.location) == ("fake-machine-token", "machines-project", "global")
+
+
+def metadata_server():
+    """What Compute Engine and Cloud Run have at metadata.google.internal."""
+    answers = {
+        "project/project-id": "machines-project",
+        "universe/universe-domain": "googleapis.com",
+        "instance/service-accounts/default/": {"email": "robot@example.invalid", "scopes": []},
+        "instance/service-accounts/default/token": {"access_token": "fake-machine-token", "expires_in": 3600},
+    }
+
+    async def answer(request):
+        assert request.headers["Metadata-Flavor"] == "Google"
+        found = answers.get(request.path.removeprefix("/computeMetadata/v1/"), "")
+        kind = "application/text" if isinstance(found, str) else "application/json"
+        body = found.encode() if isinstance(found, str) else msgspec.json.encode(found)
+        return web.Response(body=body, content_type=kind, headers={"Metadata-Flavor": "Google"})
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    return app
 
 
 # ------------------------------------------------------------------------------------------------------- projects

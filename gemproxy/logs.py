@@ -39,7 +39,7 @@ def configure(level: str, form: str) -> None:
 class Batches(logging.StreamHandler[TextIO]):
     """Writes the lines of a moment together: one system call for many requests. Warnings go out at once.
 
-    They are put into words together, too: no request waits for its own, and a hundred in a row cost half as much.
+    They are put into words then, too: no request waits for its own.
     """
 
     def __init__(self, stream: TextIO) -> None:

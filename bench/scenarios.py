@@ -142,10 +142,9 @@ def processes(fleet: Fleet, effort: Effort) -> Rows:
         return Row("processes", measure, [of(load) for load in seen[one]], [of(load) for load in seen[two]], limit)
 
     # with a core each, two processes serve 2 / ratio as much as one
-    cpu = row(
+    yield row(
         "2 against 1: CPU of a request, us", lambda load: sum(load.cpu) / load.answers * MICRO, Limit("ratio", 1.1)
     )
-    yield cpu
     yield row("2 against 1: requests/s beside the load generator", lambda load: load.answers / load.window)
 
 

@@ -6,7 +6,6 @@ tools with every request. Must not: raise anything but ``Unusable`` for what is 
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 
 import msgspec
@@ -46,23 +45,27 @@ def _answer(raw: bytes) -> bytes:
 
 
 class Known:
-    """What became of schemas, by their bytes, within ``CACHED_BYTES``; the least recently used go first."""
+    """What became of schemas, by their bytes, within ``CACHED_BYTES``; the oldest go first.
+
+    Not the least recently used: noting every use would cost as much as the look-up, and what is asked for again comes
+    back by one walk.
+    """
 
     def __init__(self, walk: Callable[[bytes], bytes]) -> None:
         self._walk = walk
-        self._found: OrderedDict[bytes, bytes] = OrderedDict()
+        self._found: dict[bytes, bytes] = {}
         self.held = 0  # bytes
 
     def of(self, raw: bytes) -> bytes:
         """Return what becomes of a schema; one that is refused is walked again, so that nothing of it is kept."""
         found = self._found.get(raw)
         if found is not None:
-            self._found.move_to_end(raw)
             return found
         found = self._found[raw] = self._walk(raw)
         self.held += _ENTRY + len(raw) + len(found)
         while self.held > CACHED_BYTES:
-            self.held -= _ENTRY + sum(map(len, self._found.popitem(last=False)))
+            oldest = next(iter(self._found))
+            self.held -= _ENTRY + len(oldest) + len(self._found.pop(oldest))
         return found
 
 

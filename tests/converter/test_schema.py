@@ -742,9 +742,9 @@ def test_what_is_kept_of_schemas_is_bounded_in_bytes(monkeypatch: pytest.MonkeyP
     for raw in (first, second, first, third, first):
         assert known.of(raw) == raw
         assert known.held <= 5_000
-    assert walked == [first, second, third]  # the first was used last
-    known.of(second)
-    assert walked == [first, second, third, second]
+    assert walked == [first, second, third, first]  # the oldest went
+    known.of(third)
+    assert walked == [first, second, third, first]
 
 
 def test_a_hundred_tools_are_quick_the_second_time(monkeypatch: pytest.MonkeyPatch) -> None:

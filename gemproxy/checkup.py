@@ -160,8 +160,8 @@ _STEPS = {"generateContent": "generate", "streamGenerateContent": "stream"}
 def _listener(method: Method) -> Listen:
     def listen(dialect: Dialect) -> Transcoder:
         count = itertools.count()
-        envelope = Heading("checkup", 0, "checkup")
-        writer = ChatCompletionFold(envelope) if method == "generateContent" else ChatChunkWriter(envelope)
+        heading = Heading("checkup", 0, "checkup")
+        writer = ChatCompletionFold(heading) if method == "generateContent" else ChatChunkWriter(heading)
         return Transcoder(dialect.decode, AnswerReader(lambda: f"call_{next(count)}"), writer)
 
     return listen

@@ -9,7 +9,7 @@ import logging
 
 import aiohttp
 
-from gemproxy.models import Catalogue
+from gemproxy.models import MAX_NAME, Catalogue
 from gemproxy.pool.refusals import TokenRefused
 from gemproxy.pool.slot import SlotView
 from gemproxy.pool.tokens import Tokens
@@ -21,7 +21,6 @@ log = logging.getLogger("gemproxy")
 EVERY = 3600.0  # seconds
 PATIENCE = 30.0  # seconds for one page
 MOST_PAGES = 10
-LONGEST = 128  # characters of an id; what is longer is no model
 
 
 class Discovery:
@@ -51,7 +50,7 @@ class Discovery:
             if reply.status != 200:
                 raise aiohttp.ClientError(f"status {reply.status}")
             listed = read_models(reply.body)
-            found += [model.id for model in listed.models if model.chats and len(model.id) <= LONGEST]
+            found += [model.id for model in listed.models if model.chats and len(model.id) <= MAX_NAME]
             page = listed.next_page
             if not page:
                 break

@@ -23,7 +23,7 @@ from gemproxy.errors import BadAnswer, ClientFault, Failure, NoCredential, Upstr
 from gemproxy.pool.refusals import TokenRefused
 from gemproxy.pool.slot import Lease
 from gemproxy.pool.waiting import WaitingRoom
-from gemproxy.posting import outgoing
+from gemproxy.posting import head, outgoing
 from gemproxy.stall import StallWatch
 from gemproxy.upstream.dialect import OK, Action, Call, Dialect, Scope, Token, Verdict
 from gemproxy.upstream.rows import NO_MODEL
@@ -185,11 +185,9 @@ class Dispatcher:
         return answer
 
     async def _refusal(self, dialect: Dialect, response: aiohttp.ClientResponse) -> Verdict:
-        body = b""
         try:
             async with asyncio.timeout(self.limits.idle):
-                while len(body) < MOST_OF_A_REFUSAL and (more := await response.content.readany()):
-                    body += more
+                body = await head(response, MOST_OF_A_REFUSAL)
         except (aiohttp.ClientError, OSError):
             body = b""  # the status alone still tells something
         finally:

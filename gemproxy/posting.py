@@ -42,10 +42,15 @@ async def ask(session: aiohttp.ClientSession, request: HttpRequest, timeout: flo
         timeout=aiohttp.ClientTimeout(total=timeout),
         allow_redirects=False,
     ) as response:
-        body = bytearray()
-        while len(body) < MOST and (more := await response.content.readany()):
-            body += more
-        return Reply(response.status, response.headers, bytes(body))
+        return Reply(response.status, response.headers, await head(response, MOST))
+
+
+async def head(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """Return a body, or its first ``most`` bytes and what came with them. Raises as reading does."""
+    body = bytearray()
+    while len(body) < most and (more := await response.content.readany()):
+        body += more
+    return bytes(body)
 
 
 def outgoing(body: bytes) -> payload.Payload:

@@ -35,7 +35,7 @@ from gemproxy.server.allowance import Allowances
 from gemproxy.server.exchange import RandomIds
 from gemproxy.server.keyring import Caller, Keyring
 from gemproxy.server.media import ImageFetcher, ImagePolicy
-from gemproxy.server.middleware import frame
+from gemproxy.server.middleware import answering
 from gemproxy.server.routes import add_routes
 from gemproxy.server.service import SERVICE, Door, Service
 from gemproxy.server.tasks import spawn
@@ -53,7 +53,7 @@ wall_clock = time.time  # noqa: TID251 - wired here into all but the access log;
 
 def build_app(config: Config) -> web.Application:
     """Return the application; its rooms are opened at start-up and closed at the end."""
-    app = web.Application(middlewares=[frame], client_max_size=0)  # server.max_body is held in server/body
+    app = web.Application(middlewares=[answering], client_max_size=0)  # server.max_body is held in server/body
     add_routes(app.router)
 
     async def rooms(app: web.Application) -> AsyncIterator[None]:

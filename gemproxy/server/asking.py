@@ -81,13 +81,13 @@ class Asking:
 
         def listen(dialect: Dialect) -> Transcoder:
             origin = f"{dialect.name}/{model.id}"
-            envelope = Heading(self._id, self._created, name, origin, self._usage, plan.legacy_functions, plan.custom)
+            heading = Heading(self._id, self._created, name, origin, self._usage, plan.legacy_functions, plan.custom)
 
             def keep(signed: ToolCall | Image) -> None:
                 key = signed.id if isinstance(signed, ToolCall) else image_key(signed.data)
                 service.signatures.put(key, signed.signature or "", origin)
 
-            writer: Writer = ChatChunkWriter(envelope) if self._stream else ChatCompletionFold(envelope)
+            writer: Writer = ChatChunkWriter(heading) if self._stream else ChatCompletionFold(heading)
             return Transcoder(dialect.decode, self._reader(plan), writer, keep, self._tape())
 
         return listen

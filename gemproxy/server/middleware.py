@@ -1,4 +1,4 @@
-"""The door's frame: request id, errors as OpenAI objects, one log line. The one place that catches everything.
+"""Around every handler: request id, errors as OpenAI objects, one log line. The one place that catches everything.
 
 Nothing here looks into a body. After a stream's status is committed an error can only be written into the stream.
 """
@@ -14,7 +14,7 @@ from aiohttp.typedefs import Handler
 from msgspec import json
 
 from gemproxy import errors
-from gemproxy.errors import ClientFault, Failure, UpstreamFault
+from gemproxy.errors import ClientFault, Failure
 from gemproxy.server.exchange import EXCHANGE, Exchange, request_id
 from gemproxy.server.origins import cors
 from gemproxy.server.service import SERVICE, Service
@@ -25,7 +25,7 @@ CLIENT_CLOSED = 499  # nginx's word for a client that left; only in the log
 
 
 @web.middleware
-async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def answering(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Run a handler; answer whatever it raises in OpenAI's form."""
     clock = request.task.get_loop().time
     exchange = Exchange(
@@ -119,9 +119,8 @@ def error_event(failure: Failure) -> bytes:
 
 
 def _bug(exchange: Exchange) -> Failure:
-    return UpstreamFault(
-        f"gemproxy failed on this request; its log tells more under {exchange.id}.", status=500, code="internal_error"
-    )
+    told = f"gemproxy failed on this request; its log tells more under {exchange.id}."
+    return Failure(told, status=500, type="server_error", code="internal_error")
 
 
 def _from_http(request: web.Request, http: web.HTTPException) -> Failure:
@@ -134,9 +133,8 @@ def _from_http(request: web.Request, http: web.HTTPException) -> Failure:
             )
         case 405:
             return ClientFault(f"Method {request.method[:20]!r} is not allowed here.", status=405, code="not_found")
-        case 413:
-            return ClientFault("The request body is larger than server.max_body.", status=413, code="request_too_large")
         case status if 400 <= status < 500:
             return ClientFault(http.reason or "The request cannot be read.", status=status)
         case _:
-            return UpstreamFault(http.reason or "Not available.", status=http.status, code="internal_error")
+            reason = http.reason or "Not available."
+            return Failure(reason, status=http.status, type="server_error", code="internal_error")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from gemproxy.errors import UpstreamFault
+from gemproxy.wire import UNREADABLE
 
 DONE = b"data: [DONE]\n\n"
 _FIELDS = (b":", b"event:", b"id:", b"retry:")  # SSE lines without a meaning here
@@ -126,5 +127,5 @@ def _json(body: bytes) -> list[bytes]:
         return [body]  # whether it is whole shows when it is decoded: once is enough
     try:
         return [bytes(raw) for raw in _ARRAY.decode(body)]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         raise UpstreamFault("The upstream's answer was cut off or is not JSON.") from None

@@ -20,6 +20,7 @@ from gemproxy.converter import schema
 from gemproxy.converter.distinct import Distinct
 from gemproxy.errors import ClientFault
 from gemproxy.models import Model
+from gemproxy.wire import UNREADABLE
 from gemproxy.wire.gemini import Empty, FunctionCallingConfig, FunctionDeclaration, ToolConfig, ToolSpec
 from gemproxy.wire.openai import ChatRequest, CustomSpec, FunctionSpec, NamedFunction, Tool, ToolChoice
 
@@ -201,7 +202,7 @@ def _custom_description(spec: CustomSpec) -> str | None:
     """Return the description; a grammar, which Gemini cannot be held to, is told in words."""
     try:
         form = _decode_format(spec.format) if bytes(spec.format) else None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         form = None
     if form is None or form.grammar is None:
         return spec.description

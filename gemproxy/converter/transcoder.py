@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-import msgspec
-
 from gemproxy.converter.answer import AnswerReader
 from gemproxy.converter.events import Event, Finish, Image, Text, ToolCall, Usage
 from gemproxy.converter.sse import SSEDecoder
 from gemproxy.errors import UpstreamFault
+from gemproxy.wire import UNREADABLE
 from gemproxy.wire.gemini import GenerateResponse
 
 
@@ -113,7 +112,7 @@ class Transcoder:
             self._tape.add(frame)
         try:
             answer = self._decode(frame)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             raise UpstreamFault("The upstream sent a frame that is not a Gemini answer.") from None
         if answer.error is not None:
             raise ErrorFrame(frame)

@@ -286,11 +286,13 @@ class Answer:
             self._dispatcher.room.report(self.lease, self._verdict)
 
     async def _next(self) -> bytes:
-        self._watch.start()
-        piece = await self._response.content.readany()
-        self._watch.stop()
-        if piece:
-            return self.transcoder.feed(piece)
+        content = self._response.content
+        if not content.at_eof():  # as it is when a small answer has come whole: saves one empty read
+            self._watch.start()
+            piece = await content.readany()
+            self._watch.stop()
+            if piece:
+                return self.transcoder.feed(piece)
         self._ended = True
         return self.transcoder.finish()
 

@@ -101,9 +101,11 @@ class Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Take bytes; headers that do not come to an end are waited for only so long."""
         super().data_received(data)
+        if self.busy is (self._late is None):
+            return
         if self.busy:
             self._heard()
-        elif self._late is None:
+        else:
             self._wait()
 
     def connection_lost(self, exc: BaseException | None) -> None:

@@ -1,5 +1,5 @@
-"""(edge) How requests go out: large bodies in slices, so that no image holds up the loop; questions about credentials
-and models with their whole answer.
+"""(edge) How requests go out: small bodies at once, large ones in slices, so that no image holds up the loop; questions
+about credentials and models with their whole answer.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from collections.abc import Mapping
 import aiohttp
 from aiohttp import payload
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.connector import Connection
+from aiohttp.http import StreamWriter
 from msgspec import Struct
 
 from gemproxy.upstream.dialect import HttpRequest
@@ -55,7 +57,50 @@ async def head(response: aiohttp.ClientResponse, most: int) -> bytes:
 
 def outgoing(body: bytes) -> payload.Payload:
     """Return what to hand to aiohttp for a JSON body: made here, since looking for the kind of bytes costs 3 us."""
-    return payload.BytesPayload(body, content_type="application/json") if len(body) <= WHOLE else Sliced(body)
+    return Whole(body, content_type="application/json") if len(body) <= WHOLE else Sliced(body)
+
+
+class Whole(payload.BytesPayload):
+    """Bytes that are written in one go."""
+
+    @property
+    def content(self) -> bytes:
+        """Return them."""
+        return self._value
+
+
+class Direct(aiohttp.ClientRequest):
+    """A request whose ``Whole`` body is written along with its head, for sessions with ``DIRECT``.
+
+    aiohttp starts a task to write any body, which on Python 3.11 costs 6 % of a small request and a round of the loop.
+    """
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        """Write the request; return the response whose head is still to come."""
+        protocol, body = conn.protocol, self.body
+        if not isinstance(body, Whole) or protocol is None or protocol.writing_paused:
+            return await super().send(conn)
+        writer = StreamWriter(protocol, self.loop)
+        await writer.write_headers(f"{self.method} {self.url.raw_path_qs} HTTP/1.1", self.headers)
+        await writer.write(body.content, drain=False)  # an early refusal is read while the network takes the rest
+        writer.set_eof()
+        protocol.start_timeout()
+        return self.response_class(
+            self.method,
+            self.original_url,
+            writer=None,
+            continue100=None,
+            timer=self._timer,
+            request_info=self.request_info,
+            traces=self._traces,
+            loop=self.loop,
+            session=self._session,
+            stream_writer=writer,
+        )
+
+
+# ``send`` is aiohttp's own of this version, without what no request of ours needs; a later one is left as it is
+DIRECT = Direct if aiohttp.__version__.startswith("3.14.") else aiohttp.ClientRequest
 
 
 class Sliced(payload.Payload):

@@ -25,7 +25,7 @@ FLOORS: dict[str, set[str]] = {
     "serving": {"server", "listening", "supervisor", "config", "errors"},
     "supervisor": set(),
     "logs": {"upstream.redaction"},
-    "server.app": {"config", "server", "checkup", "discovery", "metrics", *BELOW_THE_DOOR},
+    "server.app": {"config", "server", "checkup", "discovery", "metrics", "posting", *BELOW_THE_DOOR},
     "server": {"server", "checkup", "metrics", *BELOW_THE_DOOR},
     "discovery": {"pool", "upstream", "posting", "models", "wire.UNREADABLE"},
     "listening": {"server", "errors"},

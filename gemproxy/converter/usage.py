@@ -59,6 +59,8 @@ class UsageCount:
 
 
 def _audio(details: list[ModalityCount] | None) -> int:
-    if details is None:
-        return 0
-    return sum(count.token_count or 0 for count in details if count.modality == "AUDIO")
+    tokens = 0
+    for count in details or ():
+        if count.modality == "AUDIO":
+            tokens += count.token_count or 0
+    return tokens

@@ -31,11 +31,11 @@ from gemproxy.pool.sources import ApiKeySource, OAuthSource, ServiceAccountSourc
 from gemproxy.pool.state import State, open_state
 from gemproxy.pool.tokens import Tokens
 from gemproxy.pool.waiting import WaitingRoom
+from gemproxy.posting import DIRECT
 from gemproxy.server.allowance import Allowances
 from gemproxy.server.exchange import RandomIds
 from gemproxy.server.keyring import Caller, Keyring
 from gemproxy.server.media import ImageFetcher, ImagePolicy
-from gemproxy.server.middleware import answering
 from gemproxy.server.routes import add_routes
 from gemproxy.server.service import SERVICE, Door, Service
 from gemproxy.server.tasks import spawn
@@ -53,7 +53,7 @@ wall_clock = time.time  # noqa: TID251 - wired here into all but the access log;
 
 def build_app(config: Config) -> web.Application:
     """Return the application; its rooms are opened at start-up and closed at the end."""
-    app = web.Application(middlewares=[answering], client_max_size=0)  # server.max_body is held in server/body
+    app = web.Application(client_max_size=0)  # server.max_body is held in server/body
     add_routes(app.router)
 
     async def rooms(app: web.Application) -> AsyncIterator[None]:
@@ -191,6 +191,7 @@ def _session(config: Config) -> aiohttp.ClientSession:
         # identity: frames are small, to unpack them would cost more than it saves
         headers={"Accept-Encoding": "identity", "User-Agent": _agent(config)},
         read_bufsize=1 << 16,
+        request_class=DIRECT,
     )
 
 

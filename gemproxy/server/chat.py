@@ -23,11 +23,11 @@ from gemproxy.errors import Failure, timeout
 from gemproxy.models import Model
 from gemproxy.server.asking import Asking
 from gemproxy.server.body import read_body
-from gemproxy.server.exchange import EXCHANGE, Exchange
+from gemproxy.server.exchange import Exchange
 from gemproxy.server.keyring import Caller, allow
 from gemproxy.server.middleware import JSON
 from gemproxy.server.negotiation import wants_stream
-from gemproxy.server.service import SERVICE, Service
+from gemproxy.server.service import Service
 from gemproxy.server.tasks import spawn
 from gemproxy.stall import StallWatch
 
@@ -36,14 +36,16 @@ log = logging.getLogger("gemproxy.server")
 WHOLE = 1 << 16  # bytes; a larger answer may have to wait for its client
 
 
-async def chat_completions(request: web.Request, caller: Caller) -> web.StreamResponse:
+async def chat_completions(
+    request: web.Request, service: Service, exchange: Exchange, caller: Caller
+) -> web.StreamResponse:
     """Answer one chat request, as a stream or as JSON."""
-    service, exchange = request.app[SERVICE], request[EXCHANGE]
     asked = decode(await read_body(request, service.door))
     stream = _by_client(request, service) if asked.stream is None else asked.stream
     models = _models(service, asked.model, caller)
     exchange.model, exchange.stream = models[0].id, stream
-    images = await service.images.fetch(media.remote_images(asked))
+    remote = media.remote_images(asked)
+    images = await service.images.fetch(remote) if remote else {}
     asking = Asking(service, exchange, asked, images, stream)
     try:
         if stream:

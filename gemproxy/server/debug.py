@@ -10,34 +10,32 @@ from gemproxy.errors import ClientFault
 from gemproxy.pool.slot import SlotView
 from gemproxy.server.info import as_json
 from gemproxy.server.keyring import Caller
-from gemproxy.server.service import SERVICE, Service
+from gemproxy.server.service import Service
 
 DEFAULT_MODEL = "gemini-3.5-flash"  # offered by all three upstreams; 2.5 is on its way out (PROTOCOL 0.2)
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-async def cache(request: web.Request, caller: Caller) -> web.Response:
+async def cache(request: web.Request, service: Service, caller: Caller) -> web.Response:
     """Show the whole pool: a row per credential with its state, its rests and its token."""
-    service = request.app[SERVICE]
     rows = [_row(service, view) for view in service.dispatcher.room.rotator.snapshot()]
     return as_json({"status": "ok", "credentials": rows, "signatures": len(service.signatures)})
 
 
-async def token_test(request: web.Request, caller: Caller) -> web.Response:
+async def token_test(request: web.Request, service: Service, caller: Caller) -> web.Response:
     """Authenticate every credential; 500 if one fails. Spends no model tokens."""
-    return _told(await request.app[SERVICE].checkup.tokens())
+    return _told(await service.checkup.tokens())
 
 
-async def full_test(request: web.Request, caller: Caller) -> web.Response:
+async def full_test(request: web.Request, service: Service, caller: Caller) -> web.Response:
     """Authenticate every credential and ask it for one word; 500 if one fails. ``?model=`` names the model asked."""
-    service = request.app[SERVICE]
     model = service.catalogue.lookup(request.query.get("model") or _first_model(service))
     return _told(await service.checkup.full(model.id))
 
 
-async def metrics(request: web.Request, caller: Caller) -> web.Response:
+async def metrics(request: web.Request, service: Service, caller: Caller) -> web.Response:
     """Show Prometheus' view."""
-    return scrape(request.app[SERVICE])
+    return scrape(service)
 
 
 def scrape(service: Service) -> web.Response:

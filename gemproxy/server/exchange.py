@@ -90,7 +90,7 @@ class Access(logging.LogRecord):
 
     def __init__(self, level: int, exchange: Exchange, ended: float) -> None:
         # LogRecord's own would look for threads, processes and file names: 6 us for what no line shows
-        self.__dict__ |= _BLANK
+        self.__dict__ = _BLANK.copy()
         self.levelno, self.levelname, self.created = level, _LEVEL_NAMES[level], wall_clock()
         self.exchange, self.ended = exchange, ended
 
@@ -140,4 +140,3 @@ def _plain(value: str | int) -> str:
 
 
 _BLANKS = len(Exchange("", float, 0.0, "", "").fields(0.0)) - 1  # between the fields of a harmless line
-EXCHANGE: web.RequestKey[Exchange] = web.RequestKey("exchange", Exchange)

@@ -13,7 +13,7 @@ from gemproxy import __version__
 from gemproxy.models import Model
 from gemproxy.server.keyring import Caller, allow
 from gemproxy.server.middleware import JSON
-from gemproxy.server.service import SERVICE
+from gemproxy.server.service import Service
 from gemproxy.wire.openai import ModelList, ModelOut
 
 ENDPOINTS = {
@@ -26,7 +26,7 @@ ENDPOINTS = {
 }
 
 
-async def root(request: web.Request) -> web.Response:
+async def root(request: web.Request, service: Service) -> web.Response:
     """Describe the service; open to everybody."""
     return as_json(
         {
@@ -43,14 +43,13 @@ async def root(request: web.Request) -> web.Response:
     )
 
 
-async def health(request: web.Request) -> web.Response:
+async def health(request: web.Request, service: Service) -> web.Response:
     """Tell that the loop runs, and nothing more."""
-    return as_json({"status": "ok", "timestamp": _timestamp(request.app[SERVICE].clock())})
+    return as_json({"status": "ok", "timestamp": _timestamp(service.clock())})
 
 
-async def ready(request: web.Request) -> web.Response:
+async def ready(request: web.Request, service: Service) -> web.Response:
     """Tell whether a request could be served now; 503 with the reason and the earliest return otherwise."""
-    service = request.app[SERVICE]
     if service.draining:
         return _unready("The server is draining and takes no new requests.", None)
     state = service.dispatcher.room.rotator.ready(model.id for model in service.catalogue.listed())
@@ -61,14 +60,14 @@ async def ready(request: web.Request) -> web.Response:
     return _unready("Every credential rests.", state.returns_in)
 
 
-async def probe(request: web.Request) -> web.Response:
+async def probe(request: web.Request, service: Service) -> web.Response:
     """Answer HAProxy's default probe (``OPTIONS``)."""
     return web.Response(status=200, headers={"Allow": "GET, HEAD, OPTIONS"})
 
 
-async def list_models(request: web.Request, caller: Caller) -> web.Response:
+async def list_models(request: web.Request, service: Service, caller: Caller) -> web.Response:
     """List the catalogue, as far as this caller may use it."""
-    catalogue = request.app[SERVICE].catalogue
+    catalogue = service.catalogue
     named = [(model.id, model) for model in catalogue.listed()]
     named += [(alias, catalogue.lookup(alias)) for alias in catalogue.aliases]
     return as_json(
@@ -76,9 +75,9 @@ async def list_models(request: web.Request, caller: Caller) -> web.Response:
     )
 
 
-async def show_model(request: web.Request, caller: Caller) -> web.Response:
+async def show_model(request: web.Request, service: Service, caller: Caller) -> web.Response:
     """Show one model; 404 ``model_not_found`` for names of other makers."""
-    name, catalogue = request.match_info["id"].removeprefix("models/"), request.app[SERVICE].catalogue
+    name, catalogue = request.match_info["id"].removeprefix("models/"), service.catalogue
     model = catalogue.lookup(name)
     allow(caller, model.id)
     return as_json(_shown(model, name))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -15,32 +15,45 @@ from msgspec import json
 
 from gemproxy import errors
 from gemproxy.errors import ClientFault, Failure
-from gemproxy.server.exchange import EXCHANGE, Exchange, request_id
+from gemproxy.server.exchange import Exchange, request_id
 from gemproxy.server.origins import cors
 from gemproxy.server.service import SERVICE, Service
 
+Answering = Callable[[web.Request, Service, Exchange], Awaitable[web.StreamResponse]]
 log = logging.getLogger("gemproxy.server")
 JSON = "application/json"
 CLIENT_CLOSED = 499  # nginx's word for a client that left; only in the log
 
 
-@web.middleware
-async def answering(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Run a handler; answer whatever it raises in OpenAI's form."""
+def answering(handler: Answering) -> Handler:
+    """Return a handler for aiohttp: it runs ours, and answers whatever that raises in OpenAI's form.
+
+    Around each route and not a middleware of the application, which costs 3 % of a small request.
+    """
+
+    async def answered(request: web.Request) -> web.StreamResponse:
+        return await _exchange(request, handler)
+
+    return answered
+
+
+async def _exchange(request: web.Request, handler: Answering) -> web.StreamResponse:
     clock = request.task.get_loop().time
     exchange = Exchange(
         request_id(request.headers.get("x-request-id")), clock, clock(), request.method, request.rel_url.raw_path
     )
     exchange.headers = {"x-request-id": exchange.id, "Server": "gemproxy"}
-    request[EXCHANGE] = exchange
     service = request.app[SERVICE]
     if service.door.cors_origins:
         exchange.headers |= cors(request.headers.get("Origin"), service.door.cors_origins)
     try:
         response = await _answer(request, handler, exchange, service)
         exchange.status = exchange.status or response.status
-        if service.draining and not response.prepared:
-            response.force_close()  # the next request belongs to another instance
+        if not response.prepared:
+            if service.draining:
+                response.force_close()  # the next request belongs to another instance
+            await response.prepare(request)
+            await response.write_eof()  # here and not by aiohttp: the answer leaves before it is written down
     except asyncio.CancelledError:
         exchange.status = CLIENT_CLOSED
         raise
@@ -63,9 +76,9 @@ def _record(service: Service, exchange: Exchange, ended: float) -> None:
         )
 
 
-async def _answer(request: web.Request, handler: Handler, exchange: Exchange, service: Service) -> web.StreamResponse:
+async def _answer(request: web.Request, handler: Answering, exchange: Exchange, service: Service) -> web.StreamResponse:
     try:
-        response = await handler(request)
+        response = await handler(request, service, exchange)
     except Failure as failure:
         errors.forget_way(failure)
         return await _tell(exchange, failure, expose=service.door.expose_routing)

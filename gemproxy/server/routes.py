@@ -11,59 +11,66 @@ from gemproxy.errors import Overload
 from gemproxy.server import debug, info
 from gemproxy.server.body import expect_body
 from gemproxy.server.chat import chat_completions
-from gemproxy.server.exchange import EXCHANGE, Exchange
+from gemproxy.server.exchange import Exchange
 from gemproxy.server.keyring import Caller
+from gemproxy.server.middleware import answering
 from gemproxy.server.origins import check_host, preflight
-from gemproxy.server.service import SERVICE, Service
+from gemproxy.server.service import Service
 
-ForCaller = Callable[[web.Request, Caller], Awaitable[web.StreamResponse]]
+ForAnybody = Callable[[web.Request, Service], Awaitable[web.StreamResponse]]
+ForCaller = Callable[[web.Request, Service, Caller], Awaitable[web.StreamResponse]]
 
 
 def add_routes(router: web.UrlDispatcher) -> None:
     """Add every route; ``HEAD`` works wherever ``GET`` does."""
-    for path, open_handler in (("/", info.root), ("/health", info.health), ("/ready", info.ready)):
-        router.add_get(path, open_handler)
-        router.add_options(path, info.probe)
+    for path, handler in (("/", info.root), ("/health", info.health), ("/ready", info.ready)):
+        router.add_get(path, _open(handler))
+        router.add_options(path, _open(info.probe))
     router.add_get("/metrics", _known(debug.metrics, admin=True))
     for base in ("/v1", ""):
-        router.add_post(f"{base}/chat/completions", _limited(chat_completions), expect_handler=expect_body)
+        router.add_post(f"{base}/chat/completions", answering(_chat), expect_handler=expect_body)
         router.add_get(f"{base}/models", _known(info.list_models))
         router.add_get(f"{base}/models/{{id:.+}}", _known(info.show_model))
         router.add_get(f"{base}/debug/cache", _known(debug.cache, admin=True))
         router.add_post(f"{base}/token-test", _known(debug.token_test, admin=True))
         router.add_post(f"{base}/test", _known(debug.full_test, admin=True))
         for path in ("/chat/completions", "/models", "/models/{id:.+}"):
-            router.add_options(base + path, _preflight)
+            router.add_options(base + path, _open(_preflight))
+    _add_rest(router)
+
+
+def _open(handler: ForAnybody) -> Handler:
+    """Let everybody in."""
+
+    async def opened(request: web.Request, service: Service, exchange: Exchange) -> web.StreamResponse:
+        return await handler(request, service)
+
+    return answering(opened)
 
 
 def _known(handler: ForCaller, *, admin: bool = False) -> Handler:
     """Let known callers in, and hand the caller on."""
 
-    async def guarded(request: web.Request) -> web.StreamResponse:
-        caller = _caller(request, request.app[SERVICE], request[EXCHANGE])
-        if admin:
-            request.app[SERVICE].door.keyring.admin(caller)
-        return await handler(request, caller)
-
-    return guarded
-
-
-def _limited(handler: ForCaller) -> Handler:
-    """The same, within limits: what is beyond one, or comes while draining, is refused before its body is read."""
-
-    async def counted(request: web.Request) -> web.StreamResponse:
-        service, exchange = request.app[SERVICE], request[EXCHANGE]
+    async def guarded(request: web.Request, service: Service, exchange: Exchange) -> web.StreamResponse:
         caller = _caller(request, service, exchange)
-        _admit(service)
-        exchange.headers |= service.allowances.enter(caller, exchange.started)
-        service.open_requests += 1
-        try:
-            return await handler(request, caller)
-        finally:
-            service.open_requests -= 1
-            service.allowances.leave(caller)
+        if admin:
+            service.door.keyring.admin(caller)
+        return await handler(request, service, caller)
 
-    return counted
+    return answering(guarded)
+
+
+async def _chat(request: web.Request, service: Service, exchange: Exchange) -> web.StreamResponse:
+    """Let known callers in within limits: what is beyond one, or comes while draining, is refused before it is read."""
+    caller = _caller(request, service, exchange)
+    _admit(service)
+    exchange.headers |= service.allowances.enter(caller, exchange.started)
+    service.open_requests += 1
+    try:
+        return await chat_completions(request, service, exchange, caller)
+    finally:
+        service.open_requests -= 1
+        service.allowances.leave(caller)
 
 
 def _caller(request: web.Request, service: Service, exchange: Exchange) -> Caller:
@@ -84,9 +91,32 @@ def _admit(service: Service) -> None:
         )
 
 
-async def _preflight(request: web.Request) -> web.Response:
-    headers = preflight(request.headers.get("Origin"), request.app[SERVICE].door.cors_origins)
+async def _preflight(request: web.Request, service: Service) -> web.Response:
+    headers = preflight(request.headers.get("Origin"), service.door.cors_origins)
     if not headers:
         asks = request.path.endswith("/chat/completions")
         raise web.HTTPMethodNotAllowed(request.method, {"POST"} if asks else {"GET", "HEAD"})
     return web.Response(status=204, headers=headers)
+
+
+class _Rest(web.PlainResource):
+    """Every path that there is, also the ``*`` of ``OPTIONS``."""
+
+    def _match(self, path: str) -> dict[str, str]:
+        return {}
+
+
+def _add_rest(router: web.UrlDispatcher) -> None:
+    """Take what no route takes, so that it is answered like all else. Must come last."""
+    rest = _Rest("/")
+    rest.add_route("*", _open(_unknown))
+    router.register_resource(rest)
+
+
+async def _unknown(request: web.Request, service: Service) -> web.Response:
+    allowed: set[str] = set()
+    for resource in request.app.router.resources():
+        match, methods = await resource.resolve(request)
+        if match is None:  # else it is this one
+            allowed |= methods
+    raise web.HTTPMethodNotAllowed(request.method, allowed) if allowed else web.HTTPNotFound()

@@ -281,8 +281,26 @@ async def test_client_is_held_to_its_models_and_away_from_operators_routes(guard
     assert (await guarded.get("/v1/debug/cache"))[0] == 200
 
 
-async def test_wrong_path_is_404(server: Running) -> None:
-    assert told(*await server.get("/v1/nothing"))[:3] == (404, "invalid_request_error", "not_found")
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/nothing"),
+        ("OPTIONS", "/v1/nothing"),
+        ("POST", "/a%0Ab"),
+        ("DELETE", "//v1//models"),
+        ("OPTIONS", "*"),
+    ],
+)
+async def test_wrong_path_is_404(server: Running, caplog: pytest.LogCaptureFixture, method: str, path: str) -> None:
+    caplog.set_level(logging.INFO, "gemproxy")
+    host, port = server.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    assert told(int(head[9:12]), body)[:3] == (404, "invalid_request_error", "not_found")
+    assert b"\r\nServer: gemproxy\r\n" in head
+    await soon(lambda: " status=404 " in caplog.text)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from bench import question
 from bench.check import CHECKS, Wrong
 from bench.connection import BrokenReply, Connection, Reply
 from bench.jobs import Closed, Held, Job, Load, Paced, Target
-from bench.processes import cpu_seconds, raise_descriptor_limit, resident_bytes
+from bench.processes import Wakefulness, cpu_seconds, raise_descriptor_limit, resident_bytes
 from bench.script import SCRIPTS, Script
 
 PATIENCE = 60.0  # seconds that a job may take beyond what it must
@@ -71,11 +71,12 @@ async def run(job: Job) -> Load:
 async def _closed(job: Closed) -> Load:
     script = SCRIPTS[job.script]
     asker, load = Asker(job.target, script, question.BODIES[job.question](script)), Load()
-    stop = asyncio.Event()
+    stop, wakefulness = asyncio.Event(), Wakefulness()
 
     async def client() -> None:
         async with _connected(asker) as connection:
             while not stop.is_set():
+                wakefulness.stir()
                 if await asker.ask(connection, load) is None:
                     stop.set()  # what is wrong once needs no thousand repetitions
                 elif load.right >= job.most:

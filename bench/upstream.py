@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from functools import cache
+from functools import cache, partial
 
 from bench import script as scripts
-from bench.processes import raise_descriptor_limit, until_orphaned
+from bench.processes import Wakefulness, raise_descriptor_limit, until_orphaned
 from bench.script import SCRIPTS, Script
 
 _END = b"0\r\n\r\n"
@@ -50,8 +50,9 @@ _NO_LENGTH = _message("411 Length Required", b'{"error":{"code":411,"message":"n
 class Upstream(asyncio.Protocol):
     """One connection; answers one request after the other."""
 
-    def __init__(self) -> None:
+    def __init__(self, wakefulness: Wakefulness) -> None:
         self._loop = asyncio.get_running_loop()
+        self._wakefulness = wakefulness
         self._head = b""
         self._line = b""
         self._left = 0
@@ -89,6 +90,7 @@ class Upstream(asyncio.Protocol):
             self._say(found, 0, self._loop.time())
         else:
             self._transport.write(whole(found))
+            self._wakefulness.stir()
 
     def _say(self, script: Script, number: int, begun: float) -> None:
         said = chunks(script)
@@ -116,7 +118,8 @@ def _length(fields: bytes) -> int:
 async def main() -> None:
     """Serve on a free port until the benchmark is gone."""
     raise_descriptor_limit()
-    server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", 0, backlog=4096)
+    connection = partial(Upstream, Wakefulness())
+    server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0, backlog=4096)
     for script in SCRIPTS.values():
         chunks(script) if script.gap else whole(script)
     print(server.sockets[0].getsockname()[1], flush=True)

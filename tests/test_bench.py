@@ -19,6 +19,7 @@ from bench.check import Wrong, forwarded, translated
 from bench.connection import BrokenReply, unchunked
 from bench.jobs import Closed, Held, Load, Paced, Target
 from bench.load import run
+from bench.processes import MOMENT, Wakefulness
 from bench.report import Limit, Row
 from bench.scenarios import SCENARIOS, at_pace
 from bench.script import SCRIPTS
@@ -152,6 +153,26 @@ class Quitter(Liar):
         self._transport.close()
 
 
+def answering() -> Upstream:
+    return Upstream(Wakefulness())
+
+
+async def test_the_load_stays_awake_for_a_moment_after_each_answer(monkeypatch) -> None:
+    turns = []
+    monkeypatch.setattr(os, "sched_yield", lambda: turns.append(asyncio.get_running_loop().time()))
+    wakefulness = Wakefulness()
+    begun = asyncio.get_running_loop().time()
+    wakefulness.stir()
+    wakefulness.stir()
+    await asyncio.sleep(5 * MOMENT)
+    assert turns[-1] - begun < 2 * MOMENT, "it never falls asleep"
+    assert turns[-1] - begun > 0.5 * MOMENT
+    seen = len(turns)
+    wakefulness.stir()
+    await asyncio.sleep(MOMENT / 2)
+    assert len(turns) > seen, "it is not woken again"
+
+
 def target(kind: str, port: int) -> Target:
     return Target(kind, port, (os.getpid(),))
 
@@ -162,7 +183,7 @@ def closed(kind: str, port: int, name: str = "small") -> Closed:
 
 @pytest.mark.parametrize("name", ["small", "large", "burst"])
 async def test_right_answers_are_counted(name) -> None:
-    async with served(Upstream) as port:
+    async with served(answering) as port:
         load = await run(closed("upstream", port, name))
     assert load.wrong == 0
     assert 0 < load.answers <= load.right
@@ -181,7 +202,7 @@ async def test_wrong_answers_are_counted_and_told(liar, sentence) -> None:
 
 
 async def test_questions_by_the_clock_go_to_each_target_in_turn() -> None:
-    async with served(Upstream) as port:
+    async with served(answering) as port:
         both = (target("upstream", port), target("floor", port))
         load = await run(Paced(both, "brief", rate=100, count=5, warm=2))
     assert (load.right, load.wrong) == (2 * 7, 0)
@@ -191,7 +212,7 @@ async def test_questions_by_the_clock_go_to_each_target_in_turn() -> None:
 
 
 async def test_streams_are_open_all_at_once_and_right_to_the_end() -> None:
-    async with served(Upstream) as port:
+    async with served(answering) as port:
         load = await run(Held(target("upstream", port), "paced", streams=5, ramp=0.05))
     assert (load.right, load.wrong) == (5, 0)
     assert load.window > 0.5
@@ -200,13 +221,13 @@ async def test_streams_are_open_all_at_once_and_right_to_the_end() -> None:
 
 
 async def test_streams_that_never_were_open_all_at_once_have_no_window() -> None:
-    async with served(Upstream) as port:
+    async with served(answering) as port:
         load = await run(Held(target("upstream", port), "brief", streams=2, ramp=0.5))
     assert (load.right, load.window) == (2, 0.0)
 
 
 async def test_the_floor_gives_the_very_bytes_of_the_upstream() -> None:
-    async with served(Upstream) as upstream:
+    async with served(answering) as upstream:
         runner = await forwarder.start(f"http://127.0.0.1:{upstream}")
         port = runner.addresses[0][1]
         loads = [await run(closed("floor", port, name)) for name in ("small", "burst")]
@@ -217,7 +238,7 @@ async def test_the_floor_gives_the_very_bytes_of_the_upstream() -> None:
 
 
 async def test_gemproxy_gives_what_the_check_wants(tmp_path) -> None:
-    async with served(Upstream) as upstream:
+    async with served(answering) as upstream:
         file = tmp_path / "gemproxy.toml"
         file.write_text(
             f'[auth]\nkeys = ["{question.KEY}"]\n[[credentials]]\nname = "bench"\nkind = "api_key"\nkey = "fake-key"\n'
@@ -235,7 +256,7 @@ async def test_gemproxy_gives_what_the_check_wants(tmp_path) -> None:
 
 
 async def test_the_upstream_refuses_what_it_has_no_script_for() -> None:
-    async with served(Upstream) as port, aiohttp.ClientSession() as session:
+    async with served(answering) as port, aiohttp.ClientSession() as session:
         url = f"http://127.0.0.1:{port}/v1beta/models/"
         async with session.post(f"{url}gemini-2.5-flash-nothing:generateContent", data=b"{}") as answer:
             assert answer.status == 404

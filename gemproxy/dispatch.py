@@ -139,7 +139,10 @@ class Dispatcher:
             while answer is None and step is not Step.MOVE:
                 verdict = None  # what is reported if the client leaves now: nothing
                 try:
-                    token = await self._token(step, lease.slot.name, token)
+                    if token is None:
+                        token = await self._tokens.get(lease.slot.name)
+                    else:
+                        token = await self._renewed(step, lease.slot.name, token)
                     answer = await self._attempt(lease, dialect, call, token, listen, course)
                 except (Refused, TokenRefused) as refused:
                     verdict = refused.verdict
@@ -153,9 +156,7 @@ class Dispatcher:
                 self.room.report(lease, verdict)
         return answer
 
-    async def _token(self, step: Step | None, slot: str, token: Token | None) -> Token:
-        if token is None:
-            return await self._tokens.get(slot)
+    async def _renewed(self, step: Step | None, slot: str, token: Token) -> Token:
         if step is Step.REFRESH:
             return await self._tokens.refresh(slot, token)
         if step is Step.REDISCOVER:
@@ -178,7 +179,8 @@ class Dispatcher:
             raise Refused(await self._refusal(dialect, response))
         answer = Answer(self, lease, dialect, response, listen(dialect))
         await answer.begin()
-        self.room.confirm(lease)
+        if lease.probe:
+            self.room.confirm(lease)
         for repair, asker in course.repairs.items():
             if asker == dialect.name:  # learnt from its cure: a refusal may have had another cause
                 dialect.learn(call.model, repair, self._clock())

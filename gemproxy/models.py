@@ -213,7 +213,7 @@ class Catalogue:
 
     def lookup(self, name: str) -> Model:
         """Return the model that a client means; raises ``ClientFault`` (404) for names of other makers."""
-        bare = _bare(name)
+        bare = name.removeprefix("models/")
         target = self.aliases.get(bare, bare)
         found = self._entries.get(target)
         if found is not None:

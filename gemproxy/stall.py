@@ -26,8 +26,9 @@ class StallWatch:
     ) -> None:
         self._expire: Callable[[], object] | None = expire
         self._looks = IDLE  # how many the timer has taken at this wait
-        self._round = _round(loop or asyncio.get_running_loop(), limit)
-        self._round.add(self)
+        loop = loop or asyncio.get_running_loop()
+        self._round = _rounds.get((loop, limit)) or Round(loop, limit)
+        self._round.watches.add(self)
         self.expired = False
 
     def start(self) -> None:
@@ -60,11 +61,8 @@ class Round:
         self.watches: set[StallWatch] = set()
         self._loop = loop
         self._limit = limit
+        _rounds[loop, limit] = self
         self._later()
-
-    def add(self, watch: StallWatch) -> None:
-        """Watch one more."""
-        self.watches.add(watch)
 
     def _later(self) -> None:
         self._loop.call_later(self._limit / LOOKS, self._walk)
@@ -79,10 +77,3 @@ class Round:
 
 
 _rounds: dict[tuple[asyncio.AbstractEventLoop, float], Round] = {}
-
-
-def _round(loop: asyncio.AbstractEventLoop, limit: float) -> Round:
-    found = _rounds.get((loop, limit))
-    if found is None:
-        found = _rounds[loop, limit] = Round(loop, limit)
-    return found

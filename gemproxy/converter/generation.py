@@ -30,7 +30,7 @@ class Format(Struct, frozen=True):
     instruction: str | None = None
 
 
-_FREE = Format()
+FREE = Format()
 
 
 def generation(
@@ -49,11 +49,12 @@ def generation(
         config.stop_sequences = _stops(request.stop)
     if request.seed is not None:
         config.seed = _seed(integer(request.seed, "seed"))
-    _penalties(request, notes)
+    if request.presence_penalty or request.frequency_penalty:
+        _penalties(request, notes)
     if request.logprobs or request.top_logprobs is not None:
         _logprobs(request, model, config)
-    if choices(request) > 1:
-        config.candidate_count = _candidates(choices(request), model)
+    if request.n is not None:
+        config.candidate_count = _candidates(integer(request.n, "n"), model)
     if request.modalities is not None or request.audio is not None:
         config.response_modalities = _modalities(request, model)
     if wanted.mime is not None:
@@ -67,16 +68,6 @@ def generation(
 _EMPTY = GenerationConfig()
 
 
-def choices(request: ChatRequest) -> int:
-    """Return how many answers are asked for (``n``); raises ``ClientFault`` below 1."""
-    if request.n is None:
-        return 1
-    count = integer(request.n, "n")
-    if count < 1:
-        raise ClientFault("n must be at least 1.", param="n", code="unsupported_value")
-    return count
-
-
 def answer_format(request: ChatRequest, model: Model, with_tools: bool) -> Format:
     """Return how the answer is to be formed (PROTOCOL 4.6).
 
@@ -84,7 +75,7 @@ def answer_format(request: ChatRequest, model: Model, with_tools: bool) -> Forma
     """
     wanted = request.response_format
     if wanted is None or wanted.type == "text":
-        return _FREE
+        return FREE
     if wanted.type == "json_object":
         found = b""
     elif wanted.type == "json_schema":
@@ -188,7 +179,9 @@ def _logprobs(request: ChatRequest, model: Model, config: GenerationConfig) -> N
     config.logprobs = count
 
 
-def _candidates(count: int, model: Model) -> int:
+def _candidates(count: int, model: Model) -> int | None:
+    if count < 1:
+        raise ClientFault("n must be at least 1.", param="n", code="unsupported_value")
     most = MAX_CANDIDATES if model.candidates else 1
     if count > most:
         raise ClientFault(
@@ -196,7 +189,7 @@ def _candidates(count: int, model: Model) -> int:
             param="n",
             code="unsupported_value",
         )
-    return count
+    return count if count > 1 else None
 
 
 def _modalities(request: ChatRequest, model: Model) -> list[str] | None:

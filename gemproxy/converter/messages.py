@@ -63,7 +63,9 @@ def conversation(messages: Sequence[Message], setting: Setting, instruction: str
     for index, message in enumerate(messages):
         kind = type(message)
         if kind is SystemMessage or kind is DeveloperMessage:
-            parts = _system_parts(message, index, setting)
+            if isinstance(message.content, list):
+                _texts_only(message.content, index)
+            parts = _parts(message, index, setting)
             if leading:
                 system += parts
             else:
@@ -122,15 +124,14 @@ def _parts(message: Message, index: int, setting: Setting) -> list[Part]:
     return parts
 
 
-def _system_parts(message: Message, index: int, setting: Setting) -> list[Part]:
-    for position, part in enumerate(message.content if isinstance(message.content, list) else ()):
+def _texts_only(content: Sequence[object], index: int) -> None:
+    for position, part in enumerate(content):
         if not isinstance(part, TextPart):
             raise ClientFault(
                 "System and developer messages hold text only.",
                 param=f"messages[{index}].content[{position}].type",
                 code="unsupported_value",
             )
-    return _parts(message, index, setting)
 
 
 def _arguments(sent: str | dict[str, Any] | None) -> Raw:
@@ -168,7 +169,8 @@ class _Writer:
         self._step: Step | None = None
 
     def finish(self) -> list[Content]:
-        self._close()
+        if self._step is not None:
+            self._close(self._step)
         return self._contents
 
     def user(self, parts: list[Part]) -> None:
@@ -192,7 +194,7 @@ class _Writer:
         if signed is not None and asked and not parts[-len(asked)].thought_signature:
             _put(parts[-len(asked)], signed)  # Google's compatible endpoint hangs a call's signature on the message
         if self._step is not None and self._step.begun:
-            self._close()
+            self._close(self._step)
         self._say("model", parts)
         if asked:
             self._step = self._step or Step(self._setting.model.modern)
@@ -248,10 +250,9 @@ class _Writer:
         else:
             self._contents.append(Content(parts, role))
 
-    def _close(self) -> None:
-        if self._step is not None:
-            step, self._step = self._step, None
-            self._say("user", step.close())
+    def _close(self, step: Step) -> None:
+        self._step = None
+        self._say("user", step.close())
 
 
 def _put(part: Part | None, signed: signatures.Signed | None) -> None:

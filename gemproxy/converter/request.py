@@ -18,7 +18,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
-from gemproxy.converter.generation import answer_format, generation
+from gemproxy.converter.generation import FREE, answer_format, generation
 from gemproxy.converter.messages import Setting, conversation
 from gemproxy.converter.signatures import SignatureLookup
 from gemproxy.converter.tools import tool_set
@@ -117,12 +117,16 @@ def to_call(
     ``images`` holds the remote images by address (see ``media.remote_images``).
     """
     notes: list[str] = []
-    google = _google(request)
+    google = request.google or (_nested(request.extra_body) if request.extra_body is not None else None)
     tools = tool_set(request, model, notes)
-    wanted = answer_format(request, model, tools.specs is not None)
+    wanted = FREE if request.response_format is None else answer_format(request, model, tools.specs is not None)
     setting = Setting(model, tools.names, images, signatures)
     said = conversation(request.messages, setting, wanted.instruction)
-    _ignore(request, notes)
+    if request.logit_bias:
+        notes.append("logit_bias")
+    if request.parallel_tool_calls is False:
+        # there is no switch, and to cut an answer to its first call would break the pairing of signatures
+        notes.append("parallel_tool_calls")
     body = GenerateRequest(
         contents=said.contents,
         system_instruction=Content(said.system) if said.system else None,
@@ -131,7 +135,7 @@ def to_call(
         safety_settings=((google.safety_settings or google.safety_settings_camel) or None) if google else None,
         generation_config=generation(request, google, model, wanted, options.include_thoughts, notes),
         cached_content=(google.cached_content or google.cached_content_camel) if google is not None else None,
-        service_tier=_tier(request, notes),
+        service_tier=_tier(request.service_tier, notes) if request.service_tier is not None else None,
     )
     return Plan(
         call=Call("streamGenerateContent" if stream else "generateContent", model.id, body),
@@ -156,28 +160,16 @@ def _call_ids(request: ChatRequest) -> frozenset[str]:
     )
 
 
-def _google(request: ChatRequest) -> GoogleOptions | None:
-    """Return Google's own options: at the top (the Python SDK's ``extra_body``) or under a literal ``extra_body``."""
-    if request.google is not None:
-        return request.google
-    extra: ExtraBody | None = request.extra_body
+def _nested(extra: ExtraBody | None) -> GoogleOptions | None:
+    """Return Google's own options from a literal ``extra_body``; the Python SDK puts them at the top."""
     while extra is not None and extra.google is None:
         extra = extra.extra_body
     return extra.google if extra is not None else None
 
 
-def _tier(request: ChatRequest, notes: list[str]) -> str | None:
-    tier = request.service_tier
+def _tier(tier: str, notes: list[str]) -> str | None:
     if tier in ("flex", "priority"):
         return tier
-    if tier not in (None, "auto", "default"):
+    if tier not in ("auto", "default"):
         notes.append("service_tier")
     return None
-
-
-def _ignore(request: ChatRequest, notes: list[str]) -> None:
-    if request.logit_bias:
-        notes.append("logit_bias")
-    if request.parallel_tool_calls is False:
-        # there is no switch, and to cut an answer to its first call would break the pairing of signatures
-        notes.append("parallel_tool_calls")

@@ -75,7 +75,7 @@ class Names:
 
     def changed(self) -> dict[str, str]:
         """Return wire name -> the client's name, for those that differ."""
-        return {wire: name for name, wire in self._wire.items() if wire != name}
+        return {wire: name for name, wire in self._wire.items() if wire != name} if self._wire else {}
 
 
 def _fit(name: str) -> str:

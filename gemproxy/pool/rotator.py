@@ -111,7 +111,8 @@ class Rotator:
             return
         if verdict.action is Action.OK:
             slot.served += 1
-            self._passed(slot, probed)
+            if probed:
+                self._passed(slot, probed)
             return
         slot.last_error = verdict.reason
         if verdict.action is not Action.STOP:

@@ -47,7 +47,8 @@ class WaitingRoom:
         self.rotator.report(lease, verdict)
         if self.on_report is not None:
             self.on_report(lease, verdict)
-        self._wake()
+        if self._lines:
+            self._wake()
 
     def confirm(self, lease: Lease) -> None:
         """A probe passed: others need not wait for its end."""

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 
-from gemproxy.capture import Tape
+from gemproxy.capture import Capture, Tape
 from gemproxy.converter import request as conversion
 from gemproxy.converter.answer import AnswerReader
 from gemproxy.converter.chunks import ChatChunkWriter
 from gemproxy.converter.completion import ChatCompletionFold
 from gemproxy.converter.events import Image, ToolCall
 from gemproxy.converter.signatures import image_key
-from gemproxy.converter.transcoder import Transcoder, Writer
+from gemproxy.converter.transcoder import Transcoder
 from gemproxy.converter.wording import Heading
-from gemproxy.dispatch import Answer, Listen
+from gemproxy.dispatch import Answer
 from gemproxy.errors import Failure, NoCredential, UpstreamFault
 from gemproxy.models import Model
 from gemproxy.server.exchange import Exchange
@@ -74,34 +75,30 @@ class Asking:
             log.debug("request %s: ignored %s", self._exchange.id, ", ".join(plan.ignored))
         if fallback:
             self._exchange.headers["x-gemproxy-model"] = self._exchange.model = model.id
-        return await service.dispatcher.open(plan.call, self._listener(model, plan, fallback))
+        name = model.id if fallback else self._asked.model
+        return await service.dispatcher.open(plan.call, partial(self._listen, plan, name))
 
-    def _listener(self, model: Model, plan: conversion.Plan, fallback: bool) -> Listen:
-        service, name = self._service, model.id if fallback else self._asked.model
-
-        def listen(dialect: Dialect) -> Transcoder:
-            origin = f"{dialect.name}/{model.id}"
-            heading = Heading(self._id, self._created, name, origin, self._usage, plan.legacy_functions, plan.custom)
-
-            def keep(signed: ToolCall | Image) -> None:
-                key = signed.id if isinstance(signed, ToolCall) else image_key(signed.data)
-                service.signatures.put(key, signed.signature or "", origin)
-
-            writer: Writer = ChatChunkWriter(heading) if self._stream else ChatCompletionFold(heading)
-            return Transcoder(dialect.decode, self._reader(plan), writer, keep, self._tape())
-
-        return listen
-
-    def _reader(self, plan: conversion.Plan) -> AnswerReader:
-        new_id = self._service.new_id
-        return AnswerReader(
-            lambda: "call_" + new_id(), plan.names, plan.taken, declared=plan.declared, grounded=plan.grounded
+    def _listen(self, plan: conversion.Plan, name: str, dialect: Dialect) -> Transcoder:
+        """Return what reads an attempt's answer; ``name`` is the model's in the answer."""
+        origin = f"{dialect.name}/{plan.call.model}"
+        heading = Heading(self._id, self._created, name, origin, self._usage, plan.legacy_functions, plan.custom)
+        return Transcoder(
+            dialect.decode,
+            AnswerReader(self._call_id, plan.names, plan.taken, declared=plan.declared, grounded=plan.grounded),
+            ChatChunkWriter(heading) if self._stream else ChatCompletionFold(heading),
+            partial(self._keep, origin),
+            self._tape(self._service.capture) if self._service.capture is not None else None,
         )
 
-    def _tape(self) -> Tape | None:
-        if self._service.capture is None:
-            return None
-        tape = self._service.capture.open(f"{self._exchange.id}-{len(self._tapes) + 1}")
+    def _call_id(self) -> str:
+        return "call_" + self._service.new_id()
+
+    def _keep(self, origin: str, signed: ToolCall | Image) -> None:
+        key = signed.id if isinstance(signed, ToolCall) else image_key(signed.data)
+        self._service.signatures.put(key, signed.signature or "", origin)
+
+    def _tape(self, capture: Capture) -> Tape:
+        tape = capture.open(f"{self._exchange.id}-{len(self._tapes) + 1}")
         self._tapes.append(tape)
         return tape
 

@@ -18,9 +18,12 @@ _OTHER_MEDIA = ("multipart/", "image/", "audio/", "video/", "application/xml", "
 async def read_body(request: web.Request, door: Door) -> bytes:
     """Return the request's body; raises ``ClientFault`` 408, 413 or 415."""
     _check_kind(request)
-    _check_length(request, door)
     if request.content.is_eof():  # it came with the headers, as small ones do: nothing to wait for
-        return _within(request.content.read_nowait(), door)
+        body = request.content.read_nowait()
+        if len(body) > door.max_body:
+            raise _too_large(door)
+        return body
+    _check_length(request, door)
     try:
         async with asyncio.timeout(door.body):
             return await _read(request, door)
@@ -54,12 +57,6 @@ async def _read(request: web.Request, door: Door) -> bytes:
             raise _too_large(door)
         pieces.append(piece)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-
-def _within(body: bytes, door: Door) -> bytes:
-    if len(body) > door.max_body:
-        raise _too_large(door)
-    return body
 
 
 def _check_kind(request: web.Request) -> None:

@@ -67,10 +67,13 @@ def _by_client(request: web.Request, service: Service) -> bool:
 def _models(service: Service, name: str, caller: Caller) -> Sequence[Model]:
     """Return the model asked for, and its fallbacks as far as the caller may use them."""
     model = service.catalogue.lookup(name)
-    allow(caller, model.id)
+    if caller.models is not None:
+        allow(caller, model.id)
     if model.shutdown_date is not None:
         _warn_of_age(service, model, model.shutdown_date)
-    others = service.door.fallbacks.get(model.id, ())
+    others = service.door.fallbacks.get(model.id)
+    if not others:
+        return (model,)
     return [model, *(other for other in others if caller.models is None or other.id in caller.models)]
 
 
@@ -104,7 +107,8 @@ async def _unary(
     finally:
         answer.close()
     response = web.Response(body=body, content_type=JSON)
-    _routing(service, response, answer)
+    if service.door.expose_routing:
+        _show_routing(response, answer)
     if len(body) > WHOLE:
         await _write_large(request, response, service, exchange)
     return response
@@ -176,7 +180,8 @@ class _Stream:
 
     async def _commit(self, answer: Answer) -> None:
         if not await self._committed():
-            _routing(self._service, self._response, answer)
+            if self._service.door.expose_routing:
+                _show_routing(self._response, answer)
             await self._prepare()
 
     def _end(self) -> None:
@@ -221,7 +226,6 @@ def _note_end(exchange: Exchange, answer: Answer) -> None:
     exchange.finish = ",".join(answer.transcoder.reasons)
 
 
-def _routing(service: Service, response: web.StreamResponse, answer: Answer) -> None:
-    if service.door.expose_routing:
-        response.headers["x-gemproxy-credential"] = answer.lease.slot.name
-        response.headers["x-gemproxy-attempts"] = str(answer.attempts)
+def _show_routing(response: web.StreamResponse, answer: Answer) -> None:
+    response.headers["x-gemproxy-credential"] = answer.lease.slot.name
+    response.headers["x-gemproxy-attempts"] = str(answer.attempts)

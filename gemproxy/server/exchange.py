@@ -18,7 +18,6 @@ from msgspec import Struct
 from gemproxy.converter.events import Usage
 
 log = logging.getLogger("gemproxy.access")
-_BLANK = vars(logging.LogRecord("gemproxy.access", logging.INFO, "", 0, "", None, None))
 _LEVEL_NAMES = {level: logging.getLevelName(level) for level in (logging.DEBUG, logging.INFO)}
 wall_clock = time.time  # noqa: TID251 - as the standard library stamps its records
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -82,7 +81,7 @@ class Exchange(Struct):
         level = logging.DEBUG if self.path in ("/health", "/ready") and self.status < 400 else logging.INFO
         if log.isEnabledFor(level):
             # handed over ready-made: Logger.log would look for its caller in the stack, at twice the cost of the rest
-            log.handle(Access(level, self, ended))
+            log.callHandlers(Access(level, self, ended))
 
 
 class Access(logging.LogRecord):
@@ -90,7 +89,7 @@ class Access(logging.LogRecord):
 
     def __init__(self, level: int, exchange: Exchange, ended: float) -> None:
         # LogRecord's own would look for threads, processes and file names: 6 us for what no line shows
-        self.__dict__ = _BLANK.copy()
+        self.name, self.filename, self.lineno = log.name, "", 0  # where other formatters look for them
         self.levelno, self.levelname, self.created = level, _LEVEL_NAMES[level], wall_clock()
         self.exchange, self.ended = exchange, ended
 
@@ -105,6 +104,10 @@ class Access(logging.LogRecord):
         if line.isprintable() and line.count(" ") == _BLANKS and '"' not in line:
             return line
         return " ".join([f"{key}={_plain(value)}" for key, value in self.fields.items()])
+
+
+for _name, _value in vars(logging.LogRecord(log.name, logging.INFO, "", 0, "", None, None)).items():
+    setattr(Access, _name, _value)  # what else a record has stands in the class: in each it would be a kilobyte
 
 
 class RandomIds:

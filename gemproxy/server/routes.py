@@ -12,7 +12,7 @@ from gemproxy.server import debug, info
 from gemproxy.server.body import expect_body
 from gemproxy.server.chat import chat_completions
 from gemproxy.server.exchange import Exchange
-from gemproxy.server.keyring import Caller
+from gemproxy.server.keyring import ANYONE, Caller
 from gemproxy.server.middleware import answering
 from gemproxy.server.origins import check_host, preflight
 from gemproxy.server.service import Service
@@ -63,7 +63,8 @@ def _known(handler: ForCaller, *, admin: bool = False) -> Handler:
 async def _chat(request: web.Request, service: Service, exchange: Exchange) -> web.StreamResponse:
     """Let known callers in within limits: what is beyond one, or comes while draining, is refused before it is read."""
     caller = _caller(request, service, exchange)
-    _admit(service)
+    if service.refusing or 0 < service.door.max_requests <= service.open_requests:
+        raise _overload(service)
     exchange.headers |= service.allowances.enter(caller, exchange.started)
     service.open_requests += 1
     try:
@@ -74,21 +75,17 @@ async def _chat(request: web.Request, service: Service, exchange: Exchange) -> w
 
 
 def _caller(request: web.Request, service: Service, exchange: Exchange) -> Caller:
-    keyring = service.door.keyring
-    caller = keyring.caller(request.headers.get("Authorization"))
+    caller = service.door.keyring.caller(request.headers.get("Authorization"))
     exchange.client = caller.name
-    if not keyring.required:
+    if caller is ANYONE:
         check_host(request.host)
     return caller
 
 
-def _admit(service: Service) -> None:
+def _overload(service: Service) -> Overload:
     if service.refusing:
-        raise Overload("The server is shutting down; another instance or a later try will serve this.")
-    if 0 < service.door.max_requests <= service.open_requests:
-        raise Overload(
-            f"The server is at its limit of server.max_requests = {service.door.max_requests} open requests."
-        )
+        return Overload("The server is shutting down; another instance or a later try will serve this.")
+    return Overload(f"The server is at its limit of server.max_requests = {service.door.max_requests} open requests.")
 
 
 async def _preflight(request: web.Request, service: Service) -> web.Response:

@@ -30,7 +30,7 @@ class AiStudio(Gemini):
 
     def ask(self, call: Call, token: Token, now: float, repairs: Set[Repair] = frozenset()) -> HttpRequest:
         """Return the request to post."""
-        url = f"{self._base}/models/{bodies.segment(call.model)}{bodies.verb(call)}"
+        url = f"{self._base}/models/{bodies.segment(call.model)}{bodies.VERBS[call.method]}"
         return HttpRequest(url, self._signed(token), bodies.encode(self._fitted(call, now, repairs)))
 
     def models_request(self, token: Token, page: str = "") -> HttpRequest:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import msgspec
 
 from gemproxy.upstream import repairs, signing
-from gemproxy.upstream.dialect import Call, Repair
+from gemproxy.upstream.dialect import Call, Method, Repair
 from gemproxy.upstream.refusal import mend
 from gemproxy.wire import UNREADABLE
 from gemproxy.wire.gemini import GenerateRequest, GenerateResponse
@@ -46,9 +46,11 @@ def segment(text: str) -> str:
     return quote(text, safe="", errors="replace")
 
 
-def verb(call: Call) -> str:
-    """Return the end of an address; streams come as events, not as one long array (PROTOCOL 1.2)."""
-    return f":{call.method}?alt=sse" if call.method == "streamGenerateContent" else f":{call.method}"
+VERBS: Final[dict[Method, str]] = {
+    "generateContent": ":generateContent",
+    "streamGenerateContent": ":streamGenerateContent?alt=sse",
+}
+"""The ends of addresses; streams come as events, not as one long array (PROTOCOL 1.2)."""
 
 
 def reader(kind: type[Read]) -> Callable[[bytes], Read]:

@@ -114,7 +114,7 @@ class CodeAssist(Gemini):
         head = bodies.encode(Envelope(model, token.project, prompt_id(request, now)))
         # put around as bytes: to encode megabytes of images once more would take three times as long
         enveloped = b"".join((head[:-1], b',"request":', request, b"}"))
-        return HttpRequest(self._base + bodies.verb(call), self._signed(token), enveloped)
+        return HttpRequest(self._base + bodies.VERBS[call.method], self._signed(token), enveloped)
 
 
 def prompt_id(request: bytes, now: float) -> str:

@@ -35,17 +35,17 @@ Named = TypeVar("Named", FunctionCall, FunctionResponse)
 
 
 class Terms(Struct, frozen=True):
-    """What one upstream and model take. ``renew``: no real signature is trusted, all turns get the dummy."""
+    """What one upstream and model take.
+
+    ``enforced``: a missing signature is refused, from Gemini 3 on. ``renew``: no real one is trusted, all turns get the
+    dummy.
+    """
 
     dialect: str
     model: Model
     call_ids: bool
+    enforced: bool
     renew: bool = False
-
-    @property
-    def enforced(self) -> bool:
-        """Return whether a missing signature is refused: Gemini 3 and later."""
-        return self.model.modern
 
     @property
     def known(self) -> bool:
@@ -74,13 +74,13 @@ class Terms(Struct, frozen=True):
 def terms(dialect: str, model_id: str, strip_ids: bool = False, renew: bool = False) -> Terms:
     """Return the terms of a model; ``strip_ids`` and ``renew`` are what was learnt from refusals (PROTOCOL 9)."""
     model = capabilities(model_id)
-    return Terms(dialect, model, model.modern and not strip_ids, renew)
+    return Terms(dialect, model, model.modern and not strip_ids, model.modern, renew)
 
 
 def settle(contents: list[Content], terms: Terms) -> list[Content]:
     """Return the contents on these terms; the same list if nothing has to change."""
     settled: list[Content] | None = None
-    enforced_from = _current_turn(contents, terms)
+    enforced_from = _current_turn(contents, terms) if terms.enforced else len(contents)
     for place, content in enumerate(contents):
         if not content.parts:
             continue
@@ -97,8 +97,6 @@ def _current_turn(contents: list[Content], terms: Terms) -> int:
 
     A content of results *and* text may count as a new turn for Google or not; taking it for none only adds dummies.
     """
-    if not terms.enforced:
-        return len(contents)
     if terms.renew:
         return 0
     for place in range(len(contents) - 1, -1, -1):

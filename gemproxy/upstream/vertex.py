@@ -60,7 +60,7 @@ class Vertex(Gemini):
         resource = f"projects/{bodies.segment(token.project)}/locations/{bodies.segment(place)}"
         model = f"{resource}/publishers/google/models/{bodies.segment(call.model)}"
         return HttpRequest(
-            f"{base_url(self._base, place)}/{model}{bodies.verb(call)}",
+            f"{base_url(self._base, place)}/{model}{bodies.VERBS[call.method]}",
             self._signed(token),
             bodies.encode(_own_fields(self._fitted(call, now, repairs), resource)),
         )

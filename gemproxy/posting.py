@@ -78,7 +78,7 @@ class Direct(aiohttp.ClientRequest):
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         """Write the request; return the response whose head is still to come."""
         protocol, body = conn.protocol, self.body
-        if not isinstance(body, Whole) or protocol is None or protocol.writing_paused:
+        if not isinstance(body, Whole) or protocol is None or protocol.writing_paused or self.proxy is not None:
             return await super().send(conn)
         writer = StreamWriter(protocol, self.loop)
         await writer.write_headers(f"{self.method} {self.url.raw_path_qs} HTTP/1.1", self.headers)

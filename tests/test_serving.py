@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from gemproxy import serving, supervisor
 from gemproxy.config import Config, ConfigFault
+from gemproxy.errors import ClientFault
 from gemproxy.server.app import reload
 from gemproxy.server.service import SERVICE
 from gemproxy.serving import Reloading, make_runner, serve
@@ -90,7 +91,8 @@ async def test_a_reload_does_not_take_the_keys_off_an_open_socket(
             await Reloading(runner, guarded, lambda: bare).run()
             assert "reload refused" in caplog.text
             assert "the server listens on 0.0.0.0" in caplog.text
-            assert runner.app[SERVICE].door.keyring.required
+            with pytest.raises(ClientFault, match=r"not known to this server"):
+                runner.app[SERVICE].door.keyring.caller("Bearer anybody")
 
 
 # ------------------------------------------------------------------------------------------------------------ reload

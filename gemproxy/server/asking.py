@@ -18,12 +18,12 @@ from gemproxy.converter.events import Image, ToolCall
 from gemproxy.converter.signatures import image_key
 from gemproxy.converter.transcoder import Transcoder
 from gemproxy.converter.wording import Heading
-from gemproxy.dispatch import Answer
+from gemproxy.dispatch import Answer, Listen
 from gemproxy.errors import Failure, NoCredential, UpstreamFault
 from gemproxy.models import Model
 from gemproxy.server.exchange import Exchange
 from gemproxy.server.service import Service
-from gemproxy.upstream.dialect import Dialect
+from gemproxy.upstream.dialect import Call, Dialect
 from gemproxy.upstream.rows import NO_MODEL
 from gemproxy.wire.gemini import Blob
 from gemproxy.wire.openai import ChatRequest
@@ -52,7 +52,8 @@ class Asking:
         first: Failure | None = None
         for model in models:
             try:
-                return await self._ask(model, fallback=first is not None)
+                call, listen = self._plan(model, fallback=first is not None)
+                return await self._service.dispatcher.open(call, listen)
             except Failure as failure:
                 first = first or failure
                 if not _elsewhere(failure):
@@ -66,7 +67,8 @@ class Asking:
         for tape in self._tapes:
             tape.close()
 
-    async def _ask(self, model: Model, *, fallback: bool) -> Answer:
+    def _plan(self, model: Model, *, fallback: bool) -> tuple[Call, Listen]:
+        """Return what to ask this model, and what reads an attempt's answer."""
         service = self._service
         plan = conversion.to_call(
             self._asked, model, self._images, service.signatures, service.options, stream=self._stream
@@ -76,10 +78,9 @@ class Asking:
         if fallback:
             self._exchange.headers["x-gemproxy-model"] = self._exchange.model = model.id
         name = model.id if fallback else self._asked.model
-        return await service.dispatcher.open(plan.call, partial(self._listen, plan, name))
+        return plan.call, partial(self._listen, plan, name)
 
     def _listen(self, plan: conversion.Plan, name: str, dialect: Dialect) -> Transcoder:
-        """Return what reads an attempt's answer; ``name`` is the model's in the answer."""
         origin = f"{dialect.name}/{plan.call.model}"
         heading = Heading(self._id, self._created, name, origin, self._usage, plan.legacy_functions, plan.custom)
         return Transcoder(

@@ -29,11 +29,6 @@ class Keyring:
     def __init__(self, keys: Sequence[tuple[str, Caller]]) -> None:
         self._keys = [(key.encode(), caller) for key, caller in keys]
 
-    @property
-    def required(self) -> bool:
-        """True if a known key must be shown."""
-        return bool(self._keys)
-
     def caller(self, authorization: str | None) -> Caller:
         """Return who shows this ``Authorization`` header; raises ``ClientFault`` 401."""
         token = _token(authorization)

@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -66,18 +67,23 @@ class Fleet:
         """Return the standing gemproxy."""
         return self._standing.get("gemproxy") or self._stand("gemproxy", self.fresh_gemproxy())
 
+    def typed(self) -> Target:
+        """Return the standing smallest typed converter, which answers as gemproxy does."""
+        return self._standing.get("typed") or self._stand("typed", self._fresh_aiohttp("gemproxy", "bench.typed"))
+
     def _stand(self, kind: str, target: Target) -> Target:
         self._standing[kind] = target
         return target
 
     def fresh_floor(self) -> Target:
         """Start a floor."""
+        return self._fresh_aiohttp("floor", "bench.forwarder")
+
+    def _fresh_aiohttp(self, kind: Literal["floor", "gemproxy"], module: str) -> Target:
         port = free_port()
-        child = self._start(
-            ["-m", "bench.forwarder", f"http://127.0.0.1:{self.upstream.port}", str(port)], self.cores.server
-        )
+        child = self._start(["-m", module, f"http://127.0.0.1:{self.upstream.port}", str(port)], self.cores.server)
         await_health(port, child)
-        return Target("floor", port, (child.pid,))
+        return Target(kind, port, (child.pid,))
 
     def fresh_gemproxy(self, instances: int = 1) -> Target:
         """Start gemproxy; several instances share one port, each on a core of its own as far as there are two."""

@@ -39,9 +39,10 @@ class Effort(Struct, frozen=True):
 
 
 QUICK = Effort(rounds=2, few_rounds=1, seconds=0.5, questions=80, starts=2, tries=2)
-FULL = Effort(rounds=5, few_rounds=4, seconds=2.5, questions=1000, starts=9, tries=4)
+FULL = Effort(rounds=15, few_rounds=4, seconds=0.7, questions=1000, starts=9, tries=4)
 
 Rows = Iterator[Row]
+Ask = Literal["plain", "long", "tools"]
 
 
 def unary(fleet: Fleet, effort: Effort) -> Rows:
@@ -53,6 +54,29 @@ def large(fleet: Fleet, effort: Effort) -> Rows:
     """8 clients get JSON answers of 64 KiB, then ask with 64 KiB, without a pause."""
     yield _closed("large", "CPU of a request with 64 KiB of answer, us", fleet, effort, "large", 8, 1.5)
     yield _closed("large", "CPU of a request with 64 KiB of question, us", fleet, effort, "small", 8, 1.5, "long")
+
+
+def typed(fleet: Fleet, effort: Effort) -> Rows:
+    """The same three with the smallest typed converter in gemproxy's place."""
+    for measure, script, connections, question in _TYPED:
+        yield _closed(
+            "typed",
+            f"the smallest converter: {measure}",
+            fleet,
+            effort,
+            script,
+            connections,
+            None,
+            question,
+            fleet.typed,
+        )
+
+
+_TYPED: tuple[tuple[str, str, int, Ask], ...] = (
+    ("small request, us", "small", 32, "plain"),
+    ("64 KiB of answer, us", "large", 8, "plain"),
+    ("64 KiB of question, us", "small", 8, "long"),
+)
 
 
 def tools(fleet: Fleet, effort: Effort) -> Rows:
@@ -151,16 +175,32 @@ def processes(fleet: Fleet, effort: Effort) -> Rows:
 Scenario = Callable[[Fleet, Effort], Rows]
 SCENARIOS: dict[str, Scenario] = {
     scenario.__name__: scenario
-    for scenario in (unary, large, tools, burst, paced, calm, latency, first, start, processes, memory, thousands)
+    for scenario in (
+        unary,
+        large,
+        typed,
+        tools,
+        burst,
+        paced,
+        calm,
+        latency,
+        first,
+        start,
+        processes,
+        memory,
+        thousands,
+    )
 }
 
 
 # ---------------------------------------------------------------------------------------------------------- measures
 
 
-def _in_turn(fleet: Fleet, rounds: int, measure: Callable[[Target], float]) -> tuple[list[float], list[float]]:
-    """Return what floor and gemproxy give, measured A B A B."""
-    targets = (fleet.floor(), fleet.gemproxy())
+def _in_turn(
+    fleet: Fleet, rounds: int, measure: Callable[[Target], float], server: Callable[[], Target] | None = None
+) -> tuple[list[float], list[float]]:
+    """Return what the floor and gemproxy (or ``server``) give, measured A B A B."""
+    targets = (fleet.floor(), (server or fleet.gemproxy)())
     found: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds):
         for target, values in zip(targets, found, strict=True):
@@ -175,8 +215,9 @@ def _closed(
     effort: Effort,
     script: str,
     connections: int,
-    limit: float,
-    question: Literal["plain", "long", "tools"] = "plain",
+    limit: float | None,
+    question: Ask = "plain",
+    server: Callable[[], Target] | None = None,
 ) -> Row:
     def cpu(target: Target) -> float:
         load = fleet.run(Closed(target, script, connections, effort.seconds, question))
@@ -184,7 +225,8 @@ def _closed(
             raise Unsound(f"no answer within {effort.seconds} s")
         return sum(load.cpu) / (load.events or load.answers) * MICRO
 
-    return Row(name, measure, *_in_turn(fleet, effort.rounds, cpu), Limit("ratio", limit))
+    found = _in_turn(fleet, effort.rounds, cpu, server)
+    return Row(name, measure, *found, None if limit is None else Limit("ratio", limit))
 
 
 def _held(name: str, fleet: Fleet, effort: Effort, streams: int, limit: float | None) -> Rows:

@@ -13,8 +13,9 @@ from pathlib import Path
 import aiohttp
 import msgspec
 import pytest
+from msgspec.structs import replace
 
-from bench import core, forwarder, guard, question, report, script
+from bench import core, forwarder, guard, question, report, script, typed
 from bench.check import Wrong, forwarded, translated
 from bench.connection import BrokenReply, unchunked
 from bench.jobs import Closed, Held, Load, Paced, Target
@@ -235,6 +236,16 @@ async def test_the_floor_gives_the_very_bytes_of_the_upstream() -> None:
         await runner.cleanup()
     assert [load.wrong for load in loads] == [0, 0, 0]
     assert all(load.right for load in loads)
+
+
+@pytest.mark.parametrize(("name", "question"), [("small", "plain"), ("large", "plain"), ("small", "long")])
+async def test_the_smallest_converter_gives_what_the_check_wants(name, question) -> None:
+    async with served(answering) as upstream:
+        runner = await typed.start(f"http://127.0.0.1:{upstream}")
+        load = await run(replace(closed("gemproxy", runner.addresses[0][1], name), question=question))
+        await runner.cleanup()
+    assert (load.wrong, load.why) == (0, [])
+    assert load.right
 
 
 async def test_gemproxy_gives_what_the_check_wants(tmp_path) -> None:

@@ -13,6 +13,7 @@ import sys
 
 import aiohttp
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from bench.processes import raise_descriptor_limit, until_orphaned
 
@@ -39,15 +40,15 @@ async def health(_request: web.Request) -> web.Response:
     return web.Response()
 
 
-async def start(upstream: str, port: int = 0) -> web.AppRunner:
-    """Listen on loopback; the caller cleans the runner up."""
+async def start(upstream: str, port: int = 0, handler: Handler = forward) -> web.AppRunner:
+    """Listen on loopback, and hand every question to ``handler``; the caller cleans the runner up."""
     app = web.Application(client_max_size=1 << 25)
     app[UPSTREAM] = upstream
     app[SESSION] = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=None)
     )
     app.on_cleanup.append(_close)
-    app.router.add_post("/{path:.*}", forward)
+    app.router.add_post("/{path:.*}", handler)
     app.router.add_get("/health", health)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
@@ -59,10 +60,10 @@ async def _close(app: web.Application) -> None:
     await app[SESSION].close()
 
 
-async def main(upstream: str, port: int) -> None:
+async def main(upstream: str, port: int, handler: Handler = forward) -> None:
     """Serve until the benchmark is gone."""
     raise_descriptor_limit()
-    runner = await start(upstream, port)
+    runner = await start(upstream, port, handler)
     print(runner.addresses[0][1], flush=True)
     try:
         await until_orphaned()

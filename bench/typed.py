@@ -10,15 +10,11 @@ from __future__ import annotations
 import asyncio
 import sys
 
-import aiohttp
 import msgspec
 from aiohttp import web
 from msgspec import Struct
 
-from bench.processes import raise_descriptor_limit, until_orphaned
-
-SESSION = web.AppKey("session", aiohttp.ClientSession)
-UPSTREAM = web.AppKey("upstream", str)
+from bench.forwarder import SESSION, UPSTREAM, main
 
 
 class Said(Struct):
@@ -123,40 +119,5 @@ def said(model: str, answer: Answer) -> Completion:
     return Completion("chatcmpl-1", 1, model, choices, Usage(prompt, visible, prompt + visible), answer.model_version)
 
 
-async def health(_request: web.Request) -> web.Response:
-    """Say that the server is up."""
-    return web.Response()
-
-
-async def start(upstream: str, port: int = 0) -> web.AppRunner:
-    """Listen on loopback; the caller cleans the runner up."""
-    app = web.Application(client_max_size=1 << 25)
-    app[UPSTREAM] = upstream
-    app[SESSION] = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=None)
-    )
-    app.on_cleanup.append(_close)
-    app.router.add_post("/v1/chat/completions", convert)
-    app.router.add_get("/health", health)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port, backlog=4096).start()
-    return runner
-
-
-async def _close(app: web.Application) -> None:
-    await app[SESSION].close()
-
-
-async def main(upstream: str, port: int) -> None:
-    """Serve until the benchmark is gone."""
-    raise_descriptor_limit()
-    runner = await start(upstream, port)
-    try:
-        await until_orphaned()
-    finally:
-        await runner.cleanup()
-
-
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), convert))

@@ -241,7 +241,7 @@ async def test_the_floor_gives_the_very_bytes_of_the_upstream() -> None:
 @pytest.mark.parametrize(("name", "question"), [("small", "plain"), ("large", "plain"), ("small", "long")])
 async def test_the_smallest_converter_gives_what_the_check_wants(name, question) -> None:
     async with served(answering) as upstream:
-        runner = await typed.start(f"http://127.0.0.1:{upstream}")
+        runner = await forwarder.start(f"http://127.0.0.1:{upstream}", handler=typed.convert)
         load = await run(replace(closed("gemproxy", runner.addresses[0][1], name), question=question))
         await runner.cleanup()
     assert (load.wrong, load.why) == (0, [])

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from functools import lru_cache
 from typing import Protocol
 
 import aiohttp
 from msgspec import Struct
-from yarl import URL
 
 from gemproxy import errors
 from gemproxy.converter.transcoder import ErrorFrame, Transcoder
@@ -23,7 +21,7 @@ from gemproxy.errors import BadAnswer, ClientFault, Failure, NoCredential, Upstr
 from gemproxy.pool.refusals import TokenRefused
 from gemproxy.pool.slot import Lease
 from gemproxy.pool.waiting import WaitingRoom
-from gemproxy.posting import head, outgoing
+from gemproxy.posting import Poster, head
 from gemproxy.stall import StallWatch
 from gemproxy.upstream.dialect import OK, Action, Call, Dialect, Scope, Token, Verdict
 from gemproxy.upstream.rows import NO_MODEL
@@ -71,7 +69,7 @@ class Dispatcher:
     ) -> None:
         self.room = room
         self.limits = limits
-        self._session = session
+        self._post = Poster(session).post
         self._tokens = tokens
         self._dialects = dialects
         self._clock = clock
@@ -170,9 +168,7 @@ class Dispatcher:
     ) -> Answer:
         request = dialect.ask(call, token, self._clock(), course.repairs.keys())
         try:
-            response = await self._session.post(
-                _parsed(request.url), data=outgoing(request.body), headers=request.headers, allow_redirects=False
-            )
+            response = await self._post(request)
         except (aiohttp.ClientError, OSError) as fault:
             raise Refused(_unreachable(fault)) from None
         if response.status != 200:
@@ -318,12 +314,6 @@ class Answer:
             status=verdict.status if verdict.status >= 500 else 502,
             code=verdict.code or "upstream_error",
         )
-
-
-@lru_cache(maxsize=512)
-def _parsed(url: str) -> URL:
-    # the same few addresses again and again; already encoded by the dialect
-    return URL(url, encoded=True)
 
 
 def _no_model(model: str) -> ClientFault:

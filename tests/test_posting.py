@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from gemproxy import posting
-from gemproxy.posting import DIRECT, SLICE, WHOLE, Direct, Reply, ask, outgoing
+from gemproxy.posting import DIRECT, SLICE, WHOLE, Poster, Reply, ask
 from gemproxy.simulator import Answer, Hang, Pause, Simulator, drip, error_answer
 from gemproxy.upstream.dialect import HttpRequest
 
@@ -73,34 +73,36 @@ async def listening(serve: Serve, room: int = 1 << 16) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{sock.getsockname()[1]}/v1beta/models/m:generateContent?alt=sse"
 
 
-async def written(body: bytes, kind: type[aiohttp.ClientRequest]) -> bytes:
-    """Return the bytes of a request as its server sees them."""
+async def written(body: bytes, *, direct: bool) -> list[bytes]:
+    """Return the first line, the sorted header lines and the body of a request, as its server sees them."""
     seen: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        seen.append(head[: head.index(b"\r\nHost: ")] + head[head.index(b"\r\nUser-Agent") :])
+        line, *headers = (await reader.readuntil(b"\r\n\r\n")).splitlines()
+        seen.extend((line, *sorted(header for header in headers if not header.startswith(b"Host: "))))
         seen.append(await reader.readexactly(len(body)))
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
         writer.close()
 
-    headers = {"User-Agent": "me", "x-goog-api-key": "k"}
+    headers = {"user-agent": "me", "content-type": "application/json", "x-goog-api-key": "k"}
     async with (
         listening(serve) as url,
-        aiohttp.ClientSession(request_class=kind, headers=headers) as session,
-        session.post(url, data=outgoing(body)) as answer,
+        aiohttp.ClientSession(headers={"Accept-Encoding": "identity", "User-Agent": "another"}) as session,
+        await Poster(session, direct=direct).post(HttpRequest(url, headers, body)) as answer,
     ):
         assert await answer.read() == b"{}"
-    return b"".join(seen)
+    return seen
 
 
 @pytest.mark.parametrize("size", [1, SLICE + 1, WHOLE, WHOLE + 1])
 async def test_a_request_is_written_as_aiohttp_itself_would(size):
     body = b"{" + b" " * (size - 1)
-    assert await written(body, Direct) == await written(body, aiohttp.ClientRequest)
+    seen = await written(body, direct=True)
+    assert seen == await written(body, direct=False)
+    assert {b"User-Agent: me", b"x-goog-api-key: k"} <= {line.replace(b"user-agent", b"User-Agent") for line in seen}
 
 
-async def test_no_task_is_started_for_a_small_body(monkeypatch):
+async def test_only_a_large_body_takes_a_task_to_be_written(monkeypatch):
     started = []
     whole = aiohttp.ClientRequest.write_bytes
 
@@ -108,11 +110,31 @@ async def test_no_task_is_started_for_a_small_body(monkeypatch):
         started.append(self.body.size)
         return whole(self, *arguments)
 
-    monkeypatch.setattr(Direct, "write_bytes", write_bytes)
-    await written(b"{}", Direct)
+    monkeypatch.setattr(aiohttp.ClientRequest, "write_bytes", write_bytes)
+    await written(b"{}", direct=True)
     assert started == []
-    await written(b" " * (WHOLE + 1), Direct)
+    await written(b" " * (WHOLE + 1), direct=True)
     assert started == [WHOLE + 1]
+
+
+async def test_what_one_request_carries_is_not_in_the_next_or_in_an_error():
+    heads = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            heads.append(await reader.readuntil(b"\r\n\r\n"))
+            await reader.readexactly(2)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        writer.close()
+
+    async with listening(serve) as url, aiohttp.ClientSession() as session:
+        poster = Poster(session)
+        for headers in ({"x-goog-api-key": "key-1"}, {"authorization": "Bearer key-2"}):
+            answer = await poster.post(HttpRequest(url, headers, b"{}"))
+            await answer.read()
+            assert "key-" not in repr(answer.request_info)
+    assert [head.count(b"key-1") for head in heads] == [1, 0]
+    assert [head.count(b"key-2") for head in heads] == [0, 1]
 
 
 async def test_the_refusal_of_a_body_that_nobody_reads_is_heard():
@@ -129,23 +151,60 @@ async def test_the_refusal_of_a_body_that_nobody_reads_is_heard():
 
     gone = asyncio.Event()
     connector = aiohttp.TCPConnector(socket_factory=narrow)
-    async with (
-        listening(serve, room=4096) as url,
-        aiohttp.ClientSession(request_class=Direct, connector=connector) as session,
-    ):
-        async with asyncio.timeout(2), session.post(url, data=outgoing(b" " * WHOLE)) as answer:
-            assert answer.status == 413
+    async with listening(serve, room=4096) as url, aiohttp.ClientSession(connector=connector) as session:
+        async with asyncio.timeout(2):
+            answer = await Poster(session).post(HttpRequest(url, {}, b" " * WHOLE))
+        assert answer.status == 413
         gone.set()
 
 
-async def test_a_connection_that_ends_before_the_body_is_a_client_error():
+def breaks_off(head: bytes) -> Serve:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head)
+        await writer.drain()
         writer.transport.abort()
 
-    async with listening(serve) as url, aiohttp.ClientSession(request_class=Direct) as direct:
+    return serve
+
+
+@pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\nContent-", b"220 smtp ready\r\n\r\n"])
+async def test_a_connection_that_ends_before_the_head_is_a_client_error(head):
+    async with listening(breaks_off(head)) as url, aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientError):
-            await direct.post(url, data=outgoing(b"{}"))
+            await Poster(session).post(HttpRequest(url, {}, b"{}"))
+        assert connections(session) == 0
+
+
+async def test_who_leaves_before_the_head_leaves_no_connection_behind():
+    left = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()  # to the end: the client closes
+        left.set()
+        writer.close()
+
+    async with listening(serve) as url, aiohttp.ClientSession() as session:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await Poster(session).post(HttpRequest(url, {}, b"{}"))
+        async with asyncio.timeout(2):
+            await left.wait()
+        assert connections(session) == 0
+
+
+async def test_a_connection_that_cannot_be_had_is_a_client_error():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))  # and nobody listens
+        async with aiohttp.ClientSession() as session:
+            with pytest.raises(aiohttp.ClientConnectorError):
+                await Poster(session).post(HttpRequest(f"http://127.0.0.1:{sock.getsockname()[1]}/", {}, b"{}"))
+
+
+def connections(session: aiohttp.ClientSession) -> int:
+    """Return how many connections of a session are in use or kept for later."""
+    connector: Any = session.connector
+    return len(connector._acquired) + sum(map(len, connector._conns.values()))
 
 
 def test_the_shortcut_is_known_to_fit_this_aiohttp():
-    assert DIRECT is Direct, "compare ClientRequest.send of this aiohttp with ours, then name its version there"
+    assert DIRECT, "compare ClientSession._request and ClientRequest.send with Poster, then name the version there"

@@ -31,7 +31,7 @@ from gemproxy.pool.sources import ApiKeySource, OAuthSource, ServiceAccountSourc
 from gemproxy.pool.state import State, open_state
 from gemproxy.pool.tokens import Tokens
 from gemproxy.pool.waiting import WaitingRoom
-from gemproxy.posting import DIRECT
+from gemproxy.posting import READ
 from gemproxy.server.allowance import Allowances
 from gemproxy.server.exchange import RandomIds
 from gemproxy.server.keyring import Caller, Keyring
@@ -190,8 +190,7 @@ def _session(config: Config) -> aiohttp.ClientSession:
         cookie_jar=aiohttp.DummyCookieJar(),
         # identity: frames are small, to unpack them would cost more than it saves
         headers={"Accept-Encoding": "identity", "User-Agent": _agent(config)},
-        read_bufsize=1 << 16,
-        request_class=DIRECT,
+        read_bufsize=READ,
     )
 
 

@@ -7,7 +7,7 @@ expected files anew; the diff is the review.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -20,7 +20,8 @@ from gemproxy.converter.wording import Heading
 from gemproxy.wire.gemini import GenerateResponse
 
 DATA = Path(__file__).parent / "data"
-decode = msgspec.json.Decoder(GenerateResponse).decode
+Decode = Callable[[bytes], GenerateResponse]
+decode: Decode = msgspec.json.Decoder(GenerateResponse).decode
 ENVELOPE = Heading("chatcmpl-1", 1_800_000_000, "gemini-test", "ai_studio/gemini-test", include_usage=True)
 
 
@@ -39,7 +40,7 @@ def sse(frames: list[bytes], eol: bytes = b"\r\n") -> bytes:
     return b"".join(b"data: " + frame + eol + eol for frame in frames)
 
 
-def transcoder(*, stream: bool, envelope: Heading = ENVELOPE) -> Transcoder:
+def transcoder(*, stream: bool, envelope: Heading = ENVELOPE, decode: Decode = decode) -> Transcoder:
     """Return a transcoder whose call ids are ``call_0``, ``call_1`` ..."""
     count = itertools.count()
     writer = ChatChunkWriter(envelope) if stream else ChatCompletionFold(envelope)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Mapping
 
 import msgspec
+from msgspec import Raw
 
 from gemproxy.converter.events import (
     Event,
@@ -37,6 +38,7 @@ from gemproxy.wire.gemini import (
     LogprobsResult,
     Part,
 )
+from gemproxy.wire.text import plain
 
 _LENGTH = frozenset({"MAX_TOKENS", "CONTINUATION"})
 _BLOCKED = frozenset(
@@ -167,7 +169,7 @@ class AnswerReader:
                     # nine parts of ten: told here, which saves two calls a frame
                     choice.said = True
                     if self._grounded:
-                        choice.texts.append(text)
+                        choice.texts.append(plain(text))
                     events.append(Text(index, text))
                 else:
                     self._part(index, choice, part, events)
@@ -260,7 +262,7 @@ class AnswerReader:
         return events
 
 
-def _text(index: int, choice: _Choice, text: str, part: Part, events: list[Event]) -> None:
+def _text(index: int, choice: _Choice, text: str | Raw, part: Part, events: list[Event]) -> None:
     if part.thought:
         if text:
             choice.said = True
@@ -268,7 +270,7 @@ def _text(index: int, choice: _Choice, text: str, part: Part, events: list[Event
         return
     if text:
         choice.said = True
-        choice.texts.append(text)
+        choice.texts.append(plain(text))
     elif part.thought_signature is None:
         return
     events.append(Text(index, text, part.thought_signature))

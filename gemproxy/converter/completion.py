@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
+from msgspec import Raw
 
 from gemproxy.converter import events
 from gemproxy.converter.wording import (
@@ -27,6 +28,7 @@ from gemproxy.wire.openai import (
     MessageOut,
     TokenLogprob,
 )
+from gemproxy.wire.text import joined
 
 
 class _OfAChoice(Protocol):
@@ -40,8 +42,8 @@ class _Fold:
     __slots__ = ("annotations", "calls", "extra", "images", "logprobs", "reason", "refusal", "text", "thoughts")
 
     def __init__(self) -> None:
-        self.text: list[str] = []
-        self.thoughts: list[str] = []
+        self.text: list[str | Raw] = []
+        self.thoughts: list[str | Raw] = []
         self.calls: list[events.ToolCall] = []
         self.images: list[events.Image] = []
         self.annotations: list[events.Annotation] = []
@@ -114,11 +116,11 @@ class ChatCompletionFold:
         self._usage = event
 
     def _choice(self, index: int, fold: _Fold) -> Choice:
-        text = "".join(fold.text)
+        text = joined(fold.text)
         # null only where the calls are the whole answer (PROTOCOL 4.8): SDKs index into content otherwise
         message = MessageOut(None if fold.calls and not text else text, fold.refusal)
         if fold.thoughts:
-            message.reasoning_content = "".join(fold.thoughts)
+            message.reasoning_content = joined(fold.thoughts)
         if fold.calls and self._heading.legacy_functions:
             message.function_call = FunctionOut(fold.calls[0].name, fold.calls[0].arguments)
         elif fold.calls:

@@ -6,20 +6,20 @@ A stream *writes* these, a unary reply *folds* them; there is one mapping from G
 
 from __future__ import annotations
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 
 class Text(Struct, frozen=True, gc=False):
-    """Visible text; a signature may come with an empty text, after the last word."""
+    """Visible text; a signature may come with an empty text, after the last word. A long one may be ``Raw``."""
 
     choice: int
-    text: str
+    text: str | Raw
     signature: str | None = None
 
 
 class Thought(Struct, frozen=True, gc=False):
     choice: int
-    text: str
+    text: str | Raw
 
 
 class ToolCall(Struct, frozen=True, gc=False):

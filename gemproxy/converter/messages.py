@@ -32,10 +32,13 @@ from gemproxy.wire.openai import (
     TextPart,
     ToolMessage,
 )
+from gemproxy.wire.text import plain
 
 _encode = msgspec.json.encode
 _decode_any = msgspec.json.Decoder().decode
 _NO_ARGUMENTS = Raw(b"{}")
+_INSTRUCTIONS = (SystemMessage, DeveloperMessage)
+_TEXT = (str, Raw)
 
 
 class Setting(Struct, frozen=True):
@@ -61,8 +64,7 @@ def conversation(messages: Sequence[Message], setting: Setting, instruction: str
     system: list[Part] = []
     leading = True
     for index, message in enumerate(messages):
-        kind = type(message)
-        if kind is SystemMessage or kind is DeveloperMessage:
+        if isinstance(message, _INSTRUCTIONS):
             if isinstance(message.content, list):
                 _texts_only(message.content, index)
             parts = _parts(message, index, setting)
@@ -108,7 +110,7 @@ def _parts(message: Message, index: int, setting: Setting) -> list[Part]:
     content = message.content
     if not content:
         return []
-    if isinstance(content, str):
+    if isinstance(content, _TEXT):
         return [Part(text=content)]
     parts: list[Part] = []
     for position, part in enumerate(content):
@@ -203,7 +205,7 @@ class _Writer:
     def result(self, message: ToolMessage | FunctionMessage, index: int) -> None:
         sent_id = message.tool_call_id if type(message) is ToolMessage else None
         parts = _parts(message, index, self._setting)
-        texts = [part.text for part in parts if part.text is not None]
+        texts = [plain(part.text) for part in parts if part.text is not None]
         media = [part for part in parts if part.text is None]
         bare, _ = signatures.parted(sent_id or "")
         result = Result(bare, message.name, "\n".join(texts), media)

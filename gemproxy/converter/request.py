@@ -13,7 +13,8 @@ ones are passed over.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 import msgspec
 from msgspec import Struct
@@ -25,8 +26,11 @@ from gemproxy.converter.tools import tool_set
 from gemproxy.errors import ClientFault
 from gemproxy.models import Model
 from gemproxy.upstream.dialect import Call
+from gemproxy.wire import UNREADABLE
 from gemproxy.wire.gemini import Blob, Content, GenerateRequest
+from gemproxy.wire.long_request import LongChatRequest
 from gemproxy.wire.openai import AssistantMessage, ChatRequest, ExtraBody, GoogleOptions
+from gemproxy.wire.text import LONG
 
 
 class Options(Struct, frozen=True):
@@ -57,6 +61,8 @@ class Plan(Struct, frozen=True):
 # ------------------------------------------------------------------------------------------------------------ reading
 
 _decode = msgspec.json.Decoder(ChatRequest).decode
+MEDIA = 1 << 20  # bytes; beyond, a body holds media, whose parts ``_decode_long`` would go through twice
+_decode_long = msgspec.json.Decoder(LongChatRequest).decode
 _LOCATED = re.compile(r"(?P<reason>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]*)`")
 _CHOICES = {
@@ -67,10 +73,11 @@ _CHOICES = {
 
 def decode(body: bytes) -> ChatRequest:
     """Return the request; raises ``ClientFault`` (400) naming the field in ``param``, or with code ``invalid_json``."""
+    if LONG <= len(body) < MEDIA:
+        with suppress(*UNREADABLE):  # the fault is named below
+            return _checked(body, _decode_long)
     try:
-        if not body.isascii():
-            body.decode()  # the decoder passes over ignored fields without looking at their encoding
-        return _decode(body)
+        return _checked(body, _decode)
     except msgspec.ValidationError as fault:
         raise _misfit(str(fault)) from None
     except UnicodeDecodeError:
@@ -80,6 +87,12 @@ def decode(body: bytes) -> ChatRequest:
     except msgspec.DecodeError as fault:
         # msgspec's words hold a reason and a position, nothing of the text
         raise ClientFault(f"The body is not valid JSON: {fault}.", code="invalid_json") from None
+
+
+def _checked(body: bytes, read: Callable[[bytes], ChatRequest]) -> ChatRequest:
+    if not body.isascii():
+        body.decode()  # the decoder passes over ignored fields without looking at their encoding
+    return read(body)
 
 
 def _misfit(text: str) -> ClientFault:

@@ -20,6 +20,7 @@ from gemproxy.upstream.dialect import Call, Method, Repair
 from gemproxy.upstream.refusal import mend
 from gemproxy.wire import UNREADABLE
 from gemproxy.wire.gemini import GenerateRequest, GenerateResponse
+from gemproxy.wire.text import LONG
 
 encode: Final = msgspec.json.Encoder().encode
 
@@ -53,17 +54,19 @@ VERBS: Final[dict[Method, str]] = {
 """The ends of addresses; streams come as events, not as one long array (PROTOCOL 1.2)."""
 
 
-def reader(kind: type[Read]) -> Callable[[bytes], Read]:
+def reader(kind: type[Read], long: type[Read]) -> Callable[[bytes], Read]:
     """Return what decodes a frame or a whole unary body; it raises one of ``wire.UNREADABLE``.
 
+    ``long`` is the same kind with long texts (``wire.text``).
     Errors inside a stream come in odd shapes: wrapped in an array, or with stray commas (PROTOCOL 1.2).
     """
     decode = msgspec.json.Decoder(kind).decode  # bound once: a fifth of a small frame's cost is finding what to call
+    decode_long = msgspec.json.Decoder(long).decode
     decode_list: Callable[[bytes], list[Read]] = msgspec.json.Decoder(list[kind]).decode  # type: ignore[valid-type]
 
     def read(frame: bytes) -> Read:
         try:
-            return decode(frame)
+            return decode(frame) if len(frame) < LONG else decode_long(frame)
         except UNREADABLE:
             if b'"error"' not in frame:
                 raise

@@ -21,6 +21,7 @@ from gemproxy.upstream.gemini import Gemini
 from gemproxy.upstream.refusal import Refusal
 from gemproxy.upstream.verdicts import Length, Row, Table, when
 from gemproxy.wire.gemini import GenerateResponse
+from gemproxy.wire.long_answer import LongCandidate, LongResponse
 
 
 def wrong_project(refused: Refusal) -> bool:
@@ -79,7 +80,12 @@ class EnvelopedAnswer(GenerateResponse, rename="camel"):
     response: GenerateResponse | None = None
 
 
-_read: Final = bodies.reader(EnvelopedAnswer)
+class LongEnvelopedAnswer(EnvelopedAnswer):
+    candidates: list[LongCandidate] | None = None  # type: ignore[assignment]
+    response: LongResponse | None = None
+
+
+_read: Final = bodies.reader(EnvelopedAnswer, LongEnvelopedAnswer)
 
 
 def unwrapped(frame: bytes) -> GenerateResponse:

@@ -14,6 +14,7 @@ from gemproxy.upstream.dialect import Call, Repair, Token, Verdict
 from gemproxy.upstream.repairs import Learnt
 from gemproxy.upstream.verdicts import Table
 from gemproxy.wire.gemini import GenerateRequest, GenerateResponse
+from gemproxy.wire.long_answer import LongResponse
 
 
 class Gemini:
@@ -21,7 +22,7 @@ class Gemini:
 
     name: str
     table: ClassVar[Table]
-    decode = staticmethod(bodies.reader(GenerateResponse))
+    decode = staticmethod(bodies.reader(GenerateResponse, LongResponse))
 
     def __init__(self, base_url: str, user_agent: str) -> None:
         self._base = base_url.rstrip("/")

@@ -63,11 +63,12 @@ class PartMediaResolution(Struct, rename="camel", omit_defaults=True, gc=False):
 class Part(Struct, rename="camel", omit_defaults=True, gc=False):
     """Exactly one data field, plus modifiers (PROTOCOL 1.3).
 
+    A long ``text`` may be ``Raw``, the JSON string it came as (``wire.text``).
     ``origin`` never goes on the wire: it names the upstream and model that made ``thought_signature``
     ("" = unknown), and ``Dialect.ask`` takes it off.
     """
 
-    text: str | None = None
+    text: str | Raw | None = None
     thought: bool | None = None
     thought_signature: str | None = None
     function_call: FunctionCall | None = None

@@ -63,7 +63,7 @@ class RefusalPart(Struct, tag_field="type", tag="refusal", frozen=True):
 
 
 ContentPart = TextPart | ImagePart | AudioPart | FilePart | VideoPart | RefusalPart
-Content = str | list[ContentPart] | None
+Content = str | Raw | list[ContentPart] | None  # Raw: a long text, as the JSON string it came as (``wire.text``)
 
 # --------------------------------------------------------------------------------------------- requests: messages
 
@@ -370,10 +370,10 @@ class Usage(Struct):
 
 
 class MessageOut(Struct):
-    content: str | None
+    content: str | Raw | None
     refusal: str | None = None
     role: str = "assistant"
-    reasoning_content: str | UnsetType = UNSET
+    reasoning_content: str | Raw | UnsetType = UNSET
     tool_calls: list[ToolCallOut] | UnsetType = UNSET
     function_call: FunctionOut | UnsetType = UNSET
     annotations: list[AnnotationOut] | UnsetType = UNSET
@@ -399,7 +399,7 @@ class ChatCompletion(Struct):
 
 
 class Delta(Struct, omit_defaults=True):
-    content: str | None = None
+    content: str | Raw | None = None
     refusal: str | None = None
     tool_calls: list[ToolCallOut] | None = None
     function_call: FunctionOut | None = None

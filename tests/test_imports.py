@@ -38,7 +38,10 @@ FLOORS: dict[str, set[str]] = {
     "stall": set(),
     "converter": {"converter", "upstream", *LEAVES},
     "pool": {"pool", "upstream", "posting", *LEAVES},
-    "upstream": {"upstream", "wire.gemini", "wire.UNREADABLE", "models", "errors"},  # and nothing of OpenAI
+    "upstream": {  # and nothing of OpenAI
+        *("upstream", "models", "errors"),
+        *("wire.gemini", "wire.long_answer", "wire.text", "wire.UNREADABLE"),
+    },
     "login": {"upstream", "errors", "wire.UNREADABLE"},
     "config": {"config", "errors", "models", "server.addresses"},  # whose rules `check` must know, too
     "simulator": {"simulator"},  # an oracle must not share the code it judges

@@ -85,10 +85,12 @@ def _warn_of_age(service: Service, model: Model, shutdown: str) -> None:
         log.warning("%s is past its shutdown date, %s; clients still ask for it", model.id, shutdown)
 
 
-async def within(limit: float, work: Coroutine[Any, Any, T]) -> T:
-    """Return what ``work`` gives; raises ``UpstreamFault`` 504 after ``timeouts.total`` seconds (0: never)."""
-    if not limit:
-        return await work
+def within(limit: float, work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+    """Return what gives what ``work`` gives, or raises ``UpstreamFault`` 504 after ``timeouts.total`` s (0: never)."""
+    return _limited(limit, work) if limit else work
+
+
+async def _limited(limit: float, work: Coroutine[Any, Any, T]) -> T:
     try:
         async with asyncio.timeout(limit):
             return await work
@@ -155,11 +157,20 @@ class _Stream:
 
     async def _run(self, asking: Asking, models: Sequence[Model]) -> None:
         answer = await asking.open(models)
+        stall = StallWatch(self._service.door.send, lambda: _drop(self._request))
         try:
             _note(self._exchange, answer)
             await self._commit(answer)
-            await self._copy(answer)
+            write = self._response.write
+            async for data in answer.pieces():
+                stall.start()
+                await write(data)
+                stall.stop()
+            stall.start()
+            await self._response.write_eof()
         finally:
+            stall.close()
+            _note_end(self._exchange, answer)
             answer.close()
 
     # -------------------------------------------------------------------------------------------- the status commit
@@ -191,22 +202,6 @@ class _Stream:
         if self._response.is_connected():
             self._response.stop_streaming()  # no ping follows the last event
             self._response._ping_task = None  # a circle that only the garbage collector would find
-
-    # ---------------------------------------------------------------------------------------------------- the body
-
-    async def _copy(self, answer: Answer) -> None:
-        response = self._response
-        stall = StallWatch(self._service.door.send, lambda: _drop(self._request))
-        try:
-            async for data in answer.pieces():
-                stall.start()
-                await response.write(data)
-                stall.stop()
-            stall.start()
-            await response.write_eof()
-        finally:
-            stall.close()
-            _note_end(self._exchange, answer)
 
 
 def _drop(request: web.Request) -> None:

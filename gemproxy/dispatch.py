@@ -255,14 +255,18 @@ class Answer:
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield the client's bytes, one piece an upstream read; raises ``UpstreamFault`` when the answer breaks off."""
+        watch, read, check = self._watch, self._response.content.readany, self.transcoder.check
         try:
             yield self._head
-            self.transcoder.check()
+            check()
             while not self._ended:
-                data = await self._next()
+                watch.start()
+                piece = await read()  # here and not in ``_next``: one coroutine less for each chunk to pass
+                watch.stop()
+                data = self._told(piece)
                 if data:
                     yield data
-                self.transcoder.check()
+                check()
         except (UpstreamFault, ErrorFrame, aiohttp.ClientError, OSError) as fault:
             self._verdict = self._judge(fault)
             raise self._broken(self._verdict) from None
@@ -285,12 +289,16 @@ class Answer:
 
     async def _next(self) -> bytes:
         content = self._response.content
-        if not content.at_eof():  # as it is when a small answer has come whole: saves one empty read
-            self._watch.start()
-            piece = await content.readany()
-            self._watch.stop()
-            if piece:
-                return self.transcoder.feed(piece)
+        if content.at_eof():  # as it is when a small answer has come whole: saves one empty read
+            return self._told(b"")
+        self._watch.start()
+        piece = await content.readany()
+        self._watch.stop()
+        return self._told(piece)
+
+    def _told(self, piece: bytes) -> bytes:
+        if piece:
+            return self.transcoder.feed(piece)
         self._ended = True
         return self.transcoder.finish()
 

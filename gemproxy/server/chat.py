@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from datetime import UTC, date, datetime
-from typing import Any, TypeVar
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp_sse import EventSourceResponse
 
 from gemproxy.converter import media
@@ -31,9 +32,9 @@ from gemproxy.server.service import Service
 from gemproxy.server.tasks import spawn
 from gemproxy.stall import StallWatch
 
-T = TypeVar("T")
 log = logging.getLogger("gemproxy.server")
 WHOLE = 1 << 16  # bytes; a larger answer may have to wait for its client
+_UNLIMITED = nullcontext()
 
 
 async def chat_completions(
@@ -85,15 +86,16 @@ def _warn_of_age(service: Service, model: Model, shutdown: str) -> None:
         log.warning("%s is past its shutdown date, %s; clients still ask for it", model.id, shutdown)
 
 
-def within(limit: float, work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
-    """Return what gives what ``work`` gives, or raises ``UpstreamFault`` 504 after ``timeouts.total`` s (0: never)."""
-    return _limited(limit, work) if limit else work
+def within(limit: float) -> AbstractAsyncContextManager[None]:
+    """Raise ``UpstreamFault`` 504 in what takes longer than ``timeouts.total`` seconds (0: as long as it takes)."""
+    return _limited(limit) if limit else _UNLIMITED
 
 
-async def _limited(limit: float, work: Coroutine[Any, Any, T]) -> T:
+@asynccontextmanager
+async def _limited(limit: float) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(limit):
-            return await work
+            yield
     except TimeoutError:
         raise timeout(f"The answer took longer than timeouts.total = {limit:g} s.") from None
 
@@ -101,7 +103,8 @@ async def _limited(limit: float, work: Coroutine[Any, Any, T]) -> T:
 async def _unary(
     request: web.Request, service: Service, exchange: Exchange, asking: Asking, models: Sequence[Model]
 ) -> web.Response:
-    answer = await within(service.door.total, asking.open(models))
+    async with within(service.door.total):
+        answer = await asking.open(models)
     try:
         _note(exchange, answer)
         body = answer.whole()
@@ -142,12 +145,22 @@ class _Stream:
             send_timeout=service.door.send,
         )
         self._early: asyncio.Task[object] | None = None
+        self._writer: AbstractStreamWriter | None = None
         self._hold = asyncio.get_running_loop().call_later(service.door.hold, self._commit_early)
 
     async def run(self, asking: Asking, models: Sequence[Model]) -> web.StreamResponse:
         """Open and stream; raises the failure if the status is not committed yet."""
         try:
-            await within(self._service.door.total, self._run(asking, models))
+            async with within(self._service.door.total):
+                answer = await asking.open(models)
+                with self._owned(answer) as stall:
+                    write = (await self._commit(answer)).write  # aiohttp's response only looks whether it is open
+                    async for data in answer.pieces():
+                        stall.start()
+                        await write(data)
+                        stall.stop()
+                    stall.start()
+                    await self._response.write_eof()
         except Failure:
             await self._committed()  # if so, the failure becomes the last event
             raise
@@ -155,19 +168,13 @@ class _Stream:
             self._end()
         return self._response
 
-    async def _run(self, asking: Asking, models: Sequence[Model]) -> None:
-        answer = await asking.open(models)
+    @contextmanager
+    def _owned(self, answer: Answer) -> Iterator[StallWatch]:
+        """Write down what the answer tells, and close it; gives what drops a client that takes nothing."""
         stall = StallWatch(self._service.door.send, lambda: _drop(self._request))
         try:
             _note(self._exchange, answer)
-            await self._commit(answer)
-            write = self._response.write
-            async for data in answer.pieces():
-                stall.start()
-                await write(data)
-                stall.stop()
-            stall.start()
-            await self._response.write_eof()
+            yield stall
         finally:
             stall.close()
             _note_end(self._exchange, answer)
@@ -181,7 +188,7 @@ class _Stream:
     async def _prepare(self) -> None:
         self._exchange.response = self._response
         self._response.headers.update(self._exchange.headers)
-        await self._response.prepare(self._request)
+        self._writer = await self._response.prepare(self._request)
 
     async def _committed(self) -> bool:
         self._hold.cancel()
@@ -189,11 +196,13 @@ class _Stream:
             await self._early
         return self._response.prepared
 
-    async def _commit(self, answer: Answer) -> None:
+    async def _commit(self, answer: Answer) -> AbstractStreamWriter:
         if not await self._committed():
             if self._service.door.expose_routing:
                 _show_routing(self._response, answer)
             await self._prepare()
+        assert self._writer is not None
+        return self._writer
 
     def _end(self) -> None:
         self._hold.cancel()

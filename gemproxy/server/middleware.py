@@ -44,7 +44,15 @@ async def _answered(handler: Answering, request: web.Request) -> web.StreamRespo
     if service.door.cors_origins:
         exchange.headers |= cors(request.headers.get("Origin"), service.door.cors_origins)
     try:
-        response = await _answer(request, handler, exchange, service)
+        try:
+            response = await handler(request, service, exchange)  # here: each chunk passes every coroutine above it
+        except ConnectionResetError:
+            raise
+        except Exception as fault:  # noqa: BLE001 - the one place; ``_excuse`` logs it
+            response = await _excuse(request, service, exchange, fault)
+        else:
+            if not response.prepared:
+                response.headers.update(exchange.headers)
         exchange.status = exchange.status or response.status
         if not response.prepared:
             if service.draining:
@@ -73,22 +81,15 @@ def _record(service: Service, exchange: Exchange, ended: float) -> None:
         )
 
 
-async def _answer(request: web.Request, handler: Answering, exchange: Exchange, service: Service) -> web.StreamResponse:
-    try:
-        response = await handler(request, service, exchange)
-    except Failure as failure:
-        errors.forget_way(failure)
-        return await _tell(exchange, failure, expose=service.door.expose_routing)
-    except web.HTTPException as http:
-        return await _tell(exchange, _from_http(request, http), allow=http.headers.get("Allow"))
-    except ConnectionResetError:
-        raise
-    except Exception:
-        log.exception("unexpected error in request %s", exchange.id)
-        return await _tell(exchange, _bug(exchange))
-    if not response.prepared:
-        response.headers.update(exchange.headers)
-    return response
+async def _excuse(request: web.Request, service: Service, exchange: Exchange, fault: Exception) -> web.StreamResponse:
+    """Return what tells the client that its request failed."""
+    if isinstance(fault, Failure):
+        errors.forget_way(fault)
+        return await _tell(exchange, fault, expose=service.door.expose_routing)
+    if isinstance(fault, web.HTTPException):
+        return await _tell(exchange, _from_http(request, fault), allow=fault.headers.get("Allow"))
+    log.error("unexpected error in request %s", exchange.id, exc_info=fault)
+    return await _tell(exchange, _bug(exchange))
 
 
 async def _tell(

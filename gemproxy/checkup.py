@@ -146,12 +146,13 @@ class Checkup:
         try:
             answer = await self._dispatcher.open(call, _listener(method), avoid=others)
             try:
-                said = b"".join([piece async for piece in answer.pieces()])
+                said = [answer.head]
+                await answer.pour(said.append)
             finally:
                 answer.close()
         except Failure as failure:
             return _row(view, _STEPS[method], began, False, failure.message)
-        return _row(view, _STEPS[method], began, True, f"{len(said)} bytes")
+        return _row(view, _STEPS[method], began, True, f"{sum(map(len, said))} bytes")
 
 
 _STEPS = {"generateContent": "generate", "streamGenerateContent": "stream"}

@@ -8,13 +8,15 @@ can only be told. A credential never changes across that point. Must not know Op
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Protocol
 
 import aiohttp
 from msgspec import Struct
 
 from gemproxy import errors
+from gemproxy.arrival import Arrivals
 from gemproxy.converter.transcoder import ErrorFrame, Transcoder
 from gemproxy.course import BAD_ANSWER, Course, Step
 from gemproxy.errors import BadAnswer, ClientFault, Failure, NoCredential, UpstreamFault
@@ -27,6 +29,7 @@ from gemproxy.upstream.dialect import OK, Action, Call, Dialect, Scope, Token, V
 from gemproxy.upstream.rows import NO_MODEL
 
 MOST_OF_A_REFUSAL = 1 << 20  # bytes; an error body beyond this is cut: its head tells enough
+FAULTS = (UpstreamFault, ErrorFrame, aiohttp.ClientError, OSError)  # of an answer that has begun to come
 Listen = Callable[[Dialect], Transcoder]
 
 
@@ -214,7 +217,10 @@ class Dispatcher:
 
 
 class Answer:
-    """An upstream answer, from its first content to its end. Owns the lease: ``close`` gives it back."""
+    """An upstream answer, from its first content to its end. Owns the lease: ``close`` gives it back.
+
+    ``head`` holds the client's bytes that committed the content; ``pour`` gives the rest.
+    """
 
     def __init__(
         self,
@@ -227,56 +233,50 @@ class Answer:
         self.lease = lease
         self.transcoder = transcoder
         self.attempts = 0
+        self.head = b""
         self._watch = StallWatch(dispatcher.limits.idle, self._give_up)
         self._dispatcher = dispatcher
         self._dialect = dialect
         self._response = response
-        self._head = b""
         self._ended = False
         self._verdict: Verdict | None = None  # stays None when the client leaves: costs the credential nothing
         self._closed = False
+        self._arrivals: Arrivals | None = None
 
     async def begin(self) -> None:
         """Read until the content commit; raises ``Refused``. Until bytes came out, the attempt may be repeated."""
-        begun = False
         try:
-            while not self._head and not self._ended:
-                self._head = await self._next()
-            self.transcoder.check()
-            begun = True
-        except (UpstreamFault, ErrorFrame, aiohttp.ClientError, OSError) as fault:
-            begun = bool(self._head)
-            if not begun:
-                raise Refused(self._judge(fault)) from None
+            if not self._look(self._begun):
+                await self._arrive(self._begun)
+        except FAULTS as fault:
+            raise Refused(self._judge(fault)) from None
         finally:
-            if not begun:
+            if not self.head:
                 self._response.close()
                 self._watch.close()
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """Yield the client's bytes, one piece an upstream read; raises ``UpstreamFault`` when the answer breaks off."""
-        watch, read, check = self._watch, self._response.content.readany, self.transcoder.check
+    async def pour(self, take: Callable[[bytes], object]) -> bool:
+        """Give ``take`` the client's bytes behind ``head`` the moment each piece arrives.
+
+        Returns True at the end of the answer, and False when ``take`` returned something true: it is full, and the
+        rest waits for another ``pour``. Raises ``UpstreamFault`` when the answer breaks off.
+        """
         try:
-            yield self._head
-            check()
-            while not self._ended:
-                watch.start()
-                piece = await read()  # here and not in ``_next``: one coroutine less for each chunk to pass
-                watch.stop()
-                data = self._told(piece)
-                if data:
-                    yield data
-                check()
-        except (UpstreamFault, ErrorFrame, aiohttp.ClientError, OSError) as fault:
+            self.transcoder.check()
+            if not self._look(take):
+                await self._arrive(take)
+        except FAULTS as fault:
             self._verdict = self._judge(fault)
             raise self._broken(self._verdict) from None
-        self._verdict = OK
+        if self._ended:
+            self._verdict = OK
+        return self._ended
 
     def whole(self) -> bytes:
         """Return a unary answer, which ``begin`` has read to its end."""
         self.transcoder.check()
         self._verdict = OK
-        return self._head
+        return self.head
 
     def close(self) -> None:
         """Give the lease back with what happened, and end the upstream request if it still runs."""
@@ -287,26 +287,46 @@ class Answer:
                 self._response.close()
             self._dispatcher.room.report(self.lease, self._verdict)
 
-    async def _next(self) -> bytes:
-        content = self._response.content
-        if content.at_eof():  # as it is when a small answer has come whole: saves one empty read
-            return self._told(b"")
-        self._watch.start()
-        piece = await content.readany()
-        self._watch.stop()
-        return self._told(piece)
+    def _begun(self, data: bytes) -> bool:
+        self.head = data
+        return True
 
-    def _told(self, piece: bytes) -> bytes:
-        if piece:
-            return self.transcoder.feed(piece)
-        self._ended = True
-        return self.transcoder.finish()
+    async def _arrive(self, take: Callable[[bytes], object]) -> None:
+        connection = self._response.connection
+        if connection is None or connection.transport is None:
+            raise aiohttp.ClientConnectionError("the connection was closed")
+        self._arrivals = Arrivals(partial(self._look, take))
+        try:
+            await self._arrivals.watch(connection.transport)
+        finally:
+            self._watch.stop()
+            self._arrivals = None
+
+    def _look(self, take: Callable[[bytes], object]) -> bool:
+        """Hand on what is there; returns whether that is all for now: the answer has ended, or ``take`` is full."""
+        content, transcoder = self._response.content, self.transcoder
+        while not self._ended:
+            piece = content.read_nowait()
+            if piece:
+                data = transcoder.feed(piece)
+            elif content.is_eof():
+                self._ended = True
+                data = transcoder.finish()
+            else:
+                self._watch.start()
+                return False
+            if data and take(data):
+                return True
+            transcoder.check()
+        return True
 
     def _give_up(self) -> None:
         # an exception of its own: aiohttp raises one and the same object for every closed response, whose traceback
         # would keep all that ever stalled alive
         self._response.content.set_exception(aiohttp.ServerTimeoutError("idle"))
         self._response.close()
+        if self._arrivals is not None:
+            self._arrivals.tell()
 
     def _judge(self, fault: Exception) -> Verdict:
         verdict = self._dispatcher.verdict(self._dialect, self._stalled() if self._watch.expired else fault)

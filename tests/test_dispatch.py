@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 
 from gemproxy.converter.answer import AnswerReader
@@ -37,6 +39,7 @@ from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.dialect import Action, Call, Dialect, Method, Scope, Token, Verdict
 from gemproxy.wire.gemini import Content, GenerateRequest, GenerationConfig, Part
 from tests.folding import chunks, events, fold
+from tests.tls import contexts
 from tests.waiting import soon
 
 MODEL = "gemini-2.5-flash"
@@ -79,13 +82,14 @@ class Bench:
         self.simulator = simulator
         self.session = session
         self.clock = clock
+        self.url = simulator.ai_studio_url
         self.keys = Keys()
         self.build()
 
     def build(self, slots: Sequence[str] = ("a", "b"), limits: Limits = LIMITS, **policy: Any) -> Dispatcher:
         pool = [Slot(name=name, tier=int(name.startswith("backup")), dialect="ai_studio") for name in slots]
         self.rotator = Rotator(pool, Policy(**policy), self.clock)
-        dialects: dict[str, Dialect] = {"ai_studio": AiStudio(self.simulator.ai_studio_url, "gemproxy-test")}
+        dialects: dict[str, Dialect] = {"ai_studio": AiStudio(self.url, "gemproxy-test")}
         room = WaitingRoom(self.rotator, 0.5)
         self.dispatcher = Dispatcher(self.session, room, self.keys, dialects, limits, self.clock)
         return self.dispatcher
@@ -101,7 +105,9 @@ class Bench:
         call = call or self.call()
         answer = await self.dispatcher.open(call, self.listen(call))
         try:
-            return b"".join([piece async for piece in answer.pieces()])
+            said = [answer.head]
+            assert await answer.pour(said.append)
+            return b"".join(said)
         finally:
             answer.close()
 
@@ -277,14 +283,14 @@ async def test_fault_after_the_content_commit_is_told_and_never_repeated(
     bench: Bench, fault: Answer, status: int
 ) -> None:
     bench.simulator.script(fault)
-    call, got = bench.call(), b""
+    call = bench.call()
     answer = await bench.dispatcher.open(call, bench.listen(call))
+    got = [answer.head]
     with pytest.raises(UpstreamFault) as caught:
-        async for piece in answer.pieces():
-            got += piece
+        await answer.pour(got.append)
     answer.close()
     assert caught.value.status == status
-    assert [event["choices"][0]["delta"].get("content") for event in events(got)] == ["", "Hi"]
+    assert [event["choices"][0]["delta"].get("content") for event in events(b"".join(got))] == ["", "Hi"]
     assert bench.asked() == ["a"]
 
 
@@ -391,8 +397,6 @@ async def test_client_that_leaves_in_mid_stream_ends_the_upstream_request(bench:
     bench.simulator.script(frames_answer([TEXT]).then(Hang()))
     call = bench.call()
     answer = await bench.dispatcher.open(call, bench.listen(call))
-    async for _ in answer.pieces():
-        break
     answer.close()
     answer.close()  # a second time does nothing
     assert (bench.slot("a").state, bench.slot("a").failed, bench.slot("a").served) == ("ready", 0, 0)
@@ -401,6 +405,61 @@ async def test_client_that_leaves_in_mid_stream_ends_the_upstream_request(bench:
 
 async def _gone(bench: Bench) -> None:
     await soon(lambda: bench.simulator.generations[0].disconnected)
+
+
+@pytest.mark.parametrize("end", [b"0\r\n\r\n", b"zz\r\n", None], ids=["whole", "broken coding", "silence"])
+async def test_an_answer_over_tls_is_poured_as_it_comes(bench: Bench, tmp_path: Path, end: bytes | None) -> None:
+    server_side, client_side = contexts(tmp_path)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for frame in (TEXT, TEXT, STOP):
+            event = b"data: %b\r\n\r\n" % msgspec.json.encode(frame)
+            writer.write(b"%x\r\n%b\r\n" % (len(event), event))
+            await writer.drain()
+            await asyncio.sleep(0.02)
+        if end is not None:
+            writer.write(end)
+        await reader.read()  # until the other side closes
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", ssl=server_side)
+    port = server.sockets[0].getsockname()[1]
+    async with server, aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=client_side)) as session:
+        bench.session, bench.url = session, f"https://127.0.0.1:{port}/v1beta"
+        dispatcher, call = bench.build(("a",), Limits(idle=0.3)), bench.call()
+        answer = await dispatcher.open(call, bench.listen(call))
+        got = [answer.head]
+        async with asyncio.timeout(5):
+            if end == b"0\r\n\r\n":
+                assert await answer.pour(got.append)
+            else:
+                with pytest.raises(UpstreamFault) as caught:
+                    await answer.pour(got.append)
+                assert caught.value.status == (504 if end is None else 502)
+        answer.close()
+    told = [event["choices"][0]["delta"].get("content") for event in events(b"".join(got))[:4]]
+    assert told == ["", "Hi", "Hi", "!"]
+    assert len(got) >= 3, "each piece when it came"
+
+
+async def test_a_full_client_is_poured_the_rest_later(bench: Bench) -> None:
+    bench.simulator.script(frames_answer([TEXT, TEXT, STOP]).paced(0.02))
+    call = bench.call()
+    answer = await bench.dispatcher.open(call, bench.listen(call))
+    got = [answer.head]
+
+    def take(data: bytes) -> bool:
+        got.append(data)
+        return True
+
+    pours = 0
+    while not await answer.pour(take):
+        pours += 1
+    answer.close()
+    assert pours >= 1
+    assert fold(chunks(b"".join(got)))["choices"][0]["message"]["content"] == "HiHi!"
 
 
 async def test_only_one_request_tries_a_key_that_rested(bench: Bench) -> None:

@@ -31,11 +31,12 @@ FLOORS: dict[str, set[str]] = {
     "listening": {"server", "errors"},
     "checkup": {"posting", *BELOW_THE_DOOR},
     "metrics": {"pool", "upstream", "converter"},
-    "dispatch": {"dispatch", "course", "stall", "posting", "converter", "pool", "upstream", *LEAVES},
+    "dispatch": {"dispatch", "arrival", "course", "stall", "posting", "converter", "pool", "upstream", *LEAVES},
     "posting": {"upstream"},
     "capture": {"upstream.redaction"},
     "course": {"upstream", "errors"},
     "stall": set(),
+    "arrival": set(),
     "converter": {"converter", "upstream", *LEAVES},
     "pool": {"pool", "upstream", "posting", *LEAVES},
     "upstream": {  # and nothing of OpenAI

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from datetime import UTC, date, datetime
 
@@ -154,10 +154,14 @@ class _Stream:
             async with within(self._service.door.total):
                 answer = await asking.open(models)
                 with self._owned(answer) as stall:
-                    write = (await self._commit(answer)).write  # aiohttp's response only looks whether it is open
-                    async for data in answer.pieces():
+                    writer = await self._commit(answer)
+                    stall.start()
+                    await writer.write(answer.head)
+                    stall.stop()
+                    take = self._taker(writer)
+                    while not await answer.pour(take):
                         stall.start()
-                        await write(data)
+                        await writer.drain()
                         stall.stop()
                     stall.start()
                     await self._response.write_eof()
@@ -167,6 +171,22 @@ class _Stream:
         finally:
             self._end()
         return self._response
+
+    def _taker(self, writer: AbstractStreamWriter) -> Callable[[bytes], bool]:
+        """Return what writes bytes at once, and tells whether the client is so far behind that it must be waited for.
+
+        As the writer does it, but without a coroutine; that has sent the headers with the first bytes.
+        """
+        transport, chunked = self._request.transport, getattr(writer, "chunked", False)
+        if transport is None:
+            raise ConnectionResetError
+        _, most = transport.get_write_buffer_limits()
+
+        def take(data: bytes) -> bool:
+            transport.write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
+            return transport.get_write_buffer_size() > most
+
+        return take
 
     @contextmanager
     def _owned(self, answer: Answer) -> Iterator[StallWatch]:

@@ -57,6 +57,12 @@ def told(status: int, body: Any) -> tuple[int, str, str | None, str | None]:
     return status, error["type"], error["code"], error["param"]
 
 
+async def connection(server: Running) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Return a bare connection to a server."""
+    host, port = server.url.removeprefix("http://").split(":")
+    return await asyncio.open_connection(host, int(port))
+
+
 # ----------------------------------------------------------------------------------------------- open to everybody
 
 
@@ -177,6 +183,21 @@ async def test_text_arrives_as_it_comes(server: Running, simulator: Simulator) -
             if texts[-1] == "first":
                 gate.set()
     assert "".join(text or "" for text in texts) == "firstlast"
+
+
+async def test_an_old_client_gets_a_stream_without_chunk_coding(server: Running, simulator: Simulator) -> None:
+    said = [{"candidates": [{"content": {"parts": [{"text": word}]}}]} for word in ("Hello ", "old ", "world.")]
+    said[-1]["candidates"][0]["finishReason"] = "STOP"  # type: ignore[assignment]
+    simulator.script(frames_answer(said).paced(0.01))
+    reader, writer = await connection(server)
+    body = msgspec.json.encode(HELLO | {"stream": True})
+    writer.write(b"POST %b HTTP/1.0\r\nHost: 127.0.0.1\r\nAuthorization: Bearer x\r\n" % CHAT.encode())
+    writer.write(b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+    head, _, stream = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    assert head.startswith(b"HTTP/1.0 200")
+    assert b"chunked" not in head.lower()
+    assert fold(chunks(stream))["choices"][0]["message"]["content"] == "Hello old world."
 
 
 async def test_hold_time_commits_the_status_and_pings(simulator: Simulator, tmp_path: Path) -> None:
@@ -422,8 +443,7 @@ async def test_json_is_read_whatever_curl_calls_it(server: Running, content_type
 
 
 async def test_what_is_no_http_gets_a_plain_400(server: Running) -> None:
-    host, port = server.url.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    reader, writer = await connection(server)
     writer.write(b"NONSENSE\r\n\r\n")
     assert b" 400 " in await reader.readline()
     writer.close()

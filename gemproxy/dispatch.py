@@ -23,7 +23,7 @@ from gemproxy.errors import BadAnswer, ClientFault, Failure, NoCredential, Upstr
 from gemproxy.pool.refusals import TokenRefused
 from gemproxy.pool.slot import Lease
 from gemproxy.pool.waiting import WaitingRoom
-from gemproxy.posting import Poster, head
+from gemproxy.posting import Incoming, Poster, head
 from gemproxy.stall import StallWatch
 from gemproxy.upstream.dialect import OK, Action, Call, Dialect, Scope, Token, Verdict
 from gemproxy.upstream.rows import NO_MODEL
@@ -185,7 +185,7 @@ class Dispatcher:
                 dialect.learn(call.model, repair, self._clock())
         return answer
 
-    async def _refusal(self, dialect: Dialect, response: aiohttp.ClientResponse) -> Verdict:
+    async def _refusal(self, dialect: Dialect, response: Incoming) -> Verdict:
         try:
             async with asyncio.timeout(self.limits.idle):
                 body = await head(response, MOST_OF_A_REFUSAL)
@@ -227,7 +227,7 @@ class Answer:
         dispatcher: Dispatcher,
         lease: Lease,
         dialect: Dialect,
-        response: aiohttp.ClientResponse,
+        response: Incoming,
         transcoder: Transcoder,
     ) -> None:
         self.lease = lease

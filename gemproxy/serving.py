@@ -26,6 +26,7 @@ from gemproxy.errors import ConfigFault, StartFault
 from gemproxy.listening import GuardedSite, connections
 from gemproxy.server.app import build_app, reload
 from gemproxy.server.debug import scrape
+from gemproxy.server.routes import shortcut
 from gemproxy.server.service import SERVICE
 from gemproxy.server.tasks import spawn
 
@@ -62,7 +63,7 @@ async def serve(config: Config, load: Callable[[], Config], started: Callable[[s
 
 def make_runner(config: Config) -> web.AppRunner:
     """Return the application in aiohttp's frame, with the settings that all that is promised rests on."""
-    return web.AppRunner(
+    return Runner(
         build_app(config),
         access_log=None,
         handler_cancellation=True,  # a client that leaves ends its upstream request at once
@@ -71,6 +72,16 @@ def make_runner(config: Config) -> web.AppRunner:
         keepalive_timeout=config.timeouts.keepalive,
         shutdown_timeout=config.timeouts.drain,
     )
+
+
+class Runner(web.AppRunner):
+    """aiohttp's runner with ``routes.shortcut``."""
+
+    async def setup(self) -> None:
+        """Open the rooms, and get ready to serve."""
+        await super().setup()
+        assert self.server is not None
+        shortcut(self.server, self.app[SERVICE])
 
 
 def base_url(runner: web.AppRunner) -> str:

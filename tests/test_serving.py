@@ -143,6 +143,28 @@ async def test_systemd_hears_the_end_of_a_reload_that_fails_by_a_bug(
     assert notes == ["RELOADING=1", "READY=1"]
 
 
+async def test_a_chat_does_not_pass_the_router_and_all_else_does(
+    simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed = []
+    resolve = web.UrlDispatcher.resolve
+
+    async def noted(router: web.UrlDispatcher, request: web.Request) -> Any:
+        if "/models/" not in request.path:  # which is the simulator's
+            passed.append((request.method, request.path))
+        return await resolve(router, request)
+
+    monkeypatch.setattr(web.UrlDispatcher, "resolve", noted)
+    async with running(simulator, configuration(simulator, tmp_path, KEYS)) as server:
+        for path in (CHAT, "/chat/completions", f"{CHAT}?beta=true"):
+            assert (await server.post(path, HELLO))[0] == 200
+        assert passed == []
+        assert (await server.get(CHAT))[0] == 405
+        assert (await server.get("/v1/models"))[0] == 200
+        assert (await server.post(CHAT, HELLO, {"Expect": "100-continue"}))[0] == 200
+        assert passed == [("GET", CHAT), ("GET", "/v1/models"), ("POST", CHAT)]
+
+
 async def test_a_reload_does_not_wait_for_images_under_way(
     simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -13,10 +14,11 @@ from gemproxy.server.body import expect_body
 from gemproxy.server.chat import chat_completions
 from gemproxy.server.exchange import Exchange
 from gemproxy.server.keyring import ANYONE, Caller
-from gemproxy.server.middleware import answering
+from gemproxy.server.middleware import answer, answering
 from gemproxy.server.origins import check_host, preflight
 from gemproxy.server.service import Service
 
+CHAT = "/chat/completions"
 ForAnybody = Callable[[web.Request, Service], Awaitable[web.StreamResponse]]
 ForCaller = Callable[[web.Request, Service, Caller], Awaitable[web.StreamResponse]]
 
@@ -28,15 +30,26 @@ def add_routes(router: web.UrlDispatcher) -> None:
         router.add_options(path, _open(info.probe))
     router.add_get("/metrics", _known(debug.metrics, admin=True))
     for base in ("/v1", ""):
-        router.add_post(f"{base}/chat/completions", answering(_chat), expect_handler=expect_body)
+        router.add_post(f"{base}{CHAT}", answering(_chat), expect_handler=expect_body)
         router.add_get(f"{base}/models", _known(info.list_models))
         router.add_get(f"{base}/models/{{id:.+}}", _known(info.show_model))
         router.add_get(f"{base}/debug/cache", _known(debug.cache, admin=True))
         router.add_post(f"{base}/token-test", _known(debug.token_test, admin=True))
         router.add_post(f"{base}/test", _known(debug.full_test, admin=True))
-        for path in ("/chat/completions", "/models", "/models/{id:.+}"):
+        for path in (CHAT, "/models", "/models/{id:.+}"):
             router.add_options(base + path, _open(_preflight))
     _add_rest(router)
+
+
+def shortcut(server: web.Server, service: Service) -> None:
+    """Let a server take chat requests past aiohttp's router, which is 3 % of a small one; all else goes its way."""
+    others, paths = server.request_handler, {CHAT, f"/v1{CHAT}"}
+
+    def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+        chat = request.rel_url.raw_path in paths and request.method == "POST" and "Expect" not in request.headers
+        return answer(_chat, service, cast("web.Request", request)) if chat else others(request)
+
+    server.request_handler = handle
 
 
 def _open(handler: ForAnybody) -> Handler:
@@ -91,7 +104,7 @@ def _overload(service: Service) -> Overload:
 async def _preflight(request: web.Request, service: Service) -> web.Response:
     headers = preflight(request.headers.get("Origin"), service.door.cors_origins)
     if not headers:
-        asks = request.path.endswith("/chat/completions")
+        asks = request.path.endswith(CHAT)
         raise web.HTTPMethodNotAllowed(request.method, {"POST"} if asks else {"GET", "HEAD"})
     return web.Response(status=204, headers=headers)
 

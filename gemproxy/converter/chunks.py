@@ -27,6 +27,7 @@ from gemproxy.converter.wording import (
 from gemproxy.wire.openai import ChatChunk, ChoiceLogprobs, Delta, FunctionOut
 
 _json = msgspec.json.Encoder().encode
+_TEXT = b'{"content":'
 
 
 class ChatChunkWriter:
@@ -40,6 +41,7 @@ class ChatChunkWriter:
         self._text_end = b"}" + self._end
         self._fields = b""  # what every chunk begins with: encoded once, when the first is written
         self._heads: dict[int, bytes] = {}  # choices whose role was told: all that stands before their deltas
+        self._text_heads: dict[int, bytes] = {}  # the same, and what stands before a text
         self._calls: dict[int, int] = {}
         self._images: dict[int, int] = {}
         self._usage = events.Usage()
@@ -48,8 +50,8 @@ class ChatChunkWriter:
         """Return the chunks that tell this event; b"" if it only counts later."""
         if type(event) is events.Text and event.signature is None:
             # the common chunk, told here: one encode of the text instead of four Structs
-            head = self._heads.get(event.choice) or self._told(event.choice)
-            return head + b'{"content":' + _json(event.text) + self._text_end
+            head = self._text_heads.get(event.choice) or self._text_head(event.choice)
+            return head + _json(event.text) + self._text_end
         return _WRITE[type(event)](self, event)
 
     def finish(self) -> bytes:
@@ -80,6 +82,11 @@ class ChatChunkWriter:
             head = self._heads[choice] = self._head(choice)
             return head + b'{"role":"assistant","content":""}' + self._end + head
         return head
+
+    def _text_head(self, choice: int) -> bytes:
+        told = self._told(choice)
+        self._text_heads[choice] = self._heads[choice] + _TEXT
+        return told + _TEXT
 
     def _delta(self, choice: int, delta: Delta) -> bytes:
         return self._chunk(choice, _json(delta))
@@ -124,6 +131,7 @@ class ChatChunkWriter:
     def _meta(self, event: events.Meta) -> bytes:
         self._fingerprint, self._fields = event.model_version, b""
         self._heads = {choice: self._head(choice) for choice in self._heads}
+        self._text_heads = {choice: head + _TEXT for choice, head in self._heads.items()}
         return b""
 
     def _count(self, event: events.Usage) -> bytes:

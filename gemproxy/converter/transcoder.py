@@ -75,8 +75,7 @@ class Transcoder:
         """Return the client's bytes for a piece of the body; raises ``UpstreamFault`` or ``ErrorFrame``."""
         written: list[bytes] = []
         try:
-            for frame in self._sse.feed(piece):
-                self._frame(frame, written)
+            self._read(self._sse.feed(piece), written)
         except (UpstreamFault, ErrorFrame) as fault:
             self._fault = fault
         return self._out(written)
@@ -90,8 +89,7 @@ class Transcoder:
         """Return the last bytes, finish and usage included; raises when the answer was cut, blank or malformed."""
         written: list[bytes] = []
         try:
-            for frame in self._sse.finish():
-                self._frame(frame, written)
+            self._read(self._sse.finish(), written)
             for event in self._reader.finish(self._sse.whole):
                 self._write(event, written)
             written.append(self._writer.finish())
@@ -107,21 +105,25 @@ class Transcoder:
             raise self._fault
         return out
 
-    def _frame(self, frame: bytes, written: list[bytes]) -> None:
-        if self._tape is not None:
-            self._tape.add(frame)
-        try:
-            answer = self._decode(frame)
-        except UNREADABLE:
-            raise UpstreamFault("The upstream sent a frame that is not a Gemini answer.") from None
-        if answer.error is not None:
-            raise ErrorFrame(frame)
-        for event in self._reader.read(answer):
-            self._write(event, written)
+    def _read(self, frames: list[bytes], written: list[bytes]) -> None:
+        decode, read, write = self._decode, self._reader.read, self._writer.write
+        for frame in frames:
+            if self._tape is not None:
+                self._tape.add(frame)
+            try:
+                answer = decode(frame)
+            except UNREADABLE:
+                raise UpstreamFault("The upstream sent a frame that is not a Gemini answer.") from None
+            if answer.error is not None:
+                raise ErrorFrame(frame)
+            for event in read(answer):
+                if type(event) is Text:  # the common one, which concerns nobody but the writer: saves a call a frame
+                    written.append(write(event))
+                else:
+                    self._write(event, written)
 
     def _write(self, event: Event, written: list[bytes]) -> None:
-        if type(event) is not Text:  # the common one first: it concerns nobody but the writer
-            self._notice(event)
+        self._notice(event)
         data = self._writer.write(event)
         if data:
             written.append(data)

@@ -90,8 +90,7 @@ class Transcoder:
         written: list[bytes] = []
         try:
             self._read(self._sse.finish(), written)
-            for event in self._reader.finish(self._sse.whole):
-                self._write(event, written)
+            written += filter(None, map(self._tell, self._reader.finish(self._sse.whole)))
             written.append(self._writer.finish())
         except (UpstreamFault, ErrorFrame) as fault:
             self._fault = fault
@@ -117,16 +116,14 @@ class Transcoder:
             if answer.error is not None:
                 raise ErrorFrame(frame)
             for event in read(answer):
-                if type(event) is Text:  # the common one, which concerns nobody but the writer: saves a call a frame
-                    written.append(write(event))
-                else:
-                    self._write(event, written)
+                # the common one here: a call less, and it concerns nobody but the writer
+                data = write(event) if type(event) is Text else self._tell(event)
+                if data:
+                    written.append(data)
 
-    def _write(self, event: Event, written: list[bytes]) -> None:
+    def _tell(self, event: Event) -> bytes:
         self._notice(event)
-        data = self._writer.write(event)
-        if data:
-            written.append(data)
+        return self._writer.write(event)
 
     def _notice(self, event: Event) -> None:
         if isinstance(event, Finish):

@@ -26,7 +26,7 @@ litellm.telemetry = False
 
 # what pydantic has to say on litellm's classes, where they are used
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:Item 'summary' on TypedDict class:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Items? '.*on TypedDict class:UserWarning"),
     pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning"),
     pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince211"),
 ]

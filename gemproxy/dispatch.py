@@ -245,13 +245,15 @@ class Answer:
 
     async def begin(self) -> None:
         """Read until the content commit; raises ``Refused``. Until bytes came out, the attempt may be repeated."""
+        begun = False
         try:
             if not self._look(self._begun):
                 await self._arrive(self._begun)
+            begun = True  # the client may leave between the first bytes and here
         except FAULTS as fault:
             raise Refused(self._judge(fault)) from None
         finally:
-            if not self.head:
+            if not begun:
                 self._response.close()
                 self._watch.close()
 

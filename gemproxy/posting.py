@@ -119,7 +119,7 @@ class Poster:
         return request, "\r\n".join([f"POST {request.url.raw_path_qs} HTTP/1.1", *lines, ""])
 
 
-class _Answer:
+class _Incoming:
     """Of aiohttp's response what is used here, at half its cost."""
 
     __slots__ = ("connection", "content", "headers", "status")
@@ -144,7 +144,7 @@ def _message(head: str, request: HttpRequest) -> bytes:
     return f"{head}{''.join(lines)}Content-Length: {len(request.body)}\r\n\r\n".encode() + request.body
 
 
-async def _exchange(connection: Connection, message: bytes) -> _Answer:
+async def _exchange(connection: Connection, message: bytes) -> _Incoming:
     """Send a request on a connection and return its answer once the head is here."""
     protocol, transport = connection.protocol, connection.transport
     if protocol is None or transport is None:
@@ -157,7 +157,7 @@ async def _exchange(connection: Connection, message: bytes) -> _Answer:
             head, content = await protocol.read()
     except HttpProcessingError:
         raise aiohttp.ClientPayloadError("the answer is not HTTP") from None
-    return _Answer(connection, head, content)
+    return _Incoming(connection, head, content)
 
 
 def outgoing(body: bytes) -> payload.Payload:

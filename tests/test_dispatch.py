@@ -12,6 +12,7 @@ import aiohttp
 import msgspec
 import pytest
 
+from gemproxy import dispatch, stall
 from gemproxy.converter.answer import AnswerReader
 from gemproxy.converter.chunks import ChatChunkWriter
 from gemproxy.converter.completion import ChatCompletionFold
@@ -400,6 +401,24 @@ async def test_client_that_leaves_in_mid_stream_ends_the_upstream_request(bench:
     answer.close()
     answer.close()  # a second time does nothing
     assert (bench.slot("a").state, bench.slot("a").failed, bench.slot("a").served) == ("ready", 0, 0)
+    await _gone(bench)
+
+
+async def test_client_that_leaves_as_the_first_bytes_come_leaves_nothing_behind(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begun(answer: dispatch.Answer, data: bytes) -> bool:
+        answer.head = data
+        asyncio.get_running_loop().call_soon(asking.cancel)  # just before the one who waits hears of it
+        return True
+
+    monkeypatch.setattr(dispatch.Answer, "_begun", begun)
+    bench.simulator.script(Answer((Pause(0.02), *frames_answer([TEXT]).body, Hang()), content_type="text/event-stream"))
+    asking = asyncio.get_running_loop().create_task(bench.ask())
+    await asyncio.gather(asking, return_exceptions=True)
+    assert asking.cancelled()
+    assert bench.idle()
+    assert [watch for round_ in stall._rounds.values() for watch in round_.watches] == []
     await _gone(bench)
 
 

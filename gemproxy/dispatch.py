@@ -294,6 +294,7 @@ class Answer:
         return True
 
     async def _arrive(self, take: Callable[[bytes], object]) -> None:
+        """Wait until ``_look``, called as pieces come, says that it is all for now; raises what it raises."""
         connection = self._response.connection
         if connection is None or connection.transport is None:
             raise aiohttp.ClientConnectionError("the connection was closed")

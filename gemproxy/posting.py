@@ -1,5 +1,5 @@
-"""(edge) How requests go out: small bodies at once, large ones in slices, so that no image holds up the loop; questions
-about credentials and models with their whole answer.
+"""(edge) How requests go out, and the heads of their answers: small bodies at once, large ones in slices, so that no
+image holds up the loop; questions about credentials and models with their whole answer. Reads no other body.
 """
 
 from __future__ import annotations
@@ -108,7 +108,10 @@ class Poster:
             raise
 
     def _template(self, url: str, names: tuple[str, ...]) -> tuple[aiohttp.ClientRequest, str]:
-        """Return what all requests to an address have in common, as aiohttp makes it; no header called ``names``."""
+        """Return what all requests to an address have in common, as aiohttp makes it, and how their heads begin.
+
+        The headers called ``names`` are each request's own: what is kept here holds no credential.
+        """
         session, loop = self._session, asyncio.get_running_loop()
         request = aiohttp.ClientRequest(
             "POST", URL(url, encoded=True), headers=session.headers, loop=loop, session=session

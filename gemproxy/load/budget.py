@@ -1,0 +1,119 @@
+"""The memory that bodies, images and answers under way may take together (``server.memory``). No I/O, one thread.
+
+In: who takes how many bytes, as they come. Out: nothing, or ``Overload`` (503) at once. What is counted is what is
+really held, so whoever keeps bytes says so with ``resize`` and gives them back with ``close``.
+
+One client's share: while others ask it holds half of all at most, else thirty slow uploads would shut everybody out;
+alone three quarters, so that whoever comes next finds room.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from gemproxy.errors import Overload
+
+RECENT = 60.0  # seconds that a client counts as one of those who ask, after its last request
+CROWD = 64  # clients, before the first look for those that can be forgotten
+
+
+class Budget:
+    """``most`` bytes for all; ``clock`` gives seconds that only go forward."""
+
+    def __init__(self, most: int, clock: Callable[[], float]) -> None:
+        self.most = most
+        self.held = 0
+        self._clock = clock
+        self._accounts: dict[str, Account] = {}
+        self._crowd = CROWD
+
+    def open(self, owner: str) -> Hold:
+        """Return what counts the bytes of one request of this client; ``close`` it."""
+        account = self._accounts.get(owner)
+        if account is None:
+            account = self._accounts[owner] = Account(owner)
+            if len(self._accounts) > self._crowd:
+                self._forget()
+        account.open += 1
+        return Hold(self, account)
+
+    def move(self, account: Account, size: int) -> None:
+        """Take bytes for a client, or give them back (a negative size). Raises ``Overload``."""
+        if size > 0:
+            if self.held + size > self.most:
+                raise Overload(f"The server holds as many bytes as server.memory = {self.most} allows.")
+            if account.held + size > self.most // 2 and account.held + size > self._share(account):
+                raise Overload(
+                    f"This client's requests hold as much of server.memory = {self.most} bytes as one client may."
+                )
+        self.held += size
+        account.held += size
+
+    def _share(self, account: Account) -> int:
+        """Return the bytes that one client may hold now."""
+        now = self._clock()
+        alone = not any(other.asks(now) for other in self._accounts.values() if other is not account)
+        return self.most // 4 * 3 if alone else self.most // 2
+
+    def leave(self, account: Account) -> None:
+        """A request of this client is over."""
+        account.open -= 1
+        account.seen = self._clock()
+
+    def _forget(self) -> None:
+        """Forget who has not been here for long; then wait until there are twice as many."""
+        now = self._clock()
+        self._accounts = {owner: account for owner, account in self._accounts.items() if account.asks(now)}
+        self._crowd = max(CROWD, 2 * len(self._accounts))
+
+
+class Account:
+    """One client: what it holds, and whether it is one of those who ask."""
+
+    __slots__ = ("held", "open", "owner", "seen")
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+        self.held = 0
+        self.open = 0
+        self.seen = -math.inf
+
+    def asks(self, now: float) -> bool:
+        """Return whether it has a request open, or had one of late."""
+        return self.open > 0 or now - self.seen < RECENT
+
+
+class Hold:
+    """The bytes of one part of a request: its body, its images, or its answer."""
+
+    __slots__ = ("_account", "_budget", "size")
+
+    def __init__(self, budget: Budget, account: Account) -> None:
+        self._budget = budget
+        self._account = account
+        self.size = 0
+
+    @property
+    def owner(self) -> str:
+        """Whose request it is."""
+        return self._account.owner
+
+    def resize(self, size: int) -> None:
+        """Hold this many bytes from now on. Raises ``Overload`` if they are too many; then nothing has changed."""
+        if size != self.size:
+            self._budget.move(self._account, size - self.size)
+            self.size = size
+
+    def more(self, size: int) -> None:
+        """Hold this many bytes more; raises as ``resize`` does."""
+        self.resize(self.size + size)
+
+    def another(self) -> Hold:
+        """Return a hold of its own for another part of the same request; ``close`` it, too."""
+        return self._budget.open(self._account.owner)
+
+    def close(self) -> None:
+        """Give everything back; nothing may follow."""
+        self.resize(0)
+        self._budget.leave(self._account)

@@ -1,0 +1,18 @@
+"""What a request may take, for tests of what stands below the door."""
+
+from __future__ import annotations
+
+import time
+
+from gemproxy.load.budget import Budget
+from gemproxy.load.burden import Burden, Load
+
+MIB = 1 << 20
+
+
+def make_load(most: int = 256 * MIB) -> Load:
+    return Load(Budget(most, time.monotonic))
+
+
+def make_burden(most: int = 256 * MIB) -> Burden:
+    return make_load(most).burden("test")

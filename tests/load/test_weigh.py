@@ -1,0 +1,46 @@
+"""How many signs between values a JSON text holds."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gemproxy.load import weigh
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(alphabet='{[,:"\\aé\n', max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text('{,"\\', max_size=4), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+def count(value: object) -> int:
+    """Return the signs of a value by its form."""
+    if isinstance(value, list):
+        return 1 + max(0, len(value) - 1) + sum(map(count, value))
+    if isinstance(value, dict):
+        return 1 + max(0, len(value) - 1) + len(value) + sum(map(count, value.values()))
+    return 0
+
+
+@given(JSON, st.integers(1, 9))
+def test_strings_do_not_count_where_every_sign_does(value: object, piece: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weigh, "PIECE", piece)  # cut anywhere, in the middle of an escape too
+        assert weigh.signs(msgspec.json.encode(value), -1 + count(value)) == count(value)
+
+
+def test_a_text_full_of_signs_is_one_value() -> None:
+    text = msgspec.json.encode(["{[,:" * 100_000, 'he said "{,}"\\' * 10_000])
+    assert weigh.signs(text, 10) == 2
+
+
+def test_within_the_limit_the_quick_count_is_enough() -> None:
+    assert weigh.signs(b'["{,"]', 10) == 3
+
+
+def test_the_exact_count_ends_soon_after_the_limit() -> None:
+    found = weigh.signs(b"[" + b"{}," * 1_000_000 + b"1]", 1_000)
+    assert 1_000 < found < 1_000 + 2 * weigh.PIECE

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from bench import question, script
 from bench.script import SCRIPTS, Script
+from gemproxy.converter import reading
 from gemproxy.converter import request as conversion
 from gemproxy.converter.answer import AnswerReader
 from gemproxy.converter.chunks import ChatChunkWriter
@@ -66,7 +67,7 @@ _token = Token("fake-bench-key")
 
 def convert(body: bytes) -> bytes:
     """Return what goes upstream for a client's body."""
-    asked = conversion.decode(body)
+    asked = reading.decode(body)
     plan = conversion.to_call(asked, capabilities(asked.model), {}, None, conversion.Options(), stream=False)
     return _dialect.ask(plan.call, _token, 1_800_000_000.0).body
 
@@ -74,15 +75,19 @@ def convert(body: bytes) -> bytes:
 def transcode(pieces: tuple[bytes, ...] | list[bytes]) -> bytes:
     """Return what a client of a stream gets for the pieces of an upstream's."""
     transcoder = _transcoder(ChatChunkWriter(_envelope(BURST)))
-    written = [transcoder.feed(piece) for piece in pieces]
-    written.append(transcoder.finish())
-    return b"".join(written)
+    written = [transcoder.feed(piece) or _late(transcoder) for piece in pieces]
+    return b"".join((*written, transcoder.finish() or _late(transcoder)))
+
+
+def _late(transcoder: Transcoder) -> bytes:
+    """Do here what the server does beside its loop."""
+    return transcoder.work() if transcoder.heavy else b""
 
 
 def fold(body: bytes) -> bytes:
     """Return what a client that wants JSON gets for an upstream's unary body."""
     transcoder = _transcoder(ChatCompletionFold(_envelope(SMALL)))
-    return transcoder.feed(body) + transcoder.finish()
+    return transcoder.feed(body) + (transcoder.finish() or _late(transcoder))
 
 
 def _envelope(played: Script) -> Heading:

@@ -20,6 +20,7 @@ from gemproxy.converter.transcoder import Transcoder
 from gemproxy.converter.wording import Heading
 from gemproxy.dispatch import Dispatcher, Listen
 from gemproxy.errors import Failure
+from gemproxy.load.burden import Load
 from gemproxy.pool.refusals import TokenRefused
 from gemproxy.pool.rest import ANY
 from gemproxy.pool.slot import SlotView
@@ -60,6 +61,7 @@ class Checkup:
         tokens: Tokens,
         dialects: Mapping[str, Dialect],
         onboarding: Onboarding,
+        load: Load,
         clock: Callable[[], float],
     ) -> None:
         self._session = session
@@ -67,6 +69,7 @@ class Checkup:
         self._tokens = tokens
         self._dialects = dialects
         self._onboarding = onboarding
+        self._load = load
         self._clock = clock
 
     async def tokens(self) -> list[Row]:
@@ -143,8 +146,9 @@ class Checkup:
             return _row(view, _STEPS[method], began, False, f"rests for {model} ({resting[0].reason}): not asked")
         others = [other.name for other in self._views() if other.name != view.name]
         call = Call(method, model, WORD)
+        burden = self._load.burden("checkup")
         try:
-            answer = await self._dispatcher.open(call, _listener(method), avoid=others)
+            answer = await self._dispatcher.open(call, _listener(method), burden, avoid=others)
             try:
                 said = [answer.head]
                 await answer.pour(said.append)
@@ -152,6 +156,8 @@ class Checkup:
                 answer.close()
         except Failure as failure:
             return _row(view, _STEPS[method], began, False, failure.message)
+        finally:
+            burden.close()
         return _row(view, _STEPS[method], began, True, f"{sum(map(len, said))} bytes")
 
 

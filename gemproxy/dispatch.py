@@ -20,6 +20,8 @@ from gemproxy.arrival import Arrivals
 from gemproxy.converter.transcoder import ErrorFrame, Transcoder
 from gemproxy.course import BAD_ANSWER, Course, Step
 from gemproxy.errors import BadAnswer, ClientFault, Failure, NoCredential, UpstreamFault
+from gemproxy.load.burden import Burden
+from gemproxy.load.weigh import SMALL
 from gemproxy.pool.refusals import TokenRefused
 from gemproxy.pool.slot import Lease
 from gemproxy.pool.waiting import WaitingRoom
@@ -77,9 +79,10 @@ class Dispatcher:
         self._dialects = dialects
         self._clock = clock
 
-    async def open(self, call: Call, listen: Listen, avoid: Iterable[str] = ()) -> Answer:
+    async def open(self, call: Call, listen: Listen, burden: Burden, avoid: Iterable[str] = ()) -> Answer:
         """Return an answer whose content is committed; the caller must ``close`` it.
 
+        ``burden`` is that of the request: it counts what is held of the answer, too, and does what takes long.
         ``avoid`` names slots to pass over. Raises a ``Failure`` when nobody could serve; 504 after ``timeouts.first``
         seconds without content.
         """
@@ -91,7 +94,7 @@ class Dispatcher:
         first = StallWatch(self.limits.first, task.cancel, loop)  # asyncio.timeout would cost six times as much
         first.start()
         try:
-            return await self._go(call, listen, course, first, loop.time)
+            return await self._go(call, listen, burden, course, first, loop.time)
         except asyncio.CancelledError:
             if not first.expired or task.uncancel():
                 raise  # the client left
@@ -103,14 +106,20 @@ class Dispatcher:
             first.close()
 
     async def _go(
-        self, call: Call, listen: Listen, course: Course, first: StallWatch, time: Callable[[], float]
+        self,
+        call: Call,
+        listen: Listen,
+        burden: Burden,
+        course: Course,
+        first: StallWatch,
+        time: Callable[[], float],
     ) -> Answer:
         while True:
             if not course.may_begin(time()):
                 raise course.exhausted(self.room.rotator.earliest(call.model))
             lease = await self._lease(call.model, course)
             course.leased(lease.slot.name)
-            answer = await self._serve(lease, call, listen, course, first)
+            answer = await self._serve(lease, call, listen, burden, course, first)
             if answer is not None:
                 answer.attempts = course.attempts
                 return answer
@@ -128,7 +137,7 @@ class Dispatcher:
             raise course.outcome(none) from None
 
     async def _serve(
-        self, lease: Lease, call: Call, listen: Listen, course: Course, first: StallWatch
+        self, lease: Lease, call: Call, listen: Listen, burden: Burden, course: Course, first: StallWatch
     ) -> Answer | None:
         """Return the answer that owns the lease from now on, or None: the lease is reported, the next one may try."""
         dialect = self._dialects[lease.slot.dialect]
@@ -144,7 +153,7 @@ class Dispatcher:
                         token = await self._tokens.get(lease.slot.name)
                     else:
                         token = await self._renewed(step, lease.slot.name, token)
-                    answer = await self._attempt(lease, dialect, call, token, listen, course)
+                    answer = await self._attempt(lease, dialect, call, token, listen, burden, course)
                 except (Refused, TokenRefused) as refused:
                     verdict = refused.verdict
                     step = course.next(lease.slot.name, dialect.name, verdict)
@@ -167,16 +176,25 @@ class Dispatcher:
     # ------------------------------------------------------------------------------------------------ one attempt
 
     async def _attempt(
-        self, lease: Lease, dialect: Dialect, call: Call, token: Token, listen: Listen, course: Course
+        self,
+        lease: Lease,
+        dialect: Dialect,
+        call: Call,
+        token: Token,
+        listen: Listen,
+        burden: Burden,
+        course: Course,
     ) -> Answer:
-        request = dialect.ask(call, token, self._clock(), course.repairs.keys())
+        asking = (call, token, self._clock(), course.repairs.keys())
+        request = await burden.run(dialect.ask, *asking) if burden.heavy else dialect.ask(*asking)
         try:
             response = await self._post(request)
         except (aiohttp.ClientError, OSError) as fault:
             raise Refused(_unreachable(fault)) from None
+        del request  # megabytes, perhaps: the upstream has them now
         if response.status != 200:
             raise Refused(await self._refusal(dialect, response))
-        answer = Answer(self, lease, dialect, response, listen(dialect))
+        answer = Answer(self, lease, dialect, response, listen(dialect), burden)
         await answer.begin()
         if lease.probe:
             self.room.confirm(lease)
@@ -229,9 +247,12 @@ class Answer:
         dialect: Dialect,
         response: Incoming,
         transcoder: Transcoder,
+        burden: Burden,
     ) -> None:
         self.lease = lease
         self.transcoder = transcoder
+        self._burden = burden
+        self._hold = burden.hold.another()
         self.attempts = 0
         self.head = b""
         self._watch = StallWatch(dispatcher.limits.idle, self._give_up)
@@ -239,6 +260,7 @@ class Answer:
         self._dialect = dialect
         self._response = response
         self._ended = False
+        self._full = False
         self._verdict: Verdict | None = None  # stays None when the client leaves: costs the credential nothing
         self._closed = False
         self._arrivals: Arrivals | None = None
@@ -247,8 +269,7 @@ class Answer:
         """Read until the content commit; raises ``Refused``. Until bytes came out, the attempt may be repeated."""
         begun = False
         try:
-            if not self._look(self._begun):
-                await self._arrive(self._begun)
+            await self._pump(self._begun)
             begun = True  # the client may leave between the first bytes and here
         except FAULTS as fault:
             raise Refused(self._judge(fault)) from None
@@ -256,6 +277,7 @@ class Answer:
             if not begun:
                 self._response.close()
                 self._watch.close()
+                self._hold.close()
 
     async def pour(self, take: Callable[[bytes], object]) -> bool:
         """Give ``take`` the client's bytes behind ``head`` the moment each piece arrives.
@@ -265,8 +287,7 @@ class Answer:
         """
         try:
             self.transcoder.check()
-            if not self._look(take):
-                await self._arrive(take)
+            await self._pump(take)
         except FAULTS as fault:
             self._verdict = self._judge(fault)
             raise self._broken(self._verdict) from None
@@ -285,6 +306,7 @@ class Answer:
         if not self._closed:
             self._closed = True
             self._watch.close()
+            self._hold.close()
             if not self._ended:  # else its connection went back to the pool with the last byte
                 self._response.close()
             self._dispatcher.room.report(self.lease, self._verdict)
@@ -292,6 +314,20 @@ class Answer:
     def _begun(self, data: bytes) -> bool:
         self.head = data
         return True
+
+    async def _pump(self, take: Callable[[bytes], object]) -> None:
+        """Hand on what comes until the answer has ended or ``take`` is full; what takes long is done elsewhere."""
+        self._full = False
+        while True:
+            if not self._look(take):
+                await self._arrive(take)
+            if self._full or not self.transcoder.heavy:
+                return
+            data = await self._burden.run(self.transcoder.work)
+            self._count()
+            if data and take(data):
+                return
+            self.transcoder.check()
 
     async def _arrive(self, take: Callable[[bytes], object]) -> None:
         """Wait until ``_look``, called as pieces come, says that it is all for now; raises what it raises."""
@@ -306,9 +342,12 @@ class Answer:
             self._arrivals = None
 
     def _look(self, take: Callable[[bytes], object]) -> bool:
-        """Hand on what is there; returns whether that is all for now: the answer has ended, or ``take`` is full."""
+        """Hand on what is there; returns whether that is all for now.
+
+        That is, the answer has ended, ``take`` is full, or what comes next takes long.
+        """
         content, transcoder = self._response.content, self.transcoder
-        while not self._ended:
+        while not (self._ended or transcoder.heavy):
             piece = content.read_nowait()
             if piece:
                 data = transcoder.feed(piece)
@@ -318,10 +357,18 @@ class Answer:
             else:
                 self._watch.start()
                 return False
+            if transcoder.held or self._hold.size:
+                self._count()
             if data and take(data):
+                self._full = True
                 return True
             transcoder.check()
         return True
+
+    def _count(self) -> None:
+        """Count what is held of the answer. Raises ``Overload``; a little is counted with the request."""
+        held = self.transcoder.held
+        self._hold.resize(held if held > SMALL else 0)
 
     def _give_up(self) -> None:
         # an exception of its own: aiohttp raises one and the same object for every closed response, whose traceback

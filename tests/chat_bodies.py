@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from gemproxy.converter.request import Options, Plan, decode, to_call
+from gemproxy.converter.reading import decode
+from gemproxy.converter.request import Options, Plan, to_call
 from gemproxy.converter.signatures import SignatureLookup
 from gemproxy.errors import ClientFault
 from gemproxy.models import Catalogue, Model

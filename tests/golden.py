@@ -51,9 +51,17 @@ def converted(made: Transcoder, pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Yield what the client gets for these pieces of an upstream body, as the dispatcher does: then the fault."""
     for piece in pieces:
         yield made.feed(piece)
-        made.check()
+        yield from late(made)
     yield made.finish()
+    yield from late(made)
+
+
+def late(made: Transcoder) -> Iterator[bytes]:
+    """Yield what was put off, as long as it ended well."""
     made.check()
+    if made.heavy:
+        yield made.work()
+        made.check()
 
 
 def run(body: bytes, *, stream: bool, step: int = 0, envelope: Heading = ENVELOPE) -> bytes:

@@ -39,6 +39,7 @@ from gemproxy.simulator import (
 from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.dialect import Action, Call, Dialect, Method, Scope, Token, Verdict
 from gemproxy.wire.gemini import Content, GenerateRequest, GenerationConfig, Part
+from tests.burdens import make_burden
 from tests.folding import chunks, events, fold
 from tests.tls import contexts
 from tests.waiting import soon
@@ -104,7 +105,7 @@ class Bench:
     async def ask(self, call: Call | None = None) -> bytes:
         """Return the whole answer; a failure after the content commit raises like one before it."""
         call = call or self.call()
-        answer = await self.dispatcher.open(call, self.listen(call))
+        answer = await self.dispatcher.open(call, self.listen(call), make_burden())
         try:
             said = [answer.head]
             assert await answer.pour(said.append)
@@ -285,7 +286,7 @@ async def test_fault_after_the_content_commit_is_told_and_never_repeated(
 ) -> None:
     bench.simulator.script(fault)
     call = bench.call()
-    answer = await bench.dispatcher.open(call, bench.listen(call))
+    answer = await bench.dispatcher.open(call, bench.listen(call), make_burden())
     got = [answer.head]
     with pytest.raises(UpstreamFault) as caught:
         await answer.pour(got.append)
@@ -397,7 +398,7 @@ async def test_client_that_leaves_before_content_costs_nothing(bench: Bench) -> 
 async def test_client_that_leaves_in_mid_stream_ends_the_upstream_request(bench: Bench) -> None:
     bench.simulator.script(frames_answer([TEXT]).then(Hang()))
     call = bench.call()
-    answer = await bench.dispatcher.open(call, bench.listen(call))
+    answer = await bench.dispatcher.open(call, bench.listen(call), make_burden())
     answer.close()
     answer.close()  # a second time does nothing
     assert (bench.slot("a").state, bench.slot("a").failed, bench.slot("a").served) == ("ready", 0, 0)
@@ -448,7 +449,7 @@ async def test_an_answer_over_tls_is_poured_as_it_comes(bench: Bench, tmp_path: 
     async with server, aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=client_side)) as session:
         bench.session, bench.url = session, f"https://127.0.0.1:{port}/v1beta"
         dispatcher, call = bench.build(("a",), Limits(idle=0.3)), bench.call()
-        answer = await dispatcher.open(call, bench.listen(call))
+        answer = await dispatcher.open(call, bench.listen(call), make_burden())
         got = [answer.head]
         async with asyncio.timeout(5):
             if end == b"0\r\n\r\n":
@@ -466,7 +467,7 @@ async def test_an_answer_over_tls_is_poured_as_it_comes(bench: Bench, tmp_path: 
 async def test_a_full_client_is_poured_the_rest_later(bench: Bench) -> None:
     bench.simulator.script(frames_answer([TEXT, TEXT, STOP]).paced(0.02))
     call = bench.call()
-    answer = await bench.dispatcher.open(call, bench.listen(call))
+    answer = await bench.dispatcher.open(call, bench.listen(call), make_burden())
     got = [answer.head]
 
     def take(data: bytes) -> bool:

@@ -11,7 +11,8 @@ import msgspec
 import pytest
 from msgspec import Struct
 
-from gemproxy.converter.request import Options, Plan, decode, to_call
+from gemproxy.converter.reading import decode
+from gemproxy.converter.request import Options, Plan, to_call
 from gemproxy.errors import ClientFault
 from gemproxy.models import Catalogue
 from gemproxy.simulator import Simulator

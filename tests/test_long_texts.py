@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from msgspec import Raw
 
-from gemproxy.converter import request as conversion
-from gemproxy.converter.request import MEDIA, Options, decode, to_call
+from gemproxy.converter import reading
+from gemproxy.converter.reading import decode
+from gemproxy.converter.request import Options, to_call
 from gemproxy.errors import ClientFault
 from gemproxy.models import Catalogue
 from gemproxy.simulator import Simulator, text_answer, unary_answer
@@ -38,7 +39,7 @@ def all_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take every text of one letter or more for a long one."""
     monkeypatch.setattr(text, "LONG", 3)
     monkeypatch.setattr(bodies, "LONG", 0)
-    monkeypatch.setattr(conversion, "LONG", 0)
+    monkeypatch.setattr(reading, "LONG", 0)
 
 
 # ----------------------------------------------------------------------------------------------------------- answers
@@ -120,7 +121,7 @@ def test_a_question_asks_the_same(sent: dict[str, Any]) -> None:
     expected = _outcome(sent)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text, "LONG", 3)
-        patch.setattr(conversion, "LONG", 0)
+        patch.setattr(reading, "LONG", 0)
         assert _outcome(sent) == expected
 
 
@@ -136,13 +137,6 @@ def test_a_long_question_is_kept_as_it_came(role: str) -> None:
     read = decode(b'{"model":"m","messages":[{"role":"%s","content":"%s","name":"n"}]}' % (role.encode(), FILLER))
     assert bytes(read.messages[0].content) == b'"%s"' % FILLER  # type: ignore[arg-type]
     assert read.messages[0].name == "n"
-
-
-def test_a_body_as_large_as_media_is_read_as_usual() -> None:
-    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * MEDIA}}
-    messages = [{"role": "user", "content": "ü" * LONG}, {"role": "user", "content": [image]}]
-    read = decode(msgspec.json.encode({"model": "m", "messages": messages}))
-    assert read.messages[0].content == "ü" * LONG
 
 
 @pytest.mark.parametrize(
@@ -167,7 +161,7 @@ def test_a_long_question_is_refused_as_a_short_one_is(message: bytes, monkeypatc
         return caught.value.message, caught.value.param, caught.value.code
 
     long = refused()
-    monkeypatch.setattr(conversion, "_decode_long", msgspec.json.Decoder(ChatRequest).decode)
+    monkeypatch.setattr(reading, "_decode_long", msgspec.json.Decoder(ChatRequest).decode)
     assert refused() == long
 
 

@@ -15,7 +15,8 @@ import pytest
 from msgspec import Struct
 
 from gemproxy.converter.media import remote_images
-from gemproxy.converter.request import Options, decode, to_call
+from gemproxy.converter.reading import decode
+from gemproxy.converter.request import Options, to_call
 from gemproxy.errors import ClientFault
 from gemproxy.models import Catalogue
 from gemproxy.upstream.ai_studio import AiStudio

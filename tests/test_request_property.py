@@ -21,7 +21,8 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from gemproxy.converter.media import remote_images
-from gemproxy.converter.request import Options, Plan, decode, to_call
+from gemproxy.converter.reading import decode
+from gemproxy.converter.request import Options, Plan, to_call
 from gemproxy.errors import ClientFault
 from gemproxy.models import Catalogue
 from gemproxy.simulator import Simulator

@@ -40,6 +40,11 @@ class Server(Section, frozen=True, kw_only=True):
     host: Text = "127.0.0.1"
     port: Port = 8080  # 0: any free one
     max_body: Positive = 33_554_432  # bytes
+    memory: Positive = 268_435_456  # bytes of bodies, images and answers under way together
+    max_messages: Positive = 10_000  # of one request, as the next three
+    max_parts: Positive = 100_000
+    max_calls: Positive = 10_000
+    max_values: Positive = 1_000_000
     max_connections: Count = 10_000  # 0: no limit
     max_requests: Count = 4_000  # open at once; 0: no limit
     ping_interval: Wait = 15

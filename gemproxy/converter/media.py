@@ -73,7 +73,7 @@ def remote_images(request: ChatRequest) -> list[RemoteImage]:
             for position, part in enumerate(message.content):
                 if type(part) is ImagePart and _is_remote(url := address(part.image_url)):
                     found.append(RemoteImage(url, f"messages[{index}].content[{position}]"))
-        if type(message) is AssistantMessage and message.images:
+        if isinstance(message, AssistantMessage) and message.images:
             for position, image in enumerate(message.images):
                 if _is_remote(url := address(image.image_url)):
                     found.append(RemoteImage(url, f"messages[{index}].images[{position}]"))

@@ -32,7 +32,7 @@ from gemproxy.wire.openai import (
     TextPart,
     ToolMessage,
 )
-from gemproxy.wire.text import plain
+from gemproxy.wire.text import is_long, plain, unescaped
 
 _encode = msgspec.json.encode
 _decode_any = msgspec.json.Decoder().decode
@@ -74,9 +74,9 @@ def conversation(messages: Sequence[Message], setting: Setting, instruction: str
                 writer.user(parts)  # it keeps its place: at the front it would speak of what is not yet said
             continue
         leading = False
-        if type(message) is AssistantMessage:
+        if isinstance(message, AssistantMessage):
             writer.assistant(message, index)
-        elif type(message) is ToolMessage or type(message) is FunctionMessage:
+        elif isinstance(message, ToolMessage | FunctionMessage):
             writer.result(message, index)
         else:
             writer.user(_parts(message, index, setting))
@@ -136,8 +136,10 @@ def _texts_only(content: Sequence[object], index: int) -> None:
             )
 
 
-def _arguments(sent: str | dict[str, Any] | None) -> Raw:
+def _arguments(sent: str | Raw | dict[str, Any] | None) -> Raw:
     """Return the arguments of a call as an object, untouched where they are one (PROTOCOL 4.4 rule 6)."""
+    if isinstance(sent, Raw):
+        return _arguments(unescaped(sent).decode()) if is_long(sent) else sent
     if isinstance(sent, dict):
         return Raw(_encode(sent))
     if not sent or sent.isspace():
@@ -203,7 +205,7 @@ class _Writer:
             self._step.ask(asked)
 
     def result(self, message: ToolMessage | FunctionMessage, index: int) -> None:
-        sent_id = message.tool_call_id if type(message) is ToolMessage else None
+        sent_id = message.tool_call_id if isinstance(message, ToolMessage) else None
         parts = _parts(message, index, self._setting)
         texts = [plain(part.text) for part in parts if part.text is not None]
         media = [part for part in parts if part.text is None]

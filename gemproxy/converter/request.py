@@ -1,8 +1,8 @@
-"""An OpenAI chat request -> a Gemini call. Reads the body and puts the rooms of the converter together.
+"""An OpenAI chat request -> a Gemini call. Puts the rooms of the converter together.
 
-In: the bytes of a request, then the model, fetched images, known signatures and options. Out: ``ChatRequest``, then a
-``Plan``: the call, and what the answer must be read with. Must not: do I/O, know a credential, or repeat what the
-client wrote in a message: only the path of a field, never its content.
+In: a request (``reading``), the model, fetched images, known signatures and options. Out: a ``Plan``: the call, and
+what the answer must be read with. Must not: do I/O, know a credential, or repeat what the client wrote in a message:
+only the path of a field, never its content.
 
 Every field of OpenAI's request is mapped, approximated or knowingly ignored as PROTOCOL 4.1 says. Ignored ones whose
 loss a client may notice are named in ``Plan.ignored``; those that have no effect on an answer (``user``, ``metadata``,
@@ -12,25 +12,18 @@ ones are passed over.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 
-import msgspec
 from msgspec import Struct
 
 from gemproxy.converter.generation import FREE, answer_format, generation
 from gemproxy.converter.messages import Setting, conversation
 from gemproxy.converter.signatures import SignatureLookup
 from gemproxy.converter.tools import tool_set
-from gemproxy.errors import ClientFault
 from gemproxy.models import Model
 from gemproxy.upstream.dialect import Call
-from gemproxy.wire import UNREADABLE
 from gemproxy.wire.gemini import Blob, Content, GenerateRequest
-from gemproxy.wire.long_request import LongChatRequest
 from gemproxy.wire.openai import AssistantMessage, ChatRequest, ExtraBody, GoogleOptions
-from gemproxy.wire.text import LONG
 
 
 class Options(Struct, frozen=True):
@@ -56,62 +49,6 @@ class Plan(Struct, frozen=True):
     legacy_functions: bool
     custom: frozenset[str]
     ignored: tuple[str, ...]
-
-
-# ------------------------------------------------------------------------------------------------------------ reading
-
-_decode = msgspec.json.Decoder(ChatRequest).decode
-MEDIA = 1 << 20  # bytes; beyond, a body holds media, whose parts ``_decode_long`` would go through twice
-_decode_long = msgspec.json.Decoder(LongChatRequest).decode
-_LOCATED = re.compile(r"(?P<reason>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
-_MISSING = re.compile(r"Object missing required field `(?P<field>[^`]*)`")
-_CHOICES = {
-    "role": "system, developer, user, assistant, tool or function",
-    "type": "text, image_url, input_audio, file, video_url or refusal",
-}
-
-
-def decode(body: bytes) -> ChatRequest:
-    """Return the request; raises ``ClientFault`` (400) naming the field in ``param``, or with code ``invalid_json``."""
-    if LONG <= len(body) < MEDIA:
-        with suppress(*UNREADABLE):  # the fault is named below
-            return _checked(body, _decode_long)
-    try:
-        return _checked(body, _decode)
-    except msgspec.ValidationError as fault:
-        raise _misfit(str(fault)) from None
-    except UnicodeDecodeError:
-        raise ClientFault("The body is not valid UTF-8.", code="invalid_json") from None
-    except RecursionError:
-        raise ClientFault("The JSON of the body is nested too deep.", code="invalid_json") from None
-    except msgspec.DecodeError as fault:
-        # msgspec's words hold a reason and a position, nothing of the text
-        raise ClientFault(f"The body is not valid JSON: {fault}.", code="invalid_json") from None
-
-
-def _checked(body: bytes, read: Callable[[bytes], ChatRequest]) -> ChatRequest:
-    if not body.isascii():
-        body.decode()  # the decoder passes over ignored fields without looking at their encoding
-    return read(body)
-
-
-def _misfit(text: str) -> ClientFault:
-    """Return the fault for a value of the wrong type, from msgspec's sentence and path."""
-    located = _LOCATED.match(text)
-    assert located is not None
-    reason, path = located["reason"], (located["path"] or "$").removeprefix("$").removeprefix(".")
-    missing = _MISSING.match(reason)
-    if missing is not None:
-        param = f"{path}.{missing['field']}" if path else missing["field"]
-        return ClientFault(f"{param} is missing.", param=param)
-    if reason.startswith("Invalid value"):  # it would quote the value
-        allowed = _CHOICES.get(path.rpartition(".")[2])
-        return ClientFault(
-            f"{path} must be {allowed}." if allowed else f"{path} has a value that is not known.",
-            param=path,
-            code="unsupported_value",
-        )
-    return ClientFault(f"{path or 'The body'}: {reason[:1].lower()}{reason[1:]}.", param=path or None)
 
 
 # --------------------------------------------------------------------------------------------------------- converting

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import blake2b
+from threading import Lock
 from typing import NamedTuple, Protocol
 
 from gemproxy.wire.openai import ExtraContent, SentToolCall
@@ -61,6 +62,7 @@ class SignatureCache:
         self._ttl = ttl
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._bytes = 0
+        self._lock = Lock()  # large requests and answers are converted in a thread
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -70,25 +72,27 @@ class SignatureCache:
 
     def put(self, call_id: str, signature: str, origin: str) -> None:
         """Remember the signature of a call; one that is larger than the whole cache is not kept."""
-        self._drop(call_id)
         entry = _Entry(signature, origin, self._clock() + self._ttl)
-        if _size(call_id, entry) > self._max_bytes:
-            return
-        self._entries[call_id] = entry
-        self._bytes += _size(call_id, entry)
-        while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
-            self._drop(next(iter(self._entries)))
+        with self._lock:
+            self._drop(call_id)
+            if _size(call_id, entry) > self._max_bytes:
+                return
+            self._entries[call_id] = entry
+            self._bytes += _size(call_id, entry)
+            while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
+                self._drop(next(iter(self._entries)))
 
     def get(self, call_id: str) -> Signed | None:
         """Return the signature of a call, or None if it is unknown or too old."""
-        entry = self._entries.get(call_id)
-        if entry is None:
-            return None
-        if entry.until <= self._clock():
-            self._drop(call_id)
-            return None
-        self._entries.move_to_end(call_id)
-        return Signed(entry.signature, entry.origin)
+        with self._lock:
+            entry = self._entries.get(call_id)
+            if entry is None:
+                return None
+            if entry.until <= self._clock():
+                self._drop(call_id)
+                return None
+            self._entries.move_to_end(call_id)
+            return Signed(entry.signature, entry.origin)
 
     def _drop(self, call_id: str) -> None:
         entry = self._entries.pop(call_id, None)

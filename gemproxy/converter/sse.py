@@ -10,11 +10,14 @@ from __future__ import annotations
 import msgspec
 
 from gemproxy.errors import UpstreamFault
+from gemproxy.load.weigh import SMALL
 from gemproxy.wire import UNREADABLE
 
 DONE = b"data: [DONE]\n\n"
 _FIELDS = (b":", b"event:", b"id:", b"retry:")  # SSE lines without a meaning here
 _BLANK = b" \t\r\n"
+_BARE = b"{[<"  # how JSON begins, or the HTML page of a front end
+MANY = 1_000  # lines of one piece, at a few microseconds each
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -22,10 +25,10 @@ class SSEDecoder:
     """Feed pieces, get frames; ``finish`` gives what only the end of the body completes.
 
     ``whole`` is True after ``finish`` when the body ended in bare JSON: that cannot have been cut and still parse.
-    ``limit`` bounds one frame, in bytes.
+    ``held`` counts the bytes of the unfinished frame, which ``limit`` bounds.
     """
 
-    __slots__ = ("_data", "_fresh", "_held", "_limit", "_pieces", "_tail", "whole")
+    __slots__ = ("_data", "_fresh", "_limit", "_pieces", "_tail", "held", "whole")
 
     def __init__(self, limit: int = 128 << 20) -> None:
         self._limit = limit
@@ -33,7 +36,7 @@ class SSEDecoder:
         self._pieces: list[bytes] = []  # the unfinished line: joined once, so a huge frame costs linear time
         self._data: list[bytes] = []  # ``data:`` lines of the unfinished event
         self._tail: list[bytes] | None = None  # from here on the body is JSON, not SSE
-        self._held = 0
+        self.held = 0
         self.whole = False
 
     def feed(self, piece: bytes) -> list[bytes]:
@@ -45,8 +48,8 @@ class SSEDecoder:
                 return events
         if self._fresh:
             self._open(piece)
-        self._held += len(piece)
-        if self._held > self._limit:
+        self.held += len(piece)
+        if self.held > self._limit:
             raise UpstreamFault(f"The upstream sent a frame of more than {self._limit} bytes.")
         if self._tail is not None:
             self._tail.append(piece)
@@ -56,6 +59,12 @@ class SSEDecoder:
             self._pieces.append(piece)
             return []
         return self._take(piece, cut)
+
+    def heavy(self, piece: bytes) -> bool:
+        """Return whether to take this piece, and the frames that it completes, may take long."""
+        if self._tail is not None or (self._fresh and piece.lstrip(_BLANK)[:1] in _BARE):
+            return False  # it is only kept
+        return len(piece) > SMALL or (self.held > SMALL and b"\n" in piece) or piece.count(b"\n") > MANY
 
     def finish(self) -> list[bytes]:
         """Return the frames that the end of the body completes; raises ``UpstreamFault`` for a cut array.
@@ -75,7 +84,7 @@ class SSEDecoder:
         start = piece.lstrip(_BLANK)[:1]
         if start:
             self._fresh = False
-            if start in b"{[<":  # JSON, or the HTML page of a front end
+            if start in _BARE:
                 self._tail = []
 
     def _take(self, piece: bytes, cut: int) -> list[bytes]:
@@ -88,7 +97,7 @@ class SSEDecoder:
             self._tail.append(rest)
             rest = b""
         self._pieces = [rest] if rest else []
-        self._held = len(rest) + (sum(map(len, self._data)) if self._data else 0)
+        self.held = len(rest) + (sum(map(len, self._data)) if self._data else 0)
         return frames
 
     def _split(self, block: bytes) -> list[bytes]:

@@ -8,14 +8,19 @@ attempt may be repeated, after it a failure can only be told.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from gemproxy.converter.answer import AnswerReader
 from gemproxy.converter.events import Event, Finish, Image, Text, ToolCall, Usage
 from gemproxy.converter.sse import SSEDecoder
 from gemproxy.errors import UpstreamFault
+from gemproxy.load.weigh import SMALL, signs
 from gemproxy.wire import UNREADABLE
 from gemproxy.wire.gemini import GenerateResponse
+
+FEW = 1 << 12  # bytes of a piece, which cannot hold much
+MAX_SIGNS = 400_000  # of a frame: log probabilities of 8,000 tokens have as many
 
 
 class ErrorFrame(Exception):  # noqa: N818 - a frame of the upstream, which its dialect judges; not a failure of ours
@@ -45,9 +50,25 @@ class Transcoder:
     A failure behind usable frames of one piece must not swallow them: ``feed`` returns their bytes, ``check`` raises.
     ``on_signed`` hears of every signed call and image (the signature cache keeps what clients may lose), ``tape`` of
     every frame.
+
+    What takes long is put off: ``feed`` or ``finish`` then returns nothing, ``heavy`` is True, and ``work`` does it and
+    returns the bytes. It may run in another thread; until it is done nothing else here may be used. ``at_once``: the
+    whole answer is written at its end, or what was said is gone through once more there.
     """
 
-    __slots__ = ("_decode", "_fault", "_on_signed", "_reader", "_sse", "_tape", "_writer", "reasons")
+    __slots__ = (
+        "_at_once",
+        "_decode",
+        "_fault",
+        "_kept",
+        "_late",
+        "_on_signed",
+        "_reader",
+        "_sse",
+        "_tape",
+        "_writer",
+        "reasons",
+    )
 
     def __init__(
         self,
@@ -56,6 +77,8 @@ class Transcoder:
         writer: Writer,
         on_signed: Callable[[ToolCall | Image], None] | None = None,
         tape: Tape | None = None,
+        *,
+        at_once: bool = False,
     ) -> None:
         self._decode = decode
         self._reader = reader
@@ -64,6 +87,9 @@ class Transcoder:
         self._tape = tape
         self._sse = SSEDecoder()
         self._fault: UpstreamFault | ErrorFrame | None = None
+        self._at_once = at_once
+        self._kept = 0
+        self._late: Callable[[list[bytes]], object] | None = None
         self.reasons: list[str] = []  # finish reasons, for the log line
 
     @property
@@ -71,14 +97,46 @@ class Transcoder:
         """The tokens counted so far, for the log line: complete after ``finish``, and what a broken answer cost."""
         return self._reader.usage()
 
+    @property
+    def heavy(self) -> bool:
+        """Return whether ``work`` must be called before anything else."""
+        return self._late is not None
+
+    @property
+    def held(self) -> int:
+        """Return how many bytes of the answer wait here for the rest of it."""
+        return self._sse.held + self._kept
+
     def feed(self, piece: bytes) -> bytes:
         """Return the client's bytes for a piece of the body; raises ``UpstreamFault`` or ``ErrorFrame``."""
+        if self._at_once:
+            self._kept += len(piece)
+        if (len(piece) > FEW or self._sse.held) and self._sse.heavy(piece):
+            self._late = partial(self._feed, piece)
+            return b""
         written: list[bytes] = []
         try:
             self._read(self._sse.feed(piece), written)
         except (UpstreamFault, ErrorFrame) as fault:
             self._fault = fault
         return self._out(written)
+
+    def work(self) -> bytes:
+        """Do what was put off; returns and raises as ``feed`` does."""
+        late, self._late = self._late, None
+        assert late is not None
+        written: list[bytes] = []
+        self._try(late, written)
+        return self._out(written)
+
+    def _feed(self, piece: bytes, written: list[bytes]) -> None:
+        self._read(self._sse.feed(piece), written)
+
+    def _try(self, step: Callable[[list[bytes]], object], written: list[bytes]) -> None:
+        try:
+            step(written)
+        except (UpstreamFault, ErrorFrame) as fault:
+            self._fault = fault
 
     def check(self) -> None:
         """Raise the failure that came behind the bytes that ``feed`` or ``finish`` returned last."""
@@ -87,14 +145,17 @@ class Transcoder:
 
     def finish(self) -> bytes:
         """Return the last bytes, finish and usage included; raises when the answer was cut, blank or malformed."""
+        if self.held > SMALL:
+            self._late = self._finish
+            return b""
         written: list[bytes] = []
-        try:
-            self._read(self._sse.finish(), written)
-            written += filter(None, map(self._tell, self._reader.finish(self._sse.whole)))
-            written.append(self._writer.finish())
-        except (UpstreamFault, ErrorFrame) as fault:
-            self._fault = fault
+        self._try(self._finish, written)
         return self._out(written)
+
+    def _finish(self, written: list[bytes]) -> None:
+        self._read(self._sse.finish(), written)
+        written += filter(None, map(self._tell, self._reader.finish(self._sse.whole)))
+        written.append(self._writer.finish())
 
     def _out(self, written: list[bytes]) -> bytes:
         if len(written) == 1:
@@ -109,6 +170,8 @@ class Transcoder:
         for frame in frames:
             if self._tape is not None:
                 self._tape.add(frame)
+            if len(frame) > SMALL and signs(frame, MAX_SIGNS) > MAX_SIGNS:
+                raise UpstreamFault("The upstream sent a frame of more values than an answer has.")
             try:
                 answer = decode(frame)
             except UNREADABLE:

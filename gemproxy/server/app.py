@@ -18,10 +18,13 @@ from gemproxy import __version__
 from gemproxy.capture import Capture
 from gemproxy.checkup import Checkup
 from gemproxy.config import ApiKey, Auth, Config, Credential, OAuthFile
+from gemproxy.converter.reading import Bounds
 from gemproxy.converter.request import Options
 from gemproxy.converter.signatures import SignatureCache
 from gemproxy.discovery import EVERY, Discovery, add
 from gemproxy.dispatch import Dispatcher, Limits
+from gemproxy.load.budget import Budget
+from gemproxy.load.burden import Load
 from gemproxy.models import Catalogue, capabilities
 from gemproxy.pool.projects import Projects
 from gemproxy.pool.rest import Policy, Record
@@ -82,6 +85,8 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
     room = WaitingRoom(rotator, config.timeouts.queue)
     catalogue = _catalogue(config)
     dispatcher = Dispatcher(session, room, tokens, dialects, _limits(config), wall_clock)
+    load = Load(Budget(config.server.memory, asyncio.get_running_loop().time))
+    stack.callback(load.close)
     service = Service(
         door=_door(config, catalogue),
         dispatcher=dispatcher,
@@ -91,10 +96,12 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
         options=Options(include_thoughts=config.models.include_thoughts),
         signatures=SignatureCache(wall_clock),
         images=ImageFetcher(_images(config)),
-        checkup=Checkup(session, dispatcher, tokens, dialects, _onboarding(config), wall_clock),
+        checkup=Checkup(session, dispatcher, tokens, dialects, _onboarding(config), load, wall_clock),
         clock=wall_clock,
         new_id=RandomIds(),
         allowances=Allowances(),
+        load=load,
+        bounds=_bounds(config),
         capture=Capture(Path(config.log.capture_dir)) if config.log.capture_dir else None,
     )
     stack.push_async_callback(lambda: service.images.close())  # the fetcher of the last reload
@@ -126,6 +133,7 @@ async def reload(app: web.Application, config: Config) -> None:
     service.dispatcher.limits = _limits(config)
     service.door, service.catalogue = door, catalogue
     service.options = Options(include_thoughts=config.models.include_thoughts)
+    service.bounds, service.load.budget.most = _bounds(config), config.server.memory
     service.images, old = fetcher, service.images
     _ = spawn(old.close(), name="images of the old configuration")  # waits for those under way, as the reload must not
 
@@ -298,6 +306,11 @@ def _door(config: Config, catalogue: Catalogue) -> Door:
             for name, others in config.models.fallbacks.items()
         },
     )
+
+
+def _bounds(config: Config) -> Bounds:
+    server = config.server
+    return Bounds(server.max_values, server.max_messages, server.max_parts, server.max_calls)
 
 
 def _keyring(auth: Auth) -> Keyring:

@@ -20,6 +20,7 @@ from gemproxy.converter.transcoder import Transcoder
 from gemproxy.converter.wording import Heading
 from gemproxy.dispatch import Answer, Listen
 from gemproxy.errors import Failure, NoCredential, UpstreamFault
+from gemproxy.load.burden import Burden
 from gemproxy.models import Model
 from gemproxy.server.exchange import Exchange
 from gemproxy.server.service import Service
@@ -29,19 +30,27 @@ from gemproxy.wire.gemini import Blob
 from gemproxy.wire.openai import ChatRequest
 
 log = logging.getLogger("gemproxy.server")
+NOTHING = ChatRequest("", [])
 
 
 class Asking:
     """Ids and time are the same in every attempt; ``close`` when the answer is over."""
 
     def __init__(
-        self, service: Service, exchange: Exchange, asked: ChatRequest, images: Mapping[str, Blob], stream: bool
+        self,
+        service: Service,
+        exchange: Exchange,
+        burden: Burden,
+        asked: ChatRequest,
+        images: Mapping[str, Blob],
+        stream: bool,
     ) -> None:
+        self.burden = burden
         self._service = service
         self._exchange = exchange
         self._asked = asked
         self._images = images
-        self._stream = stream
+        self.stream = stream
         self._id = "chatcmpl-" + service.new_id()
         self._created = int(service.clock())
         self._usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
@@ -52,13 +61,15 @@ class Asking:
         first: Failure | None = None
         for model in models:
             try:
-                call, listen = self._plan(model, fallback=first is not None)
-                return await self._service.dispatcher.open(call, listen)
+                answer = await self._open(model, fallback=first is not None)
             except Failure as failure:
                 first = first or failure
                 if not _elsewhere(failure):
                     break
                 log.info("request %s: %s cannot serve (%s)", self._exchange.id, model.id, failure.code)
+            else:
+                self._forget()
+                return answer
         assert first is not None
         raise first
 
@@ -67,12 +78,26 @@ class Asking:
         for tape in self._tapes:
             tape.close()
 
-    def _plan(self, model: Model, *, fallback: bool) -> tuple[Call, Listen]:
-        """Return what to ask this model, and what reads an attempt's answer."""
+    async def _open(self, model: Model, *, fallback: bool) -> Answer:
+        heavy = self.burden.heavy
+        plan = await self.burden.run(self._convert, model) if heavy else self._convert(model)
+        call, listen = self._plan(plan, model, fallback=fallback)
+        del plan
+        return await self._service.dispatcher.open(call, listen, self.burden)
+
+    def _forget(self) -> None:
+        """Let go of the request: nobody will be asked once more, and its answer may take minutes."""
+        self._asked, self._images = NOTHING, {}
+        self.burden.lighten()
+
+    def _convert(self, model: Model) -> conversion.Plan:
         service = self._service
-        plan = conversion.to_call(
-            self._asked, model, self._images, service.signatures, service.options, stream=self._stream
+        return conversion.to_call(
+            self._asked, model, self._images, service.signatures, service.options, stream=self.stream
         )
+
+    def _plan(self, plan: conversion.Plan, model: Model, *, fallback: bool) -> tuple[Call, Listen]:
+        """Return what to ask this model, and what reads an attempt's answer."""
         if plan.ignored:
             log.debug("request %s: ignored %s", self._exchange.id, ", ".join(plan.ignored))
         if fallback:
@@ -86,9 +111,10 @@ class Asking:
         return Transcoder(
             dialect.decode,
             AnswerReader(self._call_id, plan.names, plan.taken, declared=plan.declared, grounded=plan.grounded),
-            ChatChunkWriter(heading) if self._stream else ChatCompletionFold(heading),
+            ChatChunkWriter(heading) if self.stream else ChatCompletionFold(heading),
             partial(self._keep, origin),
             self._tape(self._service.capture) if self._service.capture is not None else None,
+            at_once=not self.stream or plan.grounded,
         )
 
     def _call_id(self) -> str:

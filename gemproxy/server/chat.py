@@ -9,30 +9,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from datetime import UTC, date, datetime
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp_sse import EventSourceResponse
 
 from gemproxy.converter import media
-from gemproxy.converter.request import decode
+from gemproxy.converter.reading import decode, weighed
 from gemproxy.dispatch import Answer
 from gemproxy.errors import Failure, timeout
+from gemproxy.load.burden import Burden
 from gemproxy.models import Model
+from gemproxy.posting import Sliced
 from gemproxy.server.asking import Asking
 from gemproxy.server.body import read_body
 from gemproxy.server.exchange import Exchange
-from gemproxy.server.keyring import Caller, allow
+from gemproxy.server.keyring import ANYONE, Caller, allow
 from gemproxy.server.middleware import JSON
 from gemproxy.server.negotiation import wants_stream
+from gemproxy.server.outlet import EventStream, Outlet
 from gemproxy.server.service import Service
 from gemproxy.server.tasks import spawn
 from gemproxy.stall import StallWatch
+from gemproxy.wire.openai import ChatRequest
 
 log = logging.getLogger("gemproxy.server")
+OBJECT, SIGN = 100, 32  # bytes of memory that come of an object, and of a sign between values (``load.weigh``)
 WHOLE = 1 << 16  # bytes; a larger answer may have to wait for its client
 _UNLIMITED = nullcontext()
 
@@ -41,19 +45,44 @@ async def chat_completions(
     request: web.Request, service: Service, exchange: Exchange, caller: Caller
 ) -> web.StreamResponse:
     """Answer one chat request, as a stream or as JSON."""
-    asked = decode(await read_body(request, service.door))
+    burden = service.load.burden(_owner(request, caller))
+    try:
+        asking, models = await _read(request, service, exchange, caller, burden)
+        try:
+            if asking.stream:
+                return await _Stream(request, service, exchange, burden).run(asking, models)
+            return await _unary(request, service, exchange, asking, models)
+        finally:
+            asking.close()
+    finally:
+        burden.close()
+
+
+async def _read(
+    request: web.Request, service: Service, exchange: Exchange, caller: Caller, burden: Burden
+) -> tuple[Asking, Sequence[Model]]:
+    """Return a request ready to be asked, and whom; here, so that nothing else keeps the body."""
+    asked = await _decoded(request, service, burden)
     stream = _by_client(request, service) if asked.stream is None else asked.stream
     models = _models(service, asked.model, caller)
     exchange.model, exchange.stream = models[0].id, stream
     remote = media.remote_images(asked)
     images = await service.images.fetch(remote) if remote else {}
-    asking = Asking(service, exchange, asked, images, stream)
-    try:
-        if stream:
-            return await _Stream(request, service, exchange).run(asking, models)
-        return await _unary(request, service, exchange, asking, models)
-    finally:
-        asking.close()
+    return Asking(service, exchange, burden, asked, images, stream), models
+
+
+async def _decoded(request: web.Request, service: Service, burden: Burden) -> ChatRequest:
+    body, bounds = await read_body(request, service.door, burden.hold), service.bounds
+    if not burden.heavy:
+        burden.hold.more(OBJECT * body.count(b"{"))
+        return decode(body, bounds)
+    burden.hold.more(SIGN * await burden.run(weighed, body, bounds))
+    return await burden.run(decode, body, bounds)
+
+
+def _owner(request: web.Request, caller: Caller) -> str:
+    """Return whose share of memory a request takes: its client's, without keys its address's."""
+    return caller.name if caller is not ANYONE else request.remote or "-"
 
 
 def _by_client(request: web.Request, service: Service) -> bool:
@@ -111,10 +140,12 @@ async def _unary(
         _note_end(exchange, answer)
     finally:
         answer.close()
-    response = web.Response(body=body, content_type=JSON)
+    large = len(body) > WHOLE
+    response = web.Response(body=Sliced(body) if large else body, content_type=JSON)
     if service.door.expose_routing:
         _show_routing(response, answer)
-    if len(body) > WHOLE:
+    if large:
+        asking.burden.hold.more(len(body))
         await _write_large(request, response, service, exchange)
     return response
 
@@ -134,11 +165,12 @@ async def _write_large(request: web.Request, response: web.Response, service: Se
 class _Stream:
     """One answer as a stream of events."""
 
-    def __init__(self, request: web.Request, service: Service, exchange: Exchange) -> None:
+    def __init__(self, request: web.Request, service: Service, exchange: Exchange, burden: Burden) -> None:
         self._request = request
+        self._burden = burden
         self._service = service
         self._exchange = exchange
-        self._response = EventSourceResponse(
+        self._response = EventStream(
             sep="\n",
             allow_all_methods=True,
             ping_interval=service.door.ping_interval,
@@ -155,13 +187,16 @@ class _Stream:
                 answer = await asking.open(models)
                 with self._owned(answer) as stall:
                     writer = await self._commit(answer)
+                    outlet = self._response.outlet = Outlet(self._request.transport, writer, self._burden.hold)
                     stall.start()
-                    await writer.write(answer.head)
+                    await outlet.write(answer.head)
                     stall.stop()
-                    take = self._taker(writer)
-                    while not await answer.pour(take):
+                    answer.head = b""
+                    ended = False
+                    while not ended:
+                        ended = await answer.pour(outlet.take)
                         stall.start()
-                        await writer.drain()
+                        await outlet.drain()
                         stall.stop()
                     stall.start()
                     await self._response.write_eof()
@@ -171,22 +206,6 @@ class _Stream:
         finally:
             self._end()
         return self._response
-
-    def _taker(self, writer: AbstractStreamWriter) -> Callable[[bytes], bool]:
-        """Return what writes bytes at once, and tells whether the client is so far behind that it must be waited for.
-
-        As the writer does it, but without a coroutine; that has sent the headers with the first bytes.
-        """
-        transport, chunked = self._request.transport, getattr(writer, "chunked", False)
-        if transport is None:
-            raise ConnectionResetError
-        _, most = transport.get_write_buffer_limits()
-
-        def take(data: bytes) -> bool:
-            transport.write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
-            return transport.get_write_buffer_size() > most
-
-        return take
 
     @contextmanager
     def _owned(self, answer: Answer) -> Iterator[StallWatch]:

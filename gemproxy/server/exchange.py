@@ -118,10 +118,12 @@ class RandomIds:
 
     def __call__(self) -> str:
         """Return a new id of 24 hexadecimal digits."""
-        if not self._stock:
+        try:
+            return self._stock.pop()
+        except IndexError:  # asked for and not looked at before: an answer may be read in a thread beside the loop
             digits = os.urandom(12 * 256).hex()
             self._stock = [digits[place : place + 24] for place in range(0, len(digits), 24)]
-        return self._stock.pop()
+            return self._stock.pop()
 
 
 _new_id = RandomIds()

@@ -13,9 +13,11 @@ from msgspec import Struct
 
 from gemproxy.capture import Capture
 from gemproxy.checkup import Checkup
+from gemproxy.converter.reading import Bounds
 from gemproxy.converter.request import Options
 from gemproxy.converter.signatures import SignatureCache
 from gemproxy.dispatch import Dispatcher
+from gemproxy.load.burden import Load
 from gemproxy.models import Catalogue, Model
 from gemproxy.pool.state import State
 from gemproxy.pool.tokens import Tokens
@@ -62,6 +64,8 @@ class Service(Struct):
     clock: Callable[[], float]  # wall clock, seconds
     new_id: Callable[[], str]  # random, URL-safe
     allowances: Allowances
+    load: Load
+    bounds: Bounds
     metrics: Metrics | None = None  # None: prometheus-client is not installed
     capture: Capture | None = None
     draining: bool = False  # /ready is 503, and connections close after their answer

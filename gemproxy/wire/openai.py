@@ -81,7 +81,7 @@ class ExtraContent(Struct, omit_defaults=True, frozen=True):
 
 class SentFunction(Struct, frozen=True):
     name: str
-    arguments: str | dict[str, Any] | None = None
+    arguments: str | Raw | dict[str, Any] | None = None  # Raw: long, as the JSON it came as (``wire.text``)
 
 
 class SentCustom(Struct, frozen=True):
@@ -241,6 +241,10 @@ class ExtraBody(Struct, frozen=True):
     extra_body: ExtraBody | None = None  # a client that nests once too often (PROTOCOL 4.1)
 
 
+class Unread(Struct, frozen=True):
+    """An object of which only counts that it is there: nothing in it is kept."""
+
+
 class Thinking(Struct, frozen=True):
     """Anthropic's form, which several clients send to every provider."""
 
@@ -280,12 +284,12 @@ class ChatRequest(Struct, frozen=True):
     google: GoogleOptions | None = None
     extra_body: ExtraBody | None = None
     modalities: list[str] | None = None
-    audio: dict[str, Any] | None = None
-    web_search_options: dict[str, Any] | None = None
+    audio: Unread | None = None
+    web_search_options: Unread | None = None
     service_tier: str | None = None
     user: str | None = None
     store: bool | None = None
-    metadata: dict[str, Any] | None = None
+    metadata: Unread | None = None
 
 
 # ------------------------------------------------------------------------------------------------------- answers

@@ -14,6 +14,8 @@ import msgspec
 from msgspec import Raw
 
 LONG: Final = 1 << 14  # bytes; to look at a shorter text costs more than to decode it
+SLICE: Final = 1 << 16  # bytes of a text decoded in one go: a decoder keeps every other thread waiting
+_LONGEST_SIGN: Final = 12  # bytes of JSON that make one character: ``\\ud83d\\ude00``
 _QUOTE: Final = ord('"')
 
 _decode: Final = msgspec.json.Decoder(str).decode
@@ -28,6 +30,28 @@ def is_long(sent: Raw) -> bool:
 def plain(text: str | Raw) -> str:
     """Return a text as characters."""
     return text if isinstance(text, str) else _decode(text)
+
+
+def unescaped(sent: Raw) -> bytes:
+    """Return a long text in UTF-8, without JSON's escapes."""
+    body, text = bytes(sent)[1:-1], bytearray()
+    place = 0
+    while place < len(body):
+        end = min(place + SLICE, len(body))
+        piece, end = _slice(body, place, end)
+        text += piece.encode()
+        place = end
+    return bytes(text)
+
+
+def _slice(body: bytes, place: int, end: int) -> tuple[str, int]:
+    """Return the characters up to ``end``, or up to a little before it: no character is cut in two."""
+    for last in range(end, max(end - _LONGEST_SIGN, place), -1):
+        try:
+            return _decode(b'"%b"' % body[place:last]), last
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue
+    return _decode(b'"%b"' % body[place:end]), end  # it is no text: raises why
 
 
 def joined(texts: Sequence[str | Raw]) -> str | Raw:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gemproxy.converter.magic import mime_of_name, sniff
 from gemproxy.converter.media import RemoteImage, remote_images
-from gemproxy.converter.request import decode
+from gemproxy.converter.reading import decode
 from gemproxy.wire.gemini import Blob
 from tests.chat_bodies import JPEG, PNG, USER, contents, refused
 

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from gemproxy.converter.request import Options, decode, to_call
+from gemproxy.converter.reading import decode
+from gemproxy.converter.request import Options, to_call
 from gemproxy.errors import ClientFault
 from gemproxy.models import capabilities
 from gemproxy.wire.gemini import Blob

@@ -1,0 +1,306 @@
+"""The bytes of an OpenAI chat request -> ``ChatRequest``. Pure.
+
+In: a body. Out: the request, or ``ClientFault`` (400) naming the field in ``param``. Must not repeat what the client
+wrote in a message: only the path of a field, never its content.
+
+A decoder keeps every other thread waiting until it is done. A large body is therefore read in steps, each of which is
+short: its outline, then message by message and part by part; long texts stay as they are. How many things it may hold
+is settled before any of them becomes an object.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Raw, Struct
+from msgspec.structs import force_setattr, replace
+
+from gemproxy.errors import ClientFault
+from gemproxy.load import weigh
+from gemproxy.wire import UNREADABLE
+from gemproxy.wire.large_request import LargeFunction, LargeMessage, LargePart, LargeTextPart, LargeToolCall, Outline
+from gemproxy.wire.long_request import LongChatRequest
+from gemproxy.wire.openai import (
+    AssistantMessage,
+    ChatRequest,
+    Content,
+    ContentPart,
+    FunctionSpec,
+    Message,
+    SentFunction,
+    SentImage,
+    SentToolCall,
+    Tool,
+)
+from gemproxy.wire.text import LONG, is_long
+
+T = TypeVar("T")
+
+MAX_FIELD = 1 << 19  # bytes of any field that is read and no list; twice the largest schema (``schema``)
+_UNREAD = ("metadata", "audio", "web_search_options")  # passed over in a moment, whatever they hold
+_BRACKET = ord("[")
+_LISTS = ("messages", "tools", "functions")
+_FIELDS = Outline.__struct_fields__
+_LOCATED = re.compile(r"(?P<reason>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(?P<field>[^`]*)`")
+_CHOICES = {
+    "role": "system, developer, user, assistant, tool or function",
+    "type": "text, image_url, input_audio, file, video_url or refusal",
+}
+
+
+class Bounds(Struct, frozen=True):
+    """``server.max_values``, ``max_messages``, ``max_parts`` and ``max_calls``: what one request may hold of each."""
+
+    values: int = 1_000_000
+    messages: int = 10_000
+    parts: int = 100_000
+    calls: int = 10_000
+
+
+BOUNDS = Bounds()
+
+_decode = msgspec.json.Decoder(ChatRequest).decode
+_decode_long = msgspec.json.Decoder(LongChatRequest).decode
+_outline: Callable[[bytes], Any] = msgspec.json.Decoder(Outline).decode
+_items = msgspec.json.Decoder(list[Raw] | None).decode
+_some_items = msgspec.json.Decoder(list[Raw]).decode
+_content = msgspec.json.Decoder(Content).decode
+_text = msgspec.json.Decoder(str | None).decode
+_function = msgspec.json.Decoder(LargeFunction | None).decode
+_arguments = msgspec.json.Decoder(str | dict[str, Any] | None).decode
+
+
+class _Kind:
+    """One kind of thing that a request may hold many of: how to read one, many, and one that is large itself."""
+
+    def __init__(self, kind: Any, large: Any = None) -> None:
+        self.one = msgspec.json.Decoder(kind).decode
+        self.many = msgspec.json.Decoder(list[kind]).decode
+        self.large = msgspec.json.Decoder(large or kind).decode
+
+
+_MESSAGES, _PARTS = _Kind(Message, LargeMessage), _Kind(ContentPart, LargePart)
+_CALLS, _IMAGES = _Kind(SentToolCall, LargeToolCall), _Kind(SentImage)
+_TOOLS, _FUNCTIONS = _Kind(Tool), _Kind(FunctionSpec)
+
+
+def decode(body: bytes, bounds: Bounds = BOUNDS) -> ChatRequest:
+    """Return the request; raises ``ClientFault`` (400) naming the field in ``param``, or with code ``invalid_json``."""
+    if len(body) > weigh.SMALL:
+        return _Reading(bounds).request(body)
+    if len(body) >= LONG:
+        with suppress(*UNREADABLE):  # the fault is named below
+            return _checked(body, _decode_long)
+    return _read("", partial(_checked, read=_decode), body)
+
+
+def _checked(body: bytes, read: Callable[[bytes], ChatRequest]) -> ChatRequest:
+    if not body.isascii():
+        body.decode()  # the decoder passes over ignored fields without looking at their encoding
+    return read(body)
+
+
+def weighed(body: bytes, bounds: Bounds) -> int:
+    """Return how many signs a body holds (``weigh``), before it is decoded; raises ``ClientFault`` if too many."""
+    found = weigh.signs(body, bounds.values)
+    if found > bounds.values:
+        raise ClientFault(
+            f"The body holds more values than server.max_values = {bounds.values} allows.", code="request_too_large"
+        )
+    return found
+
+
+def _check_encoding(body: bytes | Raw) -> None:
+    decoder, view = codecs.getincrementaldecoder("utf-8")(), memoryview(body)
+    for place in range(0, len(view), weigh.PIECE):
+        decoder.decode(view[place : place + weigh.PIECE])
+    decoder.decode(b"", final=True)
+
+
+class _Reading:
+    """One large body being read; counts what it holds."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._parts = 0
+        self._calls = 0
+
+    def request(self, body: bytes) -> ChatRequest:
+        if not body.isascii():
+            _read("", _check_encoding, body)
+        outline = _read("", _outline, body)
+        asked = _read("", _decode, _without_lists(outline))
+        raws = _read("messages", _some_items, outline.messages)
+        if len(raws) > self._bounds.messages:
+            raise _too_many("messages", self._bounds.messages)
+        messages = _each("messages", raws, _MESSAGES, self._message)
+        for message in messages:
+            self._count(message)
+        tools = _each("tools", _list("tools", outline.tools), _TOOLS, _as_read)
+        functions = _each("functions", _list("functions", outline.functions), _FUNCTIONS, _as_read)
+        return replace(asked, messages=messages, tools=tools or None, functions=functions or None)
+
+    def _count(self, message: Message) -> None:
+        if isinstance(message.content, list):
+            self._parts += len(message.content)
+        if isinstance(message, AssistantMessage):
+            self._parts += len(message.images or ())
+            self._calls += len(message.tool_calls or ())
+        if self._parts > self._bounds.parts:
+            raise _too_many("parts", self._bounds.parts)
+        if self._calls > self._bounds.calls:
+            raise _too_many("calls", self._bounds.calls)
+
+    def _message(self, path: str, message: Any) -> Any:
+        """Read what was left of a large message."""
+        force_setattr(message, "content", self._content(f"{path}.content", message.content))
+        if isinstance(message, AssistantMessage):
+            self._assistant(path, message)
+        return message
+
+    def _assistant(self, path: str, message: Any) -> None:
+        calls, images = _list(f"{path}.tool_calls", message.tool_calls), _list(f"{path}.images", message.images)
+        if len(calls) > self._bounds.calls:
+            raise _too_many("calls", self._bounds.calls)
+        if len(images) > self._bounds.parts:
+            raise _too_many("parts", self._bounds.parts)
+        function = _read(f"{path}.function_call", _function, message.function_call)
+        force_setattr(message, "tool_calls", _each(f"{path}.tool_calls", calls, _CALLS, _sent_call) or None)
+        force_setattr(message, "images", _each(f"{path}.images", images, _IMAGES, _as_read) or None)
+        force_setattr(message, "function_call", _settled(f"{path}.function_call", function))
+
+    def _content(self, path: str, raw: Raw) -> Any:
+        if is_long(raw):
+            return raw
+        if len(raw) <= weigh.SMALL or memoryview(raw)[0] != _BRACKET:
+            return _read(path, _content, raw)
+        raws = _list(path, raw)
+        if len(raws) > self._bounds.parts:
+            raise _too_many("parts", self._bounds.parts)
+        return _each(path, raws, _PARTS, _part)
+
+
+def _each(path: str, raws: list[Raw], kind: _Kind, finish: Callable[[str, Any], Any]) -> list[Any]:
+    """Return what stands in a list. Small things are read many at a time, a large one by itself, and then finished."""
+    found: list[Any] = []
+    batch: list[Raw] = []
+    size = 0
+    for place, raw in enumerate(raws):
+        size += len(raw)
+        if size > weigh.SMALL:
+            found += _batch(path, len(found), batch, kind)
+            batch, size = [], len(raw)
+        if size > weigh.SMALL:
+            found.append(finish(f"{path}[{place}]", _read(f"{path}[{place}]", kind.large, raw)))
+            size = 0
+        else:
+            batch.append(raw)
+    return found + _batch(path, len(found), batch, kind)
+
+
+def _batch(path: str, first: int, raws: list[Raw], kind: _Kind) -> list[Any]:
+    with suppress(*UNREADABLE):
+        return list(kind.many(b"[%b]" % b",".join(raws)))
+    return [_read(f"{path}[{place}]", kind.one, raw) for place, raw in enumerate(raws, first)]  # names the fault
+
+
+def _as_read(path: str, item: Any) -> Any:
+    return item
+
+
+def _part(path: str, part: Any) -> Any:
+    if isinstance(part, LargeTextPart) and not is_long(part.text):
+        force_setattr(part, "text", _read(f"{path}.text", _text, part.text))
+    return part
+
+
+def _sent_call(path: str, call: Any) -> Any:
+    _settled(f"{path}.function", call.function)
+    return call
+
+
+def _settled(path: str, function: LargeFunction | None) -> SentFunction | None:
+    """Read arguments that are short; long ones stay as they are, be they a text or an object."""
+    if function is not None and not _is_kept(function.arguments):
+        force_setattr(function, "arguments", _read(f"{path}.arguments", _arguments, function.arguments))
+    return function
+
+
+def _is_kept(arguments: Any) -> bool:
+    return len(arguments) >= LONG and memoryview(arguments)[0] in b'"{'
+
+
+def _list(path: str, raw: Raw) -> list[Raw]:
+    return (_read(path, _items, raw) or []) if len(raw) else []
+
+
+def _without_lists(outline: Any) -> bytes:
+    """Return a request without what may be long, so that only its presence and absence are left to judge."""
+    kept: list[bytes] = []
+    for name in _FIELDS:
+        raw: Raw = getattr(outline, name)
+        if not len(raw):
+            continue
+        if name in _LISTS:
+            kept.append(b'"%b":[]' % name.encode())
+        elif len(raw) > MAX_FIELD and name not in _UNREAD:
+            raise ClientFault(f"{name} is larger than {MAX_FIELD // 1024} KiB.", param=name)
+        else:
+            kept.append(b'"%b":%b' % (name.encode(), bytes(raw)))
+    return b"{%b}" % b",".join(kept)
+
+
+def _too_many(what: str, most: int) -> ClientFault:
+    return ClientFault(
+        f"The request holds more {what} than server.max_{what} = {most} allows.",
+        param="messages",
+        code="request_too_large",
+    )
+
+
+# -------------------------------------------------------------------------------------------------------- faults
+
+
+def _read(path: str, read: Callable[[Any], T], raw: bytes | Raw) -> T:
+    """Return what ``read`` makes of JSON that stands at ``path``; raises the fault that tells the client."""
+    try:
+        return read(raw)
+    except msgspec.ValidationError as fault:
+        raise _misfit(path, str(fault)) from None
+    except UnicodeDecodeError:
+        raise ClientFault("The body is not valid UTF-8.", code="invalid_json") from None
+    except RecursionError:
+        raise ClientFault("The JSON of the body is nested too deep.", code="invalid_json") from None
+    except msgspec.DecodeError as fault:
+        # msgspec's words hold a reason and a position, nothing of the text
+        raise ClientFault(f"The body is not valid JSON: {fault}.", code="invalid_json") from None
+
+
+def _misfit(above: str, text: str) -> ClientFault:
+    """Return the fault for a value of the wrong type, from msgspec's sentence and path."""
+    located = _LOCATED.match(text)
+    assert located is not None
+    reason, path = located["reason"], _joined(above, (located["path"] or "$").removeprefix("$"))
+    missing = _MISSING.match(reason)
+    if missing is not None:
+        param = f"{path}.{missing['field']}" if path else missing["field"]
+        return ClientFault(f"{param} is missing.", param=param)
+    if reason.startswith("Invalid value"):  # it would quote the value
+        allowed = _CHOICES.get(path.rpartition(".")[2])
+        return ClientFault(
+            f"{path} must be {allowed}." if allowed else f"{path} has a value that is not known.",
+            param=path,
+            code="unsupported_value",
+        )
+    return ClientFault(f"{path or 'The body'}: {reason[:1].lower()}{reason[1:]}.", param=path or None)
+
+
+def _joined(above: str, path: str) -> str:
+    return above + path if above else path.removeprefix(".")

@@ -1,0 +1,87 @@
+"""(edge) The end of a stream that a client reads: what it has no room for waits here, in one piece, and is counted.
+
+A transport keeps a copy of all that it is given, so it is given no more than a slice at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp_sse import EventSourceResponse
+
+from gemproxy.load.budget import Hold
+
+SLICE = 1 << 16  # bytes
+
+
+class Outlet:
+    """Writes to one client. ``take`` at once, as the writer does it but without a coroutine; it has sent the headers
+    with what ``write`` was given.
+    """
+
+    __slots__ = ("_chunked", "_hold", "_most", "_rest", "_transport", "_writer")
+
+    def __init__(self, transport: asyncio.Transport | None, writer: AbstractStreamWriter, hold: Hold) -> None:
+        """Raise ``ConnectionResetError`` if the client has left."""
+        if transport is None:
+            raise ConnectionResetError
+        self._transport = transport
+        self._writer = writer
+        self._hold = hold
+        self._chunked = bool(getattr(writer, "chunked", False))
+        self._rest = memoryview(b"")
+        _, self._most = transport.get_write_buffer_limits()
+
+    @property
+    def within(self) -> bool:
+        """Return whether an event is being written, so that nothing else may be."""
+        return bool(self._rest)
+
+    async def write(self, data: bytes) -> None:
+        """Write the first bytes, and wait until the client has taken all but the last of them."""
+        await self._writer.write(data[:SLICE])
+        if len(data) > SLICE:
+            self._keep(memoryview(data)[SLICE:])
+            await self.drain()
+
+    def take(self, data: bytes) -> bool:
+        """Write bytes; returns whether the client is so far behind that ``drain`` must be waited for."""
+        if len(data) > SLICE:
+            self._keep(memoryview(data))
+            return self._go_on()
+        self._transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        return self._transport.get_write_buffer_size() > self._most
+
+    async def drain(self) -> None:
+        """Wait until the client has room again and nothing waits here."""
+        await self._writer.drain()
+        while self._rest:
+            if self._go_on():
+                await self._writer.drain()
+
+    def _keep(self, rest: memoryview) -> None:
+        self._hold.more(len(rest))
+        self._rest = rest
+
+    def _go_on(self) -> bool:
+        """Write slices while there is room; returns whether something is left or there is none."""
+        while self._rest and self._transport.get_write_buffer_size() <= self._most:
+            part, self._rest = bytes(self._rest[:SLICE]), self._rest[SLICE:]
+            self._transport.write(b"%x\r\n%b\r\n" % (len(part), part) if self._chunked else part)
+            self._hold.more(-len(part))
+        return bool(self._rest) or self._transport.get_write_buffer_size() > self._most
+
+
+class EventStream(EventSourceResponse):
+    """A stream of events whose pings keep out of an event that goes out in pieces."""
+
+    outlet: Outlet | None = None
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Write a ping, or the last event: it waits for the end of the one before."""
+        if self.outlet is not None and self.outlet.within:
+            if data[:1] == b":":
+                return  # what is being written says as much
+            await self.outlet.drain()
+        await super().write(data)

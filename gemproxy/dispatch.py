@@ -106,15 +106,16 @@ class Dispatcher:
         self, call: Call, listen: Listen, course: Course, first: StallWatch, time: Callable[[], float]
     ) -> Answer:
         while True:
-            if not course.may_begin(time()):
-                raise course.exhausted(self.room.rotator.earliest(call.model))
             lease = await self._lease(call.model, course)
             course.leased(lease.slot.name)
             answer = await self._serve(lease, call, listen, course, first)
             if answer is not None:
                 answer.attempts = course.attempts
                 return answer
-            await asyncio.sleep(course.pause(lease.slot.dialect))
+            pause = course.pause(lease.slot.dialect)
+            if not course.may_begin(time() + pause):  # else the client would wait for nothing
+                raise course.exhausted(self.room.rotator.earliest(call.model))
+            await asyncio.sleep(pause)
 
     async def _lease(self, model: str, course: Course) -> Lease:
         able = None

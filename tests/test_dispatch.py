@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from gemproxy import dispatch, stall
+from gemproxy import course, dispatch, stall
 from gemproxy.converter.answer import AnswerReader
 from gemproxy.converter.chunks import ChatChunkWriter
 from gemproxy.converter.completion import ChatCompletionFold
@@ -350,6 +350,18 @@ async def test_attempts_are_bounded(bench: Bench) -> None:
     with pytest.raises(NoCredential, match=r"rotation\.attempts = 2"):
         await bench.ask()
     assert bench.asked() == ["a", "b"]
+
+
+async def test_nobody_waits_for_an_attempt_that_will_not_be_made(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(course, "PAUSES", (3600.0, 3600.0))
+    bench.build(limits=Limits(attempts=1))
+    bench.simulator.script(error_answer(503, OVERLOADED), times=None)
+    with pytest.raises(UpstreamFault):
+        await asyncio.wait_for(bench.ask(), 5)
+    bench.build(limits=Limits(attempts=9, budget=60.0))  # it would end during the pause
+    with pytest.raises(UpstreamFault):
+        await asyncio.wait_for(bench.ask(), 5)
+    assert len(bench.asked()) == 2
 
 
 async def test_budget_starts_no_late_attempt(bench: Bench) -> None:

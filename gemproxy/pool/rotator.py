@@ -310,6 +310,8 @@ def _write(slot: Slot, key: str, rest: Rest | None, changed: float) -> None:
         if len(slot.resting) > MAX_RESTS:
             _forget(slot)
     slot.stamps[key] = changed
+    if len(slot.stamps) > 2 * MAX_RESTS:
+        _forget_ended(slot)
 
 
 def _end_probe(lease: Lease) -> tuple[str, ...]:
@@ -326,11 +328,21 @@ def _same_project(slot: Slot, other: Slot) -> bool:
 
 
 def _forget(slot: Slot) -> None:
-    """Drop the half of the rests that end first; what is forgotten is only found out once more."""
-    by_end = sorted(slot.resting, key=lambda key: (key == ANY, slot.resting[key].until))
-    for key in by_end[: MAX_RESTS // 2]:
+    """Drop half of the rests; what is forgotten is only found out once more.
+
+    First goes what clients can make as many of as they like: models that nobody has.
+    """
+    for key in sorted(slot.resting, key=lambda key: _worth(key, slot.resting[key]))[: MAX_RESTS // 2]:
         del slot.resting[key]
+    _forget_ended(slot)
+
+
+def _forget_ended(slot: Slot) -> None:
     slot.stamps = {key: stamp for key, stamp in slot.stamps.items() if key in slot.resting or key == ANY}
+
+
+def _worth(key: str, rest: Rest) -> tuple[bool, bool, float]:
+    return key == ANY, rest.reason != NO_MODEL, rest.until
 
 
 def _adopt(known: list[Slot], fresh: Slot) -> Slot:

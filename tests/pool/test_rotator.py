@@ -457,3 +457,22 @@ def test_model_names_from_clients_do_not_grow_a_slot_without_bound(pool):
     assert len(slot.resting) <= 512
     assert len(slot.stamps) <= 514
     assert {"keep", "*"} <= slot.resting.keys()
+
+
+def test_names_made_up_by_clients_push_out_no_real_rest(pool):
+    p = pool("a")
+    for number in range(200):
+        p.serve(f"real-{number}", rests(60, now=p.clock.now))
+    for number in range(1060):
+        p.serve(f"made-up-{number}", Verdict(Action.NEXT, Scope.MODEL, p.clock.now + 3600, NO_MODEL, status=404))
+    assert {p.serve(f"real-{number}") for number in range(200)} == {"-"}
+    assert len(p.rotator._slots[0].resting) <= 512
+
+
+def test_models_that_are_well_again_do_not_grow_a_slot_without_bound(pool):
+    p = pool("a")
+    for number in range(3000):
+        p.serve(f"m-{number}", UNHINTED)
+        p.clock.advance(5)
+        p.serve(f"m-{number}")
+    assert len(p.rotator._slots[0].stamps) <= 1025

@@ -8,6 +8,8 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
+from gemproxy.upstream.cause import Cause
+from gemproxy.upstream.demand import Demand
 from gemproxy.wire.gemini import GenerateRequest, GenerateResponse
 
 Method = Literal["generateContent", "streamGenerateContent"]
@@ -23,6 +25,11 @@ class Call(Struct, frozen=True):
     method: Method
     model: str
     body: GenerateRequest
+
+    @property
+    def demand(self) -> Demand:
+        """Return what it asks of a quota beyond its model."""
+        return Demand(self.body)
 
 
 class Token(Struct, frozen=True):
@@ -53,6 +60,7 @@ class Action(enum.Enum):
 
     OK = "ok"
     NEXT = "next"  # another credential
+    ELSEWHERE = "elsewhere"  # a credential of another pool: those of this one are alike, and would refuse it too
     REFRESH = "refresh"  # a new token, the same credential, once
     REDISCOVER = "rediscover"  # find the project anew, the same credential, once
     REPAIR = "repair"  # the same credential, ``Verdict.repair`` applied, once
@@ -92,6 +100,9 @@ class Verdict(Struct, frozen=True):
     ``until`` is a deadline on the injected (wall) clock in seconds; None: no hint; ``math.inf``: parked until an
     operator acts. ``reason`` is a short stable word for logs and metrics; ``message`` is redacted text fit for the
     client; ``status``/``code``/``param`` are what the client gets if this verdict ends the request.
+
+    The table does not know the request: whom a ``cause`` other than ANY concerns is settled by ``aim.aimed``, which
+    writes ``kind``.
     """
 
     action: Action
@@ -104,6 +115,9 @@ class Verdict(Struct, frozen=True):
     param: str | None = None
     repair: Repair | None = None
     daily: bool = False  # the quota of a day (or more) is used up
+    cause: Cause = Cause.ANY
+    limit: int = 0  # tokens, of a quota of these; 0: not told
+    kind: str = ""  # which requests rest (``demand``); "": all of the scope
 
 
 OK = Verdict(Action.OK, reason="ok", status=200, code="")

@@ -1,19 +1,28 @@
-"""What a verdict means for the very request that drew it: whom else it concerns.
+"""What a verdict means for the very request that drew it: whom else it concerns, and which part of it is refused.
 
 In: the verdict of a table, which knows the refusal alone, and the call. Out: the verdict to act upon. Pure.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec.structs import replace
 
+from gemproxy.upstream.blame import parts_of
 from gemproxy.upstream.cause import Cause
-from gemproxy.upstream.dialect import Action, Call, Scope, Verdict
+from gemproxy.upstream.dialect import Action, Call, Scope, Suspect, Verdict
+
+_MOST_NAMED: Final = 8  # parts in one message
 
 
 def aimed(verdict: Verdict, call: Call) -> Verdict:
     """Return the verdict, aimed at this call."""
-    return verdict if verdict.cause is Cause.ANY else _narrowed(verdict, call)
+    if verdict.cause is not Cause.ANY:
+        return _narrowed(verdict, call)
+    if verdict.suspect is not None and call.media:
+        return _named(verdict, verdict.suspect, call)
+    return verdict
 
 
 def _narrowed(verdict: Verdict, call: Call) -> Verdict:
@@ -35,3 +44,15 @@ def _narrowed(verdict: Verdict, call: Call) -> Verdict:
         code="rate_limit_exceeded",
         param="messages",
     )
+
+
+def _named(verdict: Verdict, suspect: Suspect, call: Call) -> Verdict:
+    """Name the part that is refused; if several may be meant, the first, and all in the message."""
+    parts = parts_of(suspect, call)
+    if not parts:
+        return verdict
+    if len(parts) == 1:
+        return replace(verdict, param=parts[0])
+    more = "" if len(parts) <= _MOST_NAMED else " and others"
+    message = f"{verdict.message} (one of {', '.join(parts[:_MOST_NAMED])}{more})"
+    return replace(verdict, param=parts[0], message=message)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Literal, Protocol
 
 from msgspec import Struct
 
 from gemproxy.upstream.cause import Cause
 from gemproxy.upstream.demand import Demand
-from gemproxy.wire.gemini import GenerateRequest, GenerateResponse
+from gemproxy.wire.gemini import GenerateRequest, GenerateResponse, Part
 
 Method = Literal["generateContent", "streamGenerateContent"]
 
@@ -19,12 +19,14 @@ class Call(Struct, frozen=True):
     """What is asked, upstream-neutral: Gemini's own method names and body.
 
     ``body`` carries every call id and every known signature with its ``origin``; each dialect leaves out in ``ask``
-    what its upstream or the model would refuse.
+    what its upstream or the model would refuse. ``media`` holds the parts that are no text, each with the name that
+    the client knows it by: a refusal may mean one of them.
     """
 
     method: Method
     model: str
     body: GenerateRequest
+    media: Sequence[tuple[Part, str]] = ()
 
     @property
     def demand(self) -> Demand:
@@ -94,6 +96,15 @@ class Repair(enum.Enum):
     SYSTEM_AS_USER = "system text into the first user content"
 
 
+class Suspect(Struct, frozen=True):
+    """The part of the contents that a refusal is about, as far as it tells: where it is, or what kind of a medium."""
+
+    path: str = ""  # Gemini's own, such as contents[0].parts[1]
+    kind: str = ""  # how its type begins, or "file" for what lies elsewhere; "": any medium
+    mime: str = ""
+    place: int | None = None  # which of its kind
+
+
 class Verdict(Struct, frozen=True):
     """What an upstream answer means: a row of the dialect's table.
 
@@ -101,8 +112,8 @@ class Verdict(Struct, frozen=True):
     operator acts. ``reason`` is a short stable word for logs and metrics; ``message`` is redacted text fit for the
     client; ``status``/``code``/``param`` are what the client gets if this verdict ends the request.
 
-    The table does not know the request: whom a ``cause`` other than ANY concerns is settled by ``aim.aimed``, which
-    writes ``kind``.
+    The table does not know the request: whom a ``cause`` other than ANY concerns, and which part a ``suspect`` is, is
+    settled by ``aim.aimed``, which writes ``kind``.
     """
 
     action: Action
@@ -118,6 +129,7 @@ class Verdict(Struct, frozen=True):
     cause: Cause = Cause.ANY
     limit: int = 0  # tokens, of a quota of these; 0: not told
     kind: str = ""  # which requests rest (``demand``); "": all of the scope
+    suspect: Suspect | None = None
 
 
 OK = Verdict(Action.OK, reason="ok", status=200, code="")

@@ -60,6 +60,7 @@ class Refusal(Struct, frozen=True):
     metadata: Mapping[str, str] = {}
     quotas: tuple[Quota, ...] = ()  # of the violations, of ``metadata.quota_limit``, and of the message
     fields: tuple[str, ...] = ()  # BadRequest: paths that were refused
+    debug: str = ""  # DebugInfo in lower case: it tells more than the message of a broken picture
     retry_delay: str = ""
     retry_after: str = ""
 
@@ -107,6 +108,7 @@ def _told(status: int, headers: Mapping[str, str], error: Mapping[str, Any]) -> 
         metadata=facts.metadata,
         quotas=_with_limits(facts.quotas, message),
         fields=tuple(facts.fields),
+        debug=facts.debug.lower(),
         retry_delay=facts.retry_delay,
         retry_after=headers.get("retry-after", ""),
     )
@@ -190,6 +192,7 @@ class _Facts:
         self.quotas: list[Quota] = []
         self.fields: list[str] = []
         self.retry_delay = ""
+        self.debug = ""
 
     def collect(self, error: Mapping[str, Any]) -> None:
         self._reason(error)
@@ -208,6 +211,8 @@ class _Facts:
                 self._quota(violation, "quotaId", "quotaMetric", "quotaValue")
         elif kind == "RetryInfo":
             self.retry_delay = _text(detail.get("retryDelay"))
+        elif kind == "DebugInfo":
+            self.debug = _text(detail.get("detail"))
         elif kind == "BadRequest":
             found = (_text(violation.get("field")) for violation in _objects(detail.get("fieldViolations")))
             self.fields.extend(field for field in found if field)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 
 from gemproxy.upstream import quota, refusal
-from gemproxy.upstream.blame import blamed
+from gemproxy.upstream.blame import blamed, suspected
 from gemproxy.upstream.cause import Cause, cause_of, tokens_allowed
 from gemproxy.upstream.dialect import Action, Repair, Scope, Verdict
 from gemproxy.upstream.redaction import for_client
@@ -145,6 +145,7 @@ class Row(Struct, frozen=True):
             self.daily,
             cause,
             limit,
+            suspect=suspected(refused) if self.scope is Scope.NONE and 400 <= self.status < 500 else None,
         )
 
     def _cause(self, refused: Refusal) -> tuple[Cause, int]:

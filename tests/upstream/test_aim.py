@@ -5,14 +5,16 @@ import pytest
 from gemproxy.upstream.aim import aimed
 from gemproxy.upstream.cause import Cause
 from gemproxy.upstream.code_assist import CodeAssist
-from gemproxy.upstream.dialect import Action, Call, Scope, Verdict
-from gemproxy.wire.gemini import Content, Empty, FileData, GenerateRequest, Part, ToolSpec
+from gemproxy.upstream.dialect import Action, Call, Scope, Suspect, Verdict
+from gemproxy.wire.gemini import Blob, Content, Empty, FileData, GenerateRequest, Part, ToolSpec
 from tests.upstream.refusal_bodies import NOW, error
 
 
-def call(size=9, tools=None):
-    body = GenerateRequest([Content([Part(text="x" * size)], "user")], tools=tools)
-    return Call("generateContent", "gemini-3.8-flash", body)
+def call(size=9, tools=None, media=0):
+    parts = [Part(inline_data=Blob("image/gif", "AAAA")) for _ in range(media)]
+    named = [(part, f"messages[0].content[{place}]") for place, part in enumerate(parts)]
+    body = GenerateRequest([Content([*parts, Part(text="x" * size)], "user")], tools=tools)
+    return Call("generateContent", "gemini-3.8-flash", body, named)
 
 
 def spent(cause, limit=0):
@@ -72,3 +74,30 @@ def test_a_request_above_the_quota_is_told_so():
     assert (told.status, told.code, told.param) == (429, "rate_limit_exceeded", "messages")
     assert "about 15000 tokens" in told.message
     assert "10000" in told.message
+
+
+@pytest.mark.parametrize(
+    ("media", "param", "message"),
+    [
+        pytest.param(0, "messages", "bad", id="without media nothing is named"),
+        pytest.param(1, "messages[0].content[0]", "bad", id="one is named"),
+        pytest.param(
+            2,
+            "messages[0].content[0]",
+            "bad (one of messages[0].content[0], messages[0].content[1])",
+            id="of two the first, and both in the message",
+        ),
+        pytest.param(
+            99,
+            "messages[0].content[0]",
+            f"bad (one of {', '.join(f'messages[0].content[{place}]' for place in range(8))} and others)",
+            id="of many the first few",
+        ),
+    ],
+)
+def test_a_refused_medium_is_named_as_the_client_knows_it(media, param, message):
+    verdict = Verdict(
+        Action.STOP, message="bad", status=400, code="", param="messages", suspect=Suspect(mime="image/gif")
+    )
+    told = aimed(verdict, call(media=media))
+    assert (told.param, told.message) == (param, message)

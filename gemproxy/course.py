@@ -7,6 +7,7 @@ Rules: SPEC 4, PROTOCOL 3.2; one refresh, one rediscovery and one repair of a ki
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable, Set
 
 from gemproxy.errors import ClientFault, Failure, NoCredential, UpstreamFault
 from gemproxy.upstream.dialect import Action, Repair, Scope, Verdict
@@ -27,9 +28,14 @@ class Step(enum.Enum):
 
 
 class Course:
-    """One request's way through the pool. ``started`` and every ``now`` in seconds of one clock."""
+    """One request's way through the pool. ``started`` and every ``now`` in seconds of one clock.
 
-    def __init__(self, *, attempts: int, budget: float, started: float) -> None:
+    ``peers`` returns the slots of the same pool and upstream as one of them.
+    """
+
+    def __init__(
+        self, *, attempts: int, budget: float, started: float, peers: Callable[[str], Set[str]] = lambda slot: {slot}
+    ) -> None:
         self.attempts = 0  # leases taken
         self.slot = ""  # the last of them
         self.tried: set[str] = set()  # slots that must not serve this request again
@@ -37,11 +43,13 @@ class Course:
         self.repairs: dict[Repair, str] = {}  # of its body, and the dialect that asked for each
         self._most = attempts
         self._until = started + budget
+        self._peers = peers
         self._free: set[tuple[str, Step]] = set()
         self._capacity: dict[str, int] = {}
         self._denials = 0
         self._bad_answers = 0
         self._rested = False
+        self._own = False  # the last refusal was the caller's own doing, wherever the limits are the same
         self._last: Failure | None = None
 
     def may_begin(self, now: float) -> bool:
@@ -60,7 +68,7 @@ class Course:
 
     def exhausted(self, earliest: float | None) -> Failure:
         """Return what to tell the client when no further attempt may start; ``earliest`` as the rotator knows it."""
-        if self._last is not None and self._last.status != 429:
+        if self._last is not None and (self._own or self._last.status != 429):
             return self._last
         return NoCredential(
             f"{self.attempts} attempts were refused (rotation.attempts = {self._most}, rotation.budget).",
@@ -75,6 +83,7 @@ class Course:
     def next(self, slot: str, dialect: str, verdict: Verdict) -> Step:
         """Return the next step after a refusal; raises the failure when there is none."""
         self._last = failure(verdict)
+        self._own = verdict.action is Action.ELSEWHERE
         match verdict.action:
             case Action.STOP | Action.OK:
                 raise self._last
@@ -95,7 +104,7 @@ class Course:
 
     def outcome(self, none: NoCredential) -> Failure:
         """Return what to tell the client when nobody is left: the truest of what was seen on the way."""
-        if self._last is not None and self.full_upstreams:
+        if self._last is not None and ((self._own and not none.full) or self.full_upstreams):
             return self._last  # ``none`` speaks only of the upstreams that were left to ask
         if self._last is None or self._rested or none.full:
             return none
@@ -119,6 +128,9 @@ class Course:
 
     def _next_credential(self, slot: str, dialect: str, verdict: Verdict) -> None:
         self.tried.add(slot)
+        if verdict.action is Action.ELSEWHERE:
+            self.tried |= self._peers(slot)
+            return
         if verdict.scope is Scope.UPSTREAM:  # no token for any of its kind; a backup pool may be another upstream
             self.full_upstreams.add(dialect)
         if verdict.status == 403:  # no credential trouble: asked once elsewhere, then it is the client's to know
@@ -133,6 +145,8 @@ class Course:
 
 def failure(verdict: Verdict) -> Failure:
     """Return what the client is told when this verdict ends its request."""
+    if verdict.action is Action.ELSEWHERE:
+        return _too_much(verdict)
     if verdict.status == 429:
         return NoCredential(verdict.message or "The upstream's quota is used up.", returns_in=60.0)
     if 400 <= verdict.status < 500:
@@ -148,3 +162,10 @@ def failure(verdict: Verdict) -> Failure:
         retry_after=OVERLOADED_RETRY if verdict.status == 503 and upstream and not final else None,
         retryable=False if upstream and final else None,
     )
+
+
+def _too_much(verdict: Verdict) -> Failure:
+    """Return the failure of a request that no waiting helps; 429 is what OpenAI says of one, too (tokens a minute)."""
+    told = NoCredential(verdict.message, returns_in=0.0)
+    told.param, told.code, told.retry_after, told.retryable = verdict.param, verdict.code, None, False
+    return told

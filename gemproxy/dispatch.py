@@ -27,6 +27,7 @@ from gemproxy.pool.slot import Lease
 from gemproxy.pool.waiting import WaitingRoom
 from gemproxy.posting import Incoming, Poster, head
 from gemproxy.stall import StallWatch
+from gemproxy.upstream.aim import aimed
 from gemproxy.upstream.dialect import OK, Action, Call, Dialect, Scope, Token, Verdict
 from gemproxy.upstream.rows import NO_MODEL
 
@@ -89,7 +90,8 @@ class Dispatcher:
         task = asyncio.current_task()
         assert task is not None
         loop = task.get_loop()
-        course = Course(attempts=self.limits.attempts, budget=self.limits.budget, started=loop.time())
+        attempts, budget, peers = self.limits.attempts, self.limits.budget, self.room.rotator.peers
+        course = Course(attempts=attempts, budget=budget, started=loop.time(), peers=peers)
         course.tried.update(avoid)
         first = StallWatch(self.limits.first, task.cancel, loop)  # asyncio.timeout would cost six times as much
         first.start()
@@ -115,25 +117,26 @@ class Dispatcher:
         time: Callable[[], float],
     ) -> Answer:
         while True:
-            if not course.may_begin(time()):
-                raise course.exhausted(self.room.rotator.earliest(call.model))
-            lease = await self._lease(call.model, course)
+            lease = await self._lease(call, course)
             course.leased(lease.slot.name)
             answer = await self._serve(lease, call, listen, burden, course, first)
             if answer is not None:
                 answer.attempts = course.attempts
                 return answer
-            await asyncio.sleep(course.pause(lease.slot.dialect))
+            pause = course.pause(lease.slot.dialect)
+            if not course.may_begin(time() + pause):  # else the client would wait for nothing
+                raise course.exhausted(self.room.rotator.earliest(call.model, None, call.demand))
+            await asyncio.sleep(pause)
 
-    async def _lease(self, model: str, course: Course) -> Lease:
+    async def _lease(self, call: Call, course: Course) -> Lease:
         able = None
         if course.full_upstreams:
             able = [name for name in self._dialects if name not in course.full_upstreams]
         try:
-            return await self.room.acquire(model, course.tried, able)
+            return await self.room.acquire(call.model, course.tried, able, call.demand)
         except NoCredential as none:
-            if self.room.rotator.missing(model):  # it is 404, not a matter of time
-                raise _no_model(model) from None
+            if self.room.rotator.missing(call.model):  # it is 404, not a matter of time
+                raise _no_model(call.model) from None
             raise course.outcome(none) from None
 
     async def _serve(
@@ -155,7 +158,7 @@ class Dispatcher:
                         token = await self._renewed(step, lease.slot.name, token)
                     answer = await self._attempt(lease, dialect, call, token, listen, burden, course)
                 except (Refused, TokenRefused) as refused:
-                    verdict = refused.verdict
+                    verdict = aimed(refused.verdict, call)
                     step = course.next(lease.slot.name, dialect.name, verdict)
         except asyncio.CancelledError:
             if first.expired:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from gemproxy.course import BAD_ANSWER, Course, Step, failure
@@ -18,6 +20,9 @@ BUSY = Verdict(Action.RETRY, Scope.UPSTREAM, reason="overloaded", message="busy"
 NO_TOKENS = Verdict(Action.NEXT, Scope.UPSTREAM, reason="token_unavailable", message="no token", status=503)
 EMPTY = Verdict(Action.RETRY, Scope.NONE, reason=BAD_ANSWER, message="empty")
 BAD_REQUEST = Verdict(Action.STOP, reason="invalid", message="bad", status=400, code="", param="tools")
+TOO_MUCH = Verdict(
+    Action.ELSEWHERE, Scope.MODEL, 160.0, "quota_minute", "too many tokens", 429, "rate_limit_exceeded", "messages"
+)
 NO_PENALTY = Verdict(Action.REPAIR, reason="penalty", message="p", status=400, code="", repair=Repair.DROP_PENALTIES)
 NO_LEVEL = Verdict(Action.REPAIR, reason="level", message="l", status=400, code="", repair=Repair.DROP_LEVEL)
 
@@ -176,3 +181,42 @@ def test_verdict_becomes_the_clients_error(verdict: Verdict, status: int, kind: 
 def test_a_servers_wrong_location_is_not_worth_a_retry() -> None:
     told = failure(Verdict(Action.STOP, Scope.UPSTREAM, status=503, code="upstream_unavailable", message="location"))
     assert (told.retryable, told.retry_after) == (False, None)
+
+
+def pool_of(*slots: str) -> Course:
+    return Course(attempts=6, budget=30.0, started=100.0, peers=lambda slot: set(slots))
+
+
+def test_a_request_above_the_quota_goes_to_another_pool_only() -> None:
+    made = pool_of("a", "b", "c")
+    assert walk(made, ("a", TOO_MUCH)) == [Step.MOVE]
+    assert made.tried == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        pytest.param(lambda made: made.outcome(NONE), id="no other pool"),
+        pytest.param(lambda made: made.exhausted(1.0), id="no further attempt"),
+    ],
+)
+def test_a_request_above_the_quota_is_its_callers_to_shorten(end: Callable[[Course], Failure]) -> None:
+    made = pool_of("a", "b")
+    walk(made, ("a", TOO_MUCH))
+    told = end(made)
+    assert (told.status, told.type, told.param) == (429, "rate_limit_error", "messages")
+    assert told.code == "rate_limit_exceeded"
+    assert (told.message, told.retryable, told.retry_after) == ("too many tokens", False, None)
+
+
+@pytest.mark.parametrize(
+    ("refusals", "none"),
+    [
+        pytest.param([TOO_MUCH, QUOTA], NoCredential("all rest", returns_in=40.0), id="the other pool rests"),
+        pytest.param([TOO_MUCH], NoCredential("busy", returns_in=1.0, full=True), id="the other pool is busy"),
+    ],
+)
+def test_another_pool_that_comes_back_is_told_of(refusals: list[Verdict], none: NoCredential) -> None:
+    made = pool_of("a")
+    walk(made, *zip("ab", refusals, strict=False))
+    assert made.outcome(none) is none

@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from gemproxy import dispatch, stall
+from gemproxy import course, dispatch, stall
 from gemproxy.converter.answer import AnswerReader
 from gemproxy.converter.chunks import ChatChunkWriter
 from gemproxy.converter.completion import ChatCompletionFold
@@ -38,7 +38,7 @@ from gemproxy.simulator import (
 )
 from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.dialect import Action, Call, Dialect, Method, Scope, Token, Verdict
-from gemproxy.wire.gemini import Content, GenerateRequest, GenerationConfig, Part
+from gemproxy.wire.gemini import Content, Empty, GenerateRequest, GenerationConfig, Part, ToolSpec
 from tests.burdens import make_burden
 from tests.folding import chunks, events, fold
 from tests.tls import contexts
@@ -351,6 +351,83 @@ async def test_attempts_are_bounded(bench: Bench) -> None:
     with pytest.raises(NoCredential, match=r"rotation\.attempts = 2"):
         await bench.ask()
     assert bench.asked() == ["a", "b"]
+
+
+async def test_nobody_waits_for_an_attempt_that_will_not_be_made(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(course, "PAUSES", (3600.0, 3600.0))
+    bench.build(limits=Limits(attempts=1))
+    bench.simulator.script(error_answer(503, OVERLOADED), times=None)
+    with pytest.raises(UpstreamFault):
+        await asyncio.wait_for(bench.ask(), 5)
+    bench.build(limits=Limits(attempts=9, budget=60.0))  # it would end during the pause
+    with pytest.raises(UpstreamFault):
+        await asyncio.wait_for(bench.ask(), 5)
+    assert len(bench.asked()) == 2
+
+
+def tokens_used_up(limit: int) -> dict[str, Any]:
+    violation = {
+        "quotaMetric": "generativelanguage.googleapis.com/generate_content_free_tier_input_token_count",
+        "quotaId": "GenerateContentInputTokensPerModelPerMinute-FreeTier",
+        "quotaValue": str(limit),
+    }
+    details = [
+        {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [violation]},
+        {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "15s"},
+    ]
+    return {"error": {"code": 429, "message": "You exceeded your current quota.", "details": details}}
+
+
+@pytest.mark.parametrize("method", ["generateContent", "streamGenerateContent"])
+async def test_what_a_feature_draws_leaves_the_pool_to_others(bench: Bench, method: Method) -> None:
+    searching = bench.call(method)
+    searching.body.tools = [ToolSpec(google_search=Empty())]
+    bench.build(("a", "b"))
+    bench.simulator.script(error_answer(429, "Resource has been exhausted (e.g. check quota)."), times=2)
+    for _ in range(2):
+        with pytest.raises(NoCredential, match="with search"):
+            await bench.ask(searching)
+    assert bench.asked() == ["a", "b"]
+    for _ in range(2):
+        await bench.ask()
+    assert bench.asked() == ["a", "b", "a", "b"]
+
+
+@pytest.mark.parametrize("method", ["generateContent", "streamGenerateContent"])
+async def test_the_pool_is_not_walked_with_a_request_above_the_quota(bench: Bench, method: Method) -> None:
+    bench.build(("a", "b", "c", "d"))
+    large = bench.call(method)
+    large.body.contents = [Content([Part(text="word " * 40_000)], "user")]
+    bench.simulator.script(error_answer(429, tokens_used_up(32_000)))
+    with pytest.raises(NoCredential, match="about 50000 tokens") as caught:
+        await bench.ask(large)
+    assert (caught.value.status, caught.value.param, caught.value.retryable) == (429, "messages", False)
+    assert bench.asked() == ["a"]
+    for _ in range(4):
+        await bench.ask()
+    assert bench.asked() == ["a", "b", "c", "d", "a"]
+
+
+async def test_a_request_above_the_quota_of_one_pool_is_served_by_the_next(bench: Bench) -> None:
+    bench.build(("a", "b", "c", "backup"))
+    large = bench.call()
+    large.body.contents = [Content([Part(text="word " * 40_000)], "user")]
+    bench.simulator.script(error_answer(429, tokens_used_up(32_000)))
+    await bench.ask(large)
+    assert bench.asked() == ["a", "backup"]
+
+
+async def test_a_large_request_that_waits_for_tokens_rests_no_small_ones(bench: Bench) -> None:
+    bench.build(("a", "b"))
+    large = bench.call()
+    large.body.contents = [Content([Part(text="word " * 40_000)], "user")]
+    bench.simulator.script(error_answer(429, tokens_used_up(125_000)), times=2)
+    with pytest.raises(NoCredential, match="from 190 KiB on") as caught:
+        await bench.ask(large)
+    assert caught.value.retry_after == 15
+    for _ in range(2):
+        await bench.ask()
+    assert bench.asked() == ["a", "b", "a", "b"]
 
 
 async def test_budget_starts_no_late_attempt(bench: Bench) -> None:

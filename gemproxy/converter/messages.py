@@ -42,12 +42,13 @@ _TEXT = (str, Raw)
 
 
 class Setting(Struct, frozen=True):
-    """What the messages are read with."""
+    """What the messages are read with; ``media`` gathers the parts that are no text, and what the client calls each."""
 
     model: Model
     names: Names
     images: Mapping[str, Blob]
     signatures: signatures.SignatureLookup | None = None
+    media: list[tuple[Part, str]] = []
 
 
 class Conversation(Struct, frozen=True):
@@ -123,6 +124,7 @@ def _parts(message: Message, index: int, setting: Setting) -> list[Part]:
         else:
             param = f"messages[{index}].content[{position}]"
             parts.append(media_part(part, param, setting.images, setting.model))
+            setting.media.append((parts[-1], param))
     return parts
 
 
@@ -219,6 +221,7 @@ class _Writer:
     def _image(self, image: SentImage, index: int, place: int) -> Part:
         param = f"messages[{index}].images[{place}]"
         part = picture(image.image_url, param, self._setting.images, self._setting.model)
+        self._setting.media.append((part, param))
         data = part.inline_data.data if part.inline_data is not None else ""
         carried = signatures.carried_by(image.extra_content)
         _put(part, signatures.known(carried, self._setting.signatures, lambda: signatures.image_key(data)))

@@ -88,7 +88,7 @@ def to_call(
         service_tier=_tier(request.service_tier, notes) if request.service_tier is not None else None,
     )
     return Plan(
-        call=Call("streamGenerateContent" if stream else "generateContent", model.id, body),
+        call=Call("streamGenerateContent" if stream else "generateContent", model.id, body, setting.media),
         names=tools.names.changed(),
         declared=tools.declared,
         # cached content may hold tools of its own

@@ -13,8 +13,14 @@ from msgspec import Struct
 from gemproxy.upstream.dialect import Verdict
 
 ANY = "*"  # the key of a rest that holds for every model of a credential
+SPLIT = "\t"  # in the key of a rest that holds for some requests for a model only: between model and kind
 NEVER = math.inf  # a deadline that only the operator ends: a parked credential, a model it will never have
 LONGEST_DAY = 25 * 3600.0  # the day on which summer time ends
+
+
+def key_of(model: str, kind: str = "") -> str:
+    """Return what the rest of a model is kept by; ``kind`` tells which requests for it rest, "": all of them."""
+    return f"{model}{SPLIT}{kind}" if kind else model
 
 
 class Rest(Struct, gc=False):
@@ -42,7 +48,7 @@ class Policy(Struct, frozen=True):
 class Record(Struct, frozen=True):
     """What outlives the process: one rest of one credential, or its end (``until`` 0), as of ``changed``.
 
-    A parked credential is the record of ANY until NEVER.
+    ``model`` is a key: ANY, or what ``key_of`` returns. A parked credential is the record of ANY until NEVER.
     """
 
     fingerprint: str

@@ -14,13 +14,16 @@ from copy import copy
 from msgspec import Struct
 
 from gemproxy.errors import NoCredential
-from gemproxy.pool.rest import ANY, NEVER, Policy, Record, Rest, next_rest, restored, turn_back
+from gemproxy.pool.rest import ANY, NEVER, SPLIT, Policy, Record, Rest, key_of, next_rest, restored, turn_back
 from gemproxy.pool.slot import Lease, Readiness, Slot, SlotView, finite
+from gemproxy.upstream.cause import Cause
+from gemproxy.upstream.demand import PLAIN, Demand
 from gemproxy.upstream.dialect import Action, Scope, Verdict
 from gemproxy.upstream.rows import NO_MODEL
 
 BUSY_WAIT = 1.0  # what to tell a client when only our own limits are in the way (SPEC 4)
 MAX_RESTS = 512  # per slot; model names come from clients, so they must not grow without bound
+Dialects = Container[str] | None  # the upstreams to choose from; None: all
 
 
 class Tier(Struct):
@@ -49,26 +52,28 @@ class Rotator:
 
     # ---------------------------------------------------------------------------------------------- who serves
 
-    def acquire(self, model: str, tried: Container[str] = (), dialects: Container[str] | None = None) -> Lease:
-        """Return a lease of the next slot that may serve ``model``; report it exactly once.
+    def acquire(
+        self, model: str, tried: Container[str] = (), dialects: Dialects = None, demand: Demand = PLAIN
+    ) -> Lease:
+        """Return a lease of the next slot that may serve such a request for ``model``; report it exactly once.
 
         ``tried`` names slots that already failed this request; ``dialects`` limits the choice to those upstreams.
         Raises ``NoCredential``.
         """
         now = self._now()
-        for tier in self._tiers if model != ANY else ():  # no client may rest a whole credential by a model's name
+        for tier in self._tiers if _is_model(model) else ():
             count = len(tier.slots)
             for step in range(count):
                 place = (tier.cursor + step) % count
                 slot = tier.slots[place]
                 if slot.name in tried or (dialects is not None and slot.dialect not in dialects):
                     continue
-                if self._serves(slot, model, now):
+                if self._serves(slot, model, now, demand):
                     tier.cursor = place + 1
-                    return self._lease(slot, model)
-        raise self._nobody(model, tried, dialects, now)
+                    return self._lease(slot, model, demand)
+        raise self._nobody(model, tried, dialects, now, demand)
 
-    def _serves(self, slot: Slot, model: str, now: float) -> bool:
+    def _serves(self, slot: Slot, model: str, now: float, demand: Demand) -> bool:
         if slot.parked is not None or (slot.models is not None and model not in slot.models):
             return False
         if 0 < self.policy.max_in_flight <= slot.in_flight:
@@ -76,23 +81,20 @@ class Rotator:
         resting = slot.resting
         if not resting:
             return True
-        for key in (model, ANY):
+        for key in slot.keys(model, demand):
             rest = resting.get(key)
             if rest is not None and (rest.until > now or key in slot.probing):
                 return False
         return True
 
-    def _lease(self, slot: Slot, model: str) -> Lease:
+    def _lease(self, slot: Slot, model: str, demand: Demand) -> Lease:
         self._last_id = lease_id = self._last_id + 1
         self._open.add(lease_id)
         slot.in_flight += 1
-        probe = False
-        if slot.resting:
-            for key in (model, ANY):
-                if key in slot.resting:
-                    slot.probing[key] = lease_id
-                    probe = True
-        return Lease(slot, model, probe, lease_id)
+        probes = tuple(key for key in slot.keys(model, demand) if key in slot.resting) if slot.resting else ()
+        for key in probes:
+            slot.probing[key] = lease_id
+        return Lease(slot, model, probes, lease_id)
 
     # ---------------------------------------------------------------------------------------------- what came of it
 
@@ -106,7 +108,7 @@ class Rotator:
         self._open.discard(lease.id)
         slot = lease.slot
         slot.in_flight -= 1
-        probed = _end_probe(lease) if lease.probe else ()
+        probed = _end_probe(lease) if lease.probes else ()
         if verdict is None:
             return
         if verdict.action is Action.OK:
@@ -115,13 +117,13 @@ class Rotator:
                 self._passed(slot, probed)
             return
         slot.last_error = verdict.reason
-        if verdict.action is not Action.STOP:
+        if verdict.action not in (Action.STOP, Action.ELSEWHERE):
             slot.failed += 1
         self._suffer(lease, verdict)
 
     def confirm(self, lease: Lease) -> None:
         """Tell that content has begun to come: a probe has passed, and others need not wait for its end."""
-        if lease.probe and lease.id in self._open:
+        if lease.probes and lease.id in self._open:
             self._passed(lease.slot, _end_probe(lease))
 
     def _passed(self, slot: Slot, probed: Iterable[str]) -> None:
@@ -135,8 +137,10 @@ class Rotator:
     def _suffer(self, lease: Lease, verdict: Verdict) -> None:
         if verdict.scope is Scope.NONE or verdict.scope is Scope.UPSTREAM or lease.slot not in self._slots:
             return  # nobody's fault here, or a slot that a reload removed
+        if verdict.cause is not Cause.ANY:
+            return  # within an answer, whose request is no longer at hand: whom it concerns cannot be told
         now = self._now()
-        key = ANY if verdict.scope is Scope.CREDENTIAL else lease.model
+        key = ANY if verdict.scope is Scope.CREDENTIAL else key_of(lease.model, verdict.kind)
         rest = next_rest(lease.slot.resting.get(key), verdict, now, self.policy)
         shares = [lease.slot]
         if verdict.scope is Scope.PROJECT and lease.slot.project:
@@ -160,16 +164,25 @@ class Rotator:
 
     # ---------------------------------------------------------------------------------------------- nobody serves
 
-    def available(self, model: str, dialects: Container[str] | None = None) -> bool:
+    def available(self, model: str, dialects: Dialects = None, demand: Demand = PLAIN) -> bool:
         """Return whether ``acquire`` would find a slot now."""
         now = self._now()
-        return any(self._serves(slot, model, now) for slot in self._fitting(model, dialects))
+        return any(self._serves(slot, model, now, demand) for slot in self._fitting(model, dialects))
 
-    def earliest(self, model: str, dialects: Container[str] | None = None) -> float | None:
+    def earliest(self, model: str, dialects: Dialects = None, demand: Demand = PLAIN) -> float | None:
         """Return the seconds until the first slot may serve ``model``, 0 for now; None: an operator must act."""
         now = self._now()
-        waits = [self._wait(slot, model, now) for slot in self._fitting(model, dialects)]
+        waits = [self._wait(slot, model, now, demand) for slot in self._fitting(model, dialects)]
         return finite(min(waits, default=NEVER))
+
+    def held(self, model: str, demand: Demand) -> tuple[str, ...]:
+        """Return the kinds of this request that any slot rests or tries apart from other requests for the model."""
+        return tuple(kind for kind in demand.kinds if any(key_of(model, kind) in slot.resting for slot in self._slots))
+
+    def peers(self, name: str) -> set[str]:
+        """Return the slots of the same pool and upstream as this one, itself included: they have like quotas."""
+        own = [slot for slot in self._slots if slot.name == name]
+        return {slot.name for slot in self._slots for like in own if _same_pool(slot, like)} | {name}
 
     def missing(self, model: str) -> bool:
         """Return whether every credential that might serve ``model`` was found to lack it."""
@@ -191,37 +204,43 @@ class Rotator:
                 first = min(first, min((slot.rest_left(name, now) for name in known), default=NEVER))
         return Readiness(first == 0.0, finite(first))
 
-    def _fitting(self, model: str, dialects: Container[str] | None) -> Iterator[Slot]:
-        for slot in self._slots if model != ANY else ():
+    def _fitting(self, model: str, dialects: Dialects) -> Iterator[Slot]:
+        for slot in self._slots if _is_model(model) else ():
             if (dialects is None or slot.dialect in dialects) and (slot.models is None or model in slot.models):
                 yield slot
 
-    def _wait(self, slot: Slot, model: str, now: float) -> float:
+    def _wait(self, slot: Slot, model: str, now: float, demand: Demand) -> float:
         if slot.parked is not None:
             return NEVER
-        return BUSY_WAIT if self._busy(slot, model, now) else slot.rest_left(model, now)
+        return BUSY_WAIT if self._busy(slot, model, now, demand) else slot.rest_left(model, now, demand)
 
-    def _busy(self, slot: Slot, model: str, now: float) -> bool:
+    def _busy(self, slot: Slot, model: str, now: float, demand: Demand) -> bool:
         """Return whether only its cap or a probe that is out keeps the slot: it may come back at any moment."""
-        return slot.parked is None and not slot.rest_left(model, now) and not self._serves(slot, model, now)
+        if slot.parked is not None or slot.rest_left(model, now, demand):
+            return False
+        return not self._serves(slot, model, now, demand)
 
-    def _nobody(self, model: str, tried: Container[str], dialects: Container[str] | None, now: float) -> NoCredential:
+    def _nobody(
+        self, model: str, tried: Container[str], dialects: Dialects, now: float, demand: Demand
+    ) -> NoCredential:
         fitting = list(self._fitting(model, dialects))
-        first = finite(min((self._wait(slot, model, now) for slot in fitting), default=NEVER))
-        full = any(slot.name not in tried and self._busy(slot, model, now) for slot in fitting)
+        first = finite(min((self._wait(slot, model, now, demand) for slot in fitting), default=NEVER))
+        full = any(slot.name not in tried and self._busy(slot, model, now, demand) for slot in fitting)
+        held = self.held(model, demand)
+        which = f"{model!r} {held[-1]}" if held else repr(model)
         if not fitting:
             message = f"No configured credential offers the model {model!r}; see credentials.models."
         elif first is None:
             message = (
-                f"Every credential for {model!r} is out of service until the operator acts; "
+                f"Every credential for {which} is out of service until the operator acts; "
                 "/v1/debug/cache shows the reasons, /v1/token-test or a reload brings mended ones back."
             )
         elif full:
-            message = f"Every credential for {model!r} is at its limit (rotation.max_in_flight, or just being tried)."
+            message = f"Every credential for {which} is at its limit (rotation.max_in_flight, or just being tried)."
         elif first == 0.0:
-            message = f"Every credential for {model!r} that is not resting was already tried for this request."
+            message = f"Every credential for {which} that is not resting was already tried for this request."
         else:
-            message = f"Every credential for {model!r} is resting; the first returns in {math.ceil(first)} s."
+            message = f"Every credential for {which} is resting; the first returns in {math.ceil(first)} s."
         return NoCredential(message, returns_in=first, full=full)
 
     # ---------------------------------------------------------------------------------------------- operators, edges
@@ -309,13 +328,22 @@ def _write(slot: Slot, key: str, rest: Rest | None, changed: float) -> None:
         slot.resting[key] = rest
         if len(slot.resting) > MAX_RESTS:
             _forget(slot)
+    if SPLIT in key:
+        slot.narrow = any(SPLIT in each for each in slot.resting)
     slot.stamps[key] = changed
+    if len(slot.stamps) > 2 * MAX_RESTS:
+        _forget_ended(slot)
+
+
+def _is_model(name: str) -> bool:
+    """Return whether a client may mean this: it must not rest others by a name that is a key of their rests."""
+    return name != ANY and SPLIT not in name
 
 
 def _end_probe(lease: Lease) -> tuple[str, ...]:
     """Free what this lease probes and return it."""
     probing = lease.slot.probing
-    ended = tuple(key for key in (lease.model, ANY) if probing.get(key) == lease.id)
+    ended = tuple(key for key in lease.probes if probing.get(key) == lease.id)
     for key in ended:
         del probing[key]
     return ended
@@ -325,12 +353,26 @@ def _same_project(slot: Slot, other: Slot) -> bool:
     return slot.project == other.project and slot.dialect == other.dialect
 
 
+def _same_pool(slot: Slot, other: Slot) -> bool:
+    return slot.tier == other.tier and slot.dialect == other.dialect
+
+
 def _forget(slot: Slot) -> None:
-    """Drop the half of the rests that end first; what is forgotten is only found out once more."""
-    by_end = sorted(slot.resting, key=lambda key: (key == ANY, slot.resting[key].until))
-    for key in by_end[: MAX_RESTS // 2]:
+    """Drop half of the rests; what is forgotten is only found out once more.
+
+    First goes what clients can make as many of as they like: models that nobody has, then some requests for a model.
+    """
+    for key in sorted(slot.resting, key=lambda key: _worth(key, slot.resting[key]))[: MAX_RESTS // 2]:
         del slot.resting[key]
+    _forget_ended(slot)
+
+
+def _forget_ended(slot: Slot) -> None:
     slot.stamps = {key: stamp for key, stamp in slot.stamps.items() if key in slot.resting or key == ANY}
+
+
+def _worth(key: str, rest: Rest) -> tuple[bool, bool, bool, float]:
+    return key == ANY, rest.reason != NO_MODEL, SPLIT not in key, rest.until
 
 
 def _adopt(known: list[Slot], fresh: Slot) -> Slot:

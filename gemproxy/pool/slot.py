@@ -6,9 +6,12 @@ outlive the process). Nothing here holds a secret: a slot knows its credential b
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from msgspec import Struct, field
 
-from gemproxy.pool.rest import ANY, NEVER, Record, Rest
+from gemproxy.pool.rest import ANY, NEVER, SPLIT, Record, Rest, key_of
+from gemproxy.upstream.demand import PLAIN, Demand
 
 POOLS = ("primary", "backup")
 
@@ -24,10 +27,11 @@ class Slot(Struct, eq=False):
     models: frozenset[str] | None = None  # None: every model
     kind: str = ""  # api_key, oauth, service_account: shown to operators only
 
-    resting: dict[str, Rest] = field(default_factory=dict)  # model or ANY
+    resting: dict[str, Rest] = field(default_factory=dict)  # by key: ANY, a model, or some of the requests for it
     parked: str | None = None  # the reason; until an operator acts
-    probing: dict[str, int] = field(default_factory=dict)  # model or ANY, and the lease that probes it
-    stamps: dict[str, float] = field(default_factory=dict)  # model or ANY, and when its state last changed
+    probing: dict[str, int] = field(default_factory=dict)  # by key, the lease that probes it
+    stamps: dict[str, float] = field(default_factory=dict)  # by key, when its state last changed
+    narrow: bool = False  # whether some requests for a model rest apart; else nobody need know what kind a request is
     in_flight: int = 0
     served: int = 0
     failed: int = 0
@@ -43,10 +47,18 @@ class Slot(Struct, eq=False):
         """Return the configured name of the tier."""
         return POOLS[self.tier] if self.tier < len(POOLS) else f"tier {self.tier}"
 
-    def rest_left(self, model: str, now: float) -> float:
-        """Return the seconds that the slot still rests for ``model``; 0: it does not."""
+    def keys(self, model: str, demand: Demand) -> tuple[str, ...]:
+        """Return the keys of the rests that such a request for a model may fall under."""
+        return keys(model, demand.kinds) if self.narrow else (model, ANY)
+
+    def rest_left(self, model: str, now: float, demand: Demand = PLAIN) -> float:
+        """Return the seconds that the slot still rests for such a request for ``model``; 0: it does not."""
+        return self.longest(self.keys(model, demand), now)
+
+    def longest(self, keys: Iterable[str], now: float) -> float:
+        """Return the seconds that the longest rest of these keys has left; 0: none runs."""
         left = 0.0
-        for key in (model, ANY):
+        for key in keys:
             rest = self.resting.get(key)
             if rest is not None and rest.until - now > left:
                 left = rest.until - now
@@ -66,7 +78,7 @@ class Slot(Struct, eq=False):
     def view(self, now: float) -> SlotView:
         """Return the slot as operators see it."""
         cooling = [
-            Cooling(key, finite(round(rest.until - now, 1)), rest.reason, rest.daily)
+            Cooling(key.replace(SPLIT, " "), finite(round(rest.until - now, 1)), rest.reason, rest.daily)
             for key, rest in self.resting.items()
             if rest.until > now
         ]
@@ -88,19 +100,25 @@ class Slot(Struct, eq=False):
 class Lease(Struct, frozen=True, eq=False):
     """The right to send one request with one credential; reported exactly once.
 
-    ``probe``: the first request after a rest, on which hangs whether the credential is back.
+    ``probes`` holds the keys of the rests that have ended: it is the first request after them, on which hangs whether
+    the credential is back.
     """
 
     slot: Slot
     model: str
-    probe: bool = False
+    probes: tuple[str, ...] = ()
     id: int = 0
+
+    @property
+    def probe(self) -> bool:
+        """Return whether something hangs on it."""
+        return bool(self.probes)
 
 
 class Cooling(Struct, frozen=True):
     """A running rest for the operator. ``seconds_left`` None: not before an operator acts."""
 
-    model: str
+    model: str  # and which requests for it, if not all
     seconds_left: float | None
     reason: str
     daily: bool
@@ -132,3 +150,8 @@ class Readiness(Struct, frozen=True):
 def finite(seconds: float) -> float | None:
     """Return a wait as JSON can hold it; None: it never ends by itself."""
     return None if seconds == NEVER else seconds
+
+
+def keys(model: str, kinds: Iterable[str]) -> tuple[str, ...]:
+    """Return the keys of all rests that requests of these kinds for a model fall under."""
+    return (model, ANY, *(key_of(model, kind) for kind in kinds))

@@ -1,5 +1,7 @@
 """(edge) Waiting for a credential when every fit one is at its cap: in order, per model, for a bounded time.
 
+Requests for a model that rest apart from the others wait apart, too, or one of them would hold up the rest.
+
 The rotator stays synchronous and decides; this only asks it again: when a lease came back, when a rest ends, and every
 ``BUSY_WAIT`` seconds, since a reload, a check or another process may have changed the pool.
 """
@@ -13,7 +15,10 @@ from collections.abc import Callable, Container
 from gemproxy.errors import NoCredential
 from gemproxy.pool.rotator import BUSY_WAIT, Rotator
 from gemproxy.pool.slot import Lease
+from gemproxy.upstream.demand import PLAIN, Demand
 from gemproxy.upstream.dialect import Verdict
+
+Line = tuple[str, tuple[str, ...]]  # a model, and the kinds of requests that wait for it apart
 
 
 class WaitingRoom:
@@ -26,19 +31,21 @@ class WaitingRoom:
         self.rotator = rotator
         self.limit = limit
         self.on_report: Callable[[Lease, Verdict | None], None] | None = None
-        self._lines: dict[str, deque[asyncio.Future[None]]] = {}
+        self._lines: dict[Line, deque[asyncio.Future[None]]] = {}
 
-    async def acquire(self, model: str, tried: Container[str], dialects: Container[str] | None) -> Lease:
+    async def acquire(
+        self, model: str, tried: Container[str], dialects: Container[str] | None, demand: Demand = PLAIN
+    ) -> Lease:
         """Return a lease as ``Rotator.acquire`` does; raises ``NoCredential`` when none came free in time."""
-        if model not in self._lines:
+        if not self._lines or self._line(model, demand) not in self._lines:
             try:
-                return self.rotator.acquire(model, tried, dialects)
+                return self.rotator.acquire(model, tried, dialects, demand)
             except NoCredential as none:
                 if not none.full or not self.limit:
                     raise
         try:
             async with asyncio.timeout(self.limit):
-                return await self._queue(model, tried, dialects)
+                return await self._queue(model, tried, dialects, demand)
         except TimeoutError:
             raise self._timed_out(model) from None
 
@@ -56,9 +63,13 @@ class WaitingRoom:
             self.rotator.confirm(lease)
             self._wake()
 
-    async def _queue(self, model: str, tried: Container[str], dialects: Container[str] | None) -> Lease:
+    def _line(self, model: str, demand: Demand) -> Line:
+        return model, self.rotator.held(model, demand)
+
+    async def _queue(self, model: str, tried: Container[str], dialects: Container[str] | None, demand: Demand) -> Lease:
         loop = asyncio.get_running_loop()
-        line = self._lines.setdefault(model, deque())
+        place = self._line(model, demand)
+        line = self._lines.setdefault(place, deque())
         turn: asyncio.Future[None] = loop.create_future()
         line.append(turn)
         try:
@@ -66,7 +77,7 @@ class WaitingRoom:
                 await turn
             while True:
                 try:
-                    return self.rotator.acquire(model, tried, dialects)
+                    return self.rotator.acquire(model, tried, dialects, demand)
                 except NoCredential as none:
                     if not none.full:
                         raise
@@ -78,7 +89,7 @@ class WaitingRoom:
             if line:
                 _call(line[0])  # there may be room for more than one
             else:
-                del self._lines[model]
+                del self._lines[place]
 
     def _wake(self) -> None:
         for line in self._lines.values():

@@ -29,7 +29,7 @@ from gemproxy.models import Catalogue, capabilities
 from gemproxy.pool.projects import Projects
 from gemproxy.pool.rest import Policy, Record
 from gemproxy.pool.rotator import Rotator
-from gemproxy.pool.slot import POOLS, Lease, Slot
+from gemproxy.pool.slot import POOLS, Lease, Slot, keys
 from gemproxy.pool.sources import ApiKeySource, OAuthSource, ServiceAccountSource, Source, fingerprint
 from gemproxy.pool.state import State, open_state
 from gemproxy.pool.tokens import Tokens
@@ -43,6 +43,7 @@ from gemproxy.server.routes import add_routes
 from gemproxy.server.service import SERVICE, Door, Service
 from gemproxy.server.tasks import spawn
 from gemproxy.upstream.ai_studio import AiStudio
+from gemproxy.upstream.cause import Cause
 from gemproxy.upstream.code_assist import CodeAssist
 from gemproxy.upstream.dialect import Action, Dialect, Scope, Verdict
 from gemproxy.upstream.onboarding import Onboarding
@@ -166,9 +167,10 @@ def _hear(service: Service, lease: Lease, verdict: Verdict | None) -> None:
             "credential %s is parked (%s): it serves again after a change, a reload or /v1/token-test",
             *(slot.name, slot.parked),
         )
-    elif verdict.scope in (Scope.MODEL, Scope.PROJECT, Scope.CREDENTIAL):
-        left = slot.rest_left(lease.model, wall_clock())
-        log.info("credential %s rests %.0f s for %s (%s)", slot.name, left, lease.model, reason)
+    elif verdict.scope in (Scope.MODEL, Scope.PROJECT, Scope.CREDENTIAL) and verdict.cause is Cause.ANY:
+        left = slot.longest(keys(lease.model, (verdict.kind,)), wall_clock())
+        which = f"{lease.model} {verdict.kind}".rstrip()
+        log.info("credential %s rests %.0f s for %s (%s)", slot.name, left, which, reason)
     elif verdict.action is not Action.STOP or verdict.scope is Scope.UPSTREAM:  # else its client must change it
         log.info("credential %s: attempt at %s failed (%s)", slot.name, lease.model, reason)
 

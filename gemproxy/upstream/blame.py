@@ -1,15 +1,19 @@
-"""Which parameter of the client's request a refused Gemini field came from.
+"""Which parameter of the client's request a refused Gemini field came from, and which part of its messages.
 
-In: a ``Refusal``. Out: the name that goes into ``param`` of the client's error, or None when nothing tells. The way
-from parameters to fields is PROTOCOL 4.1; this is the way back, as far as Google's messages show it.
+In: a ``Refusal``. Out: the name that goes into ``param`` of the client's error, or None when nothing tells; a
+``Suspect`` if it is about one part, and what the client calls that part. The way from parameters to fields is
+PROTOCOL 4.1; this is the way back, as far as Google's messages show it.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
+from gemproxy.upstream.dialect import Call, Suspect
 from gemproxy.upstream.refusal import Refusal
+from gemproxy.wire.gemini import Part
 
 # Where Google names a field: details (read by ``refusal``), "at 'contents[0].role'", "GenerateContentRequest.tools: …".
 _NAMED: Final = re.compile(r"(?i)(?:\bat '|generatecontentrequest\.)([a-z_][\w.\[\]]*)")
@@ -62,3 +66,75 @@ def blamed(refused: Refusal) -> str | None:
             if sign in plain:
                 return parameter
     return next((parameter for sign, parameter in _SENTENCES if sign.search(refused.text)), None)
+
+
+# --------------------------------------------------------------------------------------- one part of the messages
+
+_PART: Final = re.compile(r"(?i)contents\[(\d{1,6})\]\.parts\[(\d{1,6})\](?:\.function_?response\.parts\[(\d{1,6})\])?")
+_TYPE: Final = re.compile(r"mime[ _]?type(?: parameter with value)?\W{1,3}([\w.+/-]{0,200}\w)")
+_FAULTY: Final = r"(?:process|decode|read|open|parse|invalid|unsupported|corrupt(?:ed)?|broken|empty)"
+
+# What Google says of media without a path, and how their types begin; the most telling first.
+_MEDIA: Final = (
+    *(
+        (re.compile(rf"\b(?:input|provided|source|inline) {name}|\b{_FAULTY} (?:the |or corrupt(?:ed)? )?{name}"), kind)
+        for name, kind in (
+            ("image", "image/"),
+            ("audio", "audio/"),
+            ("video", "video/"),
+            (r"(?:document|pdf)", "application/pdf"),
+        )
+    ),
+    (re.compile(r"\bthe document has no pages"), "application/pdf"),
+    (re.compile(r"\bfile ?uri\b|content from the provided url|\b(?:access|find) the file\b|\bfiles?/"), "file"),
+    (re.compile(r"mime[ _]?type|\binline_?data\b|\bbase64 decod"), ""),
+)
+_PLACE: Final = re.compile(r"\b(?:image|audio|video|document) (\d{1,4})\b")
+
+
+def suspected(refused: Refusal) -> Suspect | None:
+    """Return what tells the refused part of the messages; None if the refusal is not about a medium."""
+    if blamed(refused) not in (None, "messages"):
+        return None
+    path = next(filter(_PART.search, (*refused.fields, *_NAMED.findall(refused.message))), "")
+    said = f"{refused.text}\n{refused.debug}"
+    kind = next((kind for sign, kind in _MEDIA if sign.search(said)), None)
+    if kind is None:
+        return Suspect(path) if path else None
+    mime, place = _TYPE.search(said), _PLACE.search(said)
+    return Suspect(path, kind, mime[1] if mime else "", int(place[1]) if place else None)
+
+
+def parts_of(suspect: Suspect, call: Call) -> list[str]:
+    """Return what the client calls the parts that may be meant; none if it is none of the media."""
+    if suspect.path:
+        meant = list(_at(suspect.path, call))
+        return [name for part, name in call.media if any(part is each for each in meant)]
+    alike = [name for part, name in call.media if _fits(part, suspect.kind)]
+    typed = [name for part, name in call.media if suspect.mime and suspect.mime == _mime(part)]
+    if suspect.place is not None and not typed:
+        return alike[suspect.place : suspect.place + 1] or alike
+    return typed or alike
+
+
+def _at(path: str, call: Call) -> Iterator[Part]:
+    """Yield the part at one of Gemini's paths; of a tool's result that is meant as a whole, its media."""
+    found = _PART.search(path)
+    assert found is not None
+    content, place, inner = (None if number is None else int(number) for number in found.groups())
+    parts = [part for each in call.body.contents[content : (content or 0) + 1] for part in each.parts or ()]
+    for part in parts[place : (place or 0) + 1]:
+        yield part
+        media = part.function_response.parts if part.function_response is not None else None
+        yield from (media or ()) if inner is None else (media or ())[inner : inner + 1]
+
+
+def _fits(part: Part, kind: str) -> bool:
+    if kind == "file":
+        return part.file_data is not None
+    return (_mime(part) or "").startswith(kind) if kind else part.inline_data is not None
+
+
+def _mime(part: Part) -> str | None:
+    medium = part.inline_data or part.file_data
+    return medium.mime_type if medium is not None else None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from gemproxy.wire.gemini import GenerateRequest, GenerateResponse
+from gemproxy.upstream.cause import Cause
+from gemproxy.upstream.demand import Demand
+from gemproxy.wire.gemini import GenerateRequest, GenerateResponse, Part
 
 Method = Literal["generateContent", "streamGenerateContent"]
 
@@ -17,12 +19,19 @@ class Call(Struct, frozen=True):
     """What is asked, upstream-neutral: Gemini's own method names and body.
 
     ``body`` carries every call id and every known signature with its ``origin``; each dialect leaves out in ``ask``
-    what its upstream or the model would refuse.
+    what its upstream or the model would refuse. ``media`` holds the parts that are no text, each with the name that
+    the client knows it by: a refusal may mean one of them.
     """
 
     method: Method
     model: str
     body: GenerateRequest
+    media: Sequence[tuple[Part, str]] = ()
+
+    @property
+    def demand(self) -> Demand:
+        """Return what it asks of a quota beyond its model."""
+        return Demand(self.body)
 
 
 class Token(Struct, frozen=True):
@@ -53,6 +62,7 @@ class Action(enum.Enum):
 
     OK = "ok"
     NEXT = "next"  # another credential
+    ELSEWHERE = "elsewhere"  # a credential of another pool: those of this one are alike, and would refuse it too
     REFRESH = "refresh"  # a new token, the same credential, once
     REDISCOVER = "rediscover"  # find the project anew, the same credential, once
     REPAIR = "repair"  # the same credential, ``Verdict.repair`` applied, once
@@ -86,12 +96,24 @@ class Repair(enum.Enum):
     SYSTEM_AS_USER = "system text into the first user content"
 
 
+class Suspect(Struct, frozen=True):
+    """The part of the contents that a refusal is about, as far as it tells: where it is, or what kind of a medium."""
+
+    path: str = ""  # Gemini's own, such as contents[0].parts[1]
+    kind: str = ""  # how its type begins, or "file" for what lies elsewhere; "": any medium
+    mime: str = ""
+    place: int | None = None  # which of its kind
+
+
 class Verdict(Struct, frozen=True):
     """What an upstream answer means: a row of the dialect's table.
 
     ``until`` is a deadline on the injected (wall) clock in seconds; None: no hint; ``math.inf``: parked until an
     operator acts. ``reason`` is a short stable word for logs and metrics; ``message`` is redacted text fit for the
     client; ``status``/``code``/``param`` are what the client gets if this verdict ends the request.
+
+    The table does not know the request: whom a ``cause`` other than ANY concerns, and which part a ``suspect`` is, is
+    settled by ``aim.aimed``, which writes ``kind``.
     """
 
     action: Action
@@ -104,6 +126,10 @@ class Verdict(Struct, frozen=True):
     param: str | None = None
     repair: Repair | None = None
     daily: bool = False  # the quota of a day (or more) is used up
+    cause: Cause = Cause.ANY
+    limit: int = 0  # tokens, of a quota of these; 0: not told
+    kind: str = ""  # which requests rest (``demand``); "": all of the scope
+    suspect: Suspect | None = None
 
 
 OK = Verdict(Action.OK, reason="ok", status=200, code="")

@@ -22,6 +22,7 @@ _LONGEST_BODY: Final = 1 << 18  # bytes looked at; a real refusal has a few thou
 _DEEPEST_NESTING: Final = 5  # errors within messages; gemini-cli un-nests as many
 _STRAY_COMMA: Final = re.compile(rb",(?:\s*,)+")
 _LAST_COMMA: Final = re.compile(rb",\s*([}\]])")
+_TOLD: Final = re.compile(r"(?i)quota exceeded for metric: ([\w./-]{1,200}), limit: (\d{1,18})(?![\d.])")
 _PARSER: Final = msgspec.json.Decoder()
 
 # HTTP's number for google.rpc.Code, for errors inside a 200 that bring a name and no number.
@@ -40,6 +41,14 @@ _STATES: Final = {
 }
 
 
+class Quota(Struct, frozen=True):
+    """A quota that was violated, as far as it is named; "" for what is not told."""
+
+    id: str = ""  # e.g. GenerateRequestsPerDayPerProjectPerModel-FreeTier
+    metric: str = ""  # e.g. generativelanguage.googleapis.com/generate_content_free_tier_requests
+    limit: str = ""
+
+
 class Refusal(Struct, frozen=True):
     """What an error answer says. ``text`` is the message in lower case, for matching; messages may hold secrets."""
 
@@ -49,9 +58,9 @@ class Refusal(Struct, frozen=True):
     text: str = ""
     reasons: frozenset[str] = frozenset()
     metadata: Mapping[str, str] = {}
-    quotas: tuple[str, ...] = ()  # quota ids, of the violations and of ``metadata.quota_limit``
-    limits: tuple[str, ...] = ()  # their values, where given
+    quotas: tuple[Quota, ...] = ()  # of the violations, of ``metadata.quota_limit``, and of the message
     fields: tuple[str, ...] = ()  # BadRequest: paths that were refused
+    debug: str = ""  # DebugInfo in lower case: it tells more than the message of a broken picture
     retry_delay: str = ""
     retry_after: str = ""
 
@@ -97,12 +106,22 @@ def _told(status: int, headers: Mapping[str, str], error: Mapping[str, Any]) -> 
         text=message.lower(),
         reasons=frozenset(facts.reasons),
         metadata=facts.metadata,
-        quotas=tuple(facts.quotas),
-        limits=tuple(facts.limits),
+        quotas=_with_limits(facts.quotas, message),
         fields=tuple(facts.fields),
+        debug=facts.debug.lower(),
         retry_delay=facts.retry_delay,
         retry_after=headers.get("retry-after", ""),
     )
+
+
+def _with_limits(named: list[Quota], message: str) -> tuple[Quota, ...]:
+    """Return the quotas with the limits that only the message tells, and those that only it names (SURPRISES 35)."""
+    told: dict[str, str] = {}
+    for metric, limit in _TOLD.findall(message):
+        told[metric] = "0" if told.get(metric) == "0" else limit  # one metric may have several; of none is the worst
+    known = {quota.metric for quota in named}
+    filled = (Quota(quota.id, quota.metric, quota.limit or told.get(quota.metric, "")) for quota in named)
+    return *filled, *(Quota("", metric, limit) for metric, limit in told.items() if metric not in known)
 
 
 def mend(body: bytes) -> bytes:
@@ -170,10 +189,10 @@ class _Facts:
     def __init__(self) -> None:
         self.reasons: set[str] = set()
         self.metadata: dict[str, str] = {}
-        self.quotas: list[str] = []
-        self.limits: list[str] = []
+        self.quotas: list[Quota] = []
         self.fields: list[str] = []
         self.retry_delay = ""
+        self.debug = ""
 
     def collect(self, error: Mapping[str, Any]) -> None:
         self._reason(error)
@@ -189,9 +208,11 @@ class _Facts:
             self._metadata(detail.get("metadata"))
         elif kind == "QuotaFailure":
             for violation in _objects(detail.get("violations")):
-                self._quota(_text(violation.get("quotaId")), violation.get("quotaValue"))
+                self._quota(violation, "quotaId", "quotaMetric", "quotaValue")
         elif kind == "RetryInfo":
             self.retry_delay = _text(detail.get("retryDelay"))
+        elif kind == "DebugInfo":
+            self.debug = _text(detail.get("detail"))
         elif kind == "BadRequest":
             found = (_text(violation.get("field")) for violation in _objects(detail.get("fieldViolations")))
             self.fields.extend(field for field in found if field)
@@ -204,13 +225,12 @@ class _Facts:
     def _metadata(self, metadata: Any) -> None:
         if isinstance(metadata, dict):
             self.metadata.update({str(key).strip(): _text(value) for key, value in metadata.items()})
-            self._quota(self.metadata.get("quota_limit", ""), self.metadata.get("quota_limit_value"))
+            self._quota(self.metadata, "quota_limit", "quota_metric", "quota_limit_value")
 
-    def _quota(self, name: str, value: Any) -> None:
-        if name:
-            self.quotas.append(name)
-        if value is not None:
-            self.limits.append(_text(value))
+    def _quota(self, holder: Mapping[str, Any], *names: str) -> None:
+        quota = Quota(*(_text(holder.get(name)) for name in names))
+        if quota.id or quota.metric or quota.limit:
+            self.quotas.append(quota)
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:

@@ -17,6 +17,9 @@ from gemproxy.wire.gemini import Content, GenerateRequest, GenerationConfig, Par
 MEMORY: Final = 3_600.0
 """Seconds that a repair is remembered for a model; models change monthly, so not for ever (PROTOCOL 9)."""
 
+MOST: Final = 512
+"""Models; their names come from clients, and a gateway may answer to any."""
+
 _NONE: Final[frozenset[Repair]] = frozenset()
 _NO_SCHEMA: Final = GenerationConfig().response_json_schema  # msgspec leaves out this very object, no equal one
 
@@ -24,7 +27,7 @@ Change = Callable[[GenerateRequest], GenerateRequest]
 
 
 class Learnt:
-    """What helped with models. Bounded by the number of models that answered."""
+    """What helped with models. What is remembered of one is replaced and never changed: ``of`` may run in a thread."""
 
     def __init__(self) -> None:
         self._known: dict[str, dict[Repair, float]] = {}
@@ -35,16 +38,15 @@ class Learnt:
         But for signatures: a broken history concerns one conversation, and would cost all others their thoughts.
         """
         if repair is not Repair.DUMMY_SIGNATURES:
-            self._known.setdefault(model, {})[repair] = now + MEMORY
+            known = self._known.pop(model, {})
+            self._known[model] = {**known, repair: now + MEMORY}
+            if len(self._known) > MOST:
+                del self._known[next(iter(self._known))]  # the one that learnt nothing for the longest time
 
     def of(self, model: str, now: float) -> frozenset[Repair]:
         """Return what this model needs by all that was learnt."""
-        if model not in self._known:
-            return _NONE
-        self._known[model] = known = {repair: end for repair, end in self._known[model].items() if end > now}
-        if not known:
-            del self._known[model]
-        return frozenset(known)
+        known = self._known.get(model)
+        return _NONE if known is None else frozenset(repair for repair, end in known.items() if end > now)
 
 
 def repaired(body: GenerateRequest, needed: Set[Repair]) -> GenerateRequest:

@@ -7,11 +7,13 @@ Sources: PROTOCOL 3.2-3.6 and 9, SURPRISES G; the scopes and times follow SPEC 4
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 from gemproxy.upstream.blame import LOGPROBS, PENALTY
+from gemproxy.upstream.cause import Cause
 from gemproxy.upstream.dialect import Action, Repair, Scope
-from gemproxy.upstream.refusal import Refusal
+from gemproxy.upstream.refusal import Quota, Refusal
 from gemproxy.upstream.verdicts import Length, Row, Table, When, when
 
 NO_MODEL: Final = "model_not_found"
@@ -21,6 +23,7 @@ _CREDENTIAL_WORDS: Final = "An upstream credential was refused; the operator has
 _LIMIT_ZERO: Final = re.compile(r"\blimit: 0(?![\d.])")
 _BY_DAY: Final = re.compile(r"(?i)per_?day|daily")
 _BY_MINUTE: Final = re.compile(r"(?i)per_?minute")
+_SAY_NOTHING: Final = frozenset({"rateLimitExceeded", "RESOURCE_EXHAUSTED"})  # what any 429 may carry
 
 # ---------------------------------------------------------------------------------------- the credential is to blame
 
@@ -107,24 +110,55 @@ PLACE: Final[Table] = (
 # ------------------------------------------------------------------------------------------------------------ quotas
 
 
+def _nothing(quota: Quota) -> bool:
+    return quota.limit == "0"
+
+
+def _daily(quota: Quota) -> bool:
+    return _BY_DAY.search(quota.id) is not None
+
+
+def _minutely(quota: Quota) -> bool:
+    return _BY_MINUTE.search(quota.id) is not None
+
+
 def _nothing_allowed(refused: Refusal) -> bool:
     """a limit of 0"""
-    return "0" in refused.limits or _LIMIT_ZERO.search(refused.text) is not None
+    return any(map(_nothing, refused.quotas)) or _LIMIT_ZERO.search(refused.text) is not None
 
 
 def _by_day(refused: Refusal) -> bool:
     """a quota per day"""
-    if refused.quotas:
-        return any(_BY_DAY.search(name) for name in refused.quotas)
+    if any(quota.id for quota in refused.quotas):
+        return any(map(_daily, refused.quotas))
     return re.search(r"\bper day\b|\bdaily\b", refused.text) is not None
 
 
 def _by_minute(refused: Refusal) -> bool:
     """a quota per minute"""
-    return any(_BY_MINUTE.search(name) for name in refused.quotas)
+    return any(map(_minutely, refused.quotas))
 
 
-def _used_up(reason: str, condition: When, scope: Scope, rest: Length, words: str, *, daily: bool = False) -> Row:
+def _untold(refused: Refusal) -> bool:
+    """no quota named"""
+    return not refused.quotas and refused.reasons <= _SAY_NOTHING
+
+
+def _any(_: Quota) -> bool:
+    return True
+
+
+def _used_up(
+    reason: str,
+    condition: When,
+    scope: Scope,
+    rest: Length,
+    words: str,
+    *,
+    daily: bool = False,
+    cause: Cause = Cause.ANY,
+    counts: Callable[[Quota], bool] | None = None,
+) -> Row:
     return Row(
         reason,
         condition,
@@ -135,6 +169,8 @@ def _used_up(reason: str, condition: When, scope: Scope, rest: Length, words: st
         code="insufficient_quota" if daily else "rate_limit_exceeded",
         daily=daily,
         words=words,
+        cause=cause,
+        counts=counts,
     )
 
 
@@ -160,6 +196,7 @@ def quotas(scope: Scope) -> Table:
             Length.FOREVER,
             "An upstream credential has no quota for this model.",
             daily=True,
+            counts=_nothing,
         ),
         # Google has no room: rotating accounts does not make any (SURPRISES 36).
         Row(
@@ -193,6 +230,7 @@ def quotas(scope: Scope) -> Table:
             Length.DAY,
             "The upstream's quota per day for this model is used up.",
             daily=True,
+            counts=_daily,
         ),
         _used_up(
             "quota_minute",
@@ -200,8 +238,11 @@ def quotas(scope: Scope) -> Table:
             scope,
             Length.MINUTE,
             "The upstream's quota per minute for this model is used up.",
+            counts=_minutely,
         ),
-        _used_up("rate_limit", when(429), scope, Length.HINT, limit),
+        # What a feature draws that a free key does not have looks just like this: it rests its like alone.
+        _used_up("rate_limit", when(429, test=_untold), scope, Length.HINT, limit, cause=Cause.UNTOLD),
+        _used_up("rate_limit", when(429), scope, Length.HINT, limit, counts=_any),
         # Google's older front ends say 403 for it.
         _used_up(
             "rate_limit",
@@ -292,15 +333,22 @@ REQUESTS: Final[Table] = (
         status=404,
         code="not_found",
     ),
-    Row(
-        NO_MODEL,
-        when(404),
-        Action.NEXT,
-        Scope.MODEL,
-        Length.HOUR,
-        status=404,
-        code=NO_MODEL,
-        param="model",
+    *(
+        Row(
+            NO_MODEL,
+            condition,
+            Action.NEXT,
+            Scope.MODEL,
+            Length.HOUR,
+            status=404,
+            code=NO_MODEL,
+            param="model",
+            cause=cause,
+        )
+        for condition, cause in (
+            (when(404, says=r"\bmodels?\b"), Cause.ANY),
+            (when(404), Cause.MISSING),  # Code Assist's names nothing
+        )
     ),
 )
 

@@ -18,10 +18,11 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 
 from gemproxy.upstream import quota, refusal
-from gemproxy.upstream.blame import blamed
+from gemproxy.upstream.blame import blamed, suspected
+from gemproxy.upstream.cause import Cause, cause_of, tokens_allowed
 from gemproxy.upstream.dialect import Action, Repair, Scope, Verdict
 from gemproxy.upstream.redaction import for_client
-from gemproxy.upstream.refusal import Refusal
+from gemproxy.upstream.refusal import Quota, Refusal
 
 
 class Length(enum.Enum):
@@ -109,7 +110,10 @@ def when(
 
 
 class Row(Struct, frozen=True):
-    """One row of a verdict table. ``words`` replace Google's where those speak of a credential or mislead a client."""
+    """One row of a verdict table. ``words`` replace Google's where those speak of a credential or mislead a client.
+
+    ``counts`` tells which of the violated quotas decide; what they count is the cause, else it is ``cause``.
+    """
 
     reason: str
     when: When
@@ -122,9 +126,12 @@ class Row(Struct, frozen=True):
     repair: Repair | None = None
     daily: bool = False
     words: str = ""
+    cause: Cause = Cause.ANY
+    counts: Callable[[Quota], bool] | None = None
 
     def verdict(self, refused: Refusal, now: float) -> Verdict:
         """Return what this row says of a refusal."""
+        cause, limit = self._cause(refused)
         return Verdict(
             self.action,
             self.scope,
@@ -136,7 +143,17 @@ class Row(Struct, frozen=True):
             self.param or (blamed(refused) if self.status == 400 else None),
             self.repair,
             self.daily,
+            cause,
+            limit,
+            suspect=suspected(refused) if self.scope is Scope.NONE and 400 <= self.status < 500 else None,
         )
+
+    def _cause(self, refused: Refusal) -> tuple[Cause, int]:
+        """Return what drew the refusal, and the limit if it is one of tokens."""
+        if self.counts is None:
+            return self.cause, 0
+        decisive = list(filter(self.counts, refused.quotas)) or [Quota(refused.text)]  # some tell it in prose alone
+        return cause_of(decisive), tokens_allowed(decisive)
 
 
 Table = tuple[Row, ...]

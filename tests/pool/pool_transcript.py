@@ -27,10 +27,8 @@ class Pool:
         self.changes: list = []
         self.rotator.on_change = self.changes.append
 
-    def acquire(
-        self, model: str = "pro", tried: tuple[str, ...] = (), dialects: tuple[str, ...] | None = None
-    ) -> Lease:
-        return self.rotator.acquire(model, tried, dialects)
+    def acquire(self, model: str = "pro", **how: object) -> Lease:
+        return self.rotator.acquire(model, **how)
 
     def serve(self, model: str = "pro", verdict: Verdict | None = OK, times: int = 1, **how: object) -> str:
         """Send ``times`` requests one after the other and return who took them, ``-`` for nobody."""

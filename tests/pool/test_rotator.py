@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 
 import pytest
+from msgspec.structs import replace
 
 from gemproxy.pool.rest import Policy
 from gemproxy.pool.slot import Slot
+from gemproxy.upstream.cause import Cause
+from gemproxy.upstream.demand import Demand
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
 from gemproxy.upstream.rows import NO_MODEL
+from gemproxy.wire.gemini import Content, Empty, GenerateRequest, Part, ToolSpec
 from tests.pool.pool_transcript import CLIENT_FAULT, NEVER_THIS_MODEL, OVERLOADED, PARKS, UNHINTED, Pool, rests
 
 # ------------------------------------------------------------------------------------------------------- who is next
@@ -157,6 +161,131 @@ def test_unpark_of_a_well_credential_changes_nothing(pool):
     p.rotator.unpark("a")
     p.rotator.unpark("nobody")
     assert p.changes == []
+
+
+# ------------------------------------------------------------------------------------------------ some requests rest
+
+
+def of_size(size, *tools):
+    return Demand(GenerateRequest([Content([Part(text="x" * size)], "user")], tools=list(tools)))
+
+
+SEARCHING = of_size(9, ToolSpec(google_search=Empty()))
+LARGE, LARGER = of_size(40 << 10), of_size(80 << 10)
+
+
+def of_kind(verdict, demand, cause=Cause.UNTOLD):
+    return replace(verdict, kind=demand.kind(cause))
+
+
+def test_what_a_feature_draws_rests_requests_with_it_alone(pool):
+    p = pool("a b | x")
+    assert p.serve(verdict=of_kind(UNHINTED, SEARCHING), demand=SEARCHING, times=2) == "a b"
+    assert p.serve(demand=SEARCHING) == "x"
+    assert p.serve(times=4) == "a b a b"
+    assert p.serve("flash", demand=SEARCHING, times=2) == "a b"
+
+
+def test_what_a_size_draws_rests_requests_of_that_size_or_more(pool):
+    p = pool("a | x")
+    p.serve(verdict=of_kind(UNHINTED, LARGE), demand=LARGE)
+    assert p.serve(times=2) == "a a"
+    assert p.serve(demand=LARGE) == "x"
+    assert p.serve(demand=LARGER) == "x"
+    assert p.serve(demand=of_size(33 << 10)) == "a"
+
+
+def test_a_model_that_rests_rests_for_every_kind_of_request(pool):
+    p = pool("a")
+    p.serve(verdict=UNHINTED)
+    assert p.serve(demand=SEARCHING) == "-"
+    assert p.serve(demand=LARGE) == "-"
+
+
+def test_a_feature_without_any_quota_leaves_the_model_to_the_others(pool):
+    p = pool("a")
+    p.serve(verdict=of_kind(NEVER_THIS_MODEL, SEARCHING), demand=SEARCHING)
+    p.clock.advance(10 * 86400)
+    assert p.serve() == "a"
+    assert p.refusal(demand=SEARCHING).returns_in is None
+    assert p.rotator.earliest("pro", None, SEARCHING) is None
+    assert p.rotator.earliest("pro") == 0
+    p.rotator.unpark("a")
+    assert p.serve(demand=SEARCHING) == "a"
+
+
+def test_keys_of_one_project_rest_together_for_a_kind_too(clock):
+    p = Pool(clock, Slot("a", project="one"), Slot("b", project="one"), Slot("c"))
+    p.serve(verdict=of_kind(rests(60, now=clock.now, scope=Scope.PROJECT), SEARCHING), demand=SEARCHING)
+    assert p.serve(demand=SEARCHING, times=2) == "c c"
+    assert p.serve(times=3) == "a b c"
+
+
+def test_a_probe_of_a_kind_keeps_no_other_request_waiting(pool):
+    p = pool("a")
+    p.serve(verdict=of_kind(UNHINTED, SEARCHING), demand=SEARCHING)
+    p.clock.advance(5)
+    probe = p.acquire(demand=SEARCHING)
+    assert probe.probe
+    assert p.serve() == "a"
+    assert p.refusal(demand=SEARCHING).full
+    p.rotator.report(probe, of_kind(UNHINTED, SEARCHING))
+    assert p.refusal(demand=SEARCHING).returns_in == 10
+    p.clock.advance(10)
+    assert p.serve(demand=SEARCHING, times=2) == "a a"
+    assert not p.acquire(demand=SEARCHING).probe
+
+
+def test_success_of_other_requests_proves_nothing_for_a_kind(pool):
+    p = pool("a")
+    p.serve(verdict=of_kind(UNHINTED, SEARCHING), demand=SEARCHING)
+    p.serve(times=3)
+    assert p.serve(demand=SEARCHING) == "-"
+
+
+def test_a_refusal_within_an_answer_that_may_concern_few_rests_nobody(pool):
+    p = pool("a")
+    p.serve(verdict=replace(UNHINTED, cause=Cause.UNTOLD))
+    assert (p.serve(), p.changes) == ("a", [])
+
+
+def test_operators_and_clients_are_told_which_requests_rest(pool):
+    p = pool("a")
+    p.serve(verdict=of_kind(rests(60, now=p.clock.now), SEARCHING), demand=SEARCHING)
+    assert [rest.model for rest in p.view("a").cooling] == ["pro with search"]
+    assert p.rotator.ready(["pro"]).ok
+    assert p.refusal(demand=SEARCHING).message.startswith("Every credential for 'pro' with search is resting")
+
+
+def test_a_rest_of_a_kind_outlives_the_process(pool, clock):
+    p = pool("a")
+    p.serve(verdict=of_kind(rests(60, now=clock.now), LARGE), demand=LARGE)
+    again = pool("a")
+    again.rotator.restore(p.changes)
+    assert again.serve(demand=LARGE) == "-"
+    assert again.serve() == "a"
+
+
+def test_no_model_can_be_named_like_a_kind(pool):
+    p = pool("a")
+    p.serve(verdict=of_kind(UNHINTED, SEARCHING), demand=SEARCHING)
+    key = p.changes[-1].model
+    assert p.refusal(key).returns_in is None
+    assert not p.rotator.available(key)
+
+
+def test_peers_are_of_the_same_pool_and_upstream(clock):
+    p = Pool(clock, Slot("a", dialect="x"), Slot("b", dialect="x"), Slot("c", dialect="y"), Slot("d", 1, "x"))
+    assert p.rotator.peers("a") == {"a", "b"}
+    assert p.rotator.peers("gone") == {"gone"}
+
+
+def test_a_request_that_cannot_pass_anywhere_is_no_failure_of_the_credential(pool):
+    p = pool("a")
+    p.serve(
+        verdict=Verdict(Action.ELSEWHERE, Scope.MODEL, p.clock.now + 9, "quota_minute", kind=LARGE.kind(Cause.SIZE))
+    )
+    assert p.view("a").failed == 0
 
 
 # ------------------------------------------------------------------------------------------------------- half open
@@ -457,3 +586,32 @@ def test_model_names_from_clients_do_not_grow_a_slot_without_bound(pool):
     assert len(slot.resting) <= 512
     assert len(slot.stamps) <= 514
     assert {"keep", "*"} <= slot.resting.keys()
+
+
+def test_names_made_up_by_clients_push_out_no_real_rest(pool):
+    p = pool("a")
+    for number in range(200):
+        p.serve(f"real-{number}", rests(60, now=p.clock.now))
+        p.serve(f"real-{number}", of_kind(rests(60, now=p.clock.now), SEARCHING), demand=SEARCHING)
+    for number in range(1060):
+        p.serve(f"made-up-{number}", Verdict(Action.NEXT, Scope.MODEL, p.clock.now + 3600, NO_MODEL, status=404))
+    assert "a" not in p.serve("real-0") + "".join(p.serve(f"real-{number}") for number in range(200))
+    assert len(p.rotator._slots[0].resting) <= 512
+
+
+def test_kinds_of_requests_push_out_no_rest_of_a_whole_model(pool):
+    p = pool("a")
+    for number in range(200):
+        p.serve(f"real-{number}", rests(60, now=p.clock.now))
+    for number in range(1060):
+        p.serve(f"other-{number}", of_kind(rests(3600, now=p.clock.now), SEARCHING), demand=SEARCHING)
+    assert {p.serve(f"real-{number}") for number in range(200)} == {"-"}
+
+
+def test_models_that_are_well_again_do_not_grow_a_slot_without_bound(pool):
+    p = pool("a")
+    for number in range(3000):
+        p.serve(f"m-{number}", UNHINTED)
+        p.clock.advance(5)
+        p.serve(f"m-{number}")
+    assert len(p.rotator._slots[0].stamps) <= 1025

@@ -10,25 +10,34 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from gemproxy.errors import NoCredential
-from gemproxy.pool.rest import Policy
+from gemproxy.pool.rest import SPLIT, Policy
 from gemproxy.pool.rotator import Rotator
-from gemproxy.pool.slot import Slot
+from gemproxy.pool.slot import Slot, keys
+from gemproxy.upstream.demand import PLAIN, Demand
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
+from gemproxy.wire.gemini import Content, Empty, GenerateRequest, Part, ToolSpec
 from tests.clock import Clock
 from tests.pool.pool_transcript import records
 
 MODELS = ["pro", "flash", "lite"]
+LARGE = GenerateRequest([Content([Part(text="x" * (60 << 10))])])
+SEARCHING = GenerateRequest(LARGE.contents, tools=[ToolSpec(google_search=Empty())])
+DEMANDS = [PLAIN, Demand(LARGE), Demand(SEARCHING)]
+KINDS = ["", *Demand(SEARCHING).kinds]
 LIMITED = frozenset({"pro", "flash"})
 
 
 def verdicts(now: float) -> st.SearchStrategy[Verdict | None]:
     waits = st.one_of(st.none(), st.floats(-10, 100_000), st.just(math.inf))
     failure = st.builds(
-        lambda action, scope, wait, daily: Verdict(action, scope, wait and now + wait, "some_reason", daily=daily),
+        lambda action, scope, wait, daily, kind: Verdict(
+            action, scope, wait and now + wait, "some_reason", daily=daily, kind=kind
+        ),
         st.sampled_from([Action.NEXT, Action.RETRY, Action.STOP, Action.REFRESH]),
         st.sampled_from(Scope),
         waits,
         st.booleans(),
+        st.sampled_from(KINDS),
     )
     return st.one_of(st.just(OK), st.none(), failure)
 
@@ -55,37 +64,41 @@ class Dialogue(RuleBasedStateMachine):
 
     # ---- what may happen
 
-    @rule(model=st.sampled_from(MODELS), tried=st.sets(st.sampled_from(["s0", "s1", "s2"])))
-    def ask(self, model: str, tried: set[str]) -> None:
-        promised = self.rotator.available(model)
+    @rule(
+        model=st.sampled_from(MODELS),
+        tried=st.sets(st.sampled_from(["s0", "s1", "s2"])),
+        demand=st.sampled_from(DEMANDS),
+    )
+    def ask(self, model: str, tried: set[str], demand: Demand) -> None:
+        promised = self.rotator.available(model, None, demand)
         try:
-            lease = self.rotator.acquire(model, tried)
+            lease = self.rotator.acquire(model, tried, None, demand)
         except NoCredential as refusal:
             assert tried or not promised
-            self.check_refusal(model, tried, refusal)
+            self.check_refusal(model, tried, refusal, demand)
             return
         slot = lease.slot
         assert promised
         assert slot.name not in tried
         assert slot.parked is None
-        assert slot.rest_left(model, self.clock.now) == 0
+        assert slot.rest_left(model, self.clock.now, demand) == 0
         assert slot.models is None or model in slot.models
         assert not self.cap or slot.in_flight <= self.cap
-        assert lease.probe == bool({model, "*"} & slot.resting.keys())
+        assert set(lease.probes) == set(keys(model, demand.kinds)) & slot.resting.keys()
         self.leases.append(lease)
 
-    def check_refusal(self, model: str, tried: set[str], refusal: NoCredential) -> None:
+    def check_refusal(self, model: str, tried: set[str], refusal: NoCredential, demand: Demand) -> None:
         """The earliest return is truthful: not before it, and then indeed."""
-        assert refusal.returns_in == self.rotator.earliest(model)
+        assert refusal.returns_in == self.rotator.earliest(model, None, demand)
         fitting = [slot for slot in self.slots if slot.models is None or model in slot.models]
-        lefts = [slot.rest_left(model, self.clock.now) for slot in fitting if slot.parked is None]
+        lefts = [slot.rest_left(model, self.clock.now, demand) for slot in fitting if slot.parked is None]
         if refusal.returns_in is None:
             assert all(left == math.inf for left in lefts)
         elif not refusal.full and not tried:
             assert refusal.returns_in == min(lefts) > 0
             now = self.clock.now
             self.clock.now = now + refusal.returns_in + 1e-6
-            assert self.rotator.available(model) or any(slot.in_flight for slot in fitting)
+            assert self.rotator.available(model, None, demand) or any(slot.in_flight for slot in fitting)
             self.clock.now = now
             self.rotator._seen = now  # this look ahead is no jump of the clock
 
@@ -140,6 +153,11 @@ class Dialogue(RuleBasedStateMachine):
         out = {lease.id for lease in getattr(self, "leases", ()) if lease.probe}
         for slot in getattr(self, "slots", ()):
             assert set(slot.probing.values()) <= out
+
+    @invariant()
+    def requests_of_a_kind_are_known_where_some_rest(self) -> None:
+        for slot in getattr(self, "slots", ()):
+            assert slot.narrow == any(SPLIT in key for key in slot.resting)
 
     @invariant()
     def records_tell_all(self) -> None:

@@ -12,7 +12,10 @@ from gemproxy.pool.rest import Policy
 from gemproxy.pool.rotator import Rotator
 from gemproxy.pool.slot import Slot
 from gemproxy.pool.waiting import WaitingRoom
+from gemproxy.upstream.cause import Cause
+from gemproxy.upstream.demand import Demand
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
+from gemproxy.wire.gemini import Empty, GenerateRequest, ToolSpec
 
 
 def room(clock: Any, slots: int = 1, limit: float = 5.0) -> WaitingRoom:
@@ -142,3 +145,19 @@ async def test_passed_probe_lets_the_others_in(clock: Any) -> None:
     assert not any(task.done() for task in others)
     waiting.confirm(probe)
     assert len(await asyncio.wait_for(asyncio.gather(*others), 1)) == 3
+
+
+async def test_requests_that_wait_for_a_probe_of_their_kind_hold_up_no_others(clock: Any) -> None:
+    waiting = WaitingRoom(Rotator([Slot(name="s")], Policy(), clock), 5.0)
+    searching = Demand(GenerateRequest(tools=[ToolSpec(google_search=Empty())]))
+    refused = Verdict(Action.NEXT, Scope.MODEL, clock() + 60, "quota", status=429, kind=searching.kind(Cause.FEATURE))
+    waiting.report(await waiting.acquire("m", (), None, searching), refused)
+    clock.advance(61)
+    probe = await waiting.acquire("m", (), None, searching)
+    held = asyncio.get_running_loop().create_task(waiting.acquire("m", (), None, searching))
+    await settle()
+    assert (await asyncio.wait_for(waiting.acquire("m", (), None), 1)).slot.name == "s"
+    assert not held.done()
+    waiting.report(probe, OK)
+    assert (await asyncio.wait_for(held, 1)).slot.name == "s"
+    assert not waiting._lines

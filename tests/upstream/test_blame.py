@@ -1,8 +1,10 @@
 import pytest
 
-from gemproxy.upstream.blame import blamed
+from gemproxy.upstream.blame import blamed, parts_of, suspected
+from gemproxy.upstream.dialect import Call
 from gemproxy.upstream.refusal import read
-from tests.upstream.refusal_bodies import bad_field, error
+from gemproxy.wire.gemini import Blob, Content, FileData, FunctionResponse, GenerateRequest, Part
+from tests.upstream.refusal_bodies import TYPE, bad_field, error
 
 
 @pytest.mark.parametrize(
@@ -71,3 +73,75 @@ def test_details_are_more_telling_than_the_message():
 
 def test_an_answer_without_structure_blames_nothing():
     assert blamed(read(400, {}, b"<html>contents</html>")) is None
+
+
+# --------------------------------------------------------------------------------------- one part of the messages
+
+GIF, PNG, SVG = (Part(inline_data=Blob(f"image/{kind}", "AAAA")) for kind in ("gif", "png", "svg+xml"))
+OGG, PDF = Part(inline_data=Blob("audio/ogg", "AAAA")), Part(inline_data=Blob("application/pdf", "AAAA"))
+FILM = Part(file_data=FileData("https://youtu.be/x", "video/mp4"))
+RESULT = Part(function_response=FunctionResponse("f", {}, parts=[SVG]))
+CALL = Call(
+    "generateContent",
+    "gemini-3.8-flash",
+    GenerateRequest([Content([Part(text="See"), GIF, PNG], "user"), Content([RESULT, OGG, PDF, FILM], "user")]),
+    [(GIF, "gif"), (PNG, "png"), (SVG, "svg"), (OGG, "ogg"), (PDF, "pdf"), (FILM, "film")],
+)
+BROKEN = "[ORIGINAL ERROR] generic::invalid_argument: photos.thumbnailer.Status.Code::5: Source image 1 too short"
+
+
+@pytest.mark.parametrize(
+    ("message", "details", "expected"),
+    [
+        pytest.param("Unsupported MIME type: image/gif", (), ["gif"], id="a type"),
+        pytest.param("Unsupported MIME type: image/svg+xml.", (), ["svg"], id="a type in a tool's result"),
+        pytest.param(
+            "Unable to submit request: it has a mimeType parameter with value audio/ogg, which is not supported.",
+            (),
+            ["ogg"],
+            id="Vertex' words",
+        ),
+        pytest.param("Unsupported MIME type: image/tiff", (), ["gif", "png", "svg", "ogg", "pdf"], id="a type of none"),
+        pytest.param("Unable to process input image. Please retry.", (), ["gif", "png", "svg"], id="a picture"),
+        pytest.param("The document has no pages.", (), ["pdf"], id="an empty document"),
+        pytest.param("Request contains an invalid audio file.", (), ["ogg"], id="a sound"),
+        pytest.param("Cannot fetch content from the provided URL.", (), ["film"], id="an address"),
+        pytest.param(
+            "Invalid value at 'contents[0].parts[2].inline_data.data' (TYPE_BYTES), Base64 decoding failed",
+            (),
+            ["png"],
+            id="a path in the message",
+        ),
+        pytest.param("Invalid.", (bad_field("contents[1].parts[1].inline_data"),), ["ogg"], id="a path in details"),
+        pytest.param("Invalid.", (bad_field("request.contents[1].parts[0]"),), ["svg"], id="a whole result"),
+        pytest.param(
+            "Invalid.", (bad_field("contents[1].parts[0].function_response.parts[0]"),), ["svg"], id="within a result"
+        ),
+        pytest.param("Invalid.", (bad_field("contents[0].parts[0].text"),), [], id="a text: none of the media"),
+        pytest.param("Invalid.", (bad_field("contents[9].parts[9]"),), [], id="a path that leads nowhere"),
+        pytest.param(
+            "Request contains an invalid argument.",
+            ({"@type": TYPE + "DebugInfo", "detail": BROKEN},),
+            ["png"],
+            id="the number of a picture, for Google's own people",
+        ),
+    ],
+)
+def test_a_refused_medium_is_found_among_the_clients_parts(message, details, expected):
+    suspect = suspected(read(400, {}, error(message, *details)))
+    assert suspect is not None
+    assert parts_of(suspect, CALL) == expected
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pytest.param("Request contains an invalid argument.", id="nothing told"),
+        pytest.param("Response_schema with a response mime type 'image/gif' is unsupported", id="the answer's type"),
+        pytest.param("* GenerateContentRequest.tools[0]: invalid image", id="another field"),
+        pytest.param("The requested combination of response modalities (TEXT, IMAGE) is not supported.", id="output"),
+        pytest.param("Please use a valid role: user, model.", id="a role"),
+    ],
+)
+def test_a_refusal_of_something_else_suspects_no_part(message):
+    assert suspected(read(400, {}, error(message))) is None

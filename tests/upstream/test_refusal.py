@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemproxy.upstream.refusal import inside, mend, read
+from gemproxy.upstream.refusal import Quota, inside, mend, read
 from tests.upstream.refusal_bodies import NOW, TYPE, bad_field, error, info, retry, violations
 
 PLAIN = error("API key not valid.", info("API_KEY_INVALID", service="x"), code=400, state="INVALID_ARGUMENT")
@@ -95,8 +95,11 @@ def test_quotas_limits_and_fields_are_collected_from_every_detail():
             code=429,
         ),
     )
-    assert refused.quotas == ("PerMinute-A", "PerDay-B", "PerDay-C")
-    assert refused.limits == ("20", "20", "0")
+    assert refused.quotas == (
+        Quota("PerMinute-A", limit="20"),
+        Quota("PerDay-B", limit="20"),
+        Quota("PerDay-C", limit="0"),
+    )
     assert refused.fields == ("tools[0]",)
 
 
@@ -187,3 +190,35 @@ def test_details_of_any_type_are_read_without_an_exception(status, code, message
     refused = read(status, {}, msgspec.json.encode(body))
     delay = refused.delay(NOW)
     assert delay is None or delay >= 1.0
+
+
+FREE = "generativelanguage.googleapis.com/generate_content_free_tier_"
+
+
+@pytest.mark.parametrize(
+    ("violated", "message", "expected"),
+    [
+        pytest.param(
+            [{"quotaId": "A", "quotaMetric": f"{FREE}requests"}],
+            f"Quota exceeded for metric: {FREE}requests, limit: 20, model: x\nPlease retry in 38.9s.",
+            (Quota("A", f"{FREE}requests", "20"),),
+            id="the limit of a named quota",
+        ),
+        pytest.param(
+            [{"quotaId": "A", "quotaMetric": f"{FREE}requests", "quotaValue": "5"}],
+            f"* Quota exceeded for metric: {FREE}requests, limit: 20",
+            (Quota("A", f"{FREE}requests", "5"),),
+            id="details know better",
+        ),
+        pytest.param(
+            [],
+            "".join(f"* Quota exceeded for metric: {FREE}requests, limit: {limit}\n" for limit in (9, 0, 8)),
+            (Quota("", f"{FREE}requests", "0"),),
+            id="named in prose alone, and of two limits none",
+        ),
+        pytest.param([], "Quota exceeded for metric: x, limit: 1.5", (), id="no whole number"),
+    ],
+)
+def test_limits_that_only_the_message_tells_are_read(violated, message, expected):
+    detail = {"@type": TYPE + "QuotaFailure", "violations": violated}
+    assert read(429, {}, error(message, detail)).quotas == expected

@@ -5,7 +5,7 @@ import pytest
 from msgspec import Raw
 
 from gemproxy.upstream.dialect import Repair
-from gemproxy.upstream.repairs import MEMORY, Learnt, repaired
+from gemproxy.upstream.repairs import MEMORY, MOST, Learnt, repaired
 from gemproxy.wire.gemini import (
     Content,
     Empty,
@@ -200,3 +200,12 @@ def test_a_broken_history_is_not_remembered():
     learnt = Learnt()
     learnt.learn(MODEL, Repair.DUMMY_SIGNATURES, 0.0)
     assert learnt.of(MODEL, 0.0) == set()
+
+
+def test_models_made_up_by_clients_do_not_grow_what_is_learnt():
+    learnt = Learnt()
+    for number in range(3 * MOST):
+        learnt.learn(f"gemini-made-up-{number}", Repair.DROP_LOGPROBS, 1.0)
+        learnt.learn(MODEL, Repair.DROP_PENALTIES, 1.0)
+    assert len(learnt._known) == MOST
+    assert learnt.of(MODEL, 2.0) == {Repair.DROP_PENALTIES}

@@ -574,6 +574,7 @@ def every_example():
     yield STUDIO, 400, {}, error("User location is not supported for the API use.")
     yield STUDIO, 404, {}, b""
     yield STUDIO, 404, {}, error("cached content not found")
+    yield STUDIO, 404, {}, error("models/x is not found for API version v1beta")
     yield STUDIO, 429, {}, error("limit: 0")
     yield STUDIO, 402, {}, b""
     yield STUDIO, 429, {}, error("credits are depleted")

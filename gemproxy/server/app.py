@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -67,12 +68,13 @@ def build_app(config: Config) -> web.Application:
 
 async def build_service(config: Config, stack: AsyncExitStack) -> Service:
     """Return the wired rooms; ``stack`` closes them in the opposite order."""
+    sources = await asyncio.to_thread(_sources, config)
     session = await stack.enter_async_context(_session(config))
     state = await open_state(Path(config.state.path) if config.state.path else None, wall_clock)
     stack.push_async_callback(state.close)
     dialects = _dialects(config)
-    sources = await asyncio.to_thread(_sources, config)
-    slots = await asyncio.to_thread(_slots, config, sources)
+    catalogue = _catalogue(config)
+    slots = await asyncio.to_thread(_slots, config, sources, catalogue)
     tokens = _tokens(config, sources, slots, session, state, dialects["code_assist"])
     stack.callback(tokens.close)
     rotator = Rotator(slots, _policy(config), wall_clock)
@@ -80,7 +82,6 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
     rotator.on_change = partial(_keep, state)
     stack.callback(spawn(_learn(rotator, state), name="news of other processes").cancel)
     room = WaitingRoom(rotator, config.timeouts.queue)
-    catalogue = _catalogue(config)
     dispatcher = Dispatcher(session, room, tokens, dialects, _limits(config), wall_clock)
     service = Service(
         door=_door(config, catalogue),
@@ -114,8 +115,8 @@ async def reload(app: web.Application, config: Config) -> None:
     """
     service = app[SERVICE]
     sources = await asyncio.to_thread(_sources, config)
-    slots = await asyncio.to_thread(_slots, config, sources)
     fetcher, catalogue = ImageFetcher(_images(config)), _catalogue(config)
+    slots = await asyncio.to_thread(_slots, config, sources, catalogue)
     door = _door(config, catalogue)
     records = await service.state.records()
     # From here on nothing fails or awaits: a request meets the old configuration or the new one, never half of each.
@@ -244,7 +245,7 @@ def _source(credential: Credential, config: Config) -> Source:
 _DIALECT_OF = {ApiKeySource: "ai_studio", OAuthSource: "code_assist", ServiceAccountSource: "vertex"}
 
 
-def _slots(config: Config, sources: dict[str, Source]) -> list[Slot]:
+def _slots(config: Config, sources: dict[str, Source], catalogue: Catalogue) -> list[Slot]:
     return [
         Slot(
             name=credential.name,
@@ -252,7 +253,7 @@ def _slots(config: Config, sources: dict[str, Source]) -> list[Slot]:
             dialect=_DIALECT_OF[type(sources[credential.name])],
             project=credential.project,
             fingerprint=fingerprint(sources[credential.name]),
-            models=frozenset(credential.models) or None,
+            models=_held_to(credential.models, catalogue),
             kind=credential.kind,
         )
         for credential in config.credentials
@@ -279,7 +280,7 @@ def _limits(config: Config) -> Limits:
 def _door(config: Config, catalogue: Catalogue) -> Door:
     server, timeouts = config.server, config.timeouts
     return Door(
-        keyring=_keyring(config.auth),
+        keyring=_keyring(config.auth, catalogue),
         stream_default=config.compat.stream_default,
         json_clients=config.compat.json_clients,
         max_requests=server.max_requests,
@@ -300,14 +301,19 @@ def _door(config: Config, catalogue: Catalogue) -> Door:
     )
 
 
-def _keyring(auth: Auth) -> Keyring:
+def _held_to(names: list[str], catalogue: Catalogue) -> frozenset[str] | None:
+    """Return the ids of models that a setting names, by an alias too; None for all."""
+    return frozenset(map(catalogue.meant, names)) or None
+
+
+def _keyring(auth: Auth, catalogue: Catalogue) -> Keyring:
     admins = {key.reveal() for key in auth.admin_keys}
     keys = [
         (
             client.key.reveal(),
             Caller(
                 client.name,
-                frozenset(client.models) or None,
+                _held_to(client.models, catalogue),
                 not admins or client.key.reveal() in admins,
                 client.max_concurrent,
                 client.requests_per_minute,
@@ -315,14 +321,16 @@ def _keyring(auth: Auth) -> Keyring:
         )
         for client in auth.clients
     ]
-    known = {key for key, _ in keys}
-    keys += [(key, Caller(f"admin-{place}")) for place, key in enumerate(sorted(admins - known), 1)]
+    known, taken = {key for key, _ in keys}, {caller.name for _, caller in keys}
+    names = (name for place in itertools.count(1) if (name := f"admin-{place}") not in taken)  # limits go by name
+    keys += [(key, Caller(name)) for key, name in zip(sorted(admins - known), names, strict=False)]
     return Keyring(keys)
 
 
 def _catalogue(config: Config) -> Catalogue:
     models = config.models
-    flagged = [replace(capabilities(name), logprobs=True) for name in models.logprobs]
+    named = Catalogue(aliases=models.aliases)
+    flagged = [replace(capabilities(named.meant(name)), logprobs=True) for name in models.logprobs]
     return Catalogue(aliases=models.aliases, extra=[*models.extra, *flagged])
 
 

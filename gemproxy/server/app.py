@@ -28,7 +28,7 @@ from gemproxy.pool.projects import Projects
 from gemproxy.pool.rest import Policy, Record
 from gemproxy.pool.rotator import Rotator
 from gemproxy.pool.slot import POOLS, Lease, Slot
-from gemproxy.pool.sources import ApiKeySource, OAuthSource, ServiceAccountSource, Source, fingerprint
+from gemproxy.pool.sources import ApiKeySource, OAuthSource, ServiceAccountSource, Source, fingerprint, secrets
 from gemproxy.pool.state import State, open_state
 from gemproxy.pool.tokens import Tokens
 from gemproxy.pool.waiting import WaitingRoom
@@ -44,6 +44,7 @@ from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.code_assist import CodeAssist
 from gemproxy.upstream.dialect import Action, Dialect, Scope, Verdict
 from gemproxy.upstream.onboarding import Onboarding
+from gemproxy.upstream.redaction import held
 from gemproxy.upstream.rows import NO_MODEL
 from gemproxy.upstream.vertex import Vertex
 
@@ -69,6 +70,7 @@ def build_app(config: Config) -> web.Application:
 async def build_service(config: Config, stack: AsyncExitStack) -> Service:
     """Return the wired rooms; ``stack`` closes them in the opposite order."""
     sources = await asyncio.to_thread(_sources, config)
+    held.hold("configuration", await asyncio.to_thread(_secrets, config, sources))
     session = await stack.enter_async_context(_session(config))
     state = await open_state(Path(config.state.path) if config.state.path else None, wall_clock)
     stack.push_async_callback(state.close)
@@ -117,6 +119,7 @@ async def reload(app: web.Application, config: Config) -> None:
     sources = await asyncio.to_thread(_sources, config)
     fetcher, catalogue = ImageFetcher(_images(config)), _catalogue(config)
     slots = await asyncio.to_thread(_slots, config, sources, catalogue)
+    held.hold("configuration", await asyncio.to_thread(_secrets, config, sources))
     door = _door(config, catalogue)
     records = await service.state.records()
     # From here on nothing fails or awaits: a request meets the old configuration or the new one, never half of each.
@@ -240,6 +243,12 @@ def _source(credential: Credential, config: Config) -> Source:
         )
     file = Path(credential.file) if credential.file else None
     return ServiceAccountSource(file, credential.project, credential.location)
+
+
+def _secrets(config: Config, sources: dict[str, Source]) -> list[str]:
+    """Return every secret that the configuration gives us."""
+    callers = [*(client.key for client in config.auth.clients), *config.auth.admin_keys, config.oauth.client_secret]
+    return [*(key.reveal() for key in callers), *(value for source in sources.values() for value in secrets(source))]
 
 
 _DIALECT_OF = {ApiKeySource: "ai_studio", OAuthSource: "code_assist", ServiceAccountSource: "vertex"}

@@ -168,7 +168,7 @@ def table(rows: Sequence[Row]) -> str:
             f"  {row.credential:<20} {row.kind:<16} {'ok' if row.ok else 'FAILED':<7} {row.ms:>6} ms  {row.detail}"
         )
         if row.link:
-            lines.append(f"      open this page as that user: {row.link}")
+            lines.append(f"      open this page as that user: {logs.harmless(row.link[:2_000])}")
     return "\n".join(lines)
 
 

@@ -34,6 +34,7 @@ from gemproxy.stall import StallWatch
 
 log = logging.getLogger("gemproxy.server")
 WHOLE = 1 << 16  # bytes; a larger answer may have to wait for its client
+MOST_TOLD = 8  # finish reasons in a line of the log; as many choices may be asked for, and an upstream may send more
 _UNLIMITED = nullcontext()
 
 
@@ -247,7 +248,7 @@ def _note(exchange: Exchange, answer: Answer) -> None:
 
 def _note_end(exchange: Exchange, answer: Answer) -> None:
     exchange.usage = answer.transcoder.usage
-    exchange.finish = ",".join(answer.transcoder.reasons)
+    exchange.finish = ",".join(answer.transcoder.reasons[:MOST_TOLD])
 
 
 def _show_routing(response: web.StreamResponse, answer: Answer) -> None:

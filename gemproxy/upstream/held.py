@@ -52,9 +52,9 @@ class Secrets:
 
     def hold(self, owner: str, values: Iterable[str]) -> None:
         """Look for these from now on. Of an owner's earlier ones the last few stay: they may still be in force."""
-        fresh = [piece for value in dict.fromkeys(values) for piece in _pieces(value)]
+        fresh = dict.fromkeys(piece for value in values for piece in _pieces(value))
         before = self._owners.get(owner, ())
-        kept = [piece for piece in before if piece not in fresh] + fresh
+        kept = [*(piece for piece in before if piece not in fresh), *fresh]
         self._owners[owner] = tuple(kept[-max(_LAST, len(fresh)) :])
         if set(self._owners[owner]) == set(before):
             return

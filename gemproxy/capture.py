@@ -8,16 +8,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
+import uuid
 from pathlib import Path
 
 from gemproxy.upstream.redaction import redact
 
 log = logging.getLogger(__name__)
 MOST = 16 << 20  # bytes an answer; what comes after is left out, and the last line says so
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]|^[.-]")  # in a file's name, which begins with what a client chose
+_LONGEST = 160  # characters of it
 
 
 class Capture:
-    """Writes ``<id>.frames.txt`` for each answer, off the loop."""
+    """Writes ``<id>.frames.txt`` for each answer, off the loop; with more to the name if there is such a file."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -35,13 +39,20 @@ class Capture:
         text = "".join(redact(_line(frame)) + "\n" for frame in frames)
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            file = os.open(self._folder / f"{name}.frames.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(file, "w", encoding="utf-8") as sink:
+            with os.fdopen(self._create(_UNSAFE.sub("_", name)[:_LONGEST]), "w", encoding="utf-8") as sink:
                 sink.write(text)
         except OSError as fault:
             if not self._warned:
                 self._warned = True
                 log.warning("log.capture_dir = %s: cannot be written (%s)", self._folder, fault.strerror)
+
+    def _create(self, name: str) -> int:
+        """Return a new file: an id is a client's word, and may be that of another's request or lead to a link."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            return os.open(self._folder / f"{name}.frames.txt", flags, 0o600)
+        except FileExistsError:
+            return os.open(self._folder / f"{name}-{uuid.uuid4().hex[:12]}.frames.txt", flags, 0o600)
 
 
 class Tape:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gemproxy import __version__, logs
-from gemproxy.config import Config, OAuthFile, Purpose, load
+from gemproxy.config import Config, OAuthFile, Purpose, cautions, load
 from gemproxy.errors import ConfigFault, StartFault
 
 if TYPE_CHECKING:
@@ -101,9 +101,12 @@ def _run(work: Coroutine[Any, Any, None], loop: str) -> None:
 
 
 def _warnings(config: Config, *, demo: bool) -> list[str]:
-    if config.auth.clients or demo:
-        return []
-    return ["no client key is configured (auth.keys): whoever is on this machine is let in, on loopback addresses only"]
+    found = [*cautions(config)]
+    if not (config.auth.clients or demo):
+        found.append(
+            "no client key is configured (auth.keys): whoever is on this machine is let in, on loopback addresses only"
+        )
+    return found
 
 
 def _announce(url: str) -> None:
@@ -153,6 +156,7 @@ def summary(config: Config) -> str:
         "credentials",
     ]
     lines += [f"  {one.name:<20} {one.kind:<16} {one.pool}" for one in config.credentials]
+    lines += [f"warning       {caution}" for caution in cautions(config)]
     return "\n".join(lines)
 
 
@@ -164,7 +168,7 @@ def table(rows: Sequence[Row]) -> str:
             f"  {row.credential:<20} {row.kind:<16} {'ok' if row.ok else 'FAILED':<7} {row.ms:>6} ms  {row.detail}"
         )
         if row.link:
-            lines.append(f"      open this page as that user: {row.link}")
+            lines.append(f"      open this page as that user: {logs.harmless(row.link[:2_000])}")
     return "\n".join(lines)
 
 

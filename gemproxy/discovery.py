@@ -6,6 +6,7 @@ Spends no quota. Any key that answers will do; a failure changes nothing and is 
 from __future__ import annotations
 
 import logging
+import re
 
 import aiohttp
 
@@ -21,6 +22,8 @@ log = logging.getLogger("gemproxy")
 EVERY = 3600.0  # seconds
 PATIENCE = 30.0  # seconds for one page
 MOST_PAGES = 10
+MOST = 2_000  # models; Google lists some dozens, and each is a label of the metrics once it was asked for
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 class Discovery:
@@ -50,11 +53,12 @@ class Discovery:
             if reply.status != 200:
                 raise aiohttp.ClientError(f"status {reply.status}")
             listed = read_models(reply.body)
-            found += [model.id for model in listed.models if model.chats and len(model.id) <= MAX_NAME]
+            chatting = (model.id for model in listed.models if model.chats)
+            found += [name for name in chatting if len(name) <= MAX_NAME and _NAME.fullmatch(name)]
             page = listed.next_page
             if not page:
                 break
-        return found
+        return found[:MOST]
 
 
 def add(catalogue: Catalogue, found: list[str]) -> None:

@@ -16,10 +16,12 @@ from typing import TextIO
 
 import msgspec
 
-from gemproxy.upstream.redaction import redact
+from gemproxy.upstream.redaction import beginning, redact
 
+LONGEST = 4_000  # characters of a line: no record of ours needs half of them
 MOMENT = 0.01  # seconds that a line waits for others; more would keep more of what it tells out of the caches
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_READ = 8 * LONGEST  # characters of a message that are looked at
 # systemd reads the priority from the line itself (sd-daemon(3))
 _PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
@@ -127,15 +129,16 @@ def message(record: logging.LogRecord) -> str:
     text = record.getMessage()
     if hasattr(record, "exchange"):
         return text  # an access line: built from names and numbers alone, so it is not searched again
-    text = harmless(text)
+    lines = [redact(beginning(text, _READ))]  # before line ends are escaped and the end is cut off
     if record.exc_info:
-        lines = logging.Formatter().formatException(record.exc_info).split("\n")
-        text = "\n".join([text, *map(harmless, lines)])
-    return redact(text)
+        lines += redact(logging.Formatter().formatException(record.exc_info)).split("\n")
+    return "\n".join(map(harmless, lines))
 
 
 def harmless(text: str) -> str:
     """Return a text that cannot end its line or steer a terminal: a client may have chosen a part of it."""
+    if len(text) > LONGEST:
+        text = text[:LONGEST] + "..."
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -2,7 +2,7 @@
 
 A request costs a few additions here; the library's own objects, whose locks and labels cost ten times as much, are made
 when somebody scrapes. Labels come from closed sets (models of the catalogue, reasons of verdict tables), so that no
-client can make new ones. Never a key, the name of an account or a prompt.
+client can make new ones; what an upstream makes up is counted apart. Never a key, the name of an account or a prompt.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from gemproxy.pool.slot import SlotView
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 Key = TypeVar("Key", bound=tuple[str, ...])
+MOST_VERDICTS = 300  # pairs of upstream and verdict: the tables hold some dozens, an upstream may invent words
 STATES = ("ready", "cooling", "parked")
 
 
@@ -63,7 +64,8 @@ class Metrics(Collector):
 
     def attempt(self, upstream: str, verdict: str) -> None:
         """Count an attempt; ``verdict`` is the reason of its verdict, "ok", or "client_gone"."""
-        self._attempts[upstream, verdict] += 1
+        known = (upstream, verdict) in self._attempts or len(self._attempts) < MOST_VERDICTS
+        self._attempts[upstream, verdict if known else "other"] += 1
 
     def request(
         self, model: str, stream: bool, status: int, seconds: float, first: float | None, usage: Usage | None

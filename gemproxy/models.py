@@ -230,6 +230,11 @@ class Catalogue:
             status=404,
         )
 
+    def meant(self, name: str) -> str:
+        """Return the id that a name stands for, whether there is such a model or not."""
+        bare = _bare(name)
+        return self.aliases.get(bare, bare)
+
     def __contains__(self, model_id: str) -> bool:
         """Return whether an id is listed: unknown ones pass through, but are not."""
         return model_id in self._entries

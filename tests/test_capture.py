@@ -53,6 +53,39 @@ async def test_secrets_are_redacted_and_pretty_frames_become_one_line(tmp_path: 
     assert "error" in msgspec.json.decode(text)
 
 
+async def test_an_id_that_was_there_before_overwrites_nothing(tmp_path: Path) -> None:
+    for number in range(5):
+        tape = Capture(tmp_path).open("same-1")
+        tape.add(b'{"number":%d}' % number)
+        tape.close()
+    files = await settled(tmp_path, 5)
+    assert sorted(file.read_text() for file in files) == [f'{{"number":{number}}}\n' for number in range(5)]
+    assert all(file.name.startswith("same-1") for file in files)
+
+
+async def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    (tmp_path / "victim").write_text("as it was")
+    (folder / "a.frames.txt").symlink_to(tmp_path / "victim")
+    tape = Capture(folder).open("a")
+    tape.add(b"{}")
+    tape.close()
+    await settled(folder, 2)
+    assert (tmp_path / "victim").read_text() == "as it was"
+
+
+@pytest.mark.parametrize("name", ["../../a", "/etc/a", ".a", "-a", "a\0b\n", "x" * 5_000])
+async def test_no_name_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "in" / "frames"
+    tape = Capture(folder).open(name)
+    tape.add(b"{}")
+    tape.close()
+    [file] = await settled(folder, 1)
+    assert file.name[0] not in ".-"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["in"]
+
+
 async def test_a_long_answer_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capture, "MOST", 20)
     tape = Capture(tmp_path).open("a")

@@ -103,6 +103,18 @@ def test_link_stands_below_its_row_on_the_terminal() -> None:
     assert shown.splitlines()[1].strip() == "open this page as that user: https://example.test/verify"
 
 
+def test_link_cannot_steer_the_terminal() -> None:
+    shown = table([Row("a", "oauth", "token", False, 12, "", "https://x.test/\x1b]0;evil\x07\r" + "y" * 9_000)])
+    assert all(char.isprintable() or char == "\n" for char in shown)
+    assert len(shown) < 3_000
+
+
+def test_check_names_what_is_hardly_meant(bare: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = '[server]\ncors_origins = ["*"]\n' + CONFIG
+    assert main(["check", "--config", write(bare, text)]) == 0
+    assert "warning       server.cors_origins" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("option", ["--name=nobody", None])
 def test_login_needs_one_oauth_credential(bare: Path, capsys: pytest.CaptureFixture[str], option: str | None) -> None:
     file = write(bare, '[oauth]\nclient_id = "fake"\nclient_secret = "fake"\n' + CONFIG)

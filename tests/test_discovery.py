@@ -47,6 +47,12 @@ async def test_all_pages_are_read_and_only_what_chats_is_told(simulator, discove
     assert [request.query.get("pageToken") for request in simulator.requests] == [None, "2"]
 
 
+async def test_what_can_be_no_model_is_not_listed_and_no_more_than_there_may_be(simulator, discovery, monkeypatch):
+    monkeypatch.setattr("gemproxy.discovery.MOST", 3)
+    simulator.script(page("one", "a b", "a\nb", "x" * 200, "ü", "two", "three", "four"), method="models")
+    assert await discovery.find(views("a")) == ["one", "two", "three"]
+
+
 @pytest.mark.parametrize(
     "answer",
     [

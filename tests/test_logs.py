@@ -13,7 +13,8 @@ import pytest
 
 from gemproxy import logs
 from gemproxy.converter.events import Usage
-from gemproxy.server.exchange import Access, Exchange, request_id
+from gemproxy.server.exchange import Access, Exchange, request_id, shortened
+from gemproxy.upstream.redaction import held
 from tests.waiting import soon
 
 
@@ -56,6 +57,24 @@ def test_what_looks_like_a_secret_is_taken_out(formatter: logging.Formatter) -> 
     shown = formatter.format(failed)
     assert "ValueError" in shown
     assert key not in shown
+
+
+@pytest.mark.parametrize("formatter", [logs.Plain(journal=False), logs.JsonLines()])
+def test_no_line_is_longer_than_a_reader_has_use_for(formatter: logging.Formatter) -> None:
+    try:
+        raise ValueError("y" * 1_000_000)
+    except ValueError:
+        failed = record("x y" * 1_000_000)
+        failed.exc_info = sys.exc_info()
+    shown = formatter.format(failed)
+    assert "ValueError" in shown
+    assert max(map(len, shown.split("\n"))) < 10_000
+    assert len(shown) < 20_000
+
+
+def test_a_held_secret_is_cut_out_before_its_line_end_is_escaped() -> None:
+    held.hold("test of the log", ["fake-held-secret-0001"])
+    assert logs.Plain(journal=True).format(record("no fake-held-\nsecret-0001\n!")) == "<4>gemproxy.x no [secret]\\n!"
 
 
 def test_configure_sets_the_level_of_gemproxy_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,6 +158,11 @@ def test_no_client_can_write_a_line_of_its_own(evil: str) -> None:
     line = Access(logging.INFO, Exchange("req_1", float, 0.0, "GET", evil), 1.0).getMessage()
     assert line.isprintable()
     assert line.count("=") - evil.count("=") == line.count(" ") + 1 == 15
+
+
+def test_a_strangers_word_has_an_end() -> None:
+    assert shortened("/" + "p" * 8_000) == "/" + "p" * 199 + "..."
+    assert shortened("GET", 20) == "GET"
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,21 @@ async def test_no_client_makes_labels_of_its_own(simulator: Simulator, tmp_path:
     assert sum(value for name, value in found.items() if 'model="other"' in name and "requests_total" in name) == 5
 
 
+def test_an_upstream_makes_only_so_many_labels_of_its_own() -> None:
+    from gemproxy.metrics import MOST_VERDICTS, Metrics
+
+    metrics = Metrics(list, lambda: 0)
+    metrics.attempt("ai_studio", "ok")
+    for number in range(10_000):
+        metrics.attempt("code_assist", f"invented_{number}")
+    metrics.attempt("ai_studio", "ok")
+    lines = metrics.text().decode().splitlines()
+    attempts = [line for line in lines if line.startswith("gemproxy_upstream_attempts_total{")]
+    assert len(attempts) <= MOST_VERDICTS + 2
+    assert 'gemproxy_upstream_attempts_total{upstream="ai_studio",verdict="ok"} 2.0' in attempts
+    assert any('verdict="other"' in line for line in attempts)
+
+
 async def test_without_the_library_the_route_says_what_to_install(
     simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

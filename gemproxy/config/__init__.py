@@ -14,7 +14,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from gemproxy.config import environment, reading, rules
-from gemproxy.config.rules import address, is_loopback, needs_restart, open_door
+from gemproxy.config.rules import address, cautions, is_loopback, needs_restart, open_door
 from gemproxy.config.secret import Places, Secret, lines, read_text, resolve, words
 from gemproxy.config.sections import (
     URLS,
@@ -162,6 +162,7 @@ __all__ = [
     "ServiceAccount",
     "State",
     "address",
+    "cautions",
     "is_loopback",
     "load",
     "needs_restart",

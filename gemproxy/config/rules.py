@@ -7,6 +7,7 @@ files only to see that they are there and whether they name an OAuth client. Mus
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct
 
-from gemproxy.config.sections import URLS, Config, Models, OAuthFile, ServiceAccount, Upstream
+from gemproxy.config.sections import URLS, ApiKey, Config, Credential, Models, OAuthFile, ServiceAccount, Upstream
 from gemproxy.errors import ClientFault, ConfigFault
 from gemproxy.models import Catalogue
 from gemproxy.server.addresses import Allowed
@@ -61,6 +62,23 @@ def faults(config: Config) -> Iterator[str]:
             yield from _oauth_file(key, credential, config)
         if isinstance(credential, ServiceAccount):
             yield from _service_account(key, credential)
+
+
+def cautions(config: Config) -> Iterator[str]:
+    """Return what is allowed but hardly meant; each names its keys."""
+    yield from _shared(config.credentials)
+    yield from _client_names(config)
+    catalogue = Catalogue(aliases=config.models.aliases, extra=config.models.extra)
+    for section, owners in (("credentials", config.credentials), ("auth.clients", config.auth.clients)):
+        for place, owner in enumerate(owners):
+            for name in owner.models:
+                if _model_id(catalogue, name) is None:
+                    yield f'{section}[{place}].models: no model "{name}" is known, so it allows none'
+    if "*" in config.server.cors_origins and not config.auth.clients:
+        yield (
+            'server.cors_origins = ["*"]: without a client key (auth.keys) every page that a browser on this machine '
+            "opens may ask"
+        )
 
 
 def is_loopback(host: str) -> bool:
@@ -125,6 +143,21 @@ def _clients(config: Config) -> Iterator[str]:
     for place, key in enumerate(keys):
         if (first := keys.index(key)) != place:
             yield f"auth.clients[{place}].key: the same as auth.clients[{first}].key; every client needs its own"
+
+
+def _shared(credentials: Sequence[Credential]) -> Iterator[str]:
+    """Name credentials that are one and the same: it would be taken for two, and rest only by halves."""
+    values = [one.key.reveal() if isinstance(one, ApiKey) else one.file for one in credentials]
+    for place, value in enumerate(values):
+        if value is not None and (first := values.index(value)) != place:
+            setting = "key" if isinstance(credentials[place], ApiKey) else "file"
+            yield f"credentials[{place}].{setting}: the same as credentials[{first}].{setting}"
+
+
+def _client_names(config: Config) -> Iterator[str]:
+    for place, client in enumerate(config.auth.clients):
+        if re.fullmatch(r"admin-\d+", client.name):
+            yield f'auth.clients[{place}].name = "{client.name}": so the log names a key of auth.admin_keys, too'
 
 
 def _listening(config: Config) -> Iterator[str]:

@@ -29,6 +29,7 @@ from gemproxy.converter.grounding import annotate
 from gemproxy.converter.partial_call import PartialCall
 from gemproxy.converter.usage import UsageCount
 from gemproxy.errors import BadAnswer, UpstreamFault
+from gemproxy.upstream.redaction import for_client
 from gemproxy.wire.gemini import (
     Candidate,
     ChosenToken,
@@ -68,6 +69,7 @@ _MALFORMED = frozenset(
         "MISSING_THOUGHT_SIGNATURE",
     )
 )
+_LONGEST_WORD = 64  # characters of a finish reason or a version: an upstream may invent some
 # the model's own name space, which leaks into calls (PROTOCOL 4.4.12); both of one length
 _PREFIXES = ("default_api:", "default_api.")
 
@@ -118,8 +120,8 @@ class AnswerReader:
         """Return what this frame says, in order."""
         events: list[Event] = []
         if self._version is None and frame.model_version:
-            self._version = frame.model_version
-            events.append(Meta(frame.model_version))
+            self._version = frame.model_version[:_LONGEST_WORD]  # it stands in every chunk
+            events.append(Meta(self._version))
         if frame.usage_metadata is not None:
             self._usage.add(frame.usage_metadata)
         if frame.prompt_feedback is not None and frame.prompt_feedback.block_reason:
@@ -258,7 +260,8 @@ class AnswerReader:
         elif choice.said:
             events.append(Finish(index, "tool_calls" if choice.called else "stop"))
         else:
-            raise BadAnswer(f"The model gave an empty answer (finish reason {reason or 'none'}).")
+            told = for_client(reason, _LONGEST_WORD) or "none"
+            raise BadAnswer(f"The model gave an empty answer (finish reason {told}).")
         return events
 
 
@@ -298,12 +301,12 @@ def _token(chosen: ChosenToken, top: list[ChosenToken]) -> TokenLogprob:
 
 
 def _blocked_prompt(reason: str) -> str:
-    return f"The prompt was blocked by the upstream's content filter: {reason}."
+    return f"The prompt was blocked by the upstream's content filter: {for_client(reason)}."
 
 
 def _blocked_answer(reason: str, message: str | None) -> str:
-    return f"The answer was blocked by the upstream's content filter: {message or reason}."
+    return f"The answer was blocked by the upstream's content filter: {for_client(message or reason)}."
 
 
 def _malformed(reason: str, message: str | None) -> str:
-    return f"The model's answer cannot be used ({reason}{': ' + message if message else ''})."
+    return f"The model's answer cannot be used ({reason}{': ' + for_client(message) if message else ''})."

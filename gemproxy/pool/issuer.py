@@ -22,6 +22,7 @@ from gemproxy.pool.keeper import EARLY
 from gemproxy.pool.mint import Access, BadAccount, GrantRefused, Mint, MintUnavailable, NoDefaultCredentials
 from gemproxy.pool.sources import OAuthSource, ServiceAccountSource, UserGrant, read_oauth, read_service_account
 from gemproxy.pool.state import Grant, State
+from gemproxy.upstream.redaction import held
 
 T = TypeVar("T")
 
@@ -62,9 +63,10 @@ class Issuer:
 
     async def _of_user(self, source: OAuthSource, refused: str, fresh: bool) -> Access:
         grant = await self._file(functools.partial(read_oauth, source))
-        kept = await self._state.grant(grant.key) or Grant()
-        held = None if fresh else self._at_hand(refused, kept, Grant(grant.access_token, grant.expiry))
-        access = Access(held.access, held.expiry) if held is not None else await self._refreshed(grant)
+        held.hold(grant.key, grant.secrets)
+        kept = await self._kept(grant.key)
+        living = None if fresh else self._at_hand(refused, kept, Grant(grant.access_token, grant.expiry))
+        access = Access(living.access, living.expiry) if living is not None else await self._refreshed(grant)
         return msgspec.structs.replace(access, project=grant.project, key=grant.key)
 
     async def _refreshed(self, grant: UserGrant) -> Access:
@@ -82,13 +84,15 @@ class Issuer:
                     raise refusals.by_grant(fault.word, fault.about, own_client=grant.own_client) from None
             else:
                 self._keep(grant, kept, token, access)
+                if access.refresh:  # Google may know the one before it no more: written before anything else is done
+                    await self._state.settle()
                 return access
 
     async def _untried(self, grant: UserGrant, tried: set[str]) -> tuple[Grant, str]:
         """Return what is kept of a grant, and a refresh token that may still be good, or ""."""
         for pause in (0.0, SECOND_LOOK):  # another process may have rotated the grant and be just about to keep it
             await asyncio.sleep(pause)
-            kept = await self._state.grant(grant.key) or Grant()
+            kept = await self._kept(grant.key)
             for token in (kept.refresh, grant.refresh_token):
                 if token and token not in tried:
                     return kept, token
@@ -103,22 +107,26 @@ class Issuer:
         else:
             refresh, issued = "", now if kept.refresh else 0.0
         self._state.keep_grant(grant.key, Grant(access.secret, access.expiry, refresh, issued, now))
+        held.hold(grant.key, [access.secret, access.refresh])
 
     # -------------------------------------------------------------------------------------------------- a robot's
 
     async def _of_service(self, source: ServiceAccountSource, file: Path, refused: str, fresh: bool) -> Access:
         account = await self._file(functools.partial(read_service_account, file, source.project))
-        kept = await self._state.grant(account.key) or Grant()
-        held = None if fresh else self._at_hand(refused, kept)
-        if held is not None:
-            access = Access(held.access, held.expiry)
+        held.hold(account.key, account.secrets)
+        kept = await self._kept(account.key)
+        living = None if fresh else self._at_hand(refused, kept)
+        if living is not None:
+            access = Access(living.access, living.expiry)
         else:
             access = await self._granted(self._mint.service(account))
+            held.hold(account.key, [access.secret])
             self._state.keep_grant(account.key, Grant(access.secret, access.expiry, changed=self._later_than(kept)))
         return _placed(access, account.project, source.location)
 
     async def _default(self, source: ServiceAccountSource) -> Access:
         access = await self._granted(self._mint.default())
+        held.hold("default credentials", [access.secret])
         return _placed(access, source.project or access.project, source.location)
 
     async def _granted(self, minting: Awaitable[Access]) -> Access:
@@ -129,6 +137,11 @@ class Issuer:
             raise refusals.by_grant(fault.word, fault.about, own_client=True) from None
 
     # --------------------------------------------------------------------------------------------------- all kinds
+
+    async def _kept(self, key: str) -> Grant:
+        kept = await self._state.grant(key) or Grant()
+        held.hold(key, [kept.access, kept.refresh])
+        return kept
 
     def _at_hand(self, refused: str, *grants: Grant) -> Grant | None:
         """Return the token with the latest end, if it is not about to be renewed anyway."""

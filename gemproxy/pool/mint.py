@@ -13,7 +13,8 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
+from urllib.parse import parse_qs
 
 import aiohttp
 import msgspec
@@ -23,12 +24,15 @@ from gemproxy.pool.sources import ServiceAccount, UserGrant
 from gemproxy.posting import ask
 from gemproxy.upstream import oauth
 from gemproxy.upstream.dialect import HttpRequest
+from gemproxy.upstream.redaction import held
 
 T = TypeVar("T")
 
 REQUEST_TIMEOUT = 4.0  # seconds for one post: three tries leave half of rotation.budget to the other credentials
 PAUSES = (0.5, 1.5)  # seconds before the second and the third try
 UNWELL = frozenset({408, 429, 500, 502, 503, 504})
+LONGEST = 16_384  # characters of a token: it goes into a header
+SECRET_FIELDS = ("assertion", "subject_token", "refresh_token", "client_secret")  # of what is posted
 PASSING = frozenset({"server_error", "temporarily_unavailable", "internal_failure", "rate_limit_exceeded"})
 
 
@@ -194,7 +198,7 @@ class Mint:
         )
         access = self._refreshed(credentials, courier)
         rotated = credentials.refresh_token
-        return msgspec.structs.replace(access, refresh=rotated if rotated != refresh_token else "")
+        return msgspec.structs.replace(access, refresh=rotated if rotated != refresh_token and _word(rotated) else "")
 
     def _service(self, account: ServiceAccount, courier: Courier) -> Access:
         from google.auth.exceptions import GoogleAuthError
@@ -242,9 +246,9 @@ class Mint:
             if courier.refusal.error:
                 raise GrantRefused(courier.refusal.error, courier.refusal.error_description) from None
             raise MintUnavailable("an answer that is no token") from None
-        except (GoogleAuthError, ValueError, TypeError) as fault:
+        except (GoogleAuthError, ValueError, TypeError, OverflowError) as fault:
             raise MintUnavailable(type(fault).__name__) from None
-        if not credentials.token:
+        if not _word(credentials.token):
             raise MintUnavailable("an answer that is no token")
         return Access(credentials.token, begun + _lifetime(credentials.expiry))
 
@@ -266,8 +270,22 @@ class Mint:
         return future
 
     async def _ask(self, request: HttpRequest, timeout: float) -> Reply:
+        held.hold("token requests", _secrets(request.body))
         reply = await ask(self._session, request, timeout)
         return Reply(reply.status, reply.headers, reply.body)
+
+
+def _secrets(body: bytes) -> list[str]:
+    """Return what an answer to this body might quote."""
+    form = parse_qs(body.decode(errors="replace"))
+    return [value for name in SECRET_FIELDS for value in form.get(name, ())]
+
+
+def _word(token: object) -> TypeGuard[str]:
+    """Return whether this can be a token: an answer may hold anything in its place, and a header cannot."""
+    if not isinstance(token, str) or not 0 < len(token) <= LONGEST:
+        return False
+    return token.isascii() and token.isprintable() and " " not in token
 
 
 def _lifetime(expiry: datetime | None) -> float:

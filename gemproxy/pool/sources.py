@@ -20,6 +20,7 @@ from gemproxy.errors import ConfigFault
 from gemproxy.wire import UNREADABLE
 
 LOGIN = "`gemproxy login` writes such a file"
+_SECRET_FIELDS = ("private_key", "private_key_id", "refresh_token", "client_secret")  # of Google's credential files
 
 
 class Source(Struct, frozen=True):
@@ -68,6 +69,11 @@ class UserGrant(Struct, frozen=True):
         return "UserGrant(...)"
 
     @property
+    def secrets(self) -> list[str]:
+        """Return what must not get out."""
+        return [self.refresh_token, self.client_secret, self.access_token]
+
+    @property
     def key(self) -> str:
         """Return what tokens of this grant are kept by."""
         return _digest("oauth", self.client_id, self.refresh_token)
@@ -81,6 +87,11 @@ class ServiceAccount(Struct, frozen=True):
 
     def __repr__(self) -> str:
         return "ServiceAccount(...)"
+
+    @property
+    def secrets(self) -> list[str]:
+        """Return what must not get out."""
+        return [str(self.info[name]) for name in _SECRET_FIELDS if name in self.info]
 
     @property
     def key(self) -> str:
@@ -157,6 +168,22 @@ def read_service_account(file: Path, project: str = "") -> ServiceAccount:
         )
     named = info.get("project_id") or info.get("quota_project_id") or ""
     return ServiceAccount(info, project or str(named))
+
+
+def secrets(source: Source) -> list[str]:
+    """Return what must not get out of a credential as it stands now; of a file that cannot be read, nothing."""
+    try:
+        match source:
+            case ApiKeySource(key=key):
+                return [key]
+            case OAuthSource(client_secret=secret):
+                return [secret, *read_oauth(source).secrets]
+            case ServiceAccountSource(file=file):
+                found = file or _default_file()
+                return [] if found is None else read_service_account(found).secrets
+    except (ConfigFault, OSError):
+        return []
+    raise TypeError(f"no credential: {source!r}")
 
 
 def fingerprint(source: Source) -> str:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import sqlite3
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -18,15 +19,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gemproxy.pool.rest import NEVER, Record
-from gemproxy.pool.state import Grant, merged
+from gemproxy.pool.state import Grant, lasting, merged
 
 log = logging.getLogger(__name__)
+K = TypeVar("K")
 T = TypeVar("T")
 Write = tuple[str, tuple[Any, ...]]
 
 VERSION = 1
 SOON = 0.2  # seconds; rests come in bursts and are written together
-AGAIN = 5.0  # seconds until a failed write is tried again
+AGAIN = 5.0  # seconds until a failed write, or a locked file, is tried again
+AT_MOST = 1.0  # seconds that somebody waits for a write
 MONTHS = 180 * 86400.0  # credentials not seen for so long are forgotten
 HOUR = 3600.0  # rests that ended, and the news that they did, are of no use to anyone after this
 MOMENT = 0.02  # seconds between two attempts at what SQLite does not wait for
@@ -75,6 +78,10 @@ class UnusableState(Exception):  # noqa: N818 - the house says fault and failure
     """The file cannot be used; the message names ``state.path`` and says why."""
 
 
+class LockedState(UnusableState):
+    """Another process holds the file: it can be used later."""
+
+
 class SqliteState:
     """``state.path``. ``open`` before use; ``patience`` is how many seconds a lock of another process is waited for."""
 
@@ -92,6 +99,7 @@ class SqliteState:
         self._projects: dict[str, tuple[str, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
+        self._opening: asyncio.Task[None] | None = None  # while the file is not open yet, since it was locked
         self._kept = 0  # records since old ones were forgotten
         self._closed = False
         self._troubles: set[str] = set()  # what was warned of and has not gone well since
@@ -101,9 +109,16 @@ class SqliteState:
         try:
             await self._run(self._open)
         except (sqlite3.Error, OSError) as error:
-            raise UnusableState(f"state.path = {self.path}: {error}") from error
+            kind = LockedState if _is_lock(error) else UnusableState
+            raise kind(f"state.path = {self.path}: {error}") from error
+
+    def open_later(self) -> None:
+        """Open the file as soon as its lock is gone; until then all is held in memory."""
+        self._opening = asyncio.get_running_loop().create_task(self._open_later(), name="state opening")
 
     async def records(self) -> list[Record]:
+        if self._opening is not None:
+            return list(self._records.values())
         return await self._read(lambda: self._select_records(-1), [])
 
     async def news(self) -> list[Record]:
@@ -125,11 +140,16 @@ class SqliteState:
 
     def keep_record(self, record: Record) -> None:
         self._records[record.fingerprint, record.model] = record
+        self._records = lasting(self._records)  # a file that cannot be written for long
         self._schedule(0.0 if record.until == NEVER else SOON)
 
     def keep_grant(self, key: str, grant: Grant) -> None:
         self._grants[key] = merged(self._grants.get(key), grant)
         self._schedule(0.0)  # a rotated refresh token that is lost cannot be had again
+
+    async def settle(self) -> None:
+        self._flushing = asyncio.get_running_loop().create_task(self.flush(), name="state flush")
+        await asyncio.wait((self._flushing,), timeout=AT_MOST)
 
     def keep_project(self, key: str, project: str, changed: float) -> None:
         self._projects[key] = (project, changed)
@@ -138,25 +158,28 @@ class SqliteState:
     async def flush(self) -> None:
         """Write now what is not on disk yet."""
         self._disarm()
-        records, grants, projects = self._records, self._grants, self._projects
-        if not (records or grants or projects):
+        if self._opening is not None or not (self._records or self._grants or self._projects):
             return
-        self._records, self._grants, self._projects = {}, {}, {}
+        records, grants, projects = self._records.copy(), self._grants.copy(), self._projects.copy()
         try:
-            await self._run(lambda: self._write(list(self._statements(records, grants, projects)), self._tidy(records)))
+            writes, first = list(self._statements(records, grants, projects)), self._tidy(records)
+            await self._run(lambda: self._write(writes, first, synced=bool(grants)))
         except sqlite3.Error as error:
-            self._records = records | self._records
-            self._grants = grants | {key: merged(grants.get(key), grant) for key, grant in self._grants.items()}
-            self._projects = projects | self._projects
             self._warn("written", error)
             self._schedule(AGAIN)
             return
+        # only now: a read that waited behind a write that failed would miss what is not there yet
+        _drop(self._records, records)
+        _drop(self._grants, grants)
+        _drop(self._projects, projects)
         self._recovered("written")
 
     async def close(self) -> None:
         """Write what is left, as far as that can be done, and close the file."""
         if self._closed:
             return
+        if self._opening is not None:
+            self._opening.cancel()
         if self._flushing is not None:
             await asyncio.wait([self._flushing])
         await self.flush()
@@ -197,12 +220,28 @@ class SqliteState:
             self._troubles.discard(doing)
             log.warning("state.path = %s: can be %s again; nothing was lost", self.path, doing)
 
+    async def _open_later(self) -> None:
+        while self._db is None:
+            await asyncio.sleep(AGAIN)
+            try:
+                await self.open()
+            except LockedState:
+                continue
+            except UnusableState as fault:  # in memory until the end, as with a file that cannot be used at the start
+                log.warning("%s; rests, tokens and projects are kept in memory only", fault)
+                return
+        self._opening = None
+        log.warning("state.path = %s: open now; what was held in memory is written", self.path)
+        self._schedule(0.0)
+
     async def _run(self, work: Callable[[], T]) -> T:
         if self._closed:
             raise sqlite3.ProgrammingError("closed")
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def _read(self, work: Callable[[], T], otherwise: T) -> T:
+        if self._opening is not None:
+            return otherwise
         try:
             found = await self._run(work)
         except sqlite3.Error as error:
@@ -240,17 +279,40 @@ class SqliteState:
 
     def _open(self) -> None:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # SQLite gives its side files the mode of the main one, so that must be right before anything is in it.
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        if self.path.stat().st_mode & 0o077:
-            self.path.chmod(0o600)
+        self._refuse_links()
+        self._close_to_others()
         self._db = sqlite3.connect(self.path, timeout=self._patience, isolation_level=None)
-        damage = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        try:
+            self._begin(self._db)
+        except BaseException:
+            self._close()
+            raise
+
+    def _begin(self, db: sqlite3.Connection) -> None:
+        damage = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if damage != "ok":
             raise sqlite3.DatabaseError(f"damaged: {damage}")
-        self._log_ahead(self._db)
-        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._log_ahead(db)
         self._write([], self._prepare)
+        self._refuse_links()  # the side files are there now
+
+    def _refuse_links(self) -> None:
+        """Raise ``OSError`` for a link where a file must be: who may write in its folder would choose what we write."""
+        for name in (self.path.name, f"{self.path.name}-wal", f"{self.path.name}-shm"):
+            if self.path.with_name(name).is_symlink():
+                raise OSError(f"{name} is a symbolic link, which is not followed: name the file itself")
+
+    def _close_to_others(self) -> None:
+        """Make the file, or its mode, right. SQLite gives its side files the mode of the main one."""
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            mode = os.fstat(file).st_mode
+            if not stat.S_ISREG(mode):
+                raise OSError("not a regular file")
+            if mode & 0o077:
+                os.fchmod(file, 0o600)
+        finally:
+            os.close(file)
 
     def _log_ahead(self, db: sqlite3.Connection) -> None:
         """Switch to a write-ahead log. SQLite refuses at once, whatever the patience, if another does so meanwhile."""
@@ -280,9 +342,12 @@ class SqliteState:
         for statement in ("DELETE FROM rests", "DELETE FROM grants", "DELETE FROM projects"):
             db.execute(f"{statement} WHERE changed < ?", (now - MONTHS,))
 
-    def _write(self, writes: list[Write], first: Callable[[sqlite3.Connection], None] | None = None) -> None:
-        """Do all or nothing."""
+    def _write(
+        self, writes: list[Write], first: Callable[[sqlite3.Connection], None] | None = None, *, synced: bool = False
+    ) -> None:
+        """Do all or nothing; ``synced``: so that it outlives a loss of power, too."""
         db = self._connected()
+        db.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
         db.execute("BEGIN IMMEDIATE")
         try:
             if first is not None:
@@ -314,6 +379,18 @@ class SqliteState:
         if self._db is not None:
             self._db.close()
             self._db = None
+
+
+def _drop(waiting: dict[K, T], written: Mapping[K, T]) -> None:
+    """Forget what was written, but for what became of it meanwhile."""
+    for key, value in written.items():
+        if waiting.get(key) is value:
+            del waiting[key]
+
+
+def _is_lock(error: Exception) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the extended ones say why
+    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _row(record: Record) -> tuple[Any, ...]:

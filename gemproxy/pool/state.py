@@ -43,6 +43,14 @@ def merged(old: Grant | None, new: Grant) -> Grant:
     return msgspec.structs.replace(access, refresh=refresh.refresh, issued=refresh.issued)
 
 
+def lasting(records: dict[tuple[str, str], Record]) -> dict[tuple[str, str], Record]:
+    """Return the records; of more than ``MOST`` the half that ends last: model names come from clients."""
+    if len(records) <= MOST:
+        return records
+    by_end = sorted(records.values(), key=lambda record: record.until)
+    return {(record.fingerprint, record.model): record for record in by_end[MOST // 2 :]}
+
+
 class State(Protocol):
     """A store, small enough for another to stand in its place (Redis, say)."""
 
@@ -64,6 +72,10 @@ class State(Protocol):
 
     def keep_grant(self, key: str, grant: Grant) -> None:
         """Keep tokens, soon."""
+        ...
+
+    async def settle(self) -> None:
+        """Return once all that was kept is written, or a moment later if it cannot be written now."""
         ...
 
     async def project(self, key: str) -> str:
@@ -95,19 +107,16 @@ class MemoryState:
 
     def keep_record(self, record: Record) -> None:
         self._records[record.fingerprint, record.model] = record
-        if len(self._records) > MOST:
-            self._forget()
-
-    def _forget(self) -> None:
-        """Drop the half that ends first: model names come from clients, so there may be many."""
-        by_end = sorted(self._records.values(), key=lambda record: record.until)
-        self._records = {(record.fingerprint, record.model): record for record in by_end[MOST // 2 :]}
+        self._records = lasting(self._records)
 
     async def grant(self, key: str) -> Grant | None:
         return self._grants.get(key)
 
     def keep_grant(self, key: str, grant: Grant) -> None:
         self._grants[key] = merged(self._grants.get(key), grant)
+
+    async def settle(self) -> None:
+        """Nothing is written."""
 
     async def project(self, key: str) -> str:
         return self._projects.get(key, "")
@@ -125,15 +134,18 @@ class MemoryState:
 async def open_state(path: Path | None, clock: Callable[[], float], *, patience: float = 5.0) -> State:
     """Return the state at ``state.path``; in memory without a path, or with a warning when it cannot be used.
 
-    A lock of another process is waited for ``patience`` seconds.
+    A lock of another process is waited for ``patience`` seconds, and then on without holding up the start.
     """
     if path is None:
         return MemoryState()
-    from gemproxy.pool.sqlite_state import SqliteState, UnusableState
+    from gemproxy.pool.sqlite_state import LockedState, SqliteState, UnusableState
 
     state = SqliteState(path, clock, patience=patience)
     try:
         await state.open()
+    except LockedState as fault:
+        log.warning("%s; rests, tokens and projects are held in memory until it can be opened", fault)
+        state.open_later()
     except UnusableState as fault:
         log.warning("%s; rests, tokens and projects are kept in memory only", fault)
         await state.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -30,7 +31,7 @@ from gemproxy.pool.projects import Projects
 from gemproxy.pool.rest import Policy, Record
 from gemproxy.pool.rotator import Rotator
 from gemproxy.pool.slot import POOLS, Lease, Slot, keys
-from gemproxy.pool.sources import ApiKeySource, OAuthSource, ServiceAccountSource, Source, fingerprint
+from gemproxy.pool.sources import ApiKeySource, OAuthSource, ServiceAccountSource, Source, fingerprint, secrets
 from gemproxy.pool.state import State, open_state
 from gemproxy.pool.tokens import Tokens
 from gemproxy.pool.waiting import WaitingRoom
@@ -47,6 +48,7 @@ from gemproxy.upstream.cause import Cause
 from gemproxy.upstream.code_assist import CodeAssist
 from gemproxy.upstream.dialect import Action, Dialect, Scope, Verdict
 from gemproxy.upstream.onboarding import Onboarding
+from gemproxy.upstream.redaction import held
 from gemproxy.upstream.rows import NO_MODEL
 from gemproxy.upstream.vertex import Vertex
 
@@ -71,12 +73,14 @@ def build_app(config: Config) -> web.Application:
 
 async def build_service(config: Config, stack: AsyncExitStack) -> Service:
     """Return the wired rooms; ``stack`` closes them in the opposite order."""
+    sources = await asyncio.to_thread(_sources, config)
+    held.hold("configuration", await asyncio.to_thread(_secrets, config, sources))
     session = await stack.enter_async_context(_session(config))
     state = await open_state(Path(config.state.path) if config.state.path else None, wall_clock)
     stack.push_async_callback(state.close)
     dialects = _dialects(config)
-    sources = await asyncio.to_thread(_sources, config)
-    slots = await asyncio.to_thread(_slots, config, sources)
+    catalogue = _catalogue(config)
+    slots = await asyncio.to_thread(_slots, config, sources, catalogue)
     tokens = _tokens(config, sources, slots, session, state, dialects["code_assist"])
     stack.callback(tokens.close)
     rotator = Rotator(slots, _policy(config), wall_clock)
@@ -84,7 +88,6 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
     rotator.on_change = partial(_keep, state)
     stack.callback(spawn(_learn(rotator, state), name="news of other processes").cancel)
     room = WaitingRoom(rotator, config.timeouts.queue)
-    catalogue = _catalogue(config)
     dispatcher = Dispatcher(session, room, tokens, dialects, _limits(config), wall_clock)
     load = Load(Budget(config.server.memory, asyncio.get_running_loop().time))
     stack.callback(load.close)
@@ -122,8 +125,9 @@ async def reload(app: web.Application, config: Config) -> None:
     """
     service = app[SERVICE]
     sources = await asyncio.to_thread(_sources, config)
-    slots = await asyncio.to_thread(_slots, config, sources)
     fetcher, catalogue = ImageFetcher(_images(config)), _catalogue(config)
+    slots = await asyncio.to_thread(_slots, config, sources, catalogue)
+    held.hold("configuration", await asyncio.to_thread(_secrets, config, sources))
     door = _door(config, catalogue)
     records = await service.state.records()
     # From here on nothing fails or awaits: a request meets the old configuration or the new one, never half of each.
@@ -251,10 +255,16 @@ def _source(credential: Credential, config: Config) -> Source:
     return ServiceAccountSource(file, credential.project, credential.location)
 
 
+def _secrets(config: Config, sources: dict[str, Source]) -> list[str]:
+    """Return every secret that the configuration gives us."""
+    callers = [*(client.key for client in config.auth.clients), *config.auth.admin_keys, config.oauth.client_secret]
+    return [*(key.reveal() for key in callers), *(value for source in sources.values() for value in secrets(source))]
+
+
 _DIALECT_OF = {ApiKeySource: "ai_studio", OAuthSource: "code_assist", ServiceAccountSource: "vertex"}
 
 
-def _slots(config: Config, sources: dict[str, Source]) -> list[Slot]:
+def _slots(config: Config, sources: dict[str, Source], catalogue: Catalogue) -> list[Slot]:
     return [
         Slot(
             name=credential.name,
@@ -262,7 +272,7 @@ def _slots(config: Config, sources: dict[str, Source]) -> list[Slot]:
             dialect=_DIALECT_OF[type(sources[credential.name])],
             project=credential.project,
             fingerprint=fingerprint(sources[credential.name]),
-            models=frozenset(credential.models) or None,
+            models=_held_to(credential.models, catalogue),
             kind=credential.kind,
         )
         for credential in config.credentials
@@ -289,7 +299,7 @@ def _limits(config: Config) -> Limits:
 def _door(config: Config, catalogue: Catalogue) -> Door:
     server, timeouts = config.server, config.timeouts
     return Door(
-        keyring=_keyring(config.auth),
+        keyring=_keyring(config.auth, catalogue),
         stream_default=config.compat.stream_default,
         json_clients=config.compat.json_clients,
         max_requests=server.max_requests,
@@ -315,14 +325,19 @@ def _bounds(config: Config) -> Bounds:
     return Bounds(server.max_values, server.max_messages, server.max_parts, server.max_calls)
 
 
-def _keyring(auth: Auth) -> Keyring:
+def _held_to(names: list[str], catalogue: Catalogue) -> frozenset[str] | None:
+    """Return the ids of models that a setting names, by an alias too; None for all."""
+    return frozenset(map(catalogue.meant, names)) or None
+
+
+def _keyring(auth: Auth, catalogue: Catalogue) -> Keyring:
     admins = {key.reveal() for key in auth.admin_keys}
     keys = [
         (
             client.key.reveal(),
             Caller(
                 client.name,
-                frozenset(client.models) or None,
+                _held_to(client.models, catalogue),
                 not admins or client.key.reveal() in admins,
                 client.max_concurrent,
                 client.requests_per_minute,
@@ -330,14 +345,16 @@ def _keyring(auth: Auth) -> Keyring:
         )
         for client in auth.clients
     ]
-    known = {key for key, _ in keys}
-    keys += [(key, Caller(f"admin-{place}")) for place, key in enumerate(sorted(admins - known), 1)]
+    known, taken = {key for key, _ in keys}, {caller.name for _, caller in keys}
+    names = (name for place in itertools.count(1) if (name := f"admin-{place}") not in taken)  # limits go by name
+    keys += [(key, Caller(name)) for key, name in zip(sorted(admins - known), names, strict=False)]
     return Keyring(keys)
 
 
 def _catalogue(config: Config) -> Catalogue:
     models = config.models
-    flagged = [replace(capabilities(name), logprobs=True) for name in models.logprobs]
+    named = Catalogue(aliases=models.aliases)
+    flagged = [replace(capabilities(named.meant(name)), logprobs=True) for name in models.logprobs]
     return Catalogue(aliases=models.aliases, extra=[*models.extra, *flagged])
 
 

@@ -92,9 +92,12 @@ class Asking:
 
     def _convert(self, model: Model) -> conversion.Plan:
         service = self._service
-        return conversion.to_call(
+        plan = conversion.to_call(
             self._asked, model, self._images, service.signatures, service.options, stream=self.stream
         )
+        if self.burden.heavy:
+            _ = plan.call.demand.kinds  # worked out here: the rotator would do it on the loop
+        return plan
 
     def _plan(self, plan: conversion.Plan, model: Model, *, fallback: bool) -> tuple[Call, Listen]:
         """Return what to ask this model, and what reads an attempt's answer."""

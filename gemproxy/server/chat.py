@@ -38,6 +38,7 @@ from gemproxy.wire.openai import ChatRequest
 log = logging.getLogger("gemproxy.server")
 OBJECT, SIGN = 100, 32  # bytes of memory that come of an object, and of a sign between values (``load.weigh``)
 WHOLE = 1 << 16  # bytes; a larger answer may have to wait for its client
+MOST_TOLD = 8  # finish reasons in a line of the log; as many choices may be asked for, and an upstream may send more
 _UNLIMITED = nullcontext()
 
 
@@ -266,7 +267,7 @@ def _note(exchange: Exchange, answer: Answer) -> None:
 
 def _note_end(exchange: Exchange, answer: Answer) -> None:
     exchange.usage = answer.transcoder.usage
-    exchange.finish = ",".join(answer.transcoder.reasons)
+    exchange.finish = ",".join(answer.transcoder.reasons[:MOST_TOLD])
 
 
 def _show_routing(response: web.StreamResponse, answer: Answer) -> None:

@@ -20,6 +20,7 @@ from gemproxy.converter.events import Usage
 log = logging.getLogger("gemproxy.access")
 _LEVEL_NAMES = {level: logging.getLevelName(level) for level in (logging.DEBUG, logging.INFO)}
 wall_clock = time.time  # noqa: TID251 - as the standard library stamps its records
+LONGEST = 200  # characters of what a client chose, in a line of the log or a message
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -136,11 +137,18 @@ def request_id(given: str | None) -> str:
     return "req_" + _new_id()
 
 
+def shortened(word: str, most: int = LONGEST) -> str:
+    """Return a client's word as far as a line of the log has room for it."""
+    return word if len(word) <= most else word[:most] + "..."
+
+
 def _plain(value: str | int) -> str:
     text = str(value)
     # one line stays one line, whatever a client put into a path or model name
     return (
-        text if text.isprintable() and " " not in text and '"' not in text else ascii(text[:200]).replace(" ", "\\x20")
+        text
+        if text.isprintable() and " " not in text and '"' not in text
+        else ascii(text[:LONGEST]).replace(" ", "\\x20")
     )
 
 

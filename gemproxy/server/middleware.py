@@ -16,9 +16,10 @@ from msgspec import json
 
 from gemproxy import errors
 from gemproxy.errors import ClientFault, Failure
-from gemproxy.server.exchange import Exchange, request_id
+from gemproxy.server.exchange import Exchange, request_id, shortened
 from gemproxy.server.origins import cors
 from gemproxy.server.service import SERVICE, Service
+from gemproxy.upstream.redaction import redact
 
 Answering = Callable[[web.Request, Service, Exchange], Awaitable[web.StreamResponse]]
 log = logging.getLogger("gemproxy.server")
@@ -42,7 +43,11 @@ async def answer(handler: Answering, service: Service, request: web.Request) -> 
     """Run a handler, and answer whatever it raises in OpenAI's form."""
     clock = request.task.get_loop().time
     exchange = Exchange(
-        request_id(request.headers.get("x-request-id")), clock, clock(), request.method, request.rel_url.raw_path
+        request_id(request.headers.get("x-request-id")),
+        clock,
+        clock(),
+        shortened(request.method, 20),
+        shortened(request.rel_url.raw_path),
     )
     exchange.headers = {"x-request-id": exchange.id, "Server": "gemproxy"}
     if service.door.cors_origins:
@@ -89,11 +94,19 @@ async def _excuse(request: web.Request, service: Service, exchange: Exchange, fa
     """Return what tells the client that its request failed."""
     if isinstance(fault, Failure):
         errors.forget_way(fault)
+        if fault.status == 404:
+            _mask(request, exchange)
         return await _tell(exchange, fault, expose=service.door.expose_routing)
     if isinstance(fault, web.HTTPException):
-        return await _tell(exchange, _from_http(request, fault), allow=fault.headers.get("Allow"))
+        _mask(request, exchange)
+        return await _tell(exchange, _from_http(exchange, fault), allow=fault.headers.get("Allow"))
     log.error("unexpected error in request %s", exchange.id, exc_info=fault)
     return await _tell(exchange, _bug(exchange))
+
+
+def _mask(request: web.Request, exchange: Exchange) -> None:
+    """Take keys out of a path that nobody knows: it may hold one that was put in the wrong place."""
+    exchange.path = shortened(redact(request.rel_url.raw_path))
 
 
 async def _tell(
@@ -138,16 +151,16 @@ def _bug(exchange: Exchange) -> Failure:
     return Failure(told, status=500, type="server_error", code="internal_error")
 
 
-def _from_http(request: web.Request, http: web.HTTPException) -> Failure:
+def _from_http(exchange: Exchange, http: web.HTTPException) -> Failure:
     match http.status:
         case 404:
             return ClientFault(
-                f"Unknown path {request.rel_url.raw_path[:200]!r}; GET / lists the endpoints.",
+                f"Unknown path {exchange.path!r}; GET / lists the endpoints.",
                 status=404,
                 code="not_found",
             )
         case 405:
-            return ClientFault(f"Method {request.method[:20]!r} is not allowed here.", status=405, code="not_found")
+            return ClientFault(f"Method {exchange.method!r} is not allowed here.", status=405, code="not_found")
         case status if 400 <= status < 500:
             return ClientFault(http.reason or "The request cannot be read.", status=status)
         case _:

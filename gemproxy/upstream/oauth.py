@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from gemproxy.upstream.redaction import redact
 from gemproxy.wire import UNREADABLE
 
 AUTH_URL: Final = "https://accounts.google.com/o/oauth2/v2/auth"
@@ -62,4 +63,4 @@ def read_refusal(body: bytes) -> Refused:
 
 def word(text: str) -> str:
     """Return an OAuth error code; nothing of what is none, which may be a secret."""
-    return text if _WORD.fullmatch(text) else "unknown_error"
+    return text if _WORD.fullmatch(text) and redact(text) == text else "unknown_error"

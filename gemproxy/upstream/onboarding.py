@@ -21,11 +21,14 @@ from msgspec import Struct, field
 from gemproxy.upstream import refusal
 from gemproxy.upstream.body import encode
 from gemproxy.upstream.dialect import HttpRequest, Token
+from gemproxy.upstream.oauth import word
 from gemproxy.upstream.redaction import for_client
 from gemproxy.wire import UNREADABLE
 
 FREE_TIER: Final = "free-tier"
 LEGACY_TIER: Final = "legacy-tier"
+_LONGEST_ID: Final = 128  # characters of a project's id; Google's have 30, those of domains some more
+_LONGEST_NAME: Final = 1_000  # of an operation's name, which becomes a part of a URL
 
 
 class Project(Struct, frozen=True):
@@ -164,7 +167,7 @@ def read_load(body: bytes, configured_project: str = "") -> Project | Onboard | 
     except UNREADABLE:
         return Ineligible("UNREADABLE", "Code Assist's answer about the account cannot be read.", parks=False)
     if refused is not None:
-        return Ineligible(next(iter(refused.reasons), "UNKNOWN"), for_client(refused.message), parks=False)
+        return Ineligible(word(next(iter(refused.reasons), "UNKNOWN")), for_client(refused.message), parks=False)
     if load.current_tier is not None:
         return _settled(load, configured_project)
     return _newcomer(load, configured_project)
@@ -199,7 +202,7 @@ def _refused(tiers: Iterable[_IneligibleTier]) -> Ineligible | None:
 
 
 def _refusal(tier: _IneligibleTier) -> Ineligible:
-    reason = tier.reason_code or "UNKNOWN"
+    reason = word(tier.reason_code) if tier.reason_code else "UNKNOWN"
     return Ineligible(reason, for_client(tier.reason_message), reason != "UNKNOWN", tier.validation_url or "")
 
 
@@ -211,7 +214,9 @@ def _needs_project() -> Ineligible:
 
 
 def _id_of(project: str | _NamedProject | None) -> str:
-    return project.id if isinstance(project, _NamedProject) else project or ""
+    """Return the id; nothing of what is too long for one: it is kept, and sent with every request."""
+    found = project.id if isinstance(project, _NamedProject) else project or ""
+    return found if len(found) <= _LONGEST_ID else ""
 
 
 def read_operation(body: bytes, configured_project: str = "") -> Project | Pending | Ineligible:
@@ -223,7 +228,7 @@ def read_operation(body: bytes, configured_project: str = "") -> Project | Pendi
     if operation.error is not None:
         return Ineligible("ONBOARDING_FAILED", for_client(operation.error.message), parks=False)
     if not operation.done:
-        return Pending(operation.name)
+        return Pending(operation.name if len(operation.name) <= _LONGEST_NAME else "")
     project = (_id_of(operation.response.project) if operation.response is not None else "") or configured_project
     return Project(project) if project else _needs_project()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gemproxy.config import ConfigFault, OAuthFile, address, is_loopback, load, needs_restart, open_door
+from gemproxy.config import ConfigFault, OAuthFile, address, cautions, is_loopback, load, needs_restart, open_door
 
 ENVIRON = {"GEMINI_API_KEY": "test-key-1", "FAKE": "test-key-2"}
 LOGIN = '[[credentials]]\nkind = "oauth"\nname = "team"\nfile = "login.json"\n'
@@ -357,3 +357,63 @@ def test_urls_end_without_a_slash_and_paths_are_absolute(tmp_path) -> None:
     assert config.upstream.token_url is None
     assert config.state.path == str(tmp_path / "s.db")
     assert config.log.capture_dir == str(tmp_path / "frames")
+
+
+CLIENT = "[[auth.clients]]\nname='{name}'\nkey='k-{name}'\nmodels={models}\n"
+KEY = "[[credentials]]\nkind='api_key'\nname='{name}'\nkey='{key}'\n"
+OPEN_TO_PAGES = (
+    'server.cors_origins = ["*"]: without a client key (auth.keys) every page that a browser on this machine opens '
+    "may ask"
+)
+ALIAS = "[models]\naliases={fast='gemini-2.5-flash'}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param(
+            "[server]\ncors_origins=['*']",
+            [OPEN_TO_PAGES],
+            id="any page, and no key",
+        ),
+        pytest.param("[server]\ncors_origins=['*']\n[auth]\nkeys=['k1']", [], id="any page that has a key"),
+        pytest.param("[server]\ncors_origins=['https://example.org']", [], id="one page, and no key"),
+        pytest.param(
+            CLIENT.format(name="admin-1", models=[]),
+            ['auth.clients[0].name = "admin-1": so the log names a key of auth.admin_keys, too'],
+            id="a client with the name of an admin key",
+        ),
+        pytest.param(CLIENT.format(name="administrator", models=[]), [], id="another name"),
+        pytest.param(
+            CLIENT.format(name="a", models=["gemini-2.5-flash", "gpt-9"]),
+            ['auth.clients[0].models: no model "gpt-9" is known, so it allows none'],
+            id="a client held to what is no model",
+        ),
+        pytest.param(ALIAS + CLIENT.format(name="a", models=["fast", "gemini-9-new"]), [], id="an alias is a model"),
+        pytest.param(
+            KEY.format(name="a", key="k1") + "models=['gpt-9']",
+            ['credentials[0].models: no model "gpt-9" is known, so it allows none'],
+            id="a credential held to what is no model",
+        ),
+        pytest.param(
+            KEY.format(name="a", key="fake1") + KEY.format(name="b", key="fake2") + KEY.format(name="c", key="fake1"),
+            ["credentials[2].key: the same as credentials[0].key"],
+            id="one key under two names",
+        ),
+        pytest.param(
+            LOGIN + LOGIN.replace("team", "other"),
+            ["credentials[1].file: the same as credentials[0].file"],
+            id="one login under two names",
+        ),
+        pytest.param(
+            VERTEX.replace('file = "login.json"', "project = 'p'") * 1
+            + VERTEX.replace('file = "login.json"', "project = 'q'").replace('"vertex"', '"w"'),
+            [],
+            id="two projects of the machine's own credentials",
+        ),
+    ],
+)
+def test_what_is_hardly_meant_is_named(tmp_path, text, expected):
+    login = '{"refresh_token": "fake", "client_id": "fake", "client_secret": "fake"}'
+    config = load(write(tmp_path, text, login), ENVIRON)
+    assert [*cautions(config)] == expected

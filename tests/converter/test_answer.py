@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from gemproxy.converter.answer import AnswerReader
-from gemproxy.converter.events import Event, Finish, Refusal, Text, ToolCall, Usage
+from gemproxy.converter.events import Event, Finish, Meta, Refusal, Text, ToolCall, Usage
 from gemproxy.errors import BadAnswer, UpstreamFault
 from gemproxy.wire.gemini import GenerateResponse
 
@@ -151,6 +151,46 @@ def test_blocked_answer_says_why() -> None:
     assert isinstance(events[0], Refusal)
     assert "Too hot." in events[0].text
     assert events[1] == Finish(0, "content_filter")
+
+
+LONG = "words of the upstream " * 5_000
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pytest.param(answer(None, "SAFETY", finishMessage=LONG), id="a message of a blocked answer"),
+        pytest.param(
+            msgspec.convert({"promptFeedback": {"blockReason": "X", "blockReasonMessage": LONG}}, GenerateResponse),
+            id="a message of a blocked prompt",
+        ),
+        pytest.param(
+            msgspec.convert({"promptFeedback": {"blockReason": LONG}}, GenerateResponse), id="an invented block reason"
+        ),
+        pytest.param(answer(None, "MALFORMED_RESPONSE", finishMessage=LONG), id="a message of a malformed answer"),
+        pytest.param(answer(None, LONG), id="an invented finish reason"),
+    ],
+)
+def test_an_upstreams_words_about_an_answer_are_only_so_many(frame: GenerateResponse) -> None:
+    try:
+        told = "".join(event.text for event in say(frame) if isinstance(event, Refusal))
+    except BadAnswer as fault:
+        told = fault.message
+    assert "words of the upstream" in told
+    assert len(told) < 1_100
+
+
+def test_what_an_upstream_says_about_an_answer_is_redacted() -> None:
+    key = "AIza" + "FakeKeyForTests_0123456789"
+    events = say(answer(None, "SAFETY", finishMessage=f"Refused for\n{key}"))
+    assert isinstance(events[0], Refusal)
+    assert events[0].text == "The answer was blocked by the upstream's content filter: Refused for [key]."
+
+
+def test_a_version_stands_in_every_chunk_and_is_short() -> None:
+    made = reader()
+    frame = msgspec.structs.replace(answer([TEXT]), model_version="v" * 1_000)
+    assert made.read(frame)[0] == Meta("v" * 64)
 
 
 def test_block_in_mid_stream_ends_in_content_filter() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import os
 import signal
 import sqlite3
 import sys
@@ -374,14 +375,113 @@ async def test_a_file_that_cannot_be_used_is_told_of_and_memory_takes_over(path,
     assert await state.records() == [REST]
 
 
-async def test_a_file_that_stays_locked_is_told_of_and_memory_takes_over(path, clock, caplog):
-    holder = sqlite3.connect(path, isolation_level=None)
+async def test_a_file_locked_at_the_start_is_told_of_and_taken_into_use_when_it_is_free(
+    process, path, clock, monkeypatch, caplog
+):
+    caplog.set_level(logging.WARNING)
+    monkeypatch.setattr(sqlite_state, "AGAIN", 0.05)
+    before = await process()
+    before.keep_record(PARKED)
+    before.keep_grant("older", GRANT)
+    await before.close()
+    holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    holder.execute("PRAGMA locking_mode = EXCLUSIVE")
     holder.execute("BEGIN EXCLUSIVE")
     state = await open_state(path, clock, patience=0.05)
-    assert isinstance(state, MemoryState)
-    assert "locked" in caplog.text
-    assert "state.path" in caplog.text
+    state.keep_record(REST)
+    state.keep_grant("key", GRANT)
+    state.keep_project("key", "found-project", 1.0)
+    await state.settle()
+    assert await state.records() == [REST], "held in memory"
+    assert (await state.grant("key"), await state.project("key")) == (GRANT, "found-project")
+    assert (await state.news(), await state.grant("older")) == ([], None)
     holder.close()
+    await soon(lambda: "open now" in caplog.text)
+    assert await state.news() == [PARKED], "what was there comes as news"
+    await state.settle()
+    assert by_name(await state.records()) == [REST, PARKED]
+    assert await state.grant("older") == GRANT
+    await state.close()
+    assert rows(path) == 2
+    assert [message.count("state.path") for message in caplog.messages] == [1, 1]
+
+
+async def test_a_file_that_proves_unusable_behind_its_lock_leaves_all_in_memory(path, clock, monkeypatch, caplog):
+    monkeypatch.setattr(sqlite_state, "AGAIN", 0.05)
+    holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    holder.execute("PRAGMA user_version = 99")
+    holder.execute("BEGIN EXCLUSIVE")
+    state = await open_state(path, clock, patience=0.05)
+    holder.close()
+    await soon(lambda: "schema 99" in caplog.text)
+    state.keep_record(REST)
+    assert await state.records() == [REST]
+    await state.close()
+
+
+async def test_a_state_that_stays_locked_holds_only_so_many_rests(path, clock):
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    state = await open_state(path, clock, patience=0.01)
+    state.keep_record(PARKED)
+    for number in range(5_000):
+        state.keep_record(Record("print-a", f"made-up-{number}", 1_000_000.0 + number))
+    kept = await state.records()
+    assert len(kept) <= 4096
+    assert PARKED in kept
+    await state.close()
+    holder.close()
+
+
+@pytest.mark.parametrize("name", ["state.db", "state.db-wal", "state.db-shm"])
+@pytest.mark.parametrize("there", [True, False], ids=["to a file", "to nothing"])
+async def test_a_link_in_the_place_of_the_file_is_not_followed(tmp_path, clock, caplog, name, there):
+    victim = tmp_path / "elsewhere" / "victim"
+    victim.parent.mkdir()
+    if there:
+        victim.write_bytes(b"")
+    (tmp_path / name).symlink_to(victim)
+    state = await open_state(tmp_path / "state.db", clock)
+    assert isinstance(state, MemoryState)
+    assert f"{name} is a symbolic link" in caplog.text
+    assert "state.path" in caplog.text
+    assert not there or victim.read_bytes() == b""
+    assert there or not victim.exists()
+
+
+async def test_a_pipe_in_the_place_of_the_file_is_refused(path, clock, caplog):
+    os.mkfifo(path)
+    assert isinstance(await open_state(path, clock), MemoryState)
+    assert "not a regular file" in caplog.text
+
+
+async def test_a_linked_folder_is_the_operators_choice(tmp_path, clock):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "state").symlink_to(tmp_path / "disk")
+    state = await open_state(tmp_path / "state" / "state.db", clock)
+    assert isinstance(state, SqliteState)
+    await state.close()
+
+
+async def test_what_was_settled_is_on_disk(process, path):
+    state = await process()
+    state.keep_grant("key", GRANT)
+    await state.settle()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT refresh FROM grants").fetchall() == [("fake-rotated",)]
+
+
+async def test_a_disk_that_takes_long_is_waited_for_only_so_long(process, path, monkeypatch):
+    monkeypatch.setattr(sqlite_state, "AT_MOST", 0.01)
+    state = await process()
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    state.keep_grant("key", GRANT)
+    await asyncio.wait_for(state.settle(), 5)
+    assert await state.grant("key") == GRANT
+    holder.close()
+    await state.flush()
+    assert await state.grant("key") == GRANT
 
 
 async def test_without_a_path_the_state_is_in_memory(clock):

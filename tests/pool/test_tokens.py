@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
+import sqlite3
 
 import msgspec
 import pytest
 from aiohttp import web
 
 from gemproxy.pool.keeper import BACKOFF
-from gemproxy.pool.sources import OAuthSource, ServiceAccountSource
+from gemproxy.pool.sources import OAuthSource, ServiceAccountSource, read_oauth
+from gemproxy.pool.state import open_state
 from gemproxy.pool.tokens import TokenView
 from gemproxy.simulator import AccountState, Answer, Pause, Reset, error_answer, unary_answer
 from gemproxy.upstream.dialect import Action, Scope, Token
@@ -56,6 +59,51 @@ async def test_fifty_requests_at_once_make_one_refresh_and_one_discovery(desk):
     form = desk.sim.requests[0].body.decode()
     assert all(part in form for part in ("grant_type=refresh_token", f"client_id={CLIENT}", f"client_secret={SECRET}"))
     assert tokens.view("team-1") == TokenView(True, 3599.0)
+
+
+async def test_a_rotated_refresh_token_is_on_disk_before_the_access_token_is_used(desk, tmp_path):
+    path = tmp_path / "state.db"
+    desk.state = await open_state(path, desk.clock)
+    rotated = {"access_token": "fake-access", "refresh_token": "fake-rotated", "expires_in": 3599}
+    desk.sim.script(unary_answer(rotated), method="token")
+    reading = begin(desk.tokens(desk.oauth(project="acme")).get("team-1"))
+    on_disk = []
+
+    def look(_):  # the very moment it is there: whatever kills the process now
+        with contextlib.closing(sqlite3.connect(path)) as db:
+            on_disk.extend(db.execute("SELECT access, refresh FROM grants").fetchall())
+
+    reading.add_done_callback(look)
+    await reading
+    await asyncio.sleep(0)
+    await desk.state.close()
+    assert on_disk == [("fake-access", "fake-rotated")]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param({"access_token": "fake\r\nx-evil: 1"}, id="a token of two lines"),
+        pytest.param({"access_token": "f\u00e4ke"}, id="a token that is no ASCII"),
+        pytest.param({"access_token": "x" * 100_000}, id="a token that no header holds"),
+        pytest.param({"access_token": ["fake"]}, id="a token that is a list"),
+        pytest.param({"access_token": "fake", "expires_in": 10**30}, id="a token beyond all time"),
+    ],
+)
+async def test_what_cannot_be_a_token_is_no_answer(desk, answer):
+    desk.sim.script(unary_answer({"expires_in": 3599} | answer), method="token", times=3)
+    verdict = await refusal(desk.tokens(desk.oauth()).get("team-1"))
+    assert (verdict.scope, verdict.reason) == (Scope.UPSTREAM, "token_unavailable")
+    assert len(verdict.message) < 200
+
+
+@pytest.mark.parametrize("rotated", ["two\nlines", "x" * 100_000, 7, ["fake"]])
+async def test_what_cannot_be_a_refresh_token_replaces_none(desk, rotated):
+    answer = {"access_token": "fake-access", "expires_in": 3599, "refresh_token": rotated}
+    desk.sim.script(unary_answer(answer), method="token")
+    source = desk.oauth(project="acme")
+    assert (await desk.tokens(source).get("team-1")).secret == "fake-access"
+    assert (await desk.state.grant(read_oauth(source).key)).refresh == ""
 
 
 async def test_a_token_in_the_file_that_still_lives_needs_no_refresh(desk):

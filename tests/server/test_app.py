@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from gemproxy.config import Auth, Client, Secret
+from gemproxy.models import Catalogue
 from gemproxy.pool.rest import Rest
 from gemproxy.pool.rotator import Lease, Slot
-from gemproxy.server.app import _hear
+from gemproxy.server.app import _hear, _keyring
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
 
 NOBODY: Any = SimpleNamespace(metrics=None)
@@ -59,3 +61,15 @@ def test_the_log_tells_what_a_verdict_did(
     monkeypatch.setattr("gemproxy.server.app.wall_clock", lambda: 2e9)
     _hear(NOBODY, Lease(slot, "m", 0.0), verdict)
     assert caplog.messages == ([] if line is None else [line])
+
+
+def test_a_client_held_to_an_alias_may_use_its_model() -> None:
+    clients = [Client(name="a", key=Secret("fake-a"), models=["fast", "models/gemini-2.5-pro"])]
+    ring = _keyring(Auth(clients=clients), Catalogue(aliases={"fast": "gemini-2.5-flash"}))
+    assert ring.caller("Bearer fake-a").models == {"gemini-2.5-flash", "gemini-2.5-pro"}
+
+
+def test_an_admin_key_takes_no_clients_name() -> None:
+    clients = [Client(name="admin-1", key=Secret("fake-a"))]
+    ring = _keyring(Auth(clients=clients, admin_keys=[Secret("fake-b"), Secret("fake-c")]), Catalogue())
+    assert [ring.caller(f"Bearer fake-{key}").name for key in "abc"] == ["admin-1", "admin-2", "admin-3"]

@@ -186,6 +186,17 @@ def test_an_account_that_works_gets_its_project_or_is_onboarded(body, configured
             True,
             id="a code of tomorrow",
         ),
+        pytest.param(
+            encoded(ineligibleTiers=[{"reasonCode": "ya29.fake token"}]), "", "unknown_error", True, id="no code at all"
+        ),
+        pytest.param(encoded(ineligibleTiers=[{"reasonCode": "X" * 99}]), "", "unknown_error", True, id="a long code"),
+        pytest.param(
+            encoded(currentTier={"id": "x"}, cloudaicompanionProject="p" * 200),
+            "",
+            "PROJECT_REQUIRED",
+            True,
+            id="a project that is none",
+        ),
         pytest.param(encoded(ineligibleTiers=[{}]), "", "UNKNOWN", False, id="no code at all may pass"),
         pytest.param(encoded(currentTier={"id": "x"}), "123456", "NUMERIC_PROJECT", True, id="a configured number"),
         pytest.param(

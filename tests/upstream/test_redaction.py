@@ -1,8 +1,10 @@
+import time
+
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from gemproxy.upstream.redaction import LONGEST_MESSAGE, for_client, redact
+from gemproxy.upstream.redaction import LONGEST_MESSAGE, for_client, held, redact
 
 FAKE_KEY = "AIza" + "FakeKeyForTests_0123456789-abcdefgh"
 FAKE_TOKEN = "ya29." + "a0FakeAccessTokenForTests_0123456789"
@@ -148,6 +150,45 @@ def test_a_long_message_is_cut_and_says_so():
 
 
 def test_a_key_at_the_end_of_what_is_looked_at_is_not_cut_in_half():
-    text = "A" * 15_990 + " " + FAKE_KEY
+    text = "A" * 7_990 + " " + FAKE_KEY
     assert FAKE_KEY[:8] not in for_client(text)
     assert for_client("x" * 20_000) == ""
+
+
+def test_a_held_secret_across_the_end_of_what_is_looked_at_is_cut_out_whole():
+    held.hold("test of redaction", ["fake held/secret 0001"])
+    for before in range(7_980, 8_002):
+        told = for_client("." * before + " fake\nheld/secret\n0001")
+        assert "fake" not in told
+        assert "0001" not in told
+
+
+@pytest.mark.parametrize("most", [5, 64])
+def test_a_word_may_have_a_smaller_bound(most):
+    assert len(for_client("SOME REASON " * 100, most)) == most
+
+
+def test_a_long_text_is_redacted_as_a_short_one_is():
+    text = " ".join([f"key={FAKE_KEY} for ann@mail.example.org"] * 5_000)
+    assert redact(text) == " ".join(["key=[key] for [e-mail]"] * 5_000)
+    assert redact("A" * 200_000) == "[data]" * 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("-----BEGIN PRIVATE KEY-----", "http://", "http://a", "://a", "a@b.", "a.", "project ", "in project ", "a-"),
+        *("Bearer ", "eyJaaaaaaaa.", "projects/a", "api_key=", "project" + " " * 50, "A", " ", "\n", "key=\\u0041"),
+    ],
+)
+def test_no_text_is_much_dearer_to_redact_than_a_sentence(text):
+    def took(words: str) -> float:
+        long = (words * (60_000 // len(words) + 1))[:60_000]
+        times = []
+        for _ in range(3):
+            begun = time.thread_time()
+            redact(long)
+            times.append(time.thread_time() - begun)
+        return min(times)
+
+    assert took(text) < 5 * took("The quick brown fox jumps over https://example.test/lazy-dogs, 7 of them. ")

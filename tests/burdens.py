@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from gemproxy.load.budget import Budget
+from gemproxy.load.budget import Budget, Hold
 from gemproxy.load.burden import Burden, Load
 
 MIB = 1 << 20
@@ -16,3 +16,7 @@ def make_load(most: int = 256 * MIB) -> Load:
 
 def make_burden(most: int = 256 * MIB) -> Burden:
     return make_load(most).burden("test")
+
+
+def hold(owner: str = "test") -> Hold:
+    return make_load().burden(owner).hold

@@ -68,7 +68,7 @@ async def _read(
     models = _models(service, asked.model, caller)
     exchange.model, exchange.stream = models[0].id, stream
     remote = media.remote_images(asked)
-    images = await service.images.fetch(remote) if remote else {}
+    images = await service.images.fetch(remote, burden.hold) if remote else {}
     return Asking(service, exchange, burden, asked, images, stream), models
 
 

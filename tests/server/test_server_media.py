@@ -13,6 +13,7 @@ import logging
 import socket
 import ssl
 import threading
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from ipaddress import ip_address
 
@@ -28,8 +29,10 @@ from cryptography.x509.oid import NameOID
 from gemproxy.converter.media import RemoteImage
 from gemproxy.errors import ClientFault, ConfigFault
 from gemproxy.server.addresses import UNREACHABLE, Unfetchable
+from gemproxy.server.lookup import CALLER
 from gemproxy.server.media import ImageFetcher, ImagePolicy, media_type
 from gemproxy.wire.gemini import Blob
+from tests.burdens import hold
 from tests.waiting import soon
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4
@@ -161,7 +164,7 @@ def wanted(*urls: str) -> list[RemoteImage]:
 async def refusal(fetcher: ImageFetcher, *urls: str, part: str = PART) -> str:
     """Fetch and return why not, after a look at the rest of the fault."""
     with pytest.raises(ClientFault) as caught:
-        await fetcher.fetch(wanted(*urls))
+        await fetcher.fetch(wanted(*urls), hold())
     fault = caught.value
     assert (fault.status, fault.code, fault.param) == (400, "invalid_image_url", part)
     opening = f"The image at {part} cannot be used: "
@@ -187,7 +190,7 @@ async def refusal(fetcher: ImageFetcher, *urls: str, part: str = PART) -> str:
 )
 async def test_an_image_comes_inline_with_the_type_of_its_bytes(site, fetcher, body, declared, kind) -> None:
     url = site.answer("/a", body, Content_Type=declared)
-    assert await fetcher().fetch(wanted(url)) == {url: Blob(kind, base64.b64encode(body).decode())}
+    assert await fetcher().fetch(wanted(url), hold()) == {url: Blob(kind, base64.b64encode(body).decode())}
 
 
 @pytest.mark.parametrize(
@@ -215,7 +218,7 @@ def test_a_refused_type_says_what_is_taken() -> None:
 
 
 def test_nothing_wanted_costs_nothing() -> None:
-    work = ImageFetcher(ImagePolicy()).fetch([])
+    work = ImageFetcher(ImagePolicy()).fetch([], hold())
     with pytest.raises(StopIteration) as done:  # it ends without a loop, so without connections
         work.send(None)
     assert done.value.value == {}
@@ -223,7 +226,7 @@ def test_nothing_wanted_costs_nothing() -> None:
 
 async def test_a_url_named_twice_is_fetched_once(site, fetcher) -> None:
     one, two = site.answer("/1", PNG), site.answer("/2", JPEG)
-    found = await fetcher().fetch(wanted(one, two, one))
+    found = await fetcher().fetch(wanted(one, two, one), hold())
     assert {url: blob.mime_type for url, blob in found.items()} == {one: "image/png", two: "image/jpeg"}
     assert sorted(request.path for request in site.seen) == ["/1", "/2"]
 
@@ -231,7 +234,7 @@ async def test_a_url_named_twice_is_fetched_once(site, fetcher) -> None:
 async def test_a_signed_url_reaches_its_server_byte_for_byte(site, fetcher) -> None:
     site.answer("/a b")
     path = "/a%20b?sig=a%2Bb%2F%3D+c&empty="
-    await fetcher().fetch(wanted(site.url(path) + "#fragment"))
+    await fetcher().fetch(wanted(site.url(path) + "#fragment"), hold())
     assert site.seen[0].raw_path == path
 
 
@@ -242,8 +245,8 @@ async def test_a_server_learns_nothing_but_the_url(site, fetcher, tmp_path, monk
     monkeypatch.setenv("HTTP_PROXY", f"http://{INTERNAL}:9")
     url = site.answer("/a", Set_Cookie="track=1").replace(HERE, "photos.test")
     one = fetcher(Names(photos_test=[[HERE]]))
-    await one.fetch(wanted(url))
-    await one.fetch(wanted(url))
+    await one.fetch(wanted(url), hold())
+    await one.fetch(wanted(url), hold())
     headers = site.seen[1].headers
     assert headers["User-Agent"].startswith("gemproxy/")
     assert headers["Accept-Encoding"] == "identity"
@@ -313,15 +316,15 @@ async def test_a_server_that_misbehaves_is_the_fault_of_the_image(raw, fetcher, 
 
 async def test_an_image_of_just_the_allowed_size_is_taken(site, fetcher) -> None:
     url = site.answer("/a", PNG)
-    assert url in await fetcher(max_bytes=len(PNG)).fetch(wanted(url))
+    assert url in await fetcher(max_bytes=len(PNG)).fetch(wanted(url), hold())
     assert await refusal(fetcher(max_bytes=len(PNG) - 1), url) == f"it is larger than images.max_bytes = {len(PNG) - 1}"
 
 
 async def test_images_together_may_be_too_large(site, fetcher) -> None:
     urls = [site.answer(f"/{number}", PNG) for number in range(3)]
-    assert len(await fetcher(max_total=3 * len(PNG)).fetch(wanted(*urls))) == 3
+    assert len(await fetcher(max_total=3 * len(PNG)).fetch(wanted(*urls), hold())) == 3
     with pytest.raises(ClientFault, match="more than the 2000 bytes a request holds"):
-        await fetcher(max_total=2000).fetch(wanted(*urls))
+        await fetcher(max_total=2000).fetch(wanted(*urls), hold())
 
 
 async def test_an_image_named_twice_takes_its_room_twice(site, fetcher) -> None:
@@ -369,7 +372,7 @@ async def test_a_certificate_is_checked(fetcher, certificate, monkeypatch, host,
     url, one = secure.url("/a", host), fetcher(Names(photos_test=[[HERE]], other_test=[[HERE]]))
     try:
         if served:
-            assert url in await one.fetch(wanted(url))
+            assert url in await one.fetch(wanted(url), hold())
         else:
             assert await refusal(one, url) == "there is no trusted TLS connection to its server"
             assert secure.seen == []
@@ -436,7 +439,7 @@ async def test_without_exceptions_this_machine_is_not_reached(site, fetcher) -> 
 async def test_the_address_connected_to_is_judged_not_the_one_seen_before(site, internal, fetcher) -> None:
     one = fetcher(Names(turning_test=[[HERE], [INTERNAL]]))
     allowed = site.answer("/secret").replace(HERE, "turning.test")
-    assert allowed in await one.fetch(wanted(allowed))
+    assert allowed in await one.fetch(wanted(allowed), hold())
     assert await refusal(one, internal.url("/secret", "turning.test")) == UNREACHABLE
     assert internal.seen == []
 
@@ -444,8 +447,8 @@ async def test_the_address_connected_to_is_judged_not_the_one_seen_before(site, 
 async def test_every_connection_asks_for_its_address(site, fetcher) -> None:
     names = Names(photos_test=[[HERE]])
     url, one = site.answer("/a").replace(HERE, "photos.test"), fetcher(names)
-    await one.fetch(wanted(url))
-    await one.fetch(wanted(url))
+    await one.fetch(wanted(url), hold())
+    await one.fetch(wanted(url), hold())
     assert names.asked == ["photos.test", "photos.test"]
 
 
@@ -458,14 +461,14 @@ async def test_a_name_that_turns_between_redirects_is_judged_again(site, interna
 
 async def test_of_several_addresses_the_allowed_one_is_used(site, internal, fetcher) -> None:
     url = site.answer("/a").replace(HERE, "mixed.test")
-    assert url in await fetcher(Names(mixed_test=[[INTERNAL, HERE]])).fetch(wanted(url))
+    assert url in await fetcher(Names(mixed_test=[[INTERNAL, HERE]])).fetch(wanted(url), hold())
     assert internal.seen == []
 
 
 async def test_an_allowed_name_opens_what_it_resolves_to_and_nothing_else(internal, fetcher) -> None:
     one = fetcher(Names(ours_test=[[INTERNAL]], other_test=[[INTERNAL]]), allow_hosts=["ours.test"])
     url = internal.url("/secret", "ours.test")
-    assert url in await one.fetch(wanted(url))
+    assert url in await one.fetch(wanted(url), hold())
     assert await refusal(one, internal.url("/secret", "other.test")) == UNREACHABLE
     assert await refusal(one, internal.url("/secret")) == UNREACHABLE
     assert len(internal.seen) == 1
@@ -478,7 +481,7 @@ async def test_an_allowed_name_opens_what_it_resolves_to_and_nothing_else(intern
 async def test_a_redirect_is_followed(site, fetcher, status) -> None:
     site.answer("/b", JPEG)
     url = site.answer("/a", status=status, Location="b")
-    assert (await fetcher().fetch(wanted(url)))[url].mime_type == "image/jpeg"
+    assert (await fetcher().fetch(wanted(url), hold()))[url].mime_type == "image/jpeg"
 
 
 @pytest.mark.parametrize(
@@ -502,7 +505,7 @@ async def test_a_redirect_leads_no_further_than_a_url_would(site, internal, fetc
 async def test_redirects_are_counted(site, fetcher) -> None:
     urls = [site.answer(f"/{left}", status=302, Location=f"/{left - 1}") for left in range(1, 4)]
     site.answer("/0")
-    assert urls[1] in await fetcher(max_redirects=2).fetch(wanted(urls[1]))
+    assert urls[1] in await fetcher(max_redirects=2).fetch(wanted(urls[1]), hold())
     reason = "its server redirects more than images.max_redirects = 2 times"
     assert await refusal(fetcher(max_redirects=2), urls[2]) == reason
 
@@ -545,7 +548,7 @@ async def test_a_few_images_are_fetched_together(site, fetcher) -> None:
     gate = Gate()
     urls = [site.handle(f"/{number}", gate) for number in range(9)]
     async with asyncio.TaskGroup() as group:
-        work = group.create_task(fetcher().fetch(wanted(*urls)))
+        work = group.create_task(fetcher().fetch(wanted(*urls), hold()))
         await soon(lambda: gate.inside == 4)
         await asyncio.sleep(0.02)
         gate.open.set()
@@ -569,7 +572,7 @@ async def test_a_trickle_uses_up_the_time_of_all_images(site, fetcher) -> None:
     loop, began = asyncio.get_running_loop(), asyncio.get_running_loop().time()
     urls = [site.handle(f"/{number}", trickle) for number in range(6)]  # two wait for a hand, and wait no longer
     with pytest.raises(ClientFault, match=r"images\.timeout = 0\.2 s"):
-        await fetcher(timeout=0.2).fetch(wanted(*urls))
+        await fetcher(timeout=0.2).fetch(wanted(*urls), hold())
     assert loop.time() - began < 1
 
 
@@ -589,7 +592,7 @@ async def test_the_first_failure_ends_the_others(site, fetcher) -> None:
 async def test_a_client_that_leaves_ends_its_fetches(site, fetcher) -> None:
     gate = Gate()
     urls = [site.handle(f"/{number}", gate) for number in range(3)]
-    leaving = asyncio.get_running_loop().create_task(fetcher().fetch(wanted(*urls)))
+    leaving = asyncio.get_running_loop().create_task(fetcher().fetch(wanted(*urls), hold()))
     await soon(lambda: gate.inside == 3)
     leaving.cancel()
     await soon(lambda: gate.left == 3)
@@ -599,21 +602,52 @@ async def test_a_client_that_leaves_ends_its_fetches(site, fetcher) -> None:
 async def test_a_fetcher_that_was_closed_opens_again(site, fetcher) -> None:
     url = site.answer("/a")
     one = fetcher()
-    assert url in await one.fetch(wanted(url))
+    assert url in await one.fetch(wanted(url), hold())
     await one.close()
     await one.close()
-    assert url in await one.fetch(wanted(url))
+    assert url in await one.fetch(wanted(url), hold())
 
 
-async def test_names_are_looked_up_in_threads_that_end_with_the_fetcher(site, fetcher) -> None:
-    def threads() -> list[str]:
-        return [thread.name for thread in threading.enumerate() if thread.name.startswith("image-lookup")]
+async def test_names_are_looked_up_in_threads_of_their_own(site, fetcher, monkeypatch) -> None:
+    asked: list[str] = []
 
+    def look(*arguments, **options):
+        asked.append(threading.current_thread().name)
+        return getaddrinfo(*arguments, **options)
+
+    getaddrinfo = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", look)
     url, one = site.answer("/a").replace(HERE, "localhost"), fetcher(allow_hosts=["localhost"])
-    assert url in await one.fetch(wanted(url))
-    assert threads() != []
-    await one.close()
-    await soon(lambda: threads() == [])
+    assert url in await one.fetch(wanted(url), hold())
+    assert asked == ["image-lookup"]
+
+
+async def test_one_callers_slow_images_leave_connections_to_others(site, fetcher, monkeypatch) -> None:
+    monkeypatch.setattr("gemproxy.server.media._SHARE", 8)
+    gate, one = Gate(), fetcher()
+    slow, quick = [site.handle(f"/{number}", gate) for number in range(4)], site.answer("/quick")
+    async with asyncio.TaskGroup() as group:
+        for _ in range(5):
+            group.create_task(one.fetch(wanted(*slow), hold("slow")))
+        await soon(lambda: gate.inside == 8)
+        assert quick in await one.fetch(wanted(quick), hold("other"))
+        assert gate.most == 8
+        gate.open.set()
+
+
+async def test_look_ups_are_made_for_the_caller(fetcher) -> None:
+    class Asked(Names):
+        async def resolve(self, host, port=0, family=socket.AF_UNSPEC):
+            callers.append(CALLER.get())
+            return await super().resolve(host, port, family)
+
+    callers: list[str] = []
+    one = fetcher(Asked())
+    for caller in ("one", "other"):
+        with pytest.raises(ClientFault):
+            await one.fetch(wanted("http://nowhere.test/"), hold(caller))
+    assert callers == ["one", "other"]
+    assert CALLER.get() == "", "nothing is left behind in whoever asked"
 
 
 async def test_closing_waits_for_what_is_under_way(site, fetcher) -> None:
@@ -621,7 +655,7 @@ async def test_closing_waits_for_what_is_under_way(site, fetcher) -> None:
     site.answer("/2")
     urls = [site.handle("/1", gate), site.answer("/redirect", status=302, Location="/2")]
     async with asyncio.TaskGroup() as group:
-        work = [group.create_task(one.fetch(wanted(url))) for url in urls]
+        work = [group.create_task(one.fetch(wanted(url), hold())) for url in urls]
         await soon(lambda: gate.inside == 1 and work[1].done())
         closing = group.create_task(one.close())
         await asyncio.sleep(0.02)
@@ -644,16 +678,41 @@ async def test_a_client_that_left_does_not_hold_up_closing(site, fetcher) -> Non
     gate, one = Gate(), fetcher(timeout=60)
     async with asyncio.timeout(5):
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(one.fetch(wanted(site.handle("/a", gate))), 0.05)
+            await asyncio.wait_for(one.fetch(wanted(site.handle("/a", gate)), hold()), 0.05)
         await one.close()
 
 
 # ---------------------------------------------------------------------------------------------------- what is kept
 
 
+async def test_an_image_is_held_once_as_it_is_sent(fetcher) -> None:
+    """Bytes, their base64 and its text were three and a half times an image."""
+    size, piece = 6_000_001, PNG * 60
+
+    async def large(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for start in range(0, size, len(piece)):
+            await response.write(piece[: size - start])
+        return response
+
+    site = await Site().start(HERE)
+    url, one = site.handle("/a", large), fetcher()
+    await one.fetch(wanted(url), hold())  # so that the interpreter knows its way
+    tracemalloc.start()
+    try:
+        found = await one.fetch(wanted(url), hold())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        await site.close()
+    assert base64.b64decode(found[url].data) == (piece * (size // len(piece) + 1))[:size]
+    assert peak < 1.3 * len(found[url].data)
+
+
 async def test_a_fault_keeps_no_half_read_image_alive(site, fetcher) -> None:
     with pytest.raises(ClientFault) as caught:
-        await fetcher(max_bytes=10).fetch(wanted(site.answer("/a")))
+        await fetcher(max_bytes=10).fetch(wanted(site.answer("/a")), hold())
     assert caught.value.__context__ is None
     assert caught.value.__cause__ is None
 

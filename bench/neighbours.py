@@ -85,13 +85,14 @@ class Bounds(Struct, frozen=True):
     stall: float
     memory: float
 
-    def missed(self, found: Found, *, large: bool) -> list[str]:
-        """Return the names of what was missed."""
+    def missed(self, found: Found, *, large: bool, many: bool = False) -> list[str]:
+        """Return the names of what was missed; ``many`` clients may use up what small requests of others need."""
         stall = self.stall * (LARGE if large else 1)
         over = {
             "time": found.late > 0,
             "stall": found.stall * MILLI > stall,
             "memory": found.peak / MIB > self.memory,
+            "others": found.others.wrong > 0 and not many,
             "traceback": found.tracebacks > 0,
         }
         return [name for name, missed in over.items() if missed]
@@ -140,8 +141,10 @@ class House:
         return Child(arguments, self._cores, self._environ, self._folder / f"{self._numbers}.log")
 
     @contextmanager
-    def serving(self) -> Iterator[Serving]:
-        """Run a server; it is ended without ceremony, since it may stand still."""
+    def serving(self, chat_every: int = 50) -> Iterator[Serving]:
+        """Run a server; it is ended without ceremony, since it may stand still. ``chat_every``: ms between two of the
+        small chat requests.
+        """
         port = free_port()
         config = self._folder / f"{port}.toml"
         keys = ", ".join(f'"{key}"' for key in (KEY, *map(_key, range(CLIENTS))))
@@ -155,7 +158,7 @@ class House:
             stack.callback(server.kill)
             await_health(port, server)
             probes = []
-            for every, kind in ((5, "health"), (50, "chat")):
+            for every, kind in ((5, "health"), (chat_every, "chat")):
                 child = self.start("-m", "bench.prober", str(port), str(every), kind)
                 stack.callback(child.kill)
                 probes.append(Probe(child))
@@ -186,10 +189,10 @@ class Serving:
             begun = time.monotonic()
             for sender in senders:
                 sender.tell(b"go")
-            for name, sender in zip(names, senders, strict=True):
+            for sender in senders:
                 for end, count in _ends(sender, begun + patience - time.monotonic()).items():
-                    found.ends[end if len(names) == 1 else f"{name}: {end}"] += count
-        ended = self._settle(begun + patience) and not any(end.endswith(NO_END) for end in found.ends)
+                    found.ends[end if len(names) == 1 else _short(end)] += count
+        ended = self._settle(begun + patience) and NO_END not in found.ends
         found.late = 0.0 if ended else patience
         self.health.look(), self.chat.look()
         found.stall, found.others = self.health.seen.worst, self.chat.seen
@@ -234,6 +237,11 @@ def _ends(sender: Child, seconds: float) -> Counter[str]:
         return Counter([NO_END])
 
 
+def _short(end: str) -> str:
+    """Return the status alone, so that the ends of many rows can be counted."""
+    return end[:3] if end[:3].isdecimal() else end.partition(" (")[0]
+
+
 def _key(number: int) -> str:
     return f"sk-bench-heavy-{number % CLIENTS}"
 
@@ -267,7 +275,7 @@ def line(name: str, found: Found, missed: Sequence[str]) -> str:
     served = f"{found.others.asked - found.others.wrong}/{found.others.asked}"
     stall = f"{'>' if found.late and found.stall > CALM else ''}{found.stall * MILLI:.0f}"
     ends = [f"> {found.late:g} s"] if found.late else []
-    ends += [f"{end}{f' (x {count})' if count > 1 else ''}" for end, count in found.ends.most_common(4)]
+    ends += [f"{end}{f' (x {count})' if count > 1 else ''}" for end, count in found.ends.most_common(6)]
     ends += [f"{found.tracebacks} tracebacks in the log"] if found.tracebacks else []
     return _FORM.format(
         name,
@@ -288,7 +296,7 @@ def _rows(house: House, asked: argparse.Namespace, bounds: Bounds) -> Iterator[t
         yield name, found, bounds.missed(found, large=known[name].large)
     if asked.all_at_once:
         found = worst([_run(house, asked.rows, 3 * asked.patience) for _ in range(asked.runs)])
-        yield "all at once", found, bounds.missed(found, large=True)
+        yield "all at once", found, bounds.missed(found, large=True, many=True)
 
 
 def _run(house: House, names: Sequence[str], patience: float) -> Found:
@@ -298,7 +306,7 @@ def _run(house: House, names: Sequence[str], patience: float) -> Found:
 
 def beside(house: House, seconds: float, patience: float) -> tuple[Seen, Seen]:
     """Return small chat requests of a server that has nothing else to do, and beside twenty heavy ones at once."""
-    with house.serving() as serving, ExitStack() as stack:
+    with house.serving(chat_every=10) as serving, ExitStack() as stack:
         senders = [stack.enter_context(serving.sender(name, number, seconds)) for number, name in enumerate(TWENTY)]
         serving.chat.start()
         time.sleep(seconds)

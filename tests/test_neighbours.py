@@ -439,6 +439,7 @@ def test_the_memory_of_a_child_counts_at_its_peak() -> None:
         pytest.param(Found(stall=0.051), ["stall"], id="a long stall"),
         pytest.param(Found(peak=385 * MIB), ["memory"], id="too much memory"),
         pytest.param(Found(late=20.0), ["time"], id="no end in time"),
+        pytest.param(Found(others=Seen(9, 1)), ["others"], id="a small request of another client that was not served"),
         pytest.param(Found(tracebacks=1), ["traceback"], id="a traceback in the log"),
     ],
 )
@@ -446,6 +447,7 @@ def test_bounds_are_judged(found: Found, missed: list[str]) -> None:
     assert Bounds(50, 384).missed(found, large=False) == missed
     assert Bounds(50, 384).missed(Found(stall=0.1), large=True) == []
     assert Bounds(50, 384).missed(Found(stall=0.101), large=True) == ["stall"]
+    assert Bounds(50, 384).missed(Found(others=Seen(9, 1)), large=False, many=True) == []
 
 
 def test_the_worst_of_all_runs_is_told() -> None:

@@ -41,8 +41,8 @@ CALM = 0.1  # seconds of stall below which a server is at rest
 NO_END = "no end"
 REST = 1.0  # seconds of rest before memory is looked at again
 QUICK = (
-    "results-of-one-id media-in-a-result objects-in-metadata tools-128 percent text heads places-in-a-text "
-    "argument-2mb packed data-lines unary-objects"
+    "results-of-one-id objects-in-metadata tools-128 percent text heads places-in-a-text argument-2mb packed "
+    "unary-objects"
 ).split()
 TWENTY = (
     "results-of-one-id media-in-a-result long-name calls tiny-images tiny-parts options percent picture text "
@@ -357,7 +357,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--rows", nargs="+", metavar="NAME", choices=list(known), help="all by default")
     parser.add_argument("--quick", action="store_true", help="less than a minute: some rows, once, wide bounds")
     parser.add_argument("--runs", type=int, metavar="N", help="of each row; the worst counts (3)")
-    parser.add_argument("--patience", type=float, default=20.0, metavar="SECONDS", help="for one row (%(default)g)")
+    parser.add_argument("--patience", type=float, metavar="SECONDS", help="for one row, then it is cut off (20)")
     parser.add_argument("--stall", type=float, metavar="MS", help="the longest stall, twice that for large ones (50)")
     parser.add_argument("--memory", type=float, metavar="MIB", help="the most above the start (384)")
     parser.add_argument("--all-at-once", action="store_true", help="and all rows together")
@@ -365,6 +365,7 @@ def _asked() -> argparse.Namespace:
     asked = parser.parse_args()
     asked.rows = asked.rows or (QUICK if asked.quick else list(known))
     asked.runs = asked.runs or (1 if asked.quick else 3)
+    asked.patience = asked.patience or (8.0 if asked.quick else 20.0)
     asked.stall = asked.stall or (500.0 if asked.quick else 50.0)
     asked.memory = asked.memory or (512.0 if asked.quick else 384.0)
     return asked

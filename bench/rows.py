@@ -39,10 +39,13 @@ def _questions(upstream: int) -> dict[str, Row]:
         "results-of-one-id": Row(
             "20,000 calls of one id and 40,000 results for it", lambda: heavy.results_of_one_id(20_000)
         ),
+        "results-in-limits": Row("3,000 calls of one id and 6,000 results", lambda: heavy.results_of_one_id(3_000)),
         "media-in-a-result": Row("20,000 images in one result", lambda: heavy.media_in_a_result(20_000)),
         "long-name": Row("a function's name of 25 MB to be made fit", lambda: heavy.long_name(25_000_000), large=True),
         "calls": Row("600,000 calls", lambda: heavy.calls(600_000)),
         "tiny-images": Row("500,000 tiny images", lambda: heavy.tiny_images(500_000), large=True),
+        "calls-in-limits": Row("9,000 calls", lambda: heavy.calls(9_000)),
+        "images-in-limits": Row("90,000 tiny images", lambda: heavy.tiny_images(90_000)),
         "tiny-parts": Row("30 MB of empty parts", lambda: heavy.tiny_parts(MOST), large=True),
         "options": Row("28 MB of options in a data: URL", lambda: heavy.options(28_000_000), large=True),
         "percent": Row("a percent-encoded data: URL of 30 MB", lambda: heavy.percent(MOST), large=True),
@@ -64,6 +67,7 @@ def _questions(upstream: int) -> dict[str, Row]:
         "deep": Row("metadata 10,000,000 levels deep", lambda: heavy.metadata(heavy.deep(10_000_000)), large=True),
         "tools-128": Row("128 tools of 240 KB", lambda: heavy.tools(128, 240_000), large=True),
         "tools-512": Row("512 tools of 60 KB", lambda: heavy.tools(512, 60_000), large=True),
+        "tools-in-limits": Row("512 tools of 3 KB", lambda: heavy.tools(512, 3_000)),
         "refs": Row(
             "120 tools whose 60 definitions lead to each other", lambda: heavy.web_of_refs(120, 60), large=True
         ),

@@ -20,9 +20,10 @@ import aiohttp
 import msgspec
 import pytest
 
-from bench import heavy, hostile, neighbours
+from bench import heavy, hostile, house, neighbours
+from bench.house import Found
 from bench.memory import MemoryWatch, family
-from bench.neighbours import MIB, QUICK, TWENTY, Bounds, Found, worst
+from bench.neighbours import MIB, QUICK, TWENTY, Bounds, worst
 from bench.pouring import SLICE, slices
 from bench.prober import HEALTH, Prober, Seen, chat
 from bench.rows import Row, rows
@@ -472,3 +473,19 @@ def test_the_worst_of_all_runs_is_told() -> None:
 def test_small_requests_beside_heavy_ones_are_judged(beside: Seen, missed: list[str], capsys) -> None:
     assert neighbours._told(Seen(100, rank99=0.01), beside, 50.0) == missed
     assert "beside 20 heavy ones" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_row_is_measured_and_small_requests_beside_it(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(house, "REST", 0.2)
+    monkeypatch.setattr(neighbours, "TWENTY", ["deep"])
+    with house.House(tmp_path) as processes:
+        found = neighbours._run(processes, ["deep"], 30)
+        alone, beside = neighbours.beside(processes, 0.3, 30)
+    assert [end[:3] for end in found.ends] == ["400"]
+    assert (found.late, found.tracebacks) == (0, 0)
+    assert found.stall > 0 < found.idle
+    assert found.peak > 0
+    assert found.others.asked > 0
+    assert [seen.wrong for seen in (found.others, alone, beside)] == [0, 0, 0]
+    assert alone.asked > 1 < beside.asked

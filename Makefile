@@ -8,7 +8,7 @@ LISTEN = $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
 .DEFAULT_GOAL := help
 
 help: ## say what there is
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: $(VENV)/.demo ## serve a simulated Gemini on 127.0.0.1:8080; needs no key (PORT=… HOST=…)
 	@exec $(BIN)/gemproxy serve --demo $(LISTEN)
@@ -28,8 +28,12 @@ format: $(VENV)/.dev ## put the code into its form
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.test ## measure: the pure core, then the whole proxy (ARGS=--quick: less than a minute)
-	@for each in bench/bench_*.py; do echo "== $$each"; $(BIN)/python $$each $(ARGS) || exit 1; done
+bench: $(VENV)/.test ## measure: the pure core, the whole proxy, what neighbours feel (ARGS=--quick: two minutes)
+	@for each in bench/bench_*.py bench/neighbours.py; do \
+	  echo "== $$each"; $(BIN)/python $$each $(ARGS) || exit 1; done
+
+neighbours: $(VENV)/.test ## what one client or the upstream can do to all others (ARGS="--all-at-once --beside 10")
+	@$(BIN)/python bench/neighbours.py $(ARGS)
 
 bench-guard: $(VENV)/.test # for CI: fail if the pure core got slower than bench/core_speed.toml says
 	@$(BIN)/python bench/bench_core.py --guard
@@ -63,4 +67,4 @@ $(BIN)/pip:
 	  || { echo "gemproxy needs Python 3.11 or later; name one with PYTHON=…"; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV) || { echo "On Debian: apt install python3-venv"; exit 1; }
 
-.PHONY: help demo run test check format bench bench-guard bench-record soak dev clean
+.PHONY: help demo run test check format bench neighbours bench-guard bench-record soak dev clean

@@ -6,5 +6,7 @@ turn in one run. What counts is the ratio of the two, so the speed of the machin
 (what the upstream says), ``question`` (what clients ask), ``check`` (what must come out), ``upstream``, ``forwarder``,
 ``connection``, ``jobs``, ``load``, ``processes``, ``fleet``, ``report``, ``scenarios``, ``bench_proxy``. The pure core
 has ``core``, ``guard`` and ``bench_core``. The long run with faults has ``faulty`` (what the upstream does wrong),
-``crowd`` (the clients) and ``soak`` (the run and its verdict).
+``crowd`` (the clients) and ``soak`` (the run and its verdict). What one client or the upstream can do to all others has
+``heavy`` (the bodies), ``hostile`` (the upstream), ``rows``, ``sender`` (the clients of a row), ``prober`` (the stall),
+``memory``, ``house`` (the processes of a run) and ``neighbours`` (the table).
 """

@@ -9,22 +9,44 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import cache
 from typing import Any
 
 import aiohttp
 import msgspec
 from msgspec import Struct, field
 
+from bench import heavy
 from bench.check import Wrong
-from bench.faulty import expected
+from bench.faulty import FLOOD, expected
 
 KEY = "sk-soak"
 MODELS = ("gemini-2.5-flash", "gemini-2.5-pro", "gemini-3.5-flash")
 HONEST = {429, 502, 503, 504}  # statuses that an upstream in trouble may come to
-TOO_MUCH = 1_500_000  # bytes; ``server.max_body`` is below
+TOO_MUCH = 4_500_000  # bytes; ``server.max_body`` is below
+PIECE = 1 << 16  # bytes of an upload that is slow, and the seconds between two of them
+PAUSE = 0.04
+STAYS = (1, 4)  # seconds, from and to, that a client stays which takes nothing
 # what reading an answer raises that is not what it should be: no JSON, no text, another shape
 UNREADABLE = (msgspec.DecodeError, AttributeError, LookupError, TypeError, ValueError)
+
+# what costs a server far more than the client, and what it may refuse
+HEAVY: dict[str, Callable[[], bytes]] = {
+    "results": lambda: heavy.results_of_one_id(2_000),
+    "media": lambda: heavy.media_in_a_result(2_000),
+    "objects": lambda: heavy.metadata(heavy.objects(3_000_000)),
+    "escapes": lambda: heavy.text(3_000_000, b"\\u00e9"),
+    "percent": lambda: heavy.percent(3_000_000),
+    "picture": lambda: heavy.picture(3_000_000),
+    "tools": lambda: heavy.tools(16, 100_000),
+}
+
+
+@cache
+def heavy_body(name: str) -> bytes:
+    """Return a heavy question; it is made once."""
+    return HEAVY[name]()
 
 
 class Tally(Struct):
@@ -86,7 +108,7 @@ class Crowd:
         asked = {"model": self._chance.choice(MODELS), "messages": messages, "stream": number % 2 == 0}
         return msgspec.json.encode(asked | more)
 
-    def post(self, body: bytes, key: str = KEY) -> Any:
+    def post(self, body: bytes | AsyncIterator[bytes], key: str = KEY) -> Any:
         """Post a body."""
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         return self._session.post(self._url, data=body, headers=headers)
@@ -153,6 +175,45 @@ class Crowd:
             pass
         self.tally.gone += 1
 
+    async def never_reads(self, number: int) -> None:
+        """Ask for more than the system takes for a client, and take nothing of it but the beginning."""
+        body = self.body(number, messages=[{"role": "user", "content": FLOOD}], stream=True)
+        async with self.post(body) as response:
+            await response.content.read(1)
+            await asyncio.sleep(self._chance.uniform(*STAYS))
+            response.close()
+        self.tally.gone += 1
+
+    async def asks_heavily(self, _number: int) -> None:
+        name = self._chance.choice(list(HEAVY))
+        await self._heavy(name, heavy_body(name))
+
+    async def uploads_slowly(self, _number: int) -> None:
+        """Send a long text piece by piece; every other time leave before its end."""
+
+        async def pieces() -> AsyncIterator[bytes]:
+            body = heavy_body("escapes")
+            for place in range(0, len(body), PIECE):
+                yield body[place : place + PIECE]
+                await asyncio.sleep(PAUSE)
+
+        try:
+            async with asyncio.timeout(self._chance.choice([1, None])):
+                await self._heavy("slow", pieces())
+        except TimeoutError:
+            self.tally.gone += 1
+
+    async def _heavy(self, name: str, body: bytes | AsyncIterator[bytes]) -> None:
+        async with self.post(body) as response:
+            told = await response.read()
+        if response.status == 200:
+            self.tally.whole += 1
+        elif response.status in (400, 413):
+            _error_object(msgspec.json.decode(told))
+            self.tally.refused[f"heavy: {name}"] += 1
+        else:
+            await self._error(response, told)
+
     async def sends_nonsense(self, number: int) -> None:
         await self._refused("nonsense", 400, self.body(number)[: self._chance.randrange(1, 60)])
 
@@ -199,7 +260,7 @@ def _error_object(body: Any) -> None:
 
 
 Behaviour = Callable[[Crowd, int], Awaitable[None]]
-BEHAVIOURS: dict[str, tuple[int, Behaviour]] = {
+BEHAVIOURS: dict[str, tuple[float, Behaviour]] = {  # with weights; what is heavy comes once in two or three seconds
     "reads": (76, Crowd.reads),
     "reads slowly": (6, Crowd.reads_slowly),
     "hangs up": (10, Crowd.hangs_up),
@@ -207,4 +268,7 @@ BEHAVIOURS: dict[str, tuple[int, Behaviour]] = {
     "has no key": (2, Crowd.has_no_key),
     "names another model": (2, Crowd.names_another_model),
     "sends too much": (1, Crowd.sends_too_much),
+    "never reads": (0.3, Crowd.never_reads),
+    "asks heavily": (0.3, Crowd.asks_heavily),
+    "uploads slowly": (0.3, Crowd.uploads_slowly),
 }

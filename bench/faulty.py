@@ -32,6 +32,9 @@ from gemproxy.simulator.script import Step
 HEALTHY = 0.72  # share of answers with nothing wrong
 PACE = (0.02, 0.12)  # seconds between two frames, from and to
 PAGE = b"<html><head><title>502 Server Error</title></head></html>"
+FLOOD = "soak flood"  # the question that gets more than the system takes for a client that does not read
+FLOOD_FRAME = 6_000_000  # bytes
+KEPT = 4_000  # bytes of a question in which its number stands
 _NUMBER = re.compile(rb"soak question (\d+)")
 
 
@@ -67,7 +70,9 @@ class Faulty:
 
     def answer(self, request: Recorded) -> Answer:
         """Return what this request gets."""
-        found = _NUMBER.search(request.body)
+        if FLOOD.encode() in request.body[:KEPT]:
+            return frames_answer(frames(["a" * FLOOD_FRAME] * 2))
+        found = _NUMBER.search(request.body[:KEPT])
         texts = expected(int(found[1])) if found else ["?"]
         good = self._good(texts, stream=request.call == "streamGenerateContent")
         if self._chance.random() < HEALTHY:

@@ -134,7 +134,16 @@ class Child:
 
     def said(self) -> str:
         """Return the end of what it wrote to standard error."""
-        return self._log.read_text(errors="replace")[-2000:]
+        return self.wrote()[-2000:]
+
+    def wrote(self) -> str:
+        """Return all that it wrote to standard error."""
+        return self._log.read_text(errors="replace")
+
+    def kill(self) -> None:
+        """End the process at once, whatever it does."""
+        self._process.kill()
+        self._process.communicate()
 
     def stop(self) -> None:
         """End the process, with force if it does not go."""

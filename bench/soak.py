@@ -1,8 +1,9 @@
 """A long run with faults on both sides: ``make soak SECONDS=1800``. Every request is accounted for, or it fails.
 
 The real server in a process of its own, the simulated Gemini with random faults (``faulty``) and hundreds of clients
-(``crowd``) here. Asks at the end: no wrong answer, none lost, no bug in the log, memory and descriptors flat, every
-reload done, a clean end, and that nothing was left out which makes it a test.
+(``crowd``) here, some of whom ask heavily, upload slowly or take nothing. Asks at the end: no wrong answer, none lost,
+no bug in the log, memory and descriptors flat and what heavy requests took given back, every reload done, a clean end,
+and that nothing was left out which makes it a test.
 Takes the seconds as its argument; CLIENTS (200) and SEED (1) from the environment.
 """
 
@@ -36,7 +37,7 @@ MIB = 1 << 20
 CONFIG = """
 [server]
 port = 0
-max_body = 1000000
+max_body = 4000000
 ping_interval = 0.5
 [auth]
 keys = ["{key}"]
@@ -60,6 +61,9 @@ RELOAD = 10.0  # seconds between two SIGHUP
 SPARE_MEMORY = 6 * MIB
 SPARE_PER_REQUEST = 64  # bytes more for each request since; a leak of the smallest object a request is larger
 SPARE_DESCRIPTORS = 8
+SPARE_AT_REST = 64 * MIB  # more than before the load, when it is over: what heavy requests took has come back
+REST = 60.0  # seconds of rest after the load, and a sixth of the load's at most
+LOOK = 0.2  # seconds between two looks at the memory
 LONG = 60.0  # seconds after which chance has no excuse: every fault and every behaviour must have come
 HEALTH = 5.0  # seconds within which /health must answer, whatever else is going on
 PATIENCE = 30.0  # seconds for what is under way to end, and for the process after SIGTERM; all limits are far below
@@ -168,7 +172,7 @@ async def soak(seconds: float, clients: int, seed: int) -> tuple[Run, Crowd, Fau
                 crowd = await _load(server, run, clients, chance)
                 run.peace = await _in_peace(server)
                 await simulator.close()  # and with it the connections that are kept for the next request
-                await asyncio.sleep(1)
+                await asyncio.sleep(min(REST, seconds / 6))
                 run.readings.append(("idle after", server.reading(crowd.tally.started)))
     return run, crowd, faulty
 
@@ -184,10 +188,20 @@ async def _load(server: Server, run: Run, clients: int, chance: random.Random) -
             group.create_task(_watch(server, run, session, stop))
             begin = loop.time()
             for tenth in range(1, 11):  # so many that a slope is seen
-                await asyncio.sleep(begin + tenth * run.seconds / 10 - loop.time())
-                run.readings.append((_NAMED.get(tenth, f"{tenth}/10"), server.reading(crowd.tally.started)))
+                least = await _least(server, begin + tenth * run.seconds / 10)
+                at = msgspec.structs.replace(server.reading(crowd.tally.started), resident=least)
+                run.readings.append((_NAMED.get(tenth, f"{tenth}/10"), at))
             stop.set()
     return crowd
+
+
+async def _least(server: Server, until: float) -> int:
+    """Return the least memory seen until then: heavy requests come and go, a leak stays."""
+    loop, least = asyncio.get_running_loop(), server.reading(0).resident
+    while loop.time() < until:
+        await asyncio.sleep(min(LOOK, until - loop.time()))
+        least = min(least, server.reading(0).resident)
+    return least
 
 
 async def _watch(server: Server, run: Run, session: aiohttp.ClientSession, stop: asyncio.Event) -> None:
@@ -239,6 +253,7 @@ def verdict(run: Run, crowd: Crowd, faulty: Faulty) -> dict[str, bool]:
         "the server's log agrees": tally.started - tally.gone <= seen <= tally.started,
         "most answers whole": tally.whole > tally.started * 0.5,
         "memory flat": all(_flat(at["middle"], at[later]) for later in ("end", "idle after")),
+        "memory back at rest": at["idle after"].resident <= at["idle before"].resident + SPARE_AT_REST,
         "nothing left under way": run.peace,
         "descriptors flat": at["idle after"].descriptors <= at["idle before"].descriptors + SPARE_DESCRIPTORS,
         "no bug in the log": not run.bugs,

@@ -13,14 +13,18 @@ import aiohttp
 import msgspec
 import pytest
 from aiohttp import web
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from bench import crowd, soak
 from bench.crowd import BEHAVIOURS, Crowd, Tally
-from bench.faulty import FAULTS, Faulty
-from bench.soak import MIB, SPARE_MEMORY, SPARE_PER_REQUEST, Reading, Run, verdict
+from bench.faulty import FAULTS, FLOOD, FLOOD_FRAME, Faulty
+from bench.soak import MIB, SPARE_AT_REST, SPARE_MEMORY, SPARE_PER_REQUEST, Reading, Run, verdict
+from gemproxy.converter.request import decode
+from gemproxy.simulator import Recorded
 from tests.test_bench import served
 
 LATER = 10_000  # requests between the middle and the end
+ERROR = b'{"error":{"message":"No.","type":"x","param":null,"code":null}}'
 ALLOWED = 60 * MIB + SPARE_MEMORY + LATER * SPARE_PER_REQUEST
 
 
@@ -63,6 +67,11 @@ def test_a_good_run_holds() -> None:
         pytest.param(
             {"readings": {"idle after": Reading(ALLOWED, 19, 2 * LATER)}}, "descriptors flat", id="lost descriptors"
         ),
+        pytest.param(
+            {"readings": {"idle before": Reading(ALLOWED - SPARE_AT_REST - 1, 10)}},
+            "memory back at rest",
+            id="memory that heavy requests took and that never came back",
+        ),
         pytest.param({"reloads": 5}, "every reload done", id="a reload that never came"),
         pytest.param({"reloads": 0, "hangups": 0}, "every reload done", id="no reload at all"),
         pytest.param({"health": [0.01, 5.5]}, "/health always prompt", id="a server that stood still"),
@@ -94,10 +103,13 @@ def test_lost_and_wrong_answers_are_seen() -> None:
 
 
 @asynccontextmanager
-async def answering(status: int, body: bytes, content_type: str, delay: float) -> AsyncIterator[str]:
-    async def answer(_request: web.BaseRequest) -> web.Response:
+async def answering(
+    status: int, body: bytes, content_type: str, delay: float, headers: dict[str, str] | None = None
+) -> AsyncIterator[str]:
+    async def answer(request: web.BaseRequest) -> web.Response:
+        await request.content.read()
         await asyncio.sleep(delay)
-        return web.Response(status=status, body=body, content_type=content_type)
+        return web.Response(status=status, body=body, content_type=content_type, headers=headers)
 
     async with served(web.Server(answer)) as port:  # type: ignore[arg-type]
         yield f"http://127.0.0.1:{port}"
@@ -149,3 +161,59 @@ async def test_a_complaint_names_the_question_that_it_is_about(monkeypatch) -> N
 async def test_a_server_that_is_gone_is_not_well() -> None:
     async with aiohttp.ClientSession() as session:
         assert await soak._healthy("http://127.0.0.1:1", session) == float("inf")
+
+
+# ------------------------------------------------------------------------------------------------- who asks heavily
+
+
+@pytest.mark.parametrize("name", list(crowd.HEAVY))
+def test_what_is_heavy_is_let_in(name: str) -> None:
+    assert 100_000 < len(crowd.heavy_body(name)) < 4_000_000 < crowd.TOO_MUCH
+    decode(crowd.heavy_body(name))
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "judged"),
+    [
+        pytest.param(200, b"{}", {"whole": 1}, id="served"),
+        pytest.param(400, ERROR, {"refused": {"heavy: text": 1}}, id="refused for what it is"),
+        pytest.param(503, ERROR, {"told": {"503": 1}}, id="refused for now"),
+        pytest.param(500, ERROR, {"wrong": 1}, id="a bug"),
+        pytest.param(400, b"{}", {"wrong": 1}, id="refused without an error object"),
+    ],
+)
+async def test_a_heavy_question_is_served_or_refused_honestly(status, body, judged, monkeypatch) -> None:
+    monkeypatch.setattr(crowd, "HEAVY", {"text": lambda: b"x"})
+    crowd.heavy_body.cache_clear()
+    async with (
+        answering(status, body, "application/json", 0, {"Retry-After": "1"}) as url,
+        aiohttp.ClientSession() as session,
+    ):
+        clients = crowd_of(session, url)
+        await clients._ask("asks heavily", 1)
+    crowd.heavy_body.cache_clear()
+    found = msgspec.structs.asdict(clients.tally)
+    assert {name: value for name, value in found.items() if value and name != "why"} == judged
+
+
+async def test_who_takes_nothing_leaves_and_who_sends_slowly_is_heard(monkeypatch) -> None:
+    monkeypatch.setattr(crowd, "STAYS", (0, 0))
+    monkeypatch.setattr(crowd, "PAUSE", 0)
+    async with answering(200, b"x" * MIB, "text/event-stream", 0) as url, aiohttp.ClientSession() as session:
+        clients = crowd_of(session, url)
+        await clients._ask("never reads", 1)
+        await clients._ask("uploads slowly", 2)
+    assert (clients.tally.gone, clients.tally.whole, clients.tally.why) == (1, 1, [])
+
+
+def recorded(call: str, body: bytes) -> Recorded:
+    nothing: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
+    return Recorded("POST", "", "", nothing, nothing, body, 0.0, call=call)
+
+
+def test_a_flood_is_more_than_the_system_takes_for_a_client() -> None:
+    faulty = Faulty(random.Random(1))
+    body = crowd_of(None, "").body(2, messages=[{"role": "user", "content": FLOOD}])
+    answer = faulty.answer(recorded("streamGenerateContent", body))
+    assert sum(len(step) for step in answer.body if isinstance(step, bytes)) > 2 * FLOOD_FRAME
+    assert not faulty.faults

@@ -40,6 +40,9 @@ class Server(Section, frozen=True, kw_only=True):
     host: Text = "127.0.0.1"
     port: Port = 8080  # 0: any free one
     max_body: Positive = 33_554_432  # bytes
+    max_messages: Positive = 10_000
+    max_parts: Positive = 100_000  # of content, images included, of all messages together
+    max_calls: Positive = 10_000  # of tools, in all messages together
     max_connections: Count = 10_000  # 0: no limit
     max_requests: Count = 4_000  # open at once; 0: no limit
     ping_interval: Wait = 15

@@ -13,11 +13,11 @@ ones are passed over.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from gemproxy.converter.generation import FREE, answer_format, generation
 from gemproxy.converter.messages import Setting, conversation
@@ -29,14 +29,21 @@ from gemproxy.upstream.dialect import Call
 from gemproxy.wire import UNREADABLE
 from gemproxy.wire.gemini import Blob, Content, GenerateRequest
 from gemproxy.wire.long_request import LongChatRequest
-from gemproxy.wire.openai import AssistantMessage, ChatRequest, ExtraBody, GoogleOptions
+from gemproxy.wire.openai import AssistantMessage, ChatRequest, ExtraBody, GoogleOptions, LogitBias, Message
 from gemproxy.wire.text import LONG
 
 
 class Options(Struct, frozen=True):
-    """What the operator sets for every request: ``include_thoughts`` is ``models.include_thoughts``."""
+    """What the operator sets for every request: ``include_thoughts`` is ``models.include_thoughts``.
+
+    The others are ``server.max_messages``, ``server.max_parts`` (of content, images included) and ``server.max_calls``,
+    each of all messages together.
+    """
 
     include_thoughts: bool = True
+    max_messages: int = 10_000
+    max_parts: int = 100_000
+    max_calls: int = 10_000
 
 
 class Plan(Struct, frozen=True):
@@ -62,6 +69,9 @@ class Plan(Struct, frozen=True):
 
 _decode = msgspec.json.Decoder(ChatRequest).decode
 MEDIA = 1 << 20  # bytes; beyond, a body holds media, whose parts ``_decode_long`` would go through twice
+_NO_BIAS, _EMPTY_BIAS = Raw(b"null"), Raw(b"{}")
+MAX_BIAS = 1 << 16  # bytes; some thousand tokens, many times what OpenAI takes
+_decode_bias = msgspec.json.Decoder(LogitBias).decode
 _decode_long = msgspec.json.Decoder(LongChatRequest).decode
 _LOCATED = re.compile(r"(?P<reason>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]*)`")
@@ -92,7 +102,18 @@ def decode(body: bytes) -> ChatRequest:
 def _checked(body: bytes, read: Callable[[bytes], ChatRequest]) -> ChatRequest:
     if not body.isascii():
         body.decode()  # the decoder passes over ignored fields without looking at their encoding
-    return read(body)
+    asked = read(body)
+    if asked.logit_bias != _NO_BIAS:
+        _judge_bias(asked.logit_bias)
+    return asked
+
+
+def _judge_bias(bias: Raw) -> None:
+    if len(bias) > MAX_BIAS:
+        raise ClientFault(
+            f"logit_bias may be at most {MAX_BIAS} bytes long.", param="logit_bias", code="unsupported_value"
+        )
+    _decode_bias(b'{"logit_bias":%b}' % bytes(bias))
 
 
 def _misfit(text: str) -> ClientFault:
@@ -129,13 +150,14 @@ def to_call(
 
     ``images`` holds the remote images by address (see ``media.remote_images``).
     """
+    _count(request.messages, options)
     notes: list[str] = []
     google = request.google or (_nested(request.extra_body) if request.extra_body is not None else None)
     tools = tool_set(request, model, notes)
     wanted = FREE if request.response_format is None else answer_format(request, model, tools.specs is not None)
     setting = Setting(model, tools.names, images, signatures)
     said = conversation(request.messages, setting, wanted.instruction)
-    if request.logit_bias:
+    if request.logit_bias not in (_NO_BIAS, _EMPTY_BIAS):
         notes.append("logit_bias")
     if request.parallel_tool_calls is False:
         # there is no switch, and to cut an answer to its first call would break the pairing of signatures
@@ -161,6 +183,28 @@ def to_call(
         custom=tools.custom,
         ignored=tuple(notes),
     )
+
+
+def _count(messages: Sequence[Message], options: Options) -> None:
+    """Raise ``ClientFault`` for more than an honest client sends: each costs the conversion, of however few bytes."""
+    parts = calls = 0
+    for message in messages:
+        if isinstance(message.content, list):
+            parts += len(message.content)
+        if type(message) is AssistantMessage:
+            parts += len(message.images or ())
+            calls += len(message.tool_calls or ()) or (message.function_call is not None)
+    for what, found, most in (
+        ("messages", len(messages), options.max_messages),
+        ("parts", parts, options.max_parts),
+        ("calls", calls, options.max_calls),
+    ):
+        if found > most:
+            raise ClientFault(
+                f"The conversation holds {found} {what}; at most {most} are taken (server.max_{what}).",
+                param="messages",
+                code="unsupported_value",
+            )
 
 
 def _call_ids(request: ChatRequest) -> frozenset[str]:

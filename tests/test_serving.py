@@ -182,6 +182,15 @@ async def test_a_reload_does_not_wait_for_images_under_way(
         fetched.set()
 
 
+async def test_the_limits_of_a_conversation_follow_a_reload(simulator: Simulator, tmp_path: Path) -> None:
+    two = {**HELLO, "messages": HELLO["messages"] * 2}
+    async with running(simulator, configuration(simulator, tmp_path)) as server:
+        assert (await server.post(CHAT, two))[0] == 200
+        await reload(server.app, configuration(simulator, tmp_path, "[server]\nmax_messages = 1\n"))
+        status, answer = await server.post(CHAT, two)
+        assert (status, b"server.max_messages" in answer) == (400, True)
+
+
 async def test_what_needs_a_restart_is_named(
     simulator: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -15,10 +15,12 @@ from msgspec import Raw, Struct
 
 from gemproxy.converter import signatures
 from gemproxy.converter.media import media_part, picture
-from gemproxy.converter.results import Asked, Result, Step, as_text, object_of
+from gemproxy.converter.objects import LARGEST, spelt, unwieldy
+from gemproxy.converter.results import Asked, Result, Step, as_text
 from gemproxy.converter.tools import Names
 from gemproxy.errors import ClientFault
 from gemproxy.models import Model
+from gemproxy.upstream.repairs import CONTINUE
 from gemproxy.wire.gemini import Blob, Content, FunctionCall, Part
 from gemproxy.wire.openai import (
     AssistantMessage,
@@ -32,7 +34,7 @@ from gemproxy.wire.openai import (
     TextPart,
     ToolMessage,
 )
-from gemproxy.wire.text import is_long, plain, unescaped
+from gemproxy.wire.text import is_long, joined, plain, unescaped
 
 _encode = msgspec.json.encode
 _decode_any = msgspec.json.Decoder().decode
@@ -87,11 +89,13 @@ def conversation(messages: Sequence[Message], setting: Setting, instruction: str
 
 
 def _opened(system: list[Part], contents: list[Content], model: Model) -> Conversation:
-    """See to it that there are contents and that the user opens them (PROTOCOL 4.4 rule 11)."""
+    """See to it that there are contents, that the user opens them (PROTOCOL 4.4 rule 11), and ends them if need be."""
     if not contents:
         if not system:
             raise ClientFault("messages must hold at least one message that says something.", param="messages")
         return Conversation([], [Content(system, "user")])  # a conversation of instructions only
+    if contents[-1].role == "model" and not model.prefill:
+        contents.append(Content([Part(text=CONTINUE)], "user"))
     first = contents[0]
     if system and not model.system_instruction:
         if first.role == "user":
@@ -139,22 +143,39 @@ def _texts_only(content: Sequence[object], index: int) -> None:
 
 
 def _arguments(sent: str | Raw | dict[str, Any] | None) -> Raw:
-    """Return the arguments of a call as an object, untouched where they are one (PROTOCOL 4.4 rule 6)."""
-    if isinstance(sent, Raw):
-        return _arguments(unescaped(sent).decode()) if is_long(sent) else sent
-    if isinstance(sent, dict):
-        return Raw(_encode(sent))
-    if not sent or sent.isspace():
+    """Return the arguments of a call as an object, as it is written where it can be (PROTOCOL 4.4 rule 6)."""
+    text = _written(sent)
+    if not text or text.isspace():
         return _NO_ARGUMENTS
-    return object_of(sent) or _wrapped(sent)
+    return spelt(text) or _wrapped(text)
+
+
+def _lines(texts: list[str | Raw]) -> str | Raw:
+    """Return texts one below the other; as JSON if they are too long to be looked into."""
+    if sum(map(len, texts)) <= LARGEST:
+        return "\n".join(map(plain, texts))
+    return joined([piece for text in texts for piece in (text, "\n")][:-1])
+
+
+def _written(sent: str | Raw | dict[str, Any] | None) -> str | None:
+    if isinstance(sent, Raw):
+        return (unescaped(sent) if is_long(sent) else bytes(sent)).decode()
+    return _encode(sent).decode() if isinstance(sent, dict) else sent
 
 
 def _wrapped(sent: str) -> Raw:
+    if unwieldy(sent):
+        return _raw(sent)
     try:
         value = _decode_any(sent)
     except (msgspec.DecodeError, RecursionError):
-        return Raw(_encode({"_raw": sent}))  # the model made no JSON of it; it may still learn from what it wrote
-    return _NO_ARGUMENTS if value is None else Raw(_encode({"value": value}))
+        return _raw(sent)
+    return _NO_ARGUMENTS if value is None else spelt(f'{{"value":{sent}}}') or Raw(_encode({"value": value}))
+
+
+def _raw(sent: str) -> Raw:
+    """Return what the model wrote though it made no object of it: it may still learn from that."""
+    return Raw(_encode({"_raw": sent}))
 
 
 def _sent_calls(message: AssistantMessage) -> list[SentToolCall]:
@@ -209,10 +230,9 @@ class _Writer:
     def result(self, message: ToolMessage | FunctionMessage, index: int) -> None:
         sent_id = message.tool_call_id if isinstance(message, ToolMessage) else None
         parts = _parts(message, index, self._setting)
-        texts = [plain(part.text) for part in parts if part.text is not None]
         media = [part for part in parts if part.text is None]
         bare, _ = signatures.parted(sent_id or "")
-        result = Result(bare, message.name, "\n".join(texts), media)
+        result = Result(bare, message.name, _lines([part.text for part in parts if part.text is not None]), media)
         if self._step is not None:
             self._step.answer(result)
         else:

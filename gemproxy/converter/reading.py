@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -32,6 +32,7 @@ from gemproxy.wire.openai import (
     Content,
     ContentPart,
     FunctionSpec,
+    LogitBias,
     Message,
     SentFunction,
     SentImage,
@@ -43,6 +44,8 @@ from gemproxy.wire.text import LONG, is_long
 T = TypeVar("T")
 
 MAX_FIELD = 1 << 19  # bytes of any field that is read and no list; twice the largest schema (``schema``)
+NO_BIAS = Raw(b"null")
+MAX_BIAS = 1 << 16  # bytes; some thousand tokens, many times what OpenAI takes
 _UNREAD = ("metadata", "audio", "web_search_options")  # passed over in a moment, whatever they hold
 _BRACKET = ord("[")
 _LISTS = ("messages", "tools", "functions")
@@ -67,6 +70,7 @@ class Bounds(Struct, frozen=True):
 BOUNDS = Bounds()
 
 _decode = msgspec.json.Decoder(ChatRequest).decode
+_decode_bias = msgspec.json.Decoder(LogitBias).decode
 _decode_long = msgspec.json.Decoder(LongChatRequest).decode
 _outline: Callable[[bytes], Any] = msgspec.json.Decoder(Outline).decode
 _items = msgspec.json.Decoder(list[Raw] | None).decode
@@ -93,18 +97,34 @@ _TOOLS, _FUNCTIONS = _Kind(Tool), _Kind(FunctionSpec)
 
 def decode(body: bytes, bounds: Bounds = BOUNDS) -> ChatRequest:
     """Return the request; raises ``ClientFault`` (400) naming the field in ``param``, or with code ``invalid_json``."""
-    if len(body) > weigh.SMALL:
-        return _Reading(bounds).request(body)
+    asked = _Reading(bounds).request(body) if len(body) > weigh.SMALL else _small(body)
+    _count(asked.messages, bounds)
+    return asked
+
+
+def _small(body: bytes) -> ChatRequest:
     if len(body) >= LONG:
         with suppress(*UNREADABLE):  # the fault is named below
             return _checked(body, _decode_long)
     return _read("", partial(_checked, read=_decode), body)
 
 
+def _judged(asked: ChatRequest) -> ChatRequest:
+    """Look at the types in ``logit_bias``, of which nothing else is used; a long one is refused unread."""
+    bias = asked.logit_bias
+    if bias != NO_BIAS:
+        if len(bias) > MAX_BIAS:
+            raise ClientFault(
+                f"logit_bias may be at most {MAX_BIAS} bytes long.", param="logit_bias", code="unsupported_value"
+            )
+        _decode_bias(b'{"logit_bias":%b}' % bytes(bias))
+    return asked
+
+
 def _checked(body: bytes, read: Callable[[bytes], ChatRequest]) -> ChatRequest:
     if not body.isascii():
         body.decode()  # the decoder passes over ignored fields without looking at their encoding
-    return read(body)
+    return _judged(read(body))
 
 
 def weighed(body: bytes, bounds: Bounds) -> int:
@@ -125,38 +145,22 @@ def _check_encoding(body: bytes | Raw) -> None:
 
 
 class _Reading:
-    """One large body being read; counts what it holds."""
+    """One large body being read; refuses a list of too many before any of it is made."""
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
-        self._parts = 0
-        self._calls = 0
 
     def request(self, body: bytes) -> ChatRequest:
         if not body.isascii():
             _read("", _check_encoding, body)
         outline = _read("", _outline, body)
-        asked = _read("", _decode, _without_lists(outline))
+        asked = _read("", lambda rest: _judged(_decode(rest)), _without_lists(outline))
         raws = _read("messages", _some_items, outline.messages)
-        if len(raws) > self._bounds.messages:
-            raise _too_many("messages", self._bounds.messages)
+        _bound("messages", len(raws), self._bounds.messages)
         messages = _each("messages", raws, _MESSAGES, self._message)
-        for message in messages:
-            self._count(message)
         tools = _each("tools", _list("tools", outline.tools), _TOOLS, _as_read)
         functions = _each("functions", _list("functions", outline.functions), _FUNCTIONS, _as_read)
         return replace(asked, messages=messages, tools=tools or None, functions=functions or None)
-
-    def _count(self, message: Message) -> None:
-        if isinstance(message.content, list):
-            self._parts += len(message.content)
-        if isinstance(message, AssistantMessage):
-            self._parts += len(message.images or ())
-            self._calls += len(message.tool_calls or ())
-        if self._parts > self._bounds.parts:
-            raise _too_many("parts", self._bounds.parts)
-        if self._calls > self._bounds.calls:
-            raise _too_many("calls", self._bounds.calls)
 
     def _message(self, path: str, message: Any) -> Any:
         """Read what was left of a large message."""
@@ -167,10 +171,8 @@ class _Reading:
 
     def _assistant(self, path: str, message: Any) -> None:
         calls, images = _list(f"{path}.tool_calls", message.tool_calls), _list(f"{path}.images", message.images)
-        if len(calls) > self._bounds.calls:
-            raise _too_many("calls", self._bounds.calls)
-        if len(images) > self._bounds.parts:
-            raise _too_many("parts", self._bounds.parts)
+        _bound("calls", len(calls), self._bounds.calls)
+        _bound("parts", len(images), self._bounds.parts)
         function = _read(f"{path}.function_call", _function, message.function_call)
         force_setattr(message, "tool_calls", _each(f"{path}.tool_calls", calls, _CALLS, _sent_call) or None)
         force_setattr(message, "images", _each(f"{path}.images", images, _IMAGES, _as_read) or None)
@@ -182,8 +184,7 @@ class _Reading:
         if len(raw) <= weigh.SMALL or memoryview(raw)[0] != _BRACKET:
             return _read(path, _content, raw)
         raws = _list(path, raw)
-        if len(raws) > self._bounds.parts:
-            raise _too_many("parts", self._bounds.parts)
+        _bound("parts", len(raws), self._bounds.parts)
         return _each(path, raws, _PARTS, _part)
 
 
@@ -257,12 +258,27 @@ def _without_lists(outline: Any) -> bytes:
     return b"{%b}" % b",".join(kept)
 
 
-def _too_many(what: str, most: int) -> ClientFault:
-    return ClientFault(
-        f"The request holds more {what} than server.max_{what} = {most} allows.",
-        param="messages",
-        code="request_too_large",
-    )
+def _count(messages: Sequence[Message], bounds: Bounds) -> None:
+    """Raise ``ClientFault`` for more than an honest client sends: each costs the conversion, of however few bytes."""
+    parts = calls = 0
+    for message in messages:
+        if isinstance(message.content, list):
+            parts += len(message.content)
+        if isinstance(message, AssistantMessage):
+            parts += len(message.images or ())
+            calls += len(message.tool_calls or ()) or (message.function_call is not None)
+    _bound("messages", len(messages), bounds.messages)
+    _bound("parts", parts, bounds.parts)
+    _bound("calls", calls, bounds.calls)
+
+
+def _bound(what: str, found: int, most: int) -> None:
+    if found > most:
+        raise ClientFault(
+            f"The conversation holds {found} {what}; at most {most} are taken (server.max_{what}).",
+            param="messages",
+            code="unsupported_value",
+        )
 
 
 # -------------------------------------------------------------------------------------------------------- faults

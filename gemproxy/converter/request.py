@@ -14,16 +14,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from gemproxy.converter.generation import FREE, answer_format, generation
 from gemproxy.converter.messages import Setting, conversation
+from gemproxy.converter.reading import NO_BIAS
 from gemproxy.converter.signatures import SignatureLookup
 from gemproxy.converter.tools import tool_set
 from gemproxy.models import Model
 from gemproxy.upstream.dialect import Call
 from gemproxy.wire.gemini import Blob, Content, GenerateRequest
 from gemproxy.wire.openai import AssistantMessage, ChatRequest, ExtraBody, GoogleOptions
+
+_EMPTY_BIAS = Raw(b"{}")
 
 
 class Options(Struct, frozen=True):
@@ -72,7 +75,7 @@ def to_call(
     wanted = FREE if request.response_format is None else answer_format(request, model, tools.specs is not None)
     setting = Setting(model, tools.names, images, signatures)
     said = conversation(request.messages, setting, wanted.instruction)
-    if request.logit_bias:
+    if request.logit_bias not in (NO_BIAS, _EMPTY_BIAS):
         notes.append("logit_bias")
     if request.parallel_tool_calls is False:
         # there is no switch, and to cut an answer to its first call would break the pairing of signatures

@@ -7,19 +7,21 @@ response without a call; both are a 400 (PROTOCOL 4.4 rules 2 to 5). What belong
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
 
 from gemproxy.converter.distinct import Distinct
+from gemproxy.converter.objects import kept
 from gemproxy.wire.gemini import FunctionCall, FunctionResponse, Part
+from gemproxy.wire.text import joined
 
 _MISSING = {"error": "no result"}
 _IN_RESPONSE = ("image/", "application/pdf", "text/plain")  # media that a functionResponse takes (PROTOCOL 1.3)
 
-_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+_encode = msgspec.json.encode
 
 
 class Asked(Struct, frozen=True):
@@ -35,7 +37,7 @@ class Result(Struct, frozen=True):
 
     id: str
     name: str | None
-    text: str
+    text: str | Raw  # Raw: so long that it goes as text, whatever it is
     media: list[Part]
 
 
@@ -86,6 +88,7 @@ class Step:
         strays: list[Result] = []
         by_id = _places([asked.id for asked in self._asked])
         free = {call_id: iter(places) for call_id, places in by_id.items()}
+        said: dict[str, set[tuple[str | bytes, bytes]]] = {}
         for result in self._results:
             places = by_id.get(result.id, []) if result.id else []
             place = next(free[result.id], None) if places else None
@@ -93,7 +96,7 @@ class Step:
                 answers[place] = result
             elif not places:
                 unknown.append(result)
-            elif not any(_same(answers[place], result) for place in places):
+            elif not _repeated(result, (answers[place] for place in places), said):
                 strays.append(result)  # a second, different result; the same one again says nothing new
         by_name = {name: iter(places) for name, places in _places([asked.name for asked in self._asked]).items()}
         anywhere = iter(range(len(answers)))
@@ -109,8 +112,9 @@ class Step:
     def _response(self, call: FunctionCall, result: Result | None, after: list[Part]) -> Part:
         if result is None:
             return Part(function_response=FunctionResponse(call.name, _MISSING, call.id))
-        inside = [part for part in result.media if self._media_in_results and _fits(part)]
-        after += [part for part in result.media if part not in inside]
+        inside: list[Part] = []
+        for part in result.media:
+            (inside if self._media_in_results and _fits(part) else after).append(part)
         return Part(
             function_response=FunctionResponse(call.name, _response_object(result.text), call.id, inside or None)
         )
@@ -130,33 +134,40 @@ def _open(places: Iterator[int], answers: list[Result | None]) -> int | None:
 
 def as_text(result: Result) -> list[Part]:
     """Return a result that belongs to no call, as something the user says."""
-    said = [Part(text=f"Result of {result.name or 'a tool'}: {result.text}")] if result.text else []
+    said = [Part(text=joined((f"Result of {result.name or 'a tool'}: ", result.text)))] if result.text else []
     return said + result.media
 
 
-def _same(answer: Result | None, result: Result) -> bool:
-    return answer is not None and answer.text == result.text and answer.media == result.media
+def _repeated(
+    result: Result, answers: Iterable[Result | None], said: dict[str, set[tuple[str | bytes, bytes]]]
+) -> bool:
+    """Return whether one of the answers to calls of this id says the same.
+
+    ``said`` keeps by id what they say: to look at all of them for each result took a minute for 3.5 MB of them.
+    """
+    if result.id not in said:
+        said[result.id] = {_content(answer) for answer in answers if answer is not None}
+    return _content(result) in said[result.id]
+
+
+def _content(result: Result) -> tuple[str | bytes, bytes]:
+    text = bytes(result.text) if isinstance(result.text, Raw) else result.text
+    return text, _encode(result.media) if result.media else b""
 
 
 def _fits(part: Part) -> bool:
     return part.inline_data is not None and part.inline_data.mime_type.startswith(_IN_RESPONSE)
 
 
-def _response_object(text: str) -> Any:
+def _response_object(text: str | Raw) -> Any:
     """Return the response: the text itself if it is a JSON object, else the text as ``output``.
 
-    ``{"$ref": …}`` would be looked up among the parts of the response, so an object that may hold one goes as text; the
-    test is coarse on purpose: it costs nothing, and a needless wrapping does no harm (PROTOCOL 4.4 rule 7).
+    An object that a Struct would change goes as text. So does one that may hold ``{"$ref": …}``, which would be looked
+    up among the parts of the response; that test is coarse on purpose: it costs nothing, and a needless wrapping does
+    no harm (PROTOCOL 4.4 rule 7).
     """
+    if isinstance(text, Raw):
+        return {"output": text}
     if text.lstrip()[:1] == "{" and '"$ref"' not in text and "\\u0024" not in text:
-        return object_of(text) or {"output": text}
+        return kept(text) or {"output": text}
     return {"output": text}
-
-
-def object_of(text: str) -> Raw | None:
-    """Return a JSON object as it is written; None if the text is none."""
-    try:
-        _decode_object(text)
-    except (msgspec.DecodeError, RecursionError):
-        return None
-    return Raw(text.encode())

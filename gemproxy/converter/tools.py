@@ -79,7 +79,7 @@ class Names:
 
 
 def _fit(name: str) -> str:
-    clean = _INVALID.sub("_", name)
+    clean = _INVALID.sub("_", name[:MAX_NAME])  # a name may be megabytes long
     if not clean or not (clean[0].isalpha() or clean[0] == "_"):
         clean = "_" + clean
     return clean[:MAX_NAME]

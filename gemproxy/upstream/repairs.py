@@ -19,6 +19,8 @@ MEMORY: Final = 3_600.0
 
 MOST: Final = 512
 """Models; their names come from clients, and a gateway may answer to any."""
+CONTINUE: Final = "Continue."
+"""What the user says at the end where a conversation may not end with the model's own words."""
 
 _NONE: Final[frozenset[Repair]] = frozenset()
 _NO_SCHEMA: Final = GenerationConfig().response_json_schema  # msgspec leaves out this very object, no equal one
@@ -113,7 +115,7 @@ def _with_config(body: GenerateRequest, config: GenerationConfig) -> GenerateReq
     return fresh
 
 
-# ------------------------------------------------------------------------------------------------- instructions
+# ------------------------------------------------------------------------------------- instructions, contents
 
 
 def _schema_as_text(body: GenerateRequest) -> GenerateRequest:
@@ -152,6 +154,14 @@ def _system_as_user(body: GenerateRequest) -> GenerateRequest:
     return fresh
 
 
+def _ended_by_user(body: GenerateRequest) -> GenerateRequest:
+    if not body.contents or body.contents[-1].role != "model":
+        return body
+    fresh = copy(body)
+    fresh.contents = [*body.contents, Content([Part(text=CONTINUE)], "user")]
+    return fresh
+
+
 # The order counts: a schema that goes into the system text goes along with it into the user's.
 _CHANGES: Final[Mapping[Repair, Change]] = {
     Repair.DROP_PENALTIES: _without("presence_penalty", "frequency_penalty"),
@@ -163,4 +173,5 @@ _CHANGES: Final[Mapping[Repair, Change]] = {
     Repair.DROP_BUDGET: _without_budget,
     Repair.SCHEMA_AS_TEXT: _schema_as_text,
     Repair.SYSTEM_AS_USER: _system_as_user,
+    Repair.END_WITH_USER: _ended_by_user,
 }

@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from gemproxy.converter.reading import decode
+from gemproxy.converter.reading import MAX_BIAS, Bounds, decode
 from gemproxy.converter.request import Options, to_call
 from gemproxy.errors import ClientFault
 from gemproxy.models import capabilities
 from gemproxy.wire.gemini import Blob
-from gemproxy.wire.openai import ChatRequest
+from gemproxy.wire.openai import ChatRequest, Unread
 from tests.chat_bodies import USER, asks, body, call, function, gives, plan, refused
 from tests.corpus import WIRE, needs_wire
 from tests.gemini_schema import check_body
@@ -87,7 +87,12 @@ def test_decode_of_what_is_no_json_is_invalid_json(data: bytes) -> None:
         pytest.param({"tools": {}}, "tools", id="an object as tools"),
         pytest.param({"tools": [{"type": "function", "function": {}}]}, "tools[0].function.name", id="no name"),
         pytest.param({"logit_bias": {SECRET: "1"}}, "logit_bias[...]", id="a key is not repeated either"),
+        pytest.param({"logit_bias": [SECRET]}, "logit_bias", id="a list as logit_bias"),
+        pytest.param({"logit_bias": {SECRET: {SECRET: 1}}}, "logit_bias[...]", id="an object as bias"),
         pytest.param({"metadata": SECRET}, "metadata", id="a string as metadata"),
+        pytest.param({"metadata": [SECRET]}, "metadata", id="a list as metadata"),
+        pytest.param({"audio": SECRET}, "audio", id="a string as voice"),
+        pytest.param({"web_search_options": True}, "web_search_options", id="a flag as options of a search"),
     ],
 )
 def test_decode_of_a_wrong_type_names_the_field_and_nothing_else(fields: dict[str, Any], param: str) -> None:
@@ -277,6 +282,7 @@ def test_field(fields: dict[str, Any], expected: dict[str, Any]) -> None:
         pytest.param({}, (), id="nothing"),
         pytest.param({"logit_bias": {"1": 1}}, ("logit_bias",), id="logit_bias"),
         pytest.param({"logit_bias": {}}, (), id="an empty one asks for nothing"),
+        pytest.param({"logit_bias": None}, (), id="null asks for nothing"),
         pytest.param({"parallel_tool_calls": False}, ("parallel_tool_calls",), id="parallel_tool_calls"),
         pytest.param({"parallel_tool_calls": True}, (), id="which is the default"),
         pytest.param({"service_tier": "scale"}, ("service_tier",), id="service_tier"),
@@ -322,6 +328,48 @@ def test_the_operator_can_turn_thoughts_off() -> None:
     silent = Options(include_thoughts=False)
     assert "generationConfig" not in body("gemini-3.8-flash", options=silent)
     assert body("gemini-3.8-flash")["generationConfig"] == {"thinkingConfig": {"includeThoughts": True}}
+
+
+# --------------------------------------------------------------------------------------------------- how much of it
+
+
+@pytest.mark.parametrize("field", ["metadata", "audio", "web_search_options"])
+def test_what_an_object_holds_that_nobody_reads_is_passed_over(field: str) -> None:
+    found = decode(msgspec.json.encode({"model": "m", "messages": USER, field: {"a": [{}] * 10}}))
+    assert getattr(found, field) == Unread()
+
+
+def test_a_logit_bias_is_bounded_before_it_is_looked_into() -> None:
+    found = fault(msgspec.json.encode({"model": "m", "messages": USER, "logit_bias": {"1" * MAX_BIAS: SECRET}}))
+    assert (found.status, found.param, found.code) == (400, "logit_bias", "unsupported_value")
+    thousand = {str(token): -100 for token in range(100_000, 103_000)}
+    assert plan(logit_bias=thousand).ignored == ("logit_bias",)
+
+
+TEXTS = {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}
+DRAWN = {"role": "assistant", "content": "c", "images": [{"image_url": "data:image/png;base64,iVBORw0KGgo="}]}
+OLD_CALL = {"role": "assistant", "function_call": {"name": "f"}}
+TALK = [TEXTS, DRAWN, asks(call("a"), call("b")), OLD_CALL]  # 4 messages, 3 parts, 3 calls
+
+
+@pytest.mark.parametrize(
+    ("bounds", "setting"),
+    [
+        pytest.param(Bounds(messages=3, parts=3, calls=3), "server.max_messages", id="messages"),
+        pytest.param(Bounds(messages=4, parts=2, calls=3), "server.max_parts", id="parts, pictures among them"),
+        pytest.param(Bounds(messages=4, parts=3, calls=2), "server.max_calls", id="calls"),
+        pytest.param(Bounds(messages=4, parts=3, calls=3), None, id="none of them"),
+    ],
+)
+def test_a_conversation_beyond_a_limit_is_refused_by_its_setting(bounds: Bounds, setting: str | None) -> None:
+    talk = msgspec.json.encode({"model": "m", "messages": TALK})
+    if setting is None:
+        assert decode(talk, bounds)
+        return
+    with pytest.raises(ClientFault) as caught:
+        decode(talk, bounds)
+    assert (caught.value.status, caught.value.param, caught.value.code) == (400, "messages", "unsupported_value")
+    assert f"({setting})" in caught.value.message
 
 
 def test_a_request_is_not_changed_by_its_conversion() -> None:

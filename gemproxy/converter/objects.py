@@ -31,6 +31,7 @@ _KINDS: Final = bytes(
 )
 _LONG: Final = b"d" * 16
 _TINY: Final = b"e-ddd"  # below 1e-307 doubles have fewer digits, or none
+_PIECE: Final = 1 << 20  # bytes that are looked at at once: no other thread runs meanwhile
 
 # The next long or tiny number and what stands before it, where no escape hides a quote. Possessive, since a point to go
 # back to at each step takes memory; a thousand steps at most, since no other thread runs meanwhile.
@@ -91,11 +92,16 @@ def _doubled(text: str, value: dict[str, Any]) -> bool:
 
     An escaped colon would hide that, and no client writes one: it counts as a name that stands twice.
     """
-    return text.count(":") != _encode(value).count(b":") or "\\u003a" in text or "\\u003A" in text
+    colons = text.count(":")
+    if colons == len(value):
+        return False
+    return colons != _encode(value).count(b":") or "\\u003a" in text or "\\u003A" in text
 
 
 def _suspect(sent: bytes) -> bool:
     """Return whether there may be a number that no double holds; it costs little to be sure of most texts."""
+    if len(sent) > _PIECE:
+        return any(_suspect(sent[start : start + _PIECE]) for start in range(0, len(sent), _PIECE - len(_LONG)))
     kinds = sent.translate(_KINDS)
     return _LONG in kinds or _TINY in kinds
 

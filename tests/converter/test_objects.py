@@ -58,6 +58,11 @@ def test_a_long_number_is_found_however_much_stands_before_it(steps: int) -> Non
     assert kept(text) is None
 
 
+@pytest.mark.parametrize("start", range((1 << 20) - 30, (1 << 20) + 1, 5))
+def test_a_long_number_is_found_wherever_it_stands(start: int) -> None:
+    assert kept('{"a":"' + "x" * (start - 8) + '","":12345678901234567}') is None
+
+
 @pytest.mark.parametrize("number", [5e-324, 2.2250738585072014e-308, 1.7976931348623157e308, 0.1 + 0.7, -0.0, math.pi])
 @pytest.mark.parametrize("form", ["{!r}", "{:.17g}"])
 def test_what_a_double_holds_is_kept(number: float, form: str) -> None:

@@ -15,7 +15,8 @@ from msgspec import Raw, Struct
 
 from gemproxy.converter import signatures
 from gemproxy.converter.media import media_part, picture
-from gemproxy.converter.results import Asked, Result, Step, as_text, object_of
+from gemproxy.converter.objects import spelt
+from gemproxy.converter.results import Asked, Result, Step, as_text
 from gemproxy.converter.tools import Names
 from gemproxy.errors import ClientFault
 from gemproxy.models import Model
@@ -137,12 +138,11 @@ def _texts_only(content: Sequence[object], index: int) -> None:
 
 
 def _arguments(sent: str | dict[str, Any] | None) -> Raw:
-    """Return the arguments of a call as an object, untouched where they are one (PROTOCOL 4.4 rule 6)."""
-    if isinstance(sent, dict):
-        return Raw(_encode(sent))
-    if not sent or sent.isspace():
+    """Return the arguments of a call as an object, as it is written where it can be (PROTOCOL 4.4 rule 6)."""
+    text = _encode(sent).decode() if isinstance(sent, dict) else sent
+    if not text or text.isspace():
         return _NO_ARGUMENTS
-    return object_of(sent) or _wrapped(sent)
+    return spelt(text) or _wrapped(text)
 
 
 def _wrapped(sent: str) -> Raw:
@@ -150,7 +150,7 @@ def _wrapped(sent: str) -> Raw:
         value = _decode_any(sent)
     except (msgspec.DecodeError, RecursionError):
         return Raw(_encode({"_raw": sent}))  # the model made no JSON of it; it may still learn from what it wrote
-    return _NO_ARGUMENTS if value is None else Raw(_encode({"value": value}))
+    return _NO_ARGUMENTS if value is None else spelt(f'{{"value":{sent}}}') or Raw(_encode({"value": value}))
 
 
 def _sent_calls(message: AssistantMessage) -> list[SentToolCall]:

@@ -11,16 +11,16 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from gemproxy.converter.distinct import Distinct
+from gemproxy.converter.objects import kept
 from gemproxy.wire.gemini import FunctionCall, FunctionResponse, Part
 
 _MISSING = {"error": "no result"}
 _IN_RESPONSE = ("image/", "application/pdf", "text/plain")  # media that a functionResponse takes (PROTOCOL 1.3)
 
 _encode = msgspec.json.encode
-_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Asked(Struct, frozen=True):
@@ -158,18 +158,10 @@ def _fits(part: Part) -> bool:
 def _response_object(text: str) -> Any:
     """Return the response: the text itself if it is a JSON object, else the text as ``output``.
 
-    ``{"$ref": …}`` would be looked up among the parts of the response, so an object that may hold one goes as text; the
-    test is coarse on purpose: it costs nothing, and a needless wrapping does no harm (PROTOCOL 4.4 rule 7).
+    An object that a Struct would change goes as text. So does one that may hold ``{"$ref": …}``, which would be looked
+    up among the parts of the response; that test is coarse on purpose: it costs nothing, and a needless wrapping does
+    no harm (PROTOCOL 4.4 rule 7).
     """
     if text.lstrip()[:1] == "{" and '"$ref"' not in text and "\\u0024" not in text:
-        return object_of(text) or {"output": text}
+        return kept(text) or {"output": text}
     return {"output": text}
-
-
-def object_of(text: str) -> Raw | None:
-    """Return a JSON object as it is written; None if the text is none."""
-    try:
-        _decode_object(text)
-    except (msgspec.DecodeError, RecursionError):
-        return None
-    return Raw(text.encode())

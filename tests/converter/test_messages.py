@@ -352,6 +352,12 @@ def test_a_call_of_nothing_is_refused_by_place() -> None:
         pytest.param('{"a":', {"_raw": '{"a":'}, id="cut short"),
         pytest.param("[" * 50_000, {"_raw": "[" * 50_000}, id="too deep"),
         pytest.param('{"a":"\\ud800"}', {"_raw": '{"a":"\\ud800"}'}, id="a lone surrogate in it"),
+        pytest.param('{"a":[-6371298176326611879,1]}', {"a": ["-6371298176326611879", 1]}, id="a long integer"),
+        pytest.param({"a": 6371298176326611879}, {"a": "6371298176326611879"}, id="a long integer that is no string"),
+        pytest.param("6371298176326611879", {"value": "6371298176326611879"}, id="a long integer by itself"),
+        pytest.param('{"a":1.00000000000000000001}', {"a": "1.00000000000000000001"}, id="a long fraction"),
+        pytest.param('{"a":1,"a":2}', {"a": 2}, id="a doubled name: the tool was called with the last"),
+        pytest.param('{"a":1e400}', {"_raw": '{"a":1e400}'}, id="a number beyond all doubles"),
     ],
 )
 def test_arguments(arguments: Any, args: dict[str, Any]) -> None:
@@ -359,7 +365,15 @@ def test_arguments(arguments: Any, args: dict[str, Any]) -> None:
     assert found[1][1][0]["functionCall"]["args"] == args
 
 
-@pytest.mark.parametrize("text", ['{"n":12345678901234567890123,"f":1.0}', '{ "b": 1, "a": 2 }'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"n":9007199254740992,"f":1.0}',
+        '{ "b": 1, "a": 2 }',
+        '{"n":-100000000000000000000,"f":[0.30000000000000004,1E+25,-0]}',
+        '{"id":"-6371298176326611879","at":"12:30:00.1234567890123456789"}',
+    ],
+)
 def test_arguments_and_results_go_through_as_they_are_written(text: str) -> None:
     messages = [Q, asks(call("a", "f", text)), gives("a", text)]
     written = msgspec.json.encode(plan(messages=messages).call.body).decode()
@@ -388,6 +402,50 @@ def test_arguments_and_results_go_through_as_they_are_written(text: str) -> None
 def test_result(content: Any, response: dict[str, Any]) -> None:
     found = contents(Q, asks(call("a")), gives("a", content))
     assert found[2][1][0]["functionResponse"]["response"] == response
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param('{"id": -6371298176326611879, "name": "milk"}', id="a long integer"),
+        pytest.param('{"ids":[1,{"a":9007199254740993}]}', id="the first that a double cannot hold, deep inside"),
+        pytest.param('{"sum":12345678901234567.89}', id="more digits than a double has"),
+        pytest.param('{"a":0.1234567890123456789012}', id="a long fraction"),
+        pytest.param('{"a":' + "1" * 3000 + "}", id="a number of thousands of digits"),
+        pytest.param('{"a":1e-400}', id="a number that would be 0"),
+        pytest.param('{"a":1e-99999999999999999999}', id="an exponent beyond all measure"),
+        pytest.param('{"a":1e400}', id="a number that would be infinite"),
+        pytest.param('{"a":NaN}', id="no number"),
+        pytest.param('{"a":1,"a":2}', id="a doubled name"),
+        pytest.param('{"b":[{"a" : {"x:y":1}, "a": 2}], "c": ":"}', id="a doubled name, deep inside"),
+        pytest.param('{"a":1,"\\u0061":2}', id="a name doubled by an escape"),
+        pytest.param('{"a":1,"a":2,"b":"\\u003a"}', id="a doubled name and an escaped colon"),
+    ],
+)
+def test_a_result_that_would_change_on_the_way_goes_as_text(text: str) -> None:
+    found = contents(Q, asks(call("a")), gives("a", text))
+    assert found[2][1][0]["functionResponse"]["response"] == {"output": text}
+
+
+@pytest.mark.parametrize(
+    ("results", "expected"),
+    [
+        pytest.param(
+            [("a", "1"), ("a", "2"), ("a", "1")], [fr("a", {"output": "1"}), fr("a_2", {"output": "2"})], id="all"
+        ),
+        pytest.param(
+            [("a", "1"), ("a", "2"), ("a", "2")], [fr("a", {"output": "1"}), fr("a_2", {"output": "2"})], id="last"
+        ),
+        pytest.param(
+            [("a", [PICTURE]), ("a", [PICTURE]), ("a", [PICTURE]), ("a", "")],
+            [fr("a", {"output": ""}, parts=[SHOWN]), fr("a_2", {"output": ""}, parts=[SHOWN])],
+            id="a picture is a part of what is said",
+        ),
+    ],
+)
+def test_a_result_that_says_what_another_of_its_id_says_is_told_once(results: Any, expected: list[Any]) -> None:
+    found = contents(Q, asks(call("a"), call("a")), *(gives(*result) for result in results))
+    assert found[2] == ("user", expected)
 
 
 def test_an_image_in_a_result_goes_inside_from_3_on() -> None:

@@ -44,6 +44,7 @@ class Model(Struct, frozen=True):
 
     ``modern``: all that came with Gemini 3. Functions beside JSON answers and built-in tools, call ids, signatures that
     must come back, resolutions of single parts, media inside a functionResponse (PROTOCOL 1.4, 4.4 rule 8, 6.1).
+    ``prefill``: a conversation may end with the model's own words, as far as is known.
     ``wire_name_code_assist`` is "" where Code Assist knows the model by its own id; ``shutdown_date`` is ISO 8601.
     """
 
@@ -62,6 +63,7 @@ class Model(Struct, frozen=True):
     image_output: bool = False
     vision: bool = True
     system_instruction: bool = True
+    prefill: bool = True
     wire_name_code_assist: str = ""
     shutdown_date: str | None = None
 
@@ -93,6 +95,11 @@ def _kind(name: str) -> str:
 def _samples(version: tuple[int, int], kind: str) -> bool:
     # from 3.6 Flash and 3.5 Flash-Lite on temperature, topP and topK are ignored (PROTOCOL 1.5)
     return version < (3, 6) and not (kind == "flash-lite" and version >= (3, 5))
+
+
+def _prefills(version: tuple[int, int], kind: str) -> bool:
+    # "Requests ending with a model turn are not supported." from 3.6 Flash and 3.5 Flash-Lite on
+    return not (kind == "flash" and version >= (3, 6)) and not (kind == "flash-lite" and version >= (3, 5))
 
 
 def _thinking(family: str, version: tuple[int, int], kind: str) -> Budget | Levels | None:
@@ -129,6 +136,7 @@ def _from_name(name: str) -> Model:
         system_instruction=kind != "tts"
         and version >= ((4, 0) if family == "gemma" else (1, 5))
         and not (kind == "image" and version < (2, 5)),
+        prefill=family == "gemma" or _prefills(version, kind),
     )
 
 
@@ -180,8 +188,8 @@ SHIPPED: tuple[Model, ...] = (
     _entry("gemma-4-26b-a4b-it", 1_775_088_000),
     # these follow the newest model of their kind, so they get what all of the current ones understand
     _entry("gemini-pro-latest", FIRST_DAY, thinking=Levels(_LOW_UP, "high")),
-    _entry("gemini-flash-latest", FIRST_DAY, thinking=Levels(_LOW_UP, "medium"), sampling=False),
-    _entry("gemini-flash-lite-latest", FIRST_DAY, thinking=Levels(LEVELS, "minimal"), sampling=False),
+    _entry("gemini-flash-latest", FIRST_DAY, thinking=Levels(_LOW_UP, "medium"), sampling=False, prefill=False),
+    _entry("gemini-flash-lite-latest", FIRST_DAY, thinking=Levels(LEVELS, "minimal"), sampling=False, prefill=False),
 )
 _KNOWN = {model.id: model for model in SHIPPED}
 

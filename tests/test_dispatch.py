@@ -201,6 +201,15 @@ async def test_refused_field_is_repaired_and_remembered(bench: Bench) -> None:
     assert "presencePenalty" not in bench.simulator.generations[2].json().get("generationConfig", {})
 
 
+async def test_a_conversation_that_ends_with_the_model_is_ended_and_answered(bench: Bench) -> None:
+    call = Call("streamGenerateContent", "gemini-3.8-flash", bench.call().body)
+    call.body.contents.append(Content([Part(text="Once upon a")], "model"))
+    for _ in range(2):
+        assert await bench.ask(call)
+    sent = [request.json()["contents"][-1]["role"] for request in bench.simulator.generations]
+    assert sent == ["model", "user", "user"]
+
+
 NO_PENALTY = error_answer(400, "Presence penalty is not enabled for this model")
 
 

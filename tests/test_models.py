@@ -173,7 +173,14 @@ def test_aliases_are_kept_for_the_list_but_are_no_models() -> None:
             "gemma-4-31b-it", {"system_instruction": True, "sampling": True, "modern": False}, id="gemma 4 does"
         ),
         pytest.param("gemini-3.5-flash", {"wire_name_code_assist": "gemini-3-flash"}, id="renamed at Code Assist"),
-        pytest.param("gemini-flash-latest", {"sampling": False, "shutdown_date": None}, id="follows the newest"),
+        pytest.param("gemini-3.9-flash", {"prefill": False}, id="later flash does not go on with its own words"),
+        pytest.param("gemini-3.5-flash-lite-001", {"prefill": False}, id="nor does 3.5 lite"),
+        pytest.param("gemini-3.5-flash", {"prefill": True}, id="3.5 flash does"),
+        pytest.param("gemini-3.9-pro", {"prefill": True}, id="of others it is not known"),
+        pytest.param("gemini-flash-lite-latest", {"prefill": False}, id="the newest lite does not"),
+        pytest.param(
+            "gemini-flash-latest", {"sampling": False, "prefill": False, "shutdown_date": None}, id="follows the newest"
+        ),
     ],
 )
 def test_capabilities(name: str, expected: dict[str, object]) -> None:

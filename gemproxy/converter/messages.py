@@ -20,6 +20,7 @@ from gemproxy.converter.results import Asked, Result, Step, as_text
 from gemproxy.converter.tools import Names
 from gemproxy.errors import ClientFault
 from gemproxy.models import Model
+from gemproxy.upstream.repairs import CONTINUE
 from gemproxy.wire.gemini import Blob, Content, FunctionCall, Part
 from gemproxy.wire.openai import (
     AssistantMessage,
@@ -87,11 +88,13 @@ def conversation(messages: Sequence[Message], setting: Setting, instruction: str
 
 
 def _opened(system: list[Part], contents: list[Content], model: Model) -> Conversation:
-    """See to it that there are contents and that the user opens them (PROTOCOL 4.4 rule 11)."""
+    """See to it that there are contents, that the user opens them (PROTOCOL 4.4 rule 11), and ends them if need be."""
     if not contents:
         if not system:
             raise ClientFault("messages must hold at least one message that says something.", param="messages")
         return Conversation([], [Content(system, "user")])  # a conversation of instructions only
+    if contents[-1].role == "model" and not model.prefill:
+        contents.append(Content([Part(text=CONTINUE)], "user"))
     first = contents[0]
     if system and not model.system_instruction:
         if first.role == "user":

@@ -16,6 +16,7 @@ from msgspec import Struct
 class Model(Struct, frozen=True):
     """One model. ``levels`` empty and ``budget`` None: it does not think.
 
+    ``prefill``: whether a conversation may end with the model's own words.
     ``budget`` is the allowed range in tokens, ``can_rest`` whether budget 0 is taken, ``thinks`` whether it thinks
     unless told otherwise.
     """
@@ -31,6 +32,7 @@ class Model(Struct, frozen=True):
     image: bool = False
     output: int = 65536
     context: int = 1048576
+    prefill: bool = True
 
     @property
     def family(self) -> str:
@@ -57,8 +59,16 @@ _ALL = ("MINIMAL", "LOW", "MEDIUM", "HIGH")
 _UP = ("LOW", "MEDIUM", "HIGH")
 
 
-def _three(id: str, kind: str, levels: tuple[str, ...], default: str, *, rests: bool = False) -> Model:  # noqa: A002
-    return Model(id, 3, kind, levels, default, (0, 32768), can_rest=rests)
+def _three(
+    id: str,  # noqa: A002
+    kind: str,
+    levels: tuple[str, ...],
+    default: str,
+    *,
+    rests: bool = False,
+    prefill: bool = True,
+) -> Model:
+    return Model(id, 3, kind, levels, default, (0, 32768), can_rest=rests, prefill=prefill)
 
 
 def _two(id: str, kind: str, low: int, high: int, *, thinks: bool = True) -> Model:  # noqa: A002
@@ -67,11 +77,11 @@ def _two(id: str, kind: str, low: int, high: int, *, thinks: bool = True) -> Mod
 
 _TABLE = [
     Model("gemini-4-argon", 4, "pro", _UP, "MEDIUM", (0, 32768)),
-    _three("gemini-3.8-flash", "flash", _UP, "MEDIUM"),
-    _three("gemini-3.7-flash", "flash", _UP, "MEDIUM"),
-    _three("gemini-3.6-flash", "flash", _ALL, "MEDIUM"),
+    _three("gemini-3.8-flash", "flash", _UP, "MEDIUM", prefill=False),
+    _three("gemini-3.7-flash", "flash", _UP, "MEDIUM", prefill=False),
+    _three("gemini-3.6-flash", "flash", _ALL, "MEDIUM", prefill=False),
     _three("gemini-3.5-flash", "flash", _ALL, "MEDIUM", rests=True),
-    _three("gemini-3.5-flash-lite", "flash-lite", _ALL, "MINIMAL", rests=True),
+    _three("gemini-3.5-flash-lite", "flash-lite", _ALL, "MINIMAL", rests=True, prefill=False),
     _three("gemini-3.1-pro-preview", "pro", _UP, "HIGH"),
     _three("gemini-3.1-pro-preview-customtools", "pro", _UP, "HIGH"),
     _three("gemini-3.1-flash-lite", "flash-lite", _ALL, "MINIMAL", rests=True),

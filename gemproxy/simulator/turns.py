@@ -1,7 +1,8 @@
 """What Google refuses in the order of a conversation: calls, their results, and thought signatures.
 
 In: an ``Ask`` and the signer whose signatures count (None: any). Out: nothing, or a ``Refusal``.
-Sources: PROTOCOL 1.4, 3.2, 4.4, 6.1-6.3 and the corrections of 0.0 (3 to 6).
+Sources: PROTOCOL 1.4, 3.2, 4.4, 6.1-6.3 and the corrections of 0.0 (3 to 6). Flash from 3.6 and Flash-Lite from 3.5 on
+refuse to go on with their own words (Vali-98/ChatterUI#620, anomalyco/opencode#47034).
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ def judge(ask: Ask, signer: Signer | None) -> None:
         raise errors.invalid(_AFTER_CALL)
     for before, turn in pairwise(turns):
         _pair(ask, before, turn)
+    if turns[-1].role == "model" and not ask.model.prefill:
+        raise errors.invalid("Requests ending with a model turn are not supported.")
     if ask.model.signs:
         _mandatory(ask)
     if signer is not None and ask.model.thinking:

@@ -46,7 +46,10 @@ LOGPROBS: Final = r"logprobs (?:is|are) not"
 
 # Sentences without a path (PROTOCOL 3.2).
 _SENTENCES: Final = (
-    (re.compile(r"function (?:call|response) (?:turn|parts)|input image|inline ?data|valid role"), "messages"),
+    (
+        re.compile(r"function (?:call|response) (?:turn|parts)|model turn|input image|inline ?data|valid role"),
+        "messages",
+    ),
     (re.compile(r"thinking (?:level|budget|mode|is not)"), "reasoning_effort"),
     (re.compile(PENALTY), "presence_penalty"),
     (re.compile(LOGPROBS), "logprobs"),

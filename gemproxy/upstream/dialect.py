@@ -84,6 +84,7 @@ class Repair(enum.Enum):
     STRIP_CALL_IDS = "strip call ids"
     SCHEMA_AS_TEXT = "schema into the system text"
     SYSTEM_AS_USER = "system text into the first user content"
+    END_WITH_USER = "a user content at the end"
 
 
 class Verdict(Struct, frozen=True):

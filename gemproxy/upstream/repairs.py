@@ -17,6 +17,9 @@ from gemproxy.wire.gemini import Content, GenerateRequest, GenerationConfig, Par
 MEMORY: Final = 3_600.0
 """Seconds that a repair is remembered for a model; models change monthly, so not for ever (PROTOCOL 9)."""
 
+CONTINUE: Final = "Continue."
+"""What the user says at the end where a conversation may not end with the model's own words."""
+
 _NONE: Final[frozenset[Repair]] = frozenset()
 _NO_SCHEMA: Final = GenerationConfig().response_json_schema  # msgspec leaves out this very object, no equal one
 
@@ -39,12 +42,14 @@ class Learnt:
 
     def of(self, model: str, now: float) -> frozenset[Repair]:
         """Return what this model needs by all that was learnt."""
-        if model not in self._known:
+        known = self._known.get(model)
+        if known is None:
             return _NONE
-        self._known[model] = known = {repair: end for repair, end in self._known[model].items() if end > now}
-        if not known:
-            del self._known[model]
-        return frozenset(known)
+        # a copy first: large bodies are written in another thread, while this one learns
+        left = {repair: end for repair, end in known.copy().items() if end > now}
+        if not left:
+            self._known.pop(model, None)
+        return frozenset(left)
 
 
 def repaired(body: GenerateRequest, needed: Set[Repair]) -> GenerateRequest:
@@ -111,7 +116,7 @@ def _with_config(body: GenerateRequest, config: GenerationConfig) -> GenerateReq
     return fresh
 
 
-# ------------------------------------------------------------------------------------------------- instructions
+# ------------------------------------------------------------------------------------- instructions, contents
 
 
 def _schema_as_text(body: GenerateRequest) -> GenerateRequest:
@@ -150,6 +155,14 @@ def _system_as_user(body: GenerateRequest) -> GenerateRequest:
     return fresh
 
 
+def _ended_by_user(body: GenerateRequest) -> GenerateRequest:
+    if not body.contents or body.contents[-1].role != "model":
+        return body
+    fresh = copy(body)
+    fresh.contents = [*body.contents, Content([Part(text=CONTINUE)], "user")]
+    return fresh
+
+
 # The order counts: a schema that goes into the system text goes along with it into the user's.
 _CHANGES: Final[Mapping[Repair, Change]] = {
     Repair.DROP_PENALTIES: _without("presence_penalty", "frequency_penalty"),
@@ -161,4 +174,5 @@ _CHANGES: Final[Mapping[Repair, Change]] = {
     Repair.DROP_BUDGET: _without_budget,
     Repair.SCHEMA_AS_TEXT: _schema_as_text,
     Repair.SYSTEM_AS_USER: _system_as_user,
+    Repair.END_WITH_USER: _ended_by_user,
 }

@@ -244,6 +244,11 @@ REPAIRS: Final[Table] = (
     _repairable(
         "system", Repair.SYSTEM_AS_USER, begins=r"(?:developer|system) instruction is not (?:enabled|supported)"
     ),
+    _repairable(
+        "model_turn",
+        Repair.END_WITH_USER,
+        begins=r"(?:unable to submit request because )?requests? ending with a model turn",
+    ),
 )
 
 # --------------------------------------------------------------------------------------------- the request is to blame

@@ -16,6 +16,8 @@ from tests.corpus import needs_wire
 from tests.gemini_schema import check_body
 
 OLD, NEW = "gemini-2.5-flash", "gemini-3.8-flash"
+PREFILLED = "gemini-3.5-flash"  # as new as NEW, but it goes on with its own words
+GO_ON = ("user", [{"text": "Continue."}])
 LOST = {"error": "no result"}
 
 
@@ -94,7 +96,34 @@ SHOWN = {"inlineData": {"mimeType": "image/png", "data": PNG}}
     ],
 )
 def test_plain_messages(messages: list[dict[str, Any]], expected: list[Any]) -> None:
-    assert contents(*messages) == expected
+    assert contents(*messages, model=PREFILLED) == expected
+
+
+@pytest.mark.parametrize(
+    ("messages", "ending"),
+    [
+        pytest.param([user("a"), says("b")], [("model", t("b")), GO_ON], id="a text"),
+        pytest.param([user("a"), says("b"), says("c")], [("model", t("b", "c")), GO_ON], id="two texts"),
+        pytest.param([says("b")], [("model", t("b")), GO_ON], id="nothing else"),
+        pytest.param([user("a"), says(None, refusal="No.")], [("model", t("No.")), GO_ON], id="a refusal"),
+        pytest.param([user("a"), says([PICTURE])], [("model", [SHOWN]), GO_ON], id="a picture in its content"),
+        pytest.param([user("a"), says(None, images=[PICTURE])], [("model", [SHOWN]), GO_ON], id="a picture it made"),
+        pytest.param([user("a"), says("")], [("user", t("a"))], id="an answer that says nothing"),
+        pytest.param([user("a"), says("b"), user("c")], [("user", t("c"))], id="the user's words"),
+        pytest.param([user("a"), says("b"), user("")], [("model", t("b")), GO_ON], id="a user who says nothing"),
+    ],
+)
+@pytest.mark.parametrize("model", [NEW, "gemini-3.5-flash-lite", "gemini-flash-latest", "gemini-flash-lite-latest"])
+def test_a_conversation_that_ends_with_the_model_is_ended_by_the_user(
+    messages: list[Any], ending: list[Any], model: str
+) -> None:
+    assert contents(*messages, model=model)[-len(ending) :] == ending
+
+
+def test_a_conversation_that_ends_with_the_model_after_a_result_is_ended_by_the_user() -> None:
+    found = contents(user("a"), asks(call("c")), gives("c"), says("b"))
+    assert found[2:] == [("user", [fr("c", OK)]), ("model", t("b")), GO_ON]
+    assert contents(user("a"), asks(call("c")))[2:] == [("user", [fr("c", LOST)])]
 
 
 def test_images_of_the_model_may_have_been_fetched() -> None:
@@ -152,7 +181,7 @@ def test_images_of_the_model_may_be_files_at_google() -> None:
     ],
 )
 def test_system_messages(messages: list[Any], told: Any, expected: list[Any]) -> None:
-    found = body(NEW, messages=messages)
+    found = body(PREFILLED, messages=messages)
     assert found.get("systemInstruction", {}).get("parts") == told
     assert [(item["role"], item["parts"]) for item in found["contents"]] == expected
 
@@ -327,7 +356,7 @@ Q = user("q")
 def test_calls_and_results(messages: list[Any], expected: list[Any]) -> None:
     merges = expected[0][0] == "user+"  # with the question
     opening = [("user", t("q") + expected.pop(0)[1])] if merges else [("user", t("q"))]
-    assert contents(Q, *messages) == opening + expected
+    assert contents(Q, *messages, model=PREFILLED) == opening + expected
 
 
 def test_a_call_of_nothing_is_refused_by_place() -> None:

@@ -95,7 +95,6 @@ LAWFUL: dict[str, list[Any]] = {
     "text after the results": [user(), model(signed), results(result(), {"text": "and now?"})],
     "several model contents before the results": [user(), model(signed), model({"text": ""}), results(result())],
     "results in two contents": [user(), model(signed, call("g")), results(result()), results(result("g"))],
-    "a call at the end": [user(), model(signed)],
     "a server's tool that answered itself": [user(), model(signed), model(result(), {"text": "done"}), user()],
     "no signature in an earlier turn": [
         user(),
@@ -202,3 +201,19 @@ def test_text_of_a_stream_is_signed_on_its_empty_tail() -> None:
     assert parts(last)[0]["text"] == ""
     assert parts(last)[0]["thoughtSignature"]
     assert last["candidates"][0]["finishReason"] == "STOP"
+
+
+ENDS = {"contents": [user(), model({"text": "Once upon a"})]}
+
+
+@pytest.mark.parametrize(
+    "name", ["gemini-3.8-flash", "gemini-3.6-flash", "gemini-3.5-flash-lite", "gemini-flash-latest"]
+)
+def test_some_models_do_not_go_on_with_their_own_words(name: str) -> None:
+    message = "Requests ending with a model turn are not supported."
+    assert refused(post(google(), ENDS, name=name)) == (400, message)
+
+
+@pytest.mark.parametrize("name", ["gemini-3.5-flash", "gemini-3.1-flash-lite", "gemini-2.5-flash", "gemma-4-31b-it"])
+def test_others_do(name: str) -> None:
+    assert post(google(), ENDS, name=name).status == 200

@@ -176,6 +176,25 @@ def test_a_schema_as_text_goes_along_with_the_system_text():
     assert told.contents[0].parts[0].text.startswith(WISH)
 
 
+@pytest.mark.parametrize(
+    ("roles", "ended"),
+    [
+        pytest.param(["user", "model"], ["Continue."], id="a model at the end"),
+        pytest.param(["user", "model", "user"], [], id="a user at the end"),
+        pytest.param([], [], id="no contents"),
+    ],
+)
+def test_a_conversation_that_ends_with_the_model_is_ended_by_the_user(roles, ended):
+    body = GenerateRequest([Content([Part(text="Hi")], role) for role in roles])
+    before = msgspec.json.encode(body)
+    told = repaired(body, {Repair.END_WITH_USER})
+    assert [(content.role, content.parts[0].text) for content in told.contents[len(roles) :]] == [
+        ("user", text) for text in ended
+    ]
+    assert (told is body) is not bool(ended)
+    assert msgspec.json.encode(body) == before
+
+
 # ------------------------------------------------------------------------------------------------- the memory
 
 

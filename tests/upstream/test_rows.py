@@ -448,6 +448,7 @@ REPAIRS = [
         "response_format",
     ),
     ("Developer instruction is not enabled for models/gemma-3-1b-it", Repair.SYSTEM_AS_USER, None),
+    ("Requests ending with a model turn are not supported.", Repair.END_WITH_USER, "messages"),
 ]
 
 
@@ -459,8 +460,9 @@ def test_a_body_that_can_be_mended_is_mended_with_the_same_credential(message, r
         assert (verdict.status, verdict.code, verdict.param) == (400, "", param)
 
 
-def test_only_a_message_that_begins_with_it_moves_everybodys_system_text():
-    verdict = STUDIO.judge(400, {}, error("* tools.properties[Developer instruction is not enabled]: no items"), NOW)
+@pytest.mark.parametrize("quoted", ["Developer instruction is not enabled", "Requests ending with a model turn"])
+def test_only_a_message_that_begins_with_it_changes_everybodys_conversation(quoted):
+    verdict = STUDIO.judge(400, {}, error(f"* tools.properties[{quoted}]: no items"), NOW)
     assert verdict.action is Action.STOP
 
 

@@ -88,7 +88,7 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
         tokens=tokens,
         state=state,
         catalogue=catalogue,
-        options=Options(include_thoughts=config.models.include_thoughts),
+        options=_options(config),
         signatures=SignatureCache(wall_clock),
         images=ImageFetcher(_images(config)),
         checkup=Checkup(session, dispatcher, tokens, dialects, _onboarding(config), wall_clock),
@@ -125,7 +125,7 @@ async def reload(app: web.Application, config: Config) -> None:
     service.dispatcher.room.limit = config.timeouts.queue
     service.dispatcher.limits = _limits(config)
     service.door, service.catalogue = door, catalogue
-    service.options = Options(include_thoughts=config.models.include_thoughts)
+    service.options = _options(config)
     service.images, old = fetcher, service.images
     _ = spawn(old.close(), name="images of the old configuration")  # waits for those under way, as the reload must not
 
@@ -298,6 +298,10 @@ def _door(config: Config, catalogue: Catalogue) -> Door:
             for name, others in config.models.fallbacks.items()
         },
     )
+
+
+def _options(config: Config) -> Options:
+    return Options(config.models.include_thoughts, config.server.max_schema_nodes)
 
 
 def _keyring(auth: Auth) -> Keyring:

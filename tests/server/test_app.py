@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from gemproxy.config.sections import Config, Models, Server
 from gemproxy.pool.rest import Rest
 from gemproxy.pool.rotator import Lease, Slot
-from gemproxy.server.app import _hear
+from gemproxy.server.app import _hear, _options
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
 
 NOBODY: Any = SimpleNamespace(metrics=None)
@@ -59,3 +60,8 @@ def test_the_log_tells_what_a_verdict_did(
     monkeypatch.setattr("gemproxy.server.app.wall_clock", lambda: 2e9)
     _hear(NOBODY, Lease(slot, "m", 0.0), verdict)
     assert caplog.messages == ([] if line is None else [line])
+
+
+def test_what_the_operator_sets_for_every_request_reaches_the_converter() -> None:
+    found = _options(Config(server=Server(max_schema_nodes=5), models=Models(include_thoughts=False)))
+    assert (found.include_thoughts, found.max_schema_nodes) == (False, 5)

@@ -155,7 +155,32 @@ NULL = {"type": "null"}
         pytest.param({"enum": [None]}, NULL, id="nothing but null"),
         pytest.param({"enum": [1, 2]}, {"type": "integer", "enum": [1, 2]}, id="numbers"),
         pytest.param({"enum": [1, 2.5]}, {"type": "number", "enum": [1, 2.5]}, id="numbers with a fraction"),
-        pytest.param({"enum": [True, False]}, {"type": "boolean", "enum": [True, False]}, id="both truths"),
+        pytest.param({"enum": [True, False]}, {"type": "boolean"}, id="both truths say nothing"),
+        pytest.param(
+            {"type": "boolean", "enum": [True]}, {"type": "boolean", "description": "One of: true."}, id="one truth"
+        ),
+        pytest.param(
+            {"type": "boolean", "enum": [True, True], "description": "D"},
+            {"type": "boolean", "description": "D One of: true."},
+            id="one truth, twice",
+        ),
+        pytest.param(
+            {"enum": [False, None]},
+            {"type": ["boolean", "null"], "description": "One of: false."},
+            id="a truth or null",
+        ),
+        pytest.param(
+            {"type": "string", "enum": ["auto", True]},
+            {"type": "string", "enum": ["auto", "true"], "description": 'One of: "auto", true.'},
+            id="a truth among words",
+        ),
+        pytest.param(
+            {"enum": [1, True]},
+            {"type": "string", "enum": ["1", "true"], "description": "One of: 1, true."},
+            id="a truth among numbers",
+        ),
+        pytest.param({"enum": ["a", {"b": True}]}, {"description": 'One of: "a", {"b":true}.'}, id="an object in it"),
+        pytest.param({"enum": [0.5, None]}, {"type": ["number", "null"], "enum": [0.5]}, id="a fraction or null"),
         pytest.param(
             {"type": ["integer", "string"], "enum": [1, "a", "1"], "description": "D"},
             {"type": "string", "enum": ["1", "a"], "description": 'D One of: 1, "a", "1".'},
@@ -163,7 +188,8 @@ NULL = {"type": "null"}
         ),
         pytest.param({"enum": [{"a": 1}]}, {"description": 'One of: {"a":1}.'}, id="objects are told"),
         pytest.param({"const": "a"}, {"type": "string", "enum": ["a"]}, id="a constant"),
-        pytest.param({"const": False}, {"type": "boolean", "enum": [False]}, id="false as constant"),
+        pytest.param({"const": False}, {"type": "boolean", "description": "One of: false."}, id="false as constant"),
+        pytest.param({"const": True}, {"type": "boolean", "description": "One of: true."}, id="true as constant"),
         pytest.param({"const": 0}, {"type": "integer", "enum": [0]}, id="zero as constant"),
         pytest.param({"const": None}, NULL, id="null as constant"),
         pytest.param({"const": "a", "enum": ["a", "b"]}, {"type": "string", "enum": ["a"]}, id="the constant wins"),
@@ -845,6 +871,7 @@ def test_any_schema_becomes_one_that_gemini_reads(held: Any, first: Any, second:
         assert set(part) <= DOCUMENTED
         assert set(part.get("required", [])) <= set(part.get("properties", {}))
         assert part.get("enum") != []
+        assert not any(isinstance(value, bool) for value in part.get("enum", []))
         if "$ref" in part:
             assert set(part) == {"$ref"}
             assert part["$ref"].removeprefix("#/$defs/") in found["$defs"]

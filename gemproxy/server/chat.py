@@ -45,7 +45,7 @@ async def chat_completions(
     stream = _by_client(request, service) if asked.stream is None else asked.stream
     models = _models(service, asked.model, caller)
     exchange.model, exchange.stream = models[0].id, stream
-    remote = media.remote_images(asked)
+    remote = media.remote_images(asked, service.images.most)
     images = await service.images.fetch(remote) if remote else {}
     asking = Asking(service, exchange, asked, images, stream)
     try:

@@ -21,6 +21,7 @@ from gemproxy.converter.completion import ChatCompletionFold
 from gemproxy.converter.schema import tool_schema
 from gemproxy.converter.transcoder import Transcoder, Writer
 from gemproxy.converter.wording import Heading
+from gemproxy.load.effort import Effort
 from gemproxy.models import capabilities
 from gemproxy.pool.rest import Policy, Rest
 from gemproxy.pool.rotator import Rotator
@@ -105,13 +106,15 @@ def _schemas(body: bytes) -> list[bytes]:
 
 def _same_schema(body: bytes) -> Callable[[], bytes]:
     schema = _schemas(body)[0]
-    return lambda: tool_schema(schema)
+    effort = Effort(1 << 62)
+    return lambda: tool_schema(schema, effort)
 
 
 def _new_schemas(body: bytes) -> Callable[[], bytes]:
     schema = _schemas(body)[0]
     # a title of its own makes it another schema for the cache, and the same work for the walk
-    return lambda: tool_schema(b'{"title":"%d",%b' % (next(_titles), schema[1:]))
+    effort = Effort(1 << 62)
+    return lambda: tool_schema(b'{"title":"%d",%b' % (next(_titles), schema[1:]), effort)
 
 
 def _rotate(slots: int, resting: int = 0) -> Callable[[], None]:

@@ -47,6 +47,7 @@ class Server(Section, frozen=True, kw_only=True):
     max_values: Positive = 1_000_000
     max_connections: Count = 10_000  # 0: no limit
     max_requests: Count = 4_000  # open at once; 0: no limit
+    max_schema_nodes: Positive = 100_000  # in all schemas of a request
     ping_interval: Wait = 15
     loop: Literal["asyncio", "uvloop"] = "asyncio"
     reuse_port: bool = False

@@ -12,6 +12,7 @@ from gemproxy.converter import schema
 from gemproxy.converter.numbers import integer, within
 from gemproxy.converter.reasoning import thinking
 from gemproxy.errors import ClientFault
+from gemproxy.load.effort import Effort, Exhausted
 from gemproxy.models import Model
 from gemproxy.wire.gemini import GenerationConfig
 from gemproxy.wire.openai import ChatRequest, GoogleOptions
@@ -68,7 +69,7 @@ def generation(
 _EMPTY = GenerationConfig()
 
 
-def answer_format(request: ChatRequest, model: Model, with_tools: bool) -> Format:
+def answer_format(request: ChatRequest, model: Model, with_tools: bool, effort: Effort) -> Format:
     """Return how the answer is to be formed (PROTOCOL 4.6).
 
     Models before 3 refuse a JSON type beside tools; for them it is left out and said in words (SPEC 7).
@@ -79,7 +80,7 @@ def answer_format(request: ChatRequest, model: Model, with_tools: bool) -> Forma
     if wanted.type == "json_object":
         found = b""
     elif wanted.type == "json_schema":
-        found = _answer_schema(request)
+        found = _answer_schema(request, effort)
     else:
         raise ClientFault(
             "response_format.type must be text, json_object or json_schema.",
@@ -91,7 +92,7 @@ def answer_format(request: ChatRequest, model: Model, with_tools: bool) -> Forma
     return Format(instruction=_in_words(found))
 
 
-def _answer_schema(request: ChatRequest) -> bytes:
+def _answer_schema(request: ChatRequest, effort: Effort) -> bytes:
     wanted = request.response_format.json_schema if request.response_format is not None else None
     param = "response_format.json_schema"
     if wanted is None:
@@ -101,9 +102,11 @@ def _answer_schema(request: ChatRequest) -> bytes:
     if raw in (b"", b"null"):
         raise ClientFault(f"{param} is missing.", param=param)
     try:
-        return schema.answer_schema(raw)
+        return schema.answer_schema(raw, effort)
     except schema.Unusable as fault:
         raise ClientFault(f"{param}: {fault}.", param=param) from fault
+    except Exhausted:
+        raise schema.too_much("response_format", effort) from None
 
 
 def _in_words(found: bytes) -> str:

@@ -17,6 +17,7 @@ MAX_HINT = 400  # characters; a constant can be a whole document
 
 _TYPES = frozenset(("string", "number", "integer", "boolean", "array", "object", "null"))
 _TYPE_OF = {str: "string", bool: "boolean", int: "integer", float: "number"}
+_LISTED = ({"string"}, {"number"})  # what an ``enum`` may hold
 _FORMATS = frozenset(("date-time", "date", "time", "float", "double", "int32", "int64"))
 _BELONGS = {  # what goes along when a list of types is taken apart
     "object": ("properties", "required", "additionalProperties", "propertyOrdering"),
@@ -46,12 +47,15 @@ def types(node: Node) -> list[str]:
     return found
 
 
-def enum(node: Node, kinds: list[str], found: Node, hints: list[str]) -> bool:
+def enum(node: Node, kinds: list[str], found: Node, hints: list[str], told: dict[int, str]) -> bool:
     """Write ``enum`` (a ``const`` is one of one) and settle ``kinds`` by it; return True if null is among the values.
 
-    Empty strings are refused, null is said by the type, and values of several types go as text (PROTOCOL 5.4 rule 4).
+    Empty strings are refused, null is said by the type, values of several types go as text (PROTOCOL 5.4 rule 4), and
+    booleans, which no ``enum`` may hold (PROTOCOL 5.2), are told. ``told`` keeps what was put in words, by the id of
+    the values: refs may lead to the same ones again and again, and a value can be a whole document.
     """
-    values = [node["const"]] if "const" in node else node.get("enum")
+    source = node["const"] if "const" in node else node.get("enum")
+    values = [source] if "const" in node else source
     if not isinstance(values, list):
         return False
     nullable = any(value is None for value in values)
@@ -61,16 +65,22 @@ def enum(node: Node, kinds: list[str], found: Node, hints: list[str]) -> bool:
             kinds.append("null")
         return nullable
     family = {"number" if is_number(value) else _TYPE_OF.get(type(value), "") for value in kept}
-    if "" in family:
-        hints.append(_one_of(kept))
+    if family == {"boolean"}:
+        kinds[:] = kinds or ["boolean"]
+        kept = list(dict.fromkeys(kept))
+        if len(kept) > 1:
+            return nullable  # both say no more than the type
+    if family not in _LISTED:
+        hints.append(told.get(id(source)) or told.setdefault(id(source), _one_of(kept)))
+    if "" in family or family == {"boolean"}:
         return nullable
     if len(family) > 1:
-        hints.append(_one_of(kept))
         kept = [value if isinstance(value, str) else _text(value) for value in kept]
         kinds[:] = ["string"]
     elif not kinds:
         kinds.append("number" if any(isinstance(value, float) for value in kept) else _TYPE_OF[type(kept[0])])
-    found["enum"] = list(dict.fromkeys(kept))
+    # by their texts: of whole numbers beyond 64 bits as many as one likes have the same hash
+    found["enum"] = list({str(value): value for value in kept}.values())
     return nullable
 
 

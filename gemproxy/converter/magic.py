@@ -1,9 +1,11 @@
-"""What a file is, by its first bytes or by its name. In: bytes or a name. Out: a MIME type, or None if it is unclear.
+"""What a file is, by its first bytes, by its name, and by what is said of it. Out: a MIME type, or None.
 
 Must not: read more than the first 32 bytes. Types as Gemini names them (PROTOCOL 1.3).
 """
 
 from __future__ import annotations
+
+import re
 
 _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -13,13 +15,18 @@ _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (b"II*\x00", "image/tiff"),
     (b"MM\x00*", "image/tiff"),
     (b"%PDF-", "application/pdf"),
-    (b"ID3", "audio/mp3"),
+    (b"ID3\x02", "audio/mp3"),  # three letters alone begin many a text
+    (b"ID3\x03", "audio/mp3"),
+    (b"ID3\x04", "audio/mp3"),
     (b"\xff\xfb", "audio/mp3"),
+    (b"\xff\xfa", "audio/mp3"),
     (b"\xff\xf3", "audio/mp3"),
+    (b"\xff\xf2", "audio/mp3"),
     (b"\xff\xf1", "audio/aac"),
     (b"\xff\xf9", "audio/aac"),
-    (b"OggS", "audio/ogg"),
-    (b"fLaC", "audio/flac"),
+    (b"OggS\x00", "audio/ogg"),
+    (b"fLaC\x00", "audio/flac"),
+    (b"fLaC\x80", "audio/flac"),
     (b"\x1a\x45\xdf\xa3", "video/webm"),
 )
 _RIFF = {b"WEBP": "image/webp", b"WAVE": "audio/wav", b"AVI ": "video/avi"}
@@ -35,6 +42,15 @@ _BRANDS = {
     b"M4A ": "audio/mp4",
     b"qt  ": "video/quicktime",
 }
+_HOLDS = {  # these bytes begin a container that may as well hold something else: then what is said counts
+    "video/mp4": ("audio/mp4", "audio/m4a", "audio/x-m4a", "video/3gpp", "video/quicktime", "image/heic", "image/heif"),
+    "video/webm": ("audio/webm", "video/x-matroska"),
+}
+_TAKEN = re.compile(
+    r"text/[a-z0-9.+-]+|image/(?:png|jpeg|webp|heic|heif)|application/(?:pdf|json|rtf|xml|x-javascript)"
+    r"|audio/(?:x-wav|wav|mp3|mpeg|mpga|mp4|m4a|aiff|aac|ogg|flac|webm|pcm|l16|opus)"
+    r"|video/(?:mp4|mpeg|mov|quicktime|avi|x-flv|mpg|webm|wmv|3gpp|x-matroska)"
+)
 _ENDINGS = {
     "pdf": "application/pdf",
     "txt": "text/plain",
@@ -86,6 +102,20 @@ def sniff(data: bytes) -> str | None:
     if data[4:8] == b"ftyp":
         return _BRANDS.get(data[8:12], "video/mp4")
     return next((mime for start, mime in _BEGINNINGS if data.startswith(start)), None)
+
+
+def settle(data: bytes, said: str, other: str | None = None) -> str | None:
+    """Return the type to send of a file that begins with these bytes, or None if nothing tells.
+
+    The bytes know best; then a type that is ``said`` ("": none) and that Gemini takes; then ``other``, which its name
+    or format tells; then ``said``, whatever it is.
+    """
+    shown = sniff(data)
+    if shown in _HOLDS:
+        return next((each for each in (said, other) if each in _HOLDS[shown]), shown)
+    if shown is not None:
+        return shown
+    return said if _TAKEN.fullmatch(said) else other or said or None
 
 
 def mime_of_name(name: str | None) -> str | None:

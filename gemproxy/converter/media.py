@@ -7,15 +7,14 @@ plan of ``remote_images`` is carried out at the edge), or drop a part in silence
 
 from __future__ import annotations
 
-import binascii
 import re
-from base64 import b64encode
-from collections.abc import Mapping
-from urllib.parse import unquote_to_bytes
+from binascii import a2b_base64, a2b_qp, b2a_base64
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 
 from msgspec import Struct
 
-from gemproxy.converter.magic import mime_of_name, sniff
+from gemproxy.converter.magic import mime_of_name, settle
 from gemproxy.errors import ClientFault
 from gemproxy.models import Model
 from gemproxy.wire.gemini import Blob, FileData, Part, PartMediaResolution
@@ -36,7 +35,7 @@ MediaPart = ImagePart | AudioPart | FilePart | VideoPart
 
 # what Google fetches by itself (PROTOCOL 4.4); not gs://, which would let any client name objects in the operator's
 # buckets
-_FILES_API = re.compile(r"https://generativelanguage\.googleapis\.com/v\w+/files/", re.IGNORECASE)
+_FILES_API = re.compile(r"https://generativelanguage\.googleapis\.com/v\w{1,16}/files/", re.IGNORECASE)
 _YOUTUBE = re.compile(
     r"https?://(?:(?:www|m)\.)?(?:youtube\.com/(?:watch\?|shorts/|live/|embed/)|youtu\.be/)", re.IGNORECASE
 )
@@ -53,8 +52,12 @@ _AUDIO = {
     "m4a": "audio/mp4",
     "webm": "audio/webm",
 }
+_MAX_HEAD = 4_096  # characters of a data: URL before its comma; a type, and options that nobody reads
+_MAX_STRAYS = 1 << 16  # percent signs that begin no escape; each costs time, and so many are no mistake
+_SLICE = 1 << 16  # characters of a large text that are looked at together, so that nothing is copied whole
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _SPACE = b" \t\r\n\f\v"
+_STRAY = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
@@ -65,19 +68,24 @@ class RemoteImage(Struct, frozen=True):
     param: str
 
 
-def remote_images(request: ChatRequest) -> list[RemoteImage]:
-    """Return the http(s) images that a request names, in order and at every mention: each is sent as often."""
-    found: list[RemoteImage] = []
+def remote_images(request: ChatRequest, most: int | None = None) -> list[RemoteImage]:
+    """Return the http(s) images that a request names, in order and at every mention: each is sent as often.
+
+    Beyond ``most`` one more is returned, to be refused; nobody asks for the rest.
+    """
+    return list(islice(_remote(request), None if most is None else most + 1))
+
+
+def _remote(request: ChatRequest) -> Iterator[RemoteImage]:
     for index, message in enumerate(request.messages):
         if isinstance(message.content, list):
             for position, part in enumerate(message.content):
                 if type(part) is ImagePart and _is_remote(url := address(part.image_url)):
-                    found.append(RemoteImage(url, f"messages[{index}].content[{position}]"))
+                    yield RemoteImage(url, f"messages[{index}].content[{position}]")
         if isinstance(message, AssistantMessage) and message.images:
             for position, image in enumerate(message.images):
                 if _is_remote(url := address(image.image_url)):
-                    found.append(RemoteImage(url, f"messages[{index}].images[{position}]"))
-    return found
+                    yield RemoteImage(url, f"messages[{index}].images[{position}]")
 
 
 def address(image: ImageUrl | VideoUrl | str) -> str:
@@ -114,8 +122,7 @@ def picture(image: ImageUrl | str, param: str, images: Mapping[str, Blob], model
         raise _unsupported(f"The model {model.id} takes no images.", param)
     url = address(image)
     if _is_data(url):
-        mime, data = _data_url(url, param)
-        part = Part(inline_data=Blob(_sniffed(data) or mime or _untyped(param), data))  # the bytes know best
+        part = Part(inline_data=_inline(url, param))
     elif _google_fetches(url):
         part = _by_reference(url)
     elif (fetched := images.get(url)) is not None:
@@ -135,16 +142,14 @@ def _sound(audio: InputAudio, param: str) -> Blob:
     if audio.format and said is None:
         raise _unsupported(f"The audio format must be one of {', '.join(_AUDIO)}.", param)
     if _is_data(audio.data):
-        mime, data = _data_url(audio.data, param)
-    else:
-        mime, data = "", _base64(audio.data, param)
-    return Blob(said or _sniffed(data) or mime or _untyped(param), data)
+        return _inline(audio.data, param, said)
+    return _blob("", _base64(audio.data, param), said, param)
 
 
 def _video(part: VideoPart, param: str) -> Part:
     url = address(part.video_url)
     if _is_data(url):
-        return Part(inline_data=_inline(url, param, None))
+        return Part(inline_data=_inline(url, param))
     if _google_fetches(url):
         return _by_reference(url)
     raise _unsupported("A video must be a data: URL, a YouTube address or the URI of a file in the Files API.", param)
@@ -154,11 +159,10 @@ def _file(file: InputFile, param: str) -> Part:
     data = file.file_data
     if data:
         if _is_data(data):
-            return Part(inline_data=_inline(data, param, file.filename))
+            return Part(inline_data=_inline(data, param, mime_of_name(file.filename)))
         if _google_fetches(data):
             return _by_reference(data, file.filename)
-        data = _base64(data, param)
-        return Part(inline_data=Blob(mime_of_name(file.filename) or _sniffed(data) or _untyped(param), data))
+        return Part(inline_data=_blob("", _base64(data, param), mime_of_name(file.filename), param))
     if file.file_id and _google_fetches(file.file_id):
         return _by_reference(file.file_id, file.filename)
     if file.file_id:
@@ -177,9 +181,14 @@ def _by_reference(url: str, name: str | None = None) -> Part:
 # ------------------------------------------------------------------------------------------------ bytes and base64
 
 
-def _inline(url: str, param: str, name: str | None) -> Blob:
+def _inline(url: str, param: str, other: str | None = None) -> Blob:
     mime, data = _data_url(url, param)
-    return Blob(mime or mime_of_name(name) or _sniffed(data) or _untyped(param), data)
+    return _blob(mime, data, other, param)
+
+
+def _blob(said: str, data: str, other: str | None, param: str) -> Blob:
+    """Return checked base64 with its type; ``other`` is what a name or format tells of it."""
+    return Blob(settle(a2b_base64(data[:64]), said, other) or _untyped(param), data)
 
 
 def _is_data(url: str) -> bool:
@@ -188,41 +197,102 @@ def _is_data(url: str) -> bool:
 
 def _data_url(url: str, param: str) -> tuple[str, str]:
     """Return type ("" if none is written) and base64 of a data: URL (RFC 2397)."""
-    head, comma, data = url.partition(",")
-    if not comma:
-        raise ClientFault("The data: URL holds no data.", param=param)
-    mime, *options = (field.strip().lower() for field in head[5:].split(";"))
+    comma = url.find(",", 0, _MAX_HEAD)
+    if comma < 0:
+        raise ClientFault(f"The data: URL holds no data: no comma is in its first {_MAX_HEAD} characters.", param=param)
+    mime, *options = (field.strip().lower() for field in url[5:comma].split(";"))
     if mime == "image/jpg":
         mime = "image/jpeg"
-    if mime == "application/octet-stream":
+    if "/" not in mime or mime.endswith("/octet-stream"):
         mime = ""
+    escaped = url.find("%", comma) >= 0
+    if "base64" in options and escaped:
+        return mime, _bare(_unescaped(url, comma + 1, param), param)
     if "base64" in options:
-        return mime, _base64(unquote_to_bytes(data).decode("latin-1") if "%" in data else data, param)
-    if "%" not in data and not mime.startswith("text/"):
-        raise ClientFault("The data: URL is neither base64 nor percent-encoded.", param=param)
-    return mime, b64encode(unquote_to_bytes(data)).decode()
+        return mime, _base64(url, param, comma + 1)
+    if not escaped and not mime.startswith("text/"):
+        raise _not_encoded(param)
+    return mime, _encoded(_unescaped(url, comma + 1, param))
 
 
-def _base64(text: str, param: str) -> str:
-    """Return checked base64 in the standard alphabet, padded, without white space."""
-    if not text.isascii():
+def _slices(text: str, start: int) -> Iterator[str]:
+    """Yield a text from ``start`` on in pieces that cut no percent escape."""
+    while start < len(text):
+        end = start + _SLICE
+        cut = text.rfind("%", end - 2, end) if end < len(text) else -1
+        end = cut if cut >= 0 else end
+        yield text[start:end]
+        start = end
+
+
+def _unescaped(text: str, start: int, param: str) -> Iterator[bytes]:
+    """Yield the bytes of percent-encoded text from ``start`` on; a sign that begins no escape stands for itself.
+
+    Quoted-printable is the same with another sign, but for that sign itself and line ends, and read in no time:
+    ``unquote_to_bytes`` takes a microsecond an escape.
+    """
+    strays = 0
+    for piece in _slices(text, start):
+        plain = piece.encode().replace(b"=", b"=3D").replace(b"\n", b"=0A").replace(b"\r", b"=0D")
+        escaped, count = _STRAY.subn(b"=25", plain)
+        strays += count
+        if strays > _MAX_STRAYS:
+            raise _not_encoded(param)
+        yield a2b_qp(escaped.replace(b"%", b"="))
+
+
+def _encoded(pieces: Iterable[bytes]) -> str:
+    """Return the base64 of what comes in pieces."""
+    written: list[str] = []
+    rest = b""
+    for piece in pieces:
+        piece = rest + piece
+        whole = len(piece) - len(piece) % 3
+        written.append(b2a_base64(piece[:whole], newline=False).decode())
+        rest = piece[whole:]
+    written.append(b2a_base64(rest, newline=False).decode())
+    return "".join(written)
+
+
+def _base64(text: str, param: str, start: int = 0) -> str:
+    """Return what stands from ``start`` on as checked base64: in the standard alphabet, padded, no white space."""
+    if _is_standard(text, start):
+        return text[start:]  # nearly always
+    return _bare((piece.encode() for piece in _slices(text, start)), param)
+
+
+def _is_standard(text: str, start: int) -> bool:
+    if len(text) == start or (len(text) - start) % 4 or not text.isascii():
+        return False
+    end = len(text) - text.endswith("=") - text.endswith("==")
+    return not any(
+        text[at : min(at + _SLICE, end)].encode().translate(None, _ALPHABET) for at in range(start, end, _SLICE)
+    )
+
+
+def _bare(pieces: Iterable[bytes], param: str) -> str:
+    """Return the same of base64 in any alphabet and with white space, from its bytes in pieces."""
+    written: list[str] = []
+    size, ended = 0, False
+    for piece in pieces:
+        clean = piece.translate(_TO_STANDARD, _SPACE)
+        bare = clean.rstrip(b"=")
+        if bare and (ended or bare.translate(None, _ALPHABET)):
+            raise _not_base64(param)
+        ended = ended or len(bare) < len(clean)
+        size += len(bare)
+        written.append(bare.decode())
+    if not size or size % 4 == 1:
         raise _not_base64(param)
-    data = text.encode()
-    rest = data.translate(None, _ALPHABET)
-    if data and len(data) % 4 == 0 and rest in (b"", b"=", b"==") and data.endswith(rest):
-        return text  # nearly always; a large image is not copied once more
-    bare = data.translate(_TO_STANDARD, _SPACE).rstrip(b"=")
-    if not bare or len(bare) % 4 == 1 or bare.translate(None, _ALPHABET):
-        raise _not_base64(param)
-    return (bare + b"=" * (-len(bare) % 4)).decode()
-
-
-def _sniffed(data: str) -> str | None:
-    return sniff(binascii.a2b_base64(data[:64]))
+    return "".join((*written, "=" * (-size % 4)))
 
 
 def _not_base64(param: str) -> ClientFault:
     return ClientFault("The data is not valid base64.", param=param, code="invalid_base64")
+
+
+def _not_encoded(param: str) -> ClientFault:
+    return ClientFault("The data: URL is neither base64 nor percent-encoded.", param=param)
 
 
 def _untyped(param: str) -> str:

@@ -8,10 +8,11 @@ what a client said; what fits nowhere becomes text. Rules: PROTOCOL 4.4, SPEC 2 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, field
 
 from gemproxy.converter import signatures
 from gemproxy.converter.media import media_part, picture
@@ -19,6 +20,7 @@ from gemproxy.converter.objects import LARGEST, spelt, unwieldy
 from gemproxy.converter.results import Asked, Result, Step, as_text
 from gemproxy.converter.tools import Names
 from gemproxy.errors import ClientFault
+from gemproxy.load.effort import Effort
 from gemproxy.models import Model
 from gemproxy.upstream.repairs import CONTINUE
 from gemproxy.wire.gemini import Blob, Content, FunctionCall, Part
@@ -44,13 +46,17 @@ _TEXT = (str, Raw)
 
 
 class Setting(Struct, frozen=True):
-    """What the messages are read with; ``media`` gathers the parts that are no text, and what the client calls each."""
+    """What the messages are read with; ``media`` gathers the parts that are no text, and what the client calls each.
+
+    ``effort`` tells, before each medium and call, whether the client still waits.
+    """
 
     model: Model
     names: Names
     images: Mapping[str, Blob]
     signatures: signatures.SignatureLookup | None = None
     media: list[tuple[Part, str]] = []
+    effort: Effort = field(default_factory=partial(Effort, 0))
 
 
 class Conversation(Struct, frozen=True):
@@ -126,6 +132,7 @@ def _parts(message: Message, index: int, setting: Setting) -> list[Part]:
             if part.refusal:
                 parts.append(Part(text=part.refusal))
         else:
+            setting.effort.spend(0)
             param = f"messages[{index}].content[{position}]"
             parts.append(media_part(part, param, setting.images, setting.model))
             setting.media.append((parts[-1], param))
@@ -248,6 +255,7 @@ class _Writer:
         return part
 
     def _call(self, sent: SentToolCall, index: int, place: int, parts: list[Part]) -> Asked:
+        self._setting.effort.spend(0)
         if sent.function is not None:
             name, arguments = sent.function.name, _arguments(sent.function.arguments)
         elif sent.custom is not None:

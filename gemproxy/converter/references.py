@@ -1,21 +1,26 @@
 """Where the ``$ref`` of a JSON Schema lead, and which of them run in a circle.
 
-In: a decoded schema. Out: targets, and what can be reached from them. Must not: change the schema, or follow external
-refs. A target goes by its JSON pointer as written: ``#``, ``#/$defs/Node``. Facts: PROTOCOL 5.2, 5.4.
+In: a decoded schema. Out: targets, and the circles they lie on. Must not: change the schema, or follow external refs,
+or look at anything without counting it (``Effort``): targets may lie in each other, many times over.
+A target goes by its JSON pointer as written: ``#``, ``#/$defs/Node``. Facts: PROTOCOL 5.2, 5.4.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import unquote
 
+from gemproxy.load.effort import Effort
+
 MAX_DEPTH = 32  # levels of schemas; deeper ones are refused by the upstream as well (PROTOCOL 5.4 rule 5)
 
-_MAPS = ("properties", "$defs", "definitions", "patternProperties", "dependentSchemas")
+_WITHIN = ("properties", "patternProperties", "dependentSchemas")
+_MAPS = (*_WITHIN, "$defs", "definitions")
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
 _SINGLES = ("items", "additionalProperties")
+_INDEX = re.compile(r"[0-9]{1,9}")
 _DEFINITION = re.compile(r"#/(?:\$defs|definitions)/([^/]+)")
 
 Node = dict[str, Any]
@@ -30,9 +35,9 @@ def too_deep() -> Unusable:
     return Unusable(f"the schema is nested deeper than {MAX_DEPTH} levels")
 
 
-def children(node: Node) -> Iterator[Any]:
+def children(node: Node, maps: Sequence[str] = _MAPS) -> Iterator[Any]:
     """Yield the schemas directly inside a schema; never what stands in ``enum``, ``const`` or ``default``."""
-    for key in _MAPS:
+    for key in maps:
         held = node.get(key)
         if isinstance(held, dict):
             yield from held.values()
@@ -49,19 +54,20 @@ def children(node: Node) -> Iterator[Any]:
 class References:
     """The refs of one schema document."""
 
-    def __init__(self, root: Node) -> None:
+    def __init__(self, root: Node, effort: Effort) -> None:
         self._root = root
+        self._effort = effort
         self._nested: dict[str, Any] = {}  # definitions below the root, by name: merged documents point at them
         self.nodes = 0  # of the document itself, its definitions included
         self._collect(root, 0)
+        effort.spend(self.nodes)
         self._targets: dict[str, Any] = {}
+        self._leads: dict[str, list[str]] = {}  # a target -> the targets of the refs inside it
         self._returning: dict[str, bool] = {}
         self._first: dict[int, str] = {}  # one target has many names: it goes by the first, or aliases would multiply
-        self._circles = _Circles(lambda ref: map(self._name, _refs_of(self.target(ref))))
+        self._circles = _Circles(lambda name: iter(self._following(name)))
 
-    def _collect(self, node: Any, depth: int) -> None:
-        if not isinstance(node, dict):
-            return
+    def _collect(self, node: Node, depth: int) -> None:
         if depth > MAX_DEPTH:
             raise too_deep()
         self.nodes += 1
@@ -71,11 +77,13 @@ class References:
                 for name, definition in held.items():
                     self._nested.setdefault(name, definition)
         for child in children(node):
-            self._collect(child, depth + 1)
+            if isinstance(child, dict):
+                self._collect(child, depth + 1)
 
     def target(self, ref: str) -> Any:
         """Return the schema a ref leads to, or None if it leads nowhere or out of the document."""
         if ref not in self._targets:
+            self._effort.spend(len(ref) >> 6)
             self._targets[ref] = self._find(ref)
         return self._targets[ref]
 
@@ -95,24 +103,49 @@ class References:
         for step in map(_unescape, ref[2:].split("/")):
             if isinstance(place, dict):
                 place = place.get(step)
-            elif isinstance(place, list) and step.isdecimal() and int(step) < len(place):
+            elif isinstance(place, list) and _INDEX.fullmatch(step) and int(step) < len(place):
                 place = place[int(step)]
             else:
                 return None
         return place
 
-    def circles(self, ref: str, within: frozenset[str]) -> bool:
-        """Return True if ``ref`` runs in one circle with one of the targets that the walk is inside of."""
-        return any(self._circles.joins(self._name(ref), self._name(other)) for other in within)
+    def circle(self, ref: str) -> str:
+        """Return the name of the circle that a target lies on; one that lies on none has a name of its own."""
+        return self._circles.of(self._name(ref))
+
+    def circles(self, ref: str, start: str, trail: frozenset[str]) -> bool:
+        """Return True if ``ref`` runs in one circle with ``start``, or on a circle of ``trail``."""
+        circle = self.circle(ref)
+        return circle in trail or self._circles.known(self._name(start)) == circle
 
     def returns(self, ref: str) -> bool:
         """Return True if the target of ``ref`` leads back to itself."""
-        if ref not in self._returning:
-            self._returning[ref] = self.circles(ref, frozenset(_refs_of(self.target(ref))))
-        return self._returning[ref]
+        name = self._name(ref)
+        if name not in self._returning:
+            circle = self._circles.of(name)
+            self._returning[name] = any(self._circles.of(other) == circle for other in self._following(name))
+        return self._returning[name]
 
     def _name(self, ref: str) -> str:
         return self._first.setdefault(id(self.target(ref)), ref)
+
+    def _following(self, name: str) -> list[str]:
+        if name not in self._leads:
+            self._leads[name] = [self._name(ref) for ref in self._refs_of(self.target(name))]
+        return self._leads[name]
+
+    def _refs_of(self, node: Any) -> Iterator[str]:
+        """Yield the refs that stand inside a schema; its definitions do not stand inside, they are only kept there."""
+        waiting = [node]
+        while waiting:
+            current = waiting.pop()
+            if not isinstance(current, dict):
+                continue
+            self._effort.spend(1)
+            ref = current.get("$ref")
+            if isinstance(ref, str):
+                yield ref
+            waiting += children(current, _WITHIN)
 
 
 class _Circles:
@@ -125,11 +158,15 @@ class _Circles:
         self._following = following
         self._heads: dict[str, str] = {}
 
-    def joins(self, node: str, other: str) -> bool:
-        """Return True if each of two nodes can be reached from the other; every node can from itself."""
+    def of(self, node: str) -> str:
+        """Return the head of a node's component: nodes of one head can be reached from each other."""
         if node not in self._heads:
             self._explore(node)
-        return self._heads[node] == self._heads.get(other)  # what was not met on the way from it is not reached
+        return self._heads[node]
+
+    def known(self, node: str) -> str | None:
+        """Return the same as far as it is known: what was not met on the way from another is not reached from there."""
+        return self._heads.get(node)
 
     def _explore(self, start: str) -> None:
         met: dict[str, int] = {}
@@ -156,19 +193,6 @@ class _Circles:
     def _close(self, open_: list[str], head: str) -> None:
         while head not in self._heads:
             self._heads[open_.pop()] = head
-
-
-def _refs_of(node: Any) -> Iterator[str]:
-    """Yield the refs that stand inside a schema; its definitions do not stand inside, they are only kept there."""
-    waiting = [node]
-    while waiting:
-        current = waiting.pop()
-        if not isinstance(current, dict):
-            continue
-        ref = current.get("$ref")
-        if isinstance(ref, str):
-            yield ref
-        waiting += children({key: held for key, held in current.items() if key not in ("$defs", "definitions")})
 
 
 def _unescape(step: str) -> str:

@@ -21,6 +21,7 @@ from gemproxy.converter.messages import Setting, conversation
 from gemproxy.converter.reading import NO_BIAS
 from gemproxy.converter.signatures import SignatureLookup
 from gemproxy.converter.tools import tool_set
+from gemproxy.load.effort import Effort
 from gemproxy.models import Model
 from gemproxy.upstream.dialect import Call
 from gemproxy.wire.gemini import Blob, Content, GenerateRequest
@@ -30,9 +31,12 @@ _EMPTY_BIAS = Raw(b"{}")
 
 
 class Options(Struct, frozen=True):
-    """What the operator sets for every request: ``include_thoughts`` is ``models.include_thoughts``."""
+    """What the operator sets for every request: ``include_thoughts`` is ``models.include_thoughts``, the limits are
+    those of ``[server]``.
+    """
 
     include_thoughts: bool = True
+    max_schema_nodes: int = 100_000
 
 
 class Plan(Struct, frozen=True):
@@ -64,16 +68,19 @@ def to_call(
     signatures: SignatureLookup | None,
     options: Options,
     stream: bool,
+    effort: Effort | None = None,
 ) -> Plan:
     """Return the call for a request. Raises ``ClientFault`` (400, naming ``param``) for what cannot be asked.
 
-    ``images`` holds the remote images by address (see ``media.remote_images``).
+    ``images`` holds the remote images by address (see ``media.remote_images``). ``effort`` (else one of
+    ``options.max_schema_nodes``) is for those who may have to end the work: ``Abandoned`` comes out as it is.
     """
     notes: list[str] = []
+    effort = effort or Effort(options.max_schema_nodes)
     google = request.google or (_nested(request.extra_body) if request.extra_body is not None else None)
-    tools = tool_set(request, model, notes)
-    wanted = FREE if request.response_format is None else answer_format(request, model, tools.specs is not None)
-    setting = Setting(model, tools.names, images, signatures)
+    tools = tool_set(request, model, notes, effort)
+    wanted = FREE if request.response_format is None else answer_format(request, model, bool(tools.specs), effort)
+    setting = Setting(model, tools.names, images, signatures, effort=effort)
     said = conversation(request.messages, setting, wanted.instruction)
     if request.logit_bias not in (NO_BIAS, _EMPTY_BIAS):
         notes.append("logit_bias")

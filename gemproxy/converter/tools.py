@@ -19,12 +19,13 @@ from msgspec import Raw, Struct
 from gemproxy.converter import schema
 from gemproxy.converter.distinct import Distinct
 from gemproxy.errors import ClientFault
+from gemproxy.load.effort import Effort, Exhausted
 from gemproxy.models import Model
 from gemproxy.wire import UNREADABLE
 from gemproxy.wire.gemini import Empty, FunctionCallingConfig, FunctionDeclaration, ToolConfig, ToolSpec
 from gemproxy.wire.openai import ChatRequest, CustomSpec, FunctionSpec, NamedFunction, Tool, ToolChoice
 
-MAX_TOOLS = 128  # OpenAI's own limit; each schema costs its walk
+MAX_TOOLS = 512  # Google's own limit; what their schemas cost is counted by itself
 MAX_NAME = 64  # the least that any upstream takes (PROTOCOL 1.4)
 _VALID_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}")
 _INVALID = re.compile(r"[^A-Za-z0-9_.:-]")
@@ -98,14 +99,17 @@ class ToolSet(Struct, frozen=True):
     built_in: bool = False
 
 
-def tool_set(request: ChatRequest, model: Model, notes: list[str]) -> ToolSet:
+def tool_set(request: ChatRequest, model: Model, notes: list[str], effort: Effort) -> ToolSet:
     """Return the tools of a request. Raises ``ClientFault`` naming the tool or the choice."""
     names = Names()
     if not (request.tools or request.functions or request.tool_choice or request.function_call) and (
         request.web_search_options is None
     ):
         return ToolSet(names)
-    declarations, custom = _declarations(request)
+    try:
+        declarations, custom = _declarations(request, effort)
+    except Exhausted:
+        raise schema.too_much("functions" if request.functions else "tools", effort) from None
     declared = frozenset(item.name for item in declarations)
     builtin = _built_in(request, model, bool(declarations), notes)
     calling = _calling(request, declared, bool(builtin), notes)
@@ -124,7 +128,7 @@ def tool_set(request: ChatRequest, model: Model, notes: list[str]) -> ToolSet:
 # --------------------------------------------------------------------------------------------------- declarations
 
 
-def _declarations(request: ChatRequest) -> tuple[list[FunctionDeclaration], frozenset[str]]:
+def _declarations(request: ChatRequest, effort: Effort) -> tuple[list[FunctionDeclaration], frozenset[str]]:
     """Return the declared functions under the client's names, and the names of the custom tools among them."""
     if request.tools and request.functions:
         raise ClientFault("Only one of tools and functions can be given.", param="functions")
@@ -143,10 +147,10 @@ def _declarations(request: ChatRequest) -> tuple[list[FunctionDeclaration], froz
             custom.add(spec.name)
             found.append(FunctionDeclaration(spec.name, _custom_description(spec), _INPUT))
         else:
-            found.append(_function(spec, param))
+            found.append(_function(spec, param, effort))
     for index, spec in enumerate(request.functions or ()):
         _claim(spec.name, seen, f"functions[{index}]")
-        found.append(_function(spec, f"functions[{index}]"))
+        found.append(_function(spec, f"functions[{index}]", effort))
     return found, frozenset(custom)
 
 
@@ -174,9 +178,9 @@ def _claim(name: str, seen: set[str], param: str) -> None:
     seen.add(name)
 
 
-def _function(spec: FunctionSpec, param: str) -> FunctionDeclaration:
+def _function(spec: FunctionSpec, param: str, effort: Effort) -> FunctionDeclaration:
     try:
-        parameters = schema.tool_schema(bytes(spec.parameters))
+        parameters = schema.tool_schema(bytes(spec.parameters), effort)
     except schema.Unusable as fault:
         raise ClientFault(f"{param}.parameters: {fault}.", param=f"{param}.parameters") from fault
     declaration = FunctionDeclaration(spec.name, spec.description)
@@ -292,4 +296,4 @@ def _by_object(choice: ToolChoice, declared: frozenset[str]) -> FunctionCallingC
 def _only(names: list[str], mode: str, declared: frozenset[str], param: str) -> FunctionCallingConfig:
     if not all(name in declared for name in names):
         raise ClientFault("The choice names a tool that is not among the tools.", param=param)
-    return FunctionCallingConfig(mode, names)
+    return FunctionCallingConfig(mode, list(dict.fromkeys(names)))

@@ -8,6 +8,7 @@ Rules: PROTOCOL 5.4; a circle of refs is kept only where a property that may be 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from msgspec import Struct
@@ -15,6 +16,7 @@ from msgspec import Struct
 from gemproxy.converter import keywords
 from gemproxy.converter.distinct import Distinct
 from gemproxy.converter.references import MAX_DEPTH, Node, References, Unusable, too_deep
+from gemproxy.load.effort import Effort
 
 MAX_BYTES = 256 * 1024  # of a schema as it comes, and of what its refs add to that: texts, names, values
 MAX_INLINED = 2_000  # nodes beyond the document's own: refs that are written out multiply; far above any real schema
@@ -30,57 +32,70 @@ _HEAD = ("type", "title", "description")  # what a reader wants to know first
 
 
 class Place(Struct, frozen=True):
-    """Where the walk is. ``trail``: the targets of refs that it is inside of and could come back to; ``held``: whether
-    a property stands between the innermost of them and here; ``depth``: the levels of schemas above.
+    """Where the walk is. ``start``: the target it began at; ``trail``: the circles of refs it is on since, by name;
+    ``held``: whether a property stands between the innermost of them and here; ``depth``: the levels of schemas above.
     """
 
-    trail: frozenset[str]
+    start: str
+    trail: frozenset[str] = frozenset()
     held: bool = False
     depth: int = 0
 
     def below(self) -> Place:
-        return Place(self.trail, self.held, self.depth + 1)
+        return Place(self.start, self.trail, self.held, self.depth + 1)
 
     def in_property(self) -> Place:
-        return Place(self.trail, True, self.depth + 1)
+        return Place(self.start, self.trail, True, self.depth + 1)
 
     def along(self, trail: frozenset[str]) -> Place:
-        return Place(trail, self.held, self.depth)
+        return Place(self.start, trail, self.held, self.depth)
 
 
 class Walk:
     """One walk over one document; ``root()`` may be called once."""
 
-    def __init__(self, root: Node) -> None:
+    def __init__(self, root: Node, effort: Effort) -> None:
         self._root = root
-        self._refs = References(root)
+        self._effort = effort
+        self._refs = References(root, effort)
         self._names: dict[str, str] = {}  # target -> its name under $defs of what we write
         self._distinct = Distinct()
         self._waiting: list[str] = []
         self._nodes = self._refs.nodes + MAX_INLINED  # that may still be walked
         self._room = 2 * MAX_BYTES
+        self._told: dict[int, str] = {}  # what ``keywords.enum`` said in words
 
     def root(self) -> Node:
         """Return the cleaned document with the definitions that it still needs."""
-        root, place = self._root, Place(frozenset(("#",)))
+        root, place = self._root, Place("#")
         while isinstance(ref := root.get("$ref"), str):  # a root must stand for itself
-            self._count(place)
+            self._count(root, place)
             target = self._refs.target(ref)
             root, place = _joined(target if isinstance(target, dict) else {}, _beside(root)), self._inside(ref, place)
-        found = self._node(root, Place(place.trail)) or {}
+        found = self._node(root, Place("#", place.trail)) or {}
         definitions: Node = {}
         while self._waiting:
             key = self._waiting.pop()
-            definitions[self._names[key]] = self._node(self._refs.target(key), Place(frozenset((key,)))) or {}
+            definitions[self._names[key]] = self._node(self._refs.target(key), Place(key)) or {}
         if definitions:
             found["$defs"] = definitions
         return found
 
     def _inside(self, ref: str, place: Place) -> Place:
-        return Place(place.trail | {ref} if self._refs.returns(ref) else place.trail, False, place.depth + 1)
+        trail = place.trail
+        if self._refs.returns(ref):
+            self._effort.spend(len(trail) >> 6)
+            trail |= {self._refs.circle(ref)}
+        return Place(place.start, trail, False, place.depth + 1)
 
-    def _count(self, place: Place) -> None:
+    def _circles(self, ref: str, place: Place) -> bool:
+        """Return True if ``ref`` runs in one circle with a target that the walk is inside of."""
+        return self._refs.circles(ref, place.start, place.trail)
+
+    def _count(self, node: Node, place: Place) -> None:
         self._nodes -= 1
+        if self._nodes < MAX_INLINED or len(node) > 7:
+            self._effort.spend(1 + (len(node) >> 3))  # the document's own were paid for when they were collected
         if place.depth > 2 * MAX_DEPTH:  # a ref that is written out counts as a level of its own
             raise too_deep()
         if self._nodes < 0 or self._room < 0:
@@ -88,7 +103,17 @@ class Walk:
 
     def _weigh(self, node: Node) -> None:
         """Count what a node itself holds, used or not: it is read and may be written, as often as refs lead to it."""
-        self._room -= sum(map(_weight, node.values()))
+        listed = 0
+        for held in node.values():
+            if isinstance(held, str):
+                self._room -= len(held)
+            elif isinstance(held, (list, dict)):
+                listed += len(held)
+                self._room -= _weight(held)
+            else:
+                self._room -= 1
+        if listed > 7:
+            self._effort.spend(listed >> 3)
 
     def _node(self, node: Any, place: Place) -> Node | None:
         """Return one cleaned schema; None for ``false``, which nothing can satisfy."""
@@ -98,7 +123,7 @@ class Walk:
             return {}
         if not isinstance(node, dict):
             raise Unusable("a schema inside it is not an object")
-        self._count(place)
+        self._count(node, place)
         if "allOf" in node:
             node, place = self._merged(node, place)
         ref = node.get("$ref")
@@ -113,7 +138,7 @@ class Walk:
             return self._node(beside, place)
         if isinstance(target, bool):
             return {} if target else None
-        if self._refs.circles(ref, place.trail):
+        if self._circles(ref, place):
             # a circle must pass through a property that can be left out (PROTOCOL 5.2); without one it is cut
             return self._kept(ref, beside) if place.held else {}
         if not _SAYING.isdisjoint(beside):
@@ -131,26 +156,29 @@ class Walk:
 
     def _merged(self, node: Node, place: Place) -> tuple[Node, Place]:
         """Return a schema with its ``allOf`` merged in, shallowly; what stands beside it wins."""
-        result = {key: held for key, held in node.items() if key != "allOf"}
+        own = {key: held for key, held in node.items() if key != "allOf"}
         branches = node["allOf"] if isinstance(node["allOf"], list) else []
-        trail = place.trail
+        parts, trail = [own], set(place.trail)
+        self._effort.spend((len(branches) + len(trail)) >> 6)
         for branch in branches:
             if not isinstance(branch, dict):
                 continue
             ref = branch.get("$ref")
-            if len(branches) == 1 and isinstance(ref, str) and self._refs.circles(ref, trail):
-                return {**result, "$ref": ref}, place
+            if len(branches) == 1 and isinstance(ref, str) and self._circles(ref, place):
+                return {**own, "$ref": ref}, place
             branch, passed = self._flat(branch, place)
-            result, trail = _joined(branch, result), trail | passed
-            self._weigh(result)
-        return result, place.along(trail)
+            self._weigh(branch)
+            parts.append(branch)
+            if passed is not place.trail:
+                trail |= passed
+        return _joined(*reversed(parts)), place.along(frozenset(trail))
 
     def _flat(self, branch: Node, place: Place) -> tuple[Node, frozenset[str]]:
         """Return a branch of ``allOf`` without ``$ref`` and ``allOf`` of its own, and the trail with its targets."""
-        self._count(place)
+        self._count(branch, place)
         ref = branch.get("$ref")
         if isinstance(ref, str):
-            if self._refs.circles(ref, place.trail):
+            if self._circles(ref, place):
                 return _beside(branch), place.trail
             target = self._refs.target(ref)
             branch = _joined(target if isinstance(target, dict) else {}, _beside(branch))
@@ -168,7 +196,7 @@ class Walk:
         found: Node = {}
         kinds = keywords.types(node)
         nullable = node.get("nullable") is True or "null" in kinds
-        nullable = keywords.enum(node, kinds, found, hints) or nullable
+        nullable = keywords.enum(node, kinds, found, hints, self._told) or nullable
         if isinstance(node.get("title"), str):
             found["title"] = node["title"]
         self._object(node, place, found)
@@ -192,7 +220,7 @@ class Walk:
                 child = self._node(held, place.in_property())
                 if child is not None:
                     kept[name] = child
-                    if self._turns(held, place.trail):
+                    if self._turns(held, place):
                         optional.add(name)
             found["properties"] = kept
         self._additional(node, place, found)
@@ -204,7 +232,7 @@ class Walk:
         if ordering:
             found["propertyOrdering"] = ordering
 
-    def _turns(self, held: Any, trail: frozenset[str]) -> bool:
+    def _turns(self, held: Any, place: Place) -> bool:
         """Return True if a ref that runs in a circle stands in this property, outside of the properties below it."""
         waiting = [held]
         while waiting:
@@ -213,7 +241,7 @@ class Walk:
                 waiting += node
             elif isinstance(node, dict):
                 ref = node.get("$ref")
-                if isinstance(ref, str) and self._refs.circles(ref, trail):
+                if isinstance(ref, str) and self._circles(ref, place):
                     return True
                 waiting += [node.get(key) for key in ("items", "additionalProperties", "prefixItems")]
                 waiting += [node.get(key) for key in ("anyOf", "oneOf", "allOf")]
@@ -258,12 +286,8 @@ def _definition_name(ref: str) -> str:
     return _UNSAFE.sub("_", ref.rsplit("/", 1)[-1].removeprefix("#")) or "root"
 
 
-def _weight(held: Any) -> int:
-    """Return about how many bytes a keyword has by itself; schemas inside it are counted when the walk is there."""
-    if isinstance(held, str):
-        return len(held)
-    if not isinstance(held, (list, dict)):
-        return 1
+def _weight(held: Iterable[Any]) -> int:
+    """Return about how many bytes are listed in a keyword; schemas inside it are counted when the walk is there."""
     return sum(1 if isinstance(item, (list, dict)) else 1 + len(str(item)) for item in held)
 
 
@@ -271,13 +295,17 @@ def _beside(node: Node) -> Node:
     return {key: held for key, held in node.items() if not key.startswith("$")}
 
 
-def _joined(base: Node, over: Node) -> Node:
-    """Return two schemas as one: properties and required ones together, else ``over`` wins."""
-    result = {**base, **over}
-    if isinstance(base.get("properties"), dict) and isinstance(over.get("properties"), dict):
-        result["properties"] = {**base["properties"], **over["properties"]}
-    if "required" in base and "required" in over:
-        result["required"] = _texts(base["required"]) + _texts(over["required"])
+def _joined(*parts: Node) -> Node:
+    """Return schemas as one, in one go: properties and required ones together, else the last to say something wins."""
+    result: Node = {}
+    for part in parts:
+        result |= part
+    properties = [part["properties"] for part in parts if isinstance(part.get("properties"), dict)]
+    if len(properties) > 1:
+        result["properties"] = {name: held for each in properties for name, held in each.items()}
+    required = [part["required"] for part in parts if "required" in part]
+    if len(required) > 1:
+        result["required"] = [name for each in required for name in _texts(each)]
     return result
 
 

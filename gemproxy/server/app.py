@@ -97,7 +97,7 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
         tokens=tokens,
         state=state,
         catalogue=catalogue,
-        options=Options(include_thoughts=config.models.include_thoughts),
+        options=_options(config),
         signatures=SignatureCache(wall_clock),
         images=ImageFetcher(_images(config)),
         checkup=Checkup(session, dispatcher, tokens, dialects, _onboarding(config), load, wall_clock),
@@ -137,8 +137,8 @@ async def reload(app: web.Application, config: Config) -> None:
     service.dispatcher.room.limit = config.timeouts.queue
     service.dispatcher.limits = _limits(config)
     service.door, service.catalogue = door, catalogue
-    service.options = Options(include_thoughts=config.models.include_thoughts)
-    service.bounds, service.load.budget.most = _bounds(config), config.server.memory
+    service.options, service.bounds = _options(config), _bounds(config)
+    service.load.budget.most = config.server.memory
     service.images, old = fetcher, service.images
     _ = spawn(old.close(), name="images of the old configuration")  # waits for those under way, as the reload must not
 
@@ -328,6 +328,10 @@ def _bounds(config: Config) -> Bounds:
 def _held_to(names: list[str], catalogue: Catalogue) -> frozenset[str] | None:
     """Return the ids of models that a setting names, by an alias too; None for all."""
     return frozenset(map(catalogue.meant, names)) or None
+
+
+def _options(config: Config) -> Options:
+    return Options(config.models.include_thoughts, config.server.max_schema_nodes)
 
 
 def _keyring(auth: Auth, catalogue: Catalogue) -> Keyring:

@@ -5,6 +5,7 @@ Puts converter and dispatch together; knows neither HTTP requests nor how the an
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -21,6 +22,7 @@ from gemproxy.converter.wording import Heading
 from gemproxy.dispatch import Answer, Listen
 from gemproxy.errors import Failure, NoCredential, UpstreamFault
 from gemproxy.load.burden import Burden
+from gemproxy.load.effort import Effort
 from gemproxy.models import Model
 from gemproxy.server.exchange import Exchange
 from gemproxy.server.service import Service
@@ -79,8 +81,13 @@ class Asking:
             tape.close()
 
     async def _open(self, model: Model, *, fallback: bool) -> Answer:
-        heavy = self.burden.heavy
-        plan = await self.burden.run(self._convert, model) if heavy else self._convert(model)
+        effort = Effort(self._service.options.max_schema_nodes)
+        try:
+            heavy = self.burden.heavy
+            plan = await self.burden.run(self._convert, model, effort) if heavy else self._convert(model, effort)
+        except asyncio.CancelledError:
+            effort.revoke()  # the client has left; the thread need not go on
+            raise
         call, listen = self._plan(plan, model, fallback=fallback)
         del plan
         return await self._service.dispatcher.open(call, listen, self.burden)
@@ -90,10 +97,10 @@ class Asking:
         self._asked, self._images = NOTHING, {}
         self.burden.lighten()
 
-    def _convert(self, model: Model) -> conversion.Plan:
+    def _convert(self, model: Model, effort: Effort) -> conversion.Plan:
         service = self._service
         plan = conversion.to_call(
-            self._asked, model, self._images, service.signatures, service.options, stream=self.stream
+            self._asked, model, self._images, service.signatures, service.options, self.stream, effort
         )
         if self.burden.heavy:
             _ = plan.call.demand.kinds  # worked out here: the rotator would do it on the loop

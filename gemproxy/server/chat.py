@@ -67,7 +67,7 @@ async def _read(
     stream = _by_client(request, service) if asked.stream is None else asked.stream
     models = _models(service, asked.model, caller)
     exchange.model, exchange.stream = models[0].id, stream
-    remote = media.remote_images(asked)
+    remote = media.remote_images(asked, service.images.most)
     images = await service.images.fetch(remote, burden.hold) if remote else {}
     return Asking(service, exchange, burden, asked, images, stream), models
 

@@ -98,6 +98,11 @@ class ImageFetcher:
         self._idle = asyncio.Event()
         self._idle.set()
 
+    @property
+    def most(self) -> int:
+        """How many images a request may name."""
+        return self._policy.max_count
+
     async def fetch(self, wanted: Sequence[RemoteImage], hold: Hold) -> dict[str, Blob]:
         """Return every image by its URL, each fetched once; the first failure ends the others.
 

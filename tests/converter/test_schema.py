@@ -15,6 +15,7 @@ from gemproxy.converter import schema
 from gemproxy.converter.references import References
 from gemproxy.converter.schema import Unusable, answer_schema, tool_schema
 from gemproxy.converter.walk import MAX_BYTES
+from gemproxy.load.effort import Abandoned, Effort, Exhausted
 from tests.chat_bodies import body, function, refused
 from tests.corpus import WIRE, needs_wire
 
@@ -27,13 +28,17 @@ DOCUMENTED = frozenset(
 )
 
 
+def plenty() -> Effort:
+    return Effort(1_000_000)
+
+
 def answer(document: Any) -> Any:
-    found = answer_schema(msgspec.json.encode(document))
+    found = answer_schema(msgspec.json.encode(document), plenty())
     return msgspec.json.decode(found) if found else None
 
 
 def tool(document: Any) -> Any:
-    found = tool_schema(msgspec.json.encode(document))
+    found = tool_schema(msgspec.json.encode(document), plenty())
     return msgspec.json.decode(found) if found else None
 
 
@@ -150,7 +155,32 @@ NULL = {"type": "null"}
         pytest.param({"enum": [None]}, NULL, id="nothing but null"),
         pytest.param({"enum": [1, 2]}, {"type": "integer", "enum": [1, 2]}, id="numbers"),
         pytest.param({"enum": [1, 2.5]}, {"type": "number", "enum": [1, 2.5]}, id="numbers with a fraction"),
-        pytest.param({"enum": [True, False]}, {"type": "boolean", "enum": [True, False]}, id="both truths"),
+        pytest.param({"enum": [True, False]}, {"type": "boolean"}, id="both truths say nothing"),
+        pytest.param(
+            {"type": "boolean", "enum": [True]}, {"type": "boolean", "description": "One of: true."}, id="one truth"
+        ),
+        pytest.param(
+            {"type": "boolean", "enum": [True, True], "description": "D"},
+            {"type": "boolean", "description": "D One of: true."},
+            id="one truth, twice",
+        ),
+        pytest.param(
+            {"enum": [False, None]},
+            {"type": ["boolean", "null"], "description": "One of: false."},
+            id="a truth or null",
+        ),
+        pytest.param(
+            {"type": "string", "enum": ["auto", True]},
+            {"type": "string", "enum": ["auto", "true"], "description": 'One of: "auto", true.'},
+            id="a truth among words",
+        ),
+        pytest.param(
+            {"enum": [1, True]},
+            {"type": "string", "enum": ["1", "true"], "description": "One of: 1, true."},
+            id="a truth among numbers",
+        ),
+        pytest.param({"enum": ["a", {"b": True}]}, {"description": 'One of: "a", {"b":true}.'}, id="an object in it"),
+        pytest.param({"enum": [0.5, None]}, {"type": ["number", "null"], "enum": [0.5]}, id="a fraction or null"),
         pytest.param(
             {"type": ["integer", "string"], "enum": [1, "a", "1"], "description": "D"},
             {"type": "string", "enum": ["1", "a"], "description": 'D One of: 1, "a", "1".'},
@@ -158,7 +188,8 @@ NULL = {"type": "null"}
         ),
         pytest.param({"enum": [{"a": 1}]}, {"description": 'One of: {"a":1}.'}, id="objects are told"),
         pytest.param({"const": "a"}, {"type": "string", "enum": ["a"]}, id="a constant"),
-        pytest.param({"const": False}, {"type": "boolean", "enum": [False]}, id="false as constant"),
+        pytest.param({"const": False}, {"type": "boolean", "description": "One of: false."}, id="false as constant"),
+        pytest.param({"const": True}, {"type": "boolean", "description": "One of: true."}, id="true as constant"),
         pytest.param({"const": 0}, {"type": "integer", "enum": [0]}, id="zero as constant"),
         pytest.param({"const": None}, NULL, id="null as constant"),
         pytest.param({"const": "a", "enum": ["a", "b"]}, {"type": "string", "enum": ["a"]}, id="the constant wins"),
@@ -389,6 +420,7 @@ def test_an_heir_keeps_what_it_adds_though_its_parent_is_named_twice() -> None:
         pytest.param("#/$defs/None", id="nowhere"),
         pytest.param("#/$defs/Person/properties/none", id="nowhere in something"),
         pytest.param("#/$defs/Person/required/7", id="beyond a list"),
+        pytest.param("#/$defs/Person/required/" + "9" * 5_000, id="far beyond a list"),
         pytest.param("#/$defs/Person/type/x", id="into a word"),
         pytest.param("#/$defs/Person/type", id="at a word"),
         pytest.param("https://example.org/schema.json", id="in another document"),
@@ -614,17 +646,17 @@ def nested(levels: int, key: str) -> bytes:
 @pytest.mark.parametrize("key", ["properties", "items", "anyOf"])
 def test_a_schema_that_is_too_deep_is_refused(levels: int, key: str) -> None:
     with pytest.raises(Unusable):
-        tool_schema(nested(levels, key))
+        tool_schema(nested(levels, key), plenty())
 
 
 def test_a_schema_that_is_deep_enough_for_people_is_not() -> None:
-    assert tool_schema(nested(30, "properties"))
+    assert tool_schema(nested(30, "properties"), plenty())
 
 
 @pytest.mark.parametrize("raw", [b"{", b"{]", b'"\\ud800"', b'{"a":"\xff"}'])
 def test_a_schema_that_is_no_json_is_refused(raw: bytes) -> None:
     with pytest.raises(Unusable, match="not valid JSON"):
-        tool_schema(raw)
+        tool_schema(raw, plenty())
 
 
 @pytest.mark.parametrize(
@@ -729,22 +761,49 @@ def test_an_unusable_schema_is_the_clients_fault_by_place() -> None:
 
 def test_the_same_bytes_are_walked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = msgspec.json.encode({"type": "object", "properties": {"walked_once": STRING}})
-    first = tool_schema(raw)
+    first = tool_schema(raw, plenty())
     monkeypatch.setattr(schema, "Walk", None)
-    assert tool_schema(bytes(raw)) == first
+    assert tool_schema(bytes(raw), plenty()) == first
 
 
 def test_what_is_kept_of_schemas_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     walked: list[bytes] = []
-    known = schema.Known(lambda raw: walked.append(raw) or raw)  # type: ignore[func-returns-value]
+    known = schema.Known(lambda raw, _: walked.append(raw) or raw)  # type: ignore[func-returns-value]
     monkeypatch.setattr(schema, "CACHED_BYTES", 5_000)
     first, second, third = (letter * 1_000 for letter in (b"a", b"b", b"c"))
     for raw in (first, second, first, third, first):
-        assert known.of(raw) == raw
+        assert known.of(raw, plenty()) == raw
         assert known.held <= 5_000
     assert walked == [first, second, third, first]  # the oldest went
-    known.of(third)
+    known.of(third, plenty())
     assert walked == [first, second, third, first]
+
+
+def test_two_threads_that_walk_the_same_schema_keep_it_once() -> None:
+    def walk(raw: bytes, effort: Effort) -> bytes:
+        walked.append(raw)
+        return known.of(raw, effort) if len(walked) == 1 else raw  # as if another one had come between
+
+    walked: list[bytes] = []
+    known = schema.Known(walk)
+    known.of(b"a" * 1_000, plenty())
+    assert len(walked) == 2
+    assert known.held < 3_000
+
+
+def test_what_is_known_costs_nothing_and_what_is_refused_is_not_kept() -> None:
+    raw = msgspec.json.encode({"type": "object", "properties": {"costs_nothing": STRING}})
+    with pytest.raises(Exhausted):
+        tool_schema(raw, Effort(2))
+    found = tool_schema(raw, plenty())
+    assert tool_schema(raw, Effort(0)) == found
+
+
+def test_a_client_that_leaves_ends_the_walk() -> None:
+    effort = plenty()
+    effort.revoke()
+    with pytest.raises(Abandoned):
+        tool_schema(b'{"type":"object","properties":{"nobody_waits":{}}}', effort)
 
 
 def test_a_hundred_tools_are_quick_the_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -758,7 +817,7 @@ def test_a_hundred_tools_are_quick_the_second_time(monkeypatch: pytest.MonkeyPat
     raws = [msgspec.json.encode(tool_["function"]["parameters"]) for tool_ in listed]
     with monkeypatch.context() as patch:
         patch.setattr(schema, "Walk", None)
-        assert all(tool_schema(raw) for raw in raws)
+        assert all(tool_schema(raw, plenty()) for raw in raws)
 
 
 # --------------------------------------------------------------------------------------------- whatever the schema is
@@ -812,6 +871,7 @@ def test_any_schema_becomes_one_that_gemini_reads(held: Any, first: Any, second:
         assert set(part) <= DOCUMENTED
         assert set(part.get("required", [])) <= set(part.get("properties", {}))
         assert part.get("enum") != []
+        assert not any(isinstance(value, bool) for value in part.get("enum", []))
         if "$ref" in part:
             assert set(part) == {"$ref"}
             assert part["$ref"].removeprefix("#/$defs/") in found["$defs"]
@@ -871,7 +931,7 @@ def test_recorded_schemas_come_through() -> None:
 
 
 def test_references_know_nothing_of_values() -> None:
-    refs = References({"properties": {"a": {"const": {"$ref": "#/$defs/A"}}}, "$defs": {"A": {"$ref": "#"}}})
-    assert not refs.circles("#/$defs/A", frozenset(("#",)))
-    refs = References({"properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {"A": {"$ref": "#"}}})
-    assert refs.circles("#/$defs/A", frozenset(("#",)))
+    refs = References({"properties": {"a": {"const": {"$ref": "#/$defs/A"}}}, "$defs": {"A": {"$ref": "#"}}}, plenty())
+    assert not refs.circles("#/$defs/A", "#", frozenset())
+    refs = References({"properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {"A": {"$ref": "#"}}}, plenty())
+    assert refs.circles("#/$defs/A", "#", frozenset())

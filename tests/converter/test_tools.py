@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gemproxy.converter.request import Options
 from gemproxy.converter.tools import Names
 from tests.chat_bodies import USER, asks, body, call, function, gives, plan, refused
 
@@ -132,14 +133,61 @@ def test_functions_of_old_are_functions() -> None:
         pytest.param(
             {"functions": [{"name": "f", "parameters": [1]}]}, "functions[0].parameters", id="a list as parameters"
         ),
-        pytest.param({"tools": [function(f"f{n}") for n in range(129)]}, "tools", id="more than OpenAI allows"),
-        pytest.param({"functions": [{"name": f"f{n}"} for n in range(129)]}, "functions", id="more of old"),
+        pytest.param({"tools": [function(f"f{n}") for n in range(513)]}, "tools", id="more than Google takes"),
+        pytest.param({"functions": [{"name": f"f{n}"} for n in range(513)]}, "functions", id="more of old"),
         pytest.param({"tools": [function(), SEARCH]}, "tools[1].type", id="a search beside functions before 3"),
     ],
 )
 def test_tool_that_cannot_be_offered_is_refused_by_name(fields: dict[str, Any], param: str) -> None:
     fault = refused(OLD, **fields)
     assert (fault.status, fault.param) == (400, param)
+
+
+def ordinary(name: str) -> dict[str, Any]:
+    """Return parameters as an agent's tool has them: 80 nodes, some 7 KB."""
+    field = {"type": "string", "description": "What it is for, in the words of somebody who had to explain it once."}
+    row = {"type": "object", "properties": {f"field_{n}": field for n in range(7)}, "required": ["field_0"]}
+    rows = {f"row_{n}": {"type": "array", "items": row} for n in range(8)}
+    return {"type": "object", "title": name, "properties": {**rows, "mode": {"type": "string", "enum": ["a", "b"]}}}
+
+
+def test_as_many_tools_as_google_takes_may_be_of_ordinary_size() -> None:
+    listed = [function(f"f{n}", ordinary(f"T{n}")) for n in range(512)]
+    assert len(declared(*listed)) == 512
+
+
+@pytest.mark.parametrize(
+    ("param", "fields"),
+    [
+        pytest.param("tools", {"tools": [function("f", ordinary("A")), function("g", ordinary("B"))]}, id="tools"),
+        pytest.param("functions", {"functions": [{"name": "f", "parameters": ordinary("C")}]}, id="functions"),
+        pytest.param(
+            "response_format",
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "r", "schema": ordinary("D")}}},
+            id="the schema of an answer",
+        ),
+        pytest.param(
+            "response_format",
+            {
+                "tools": [
+                    function("f", {"type": "object", "title": "E", "properties": {f"p{n}": {} for n in range(60)}})
+                ],
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {
+                        "name": "r",
+                        "schema": {"title": "F", "properties": {f"p{n}": {} for n in range(60)}},
+                    },
+                },
+            },
+            id="the schema of an answer, after those of tools",
+        ),
+    ],
+)
+def test_schemas_of_a_request_share_what_they_may_cost(param: str, fields: dict[str, Any]) -> None:
+    fault = refused(options=Options(max_schema_nodes=100), **fields)
+    assert (fault.status, fault.param) == (400, param)
+    assert "server.max_schema_nodes = 100 " in fault.message
 
 
 # ------------------------------------------------------------------------------------------------- built-in tools

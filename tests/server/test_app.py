@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from gemproxy.config import Auth, Client, Secret
+from gemproxy.config.sections import Config, Models, Server
 from gemproxy.models import Catalogue
 from gemproxy.pool.rest import Rest
 from gemproxy.pool.rotator import Lease, Slot
-from gemproxy.server.app import _hear, _keyring
+from gemproxy.server.app import _hear, _keyring, _options
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
 
 NOBODY: Any = SimpleNamespace(metrics=None)
@@ -73,3 +74,8 @@ def test_an_admin_key_takes_no_clients_name() -> None:
     clients = [Client(name="admin-1", key=Secret("fake-a"))]
     ring = _keyring(Auth(clients=clients, admin_keys=[Secret("fake-b"), Secret("fake-c")]), Catalogue())
     assert [ring.caller(f"Bearer fake-{key}").name for key in "abc"] == ["admin-1", "admin-2", "admin-3"]
+
+
+def test_what_the_operator_sets_for_every_request_reaches_the_converter() -> None:
+    found = _options(Config(server=Server(max_schema_nodes=5), models=Models(include_thoughts=False)))
+    assert (found.include_thoughts, found.max_schema_nodes) == (False, 5)

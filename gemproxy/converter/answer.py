@@ -25,7 +25,7 @@ from gemproxy.converter.events import (
     TopToken,
     Usage,
 )
-from gemproxy.converter.grounding import annotate
+from gemproxy.converter.grounding import MOST_METADATA, annotate
 from gemproxy.converter.partial_call import PartialCall
 from gemproxy.converter.usage import UsageCount
 from gemproxy.errors import BadAnswer, UpstreamFault
@@ -34,7 +34,6 @@ from gemproxy.wire.gemini import (
     ChosenToken,
     FunctionCall,
     GenerateResponse,
-    GroundingMetadata,
     LogprobsResult,
     Part,
 )
@@ -83,7 +82,7 @@ class _Choice:
         self.reason: str | None = None
         self.message: str | None = None
         self.texts: list[str] = []  # for the offsets of annotations
-        self.grounding: GroundingMetadata | None = None
+        self.grounding: Raw | None = None
         self.partial: PartialCall | None = None
 
 
@@ -160,8 +159,8 @@ class AnswerReader:
         if candidate.finish_reason is not None and (choice.reason is None or candidate.finish_reason != "STOP"):
             choice.reason = candidate.finish_reason
             choice.message = candidate.finish_message
-        if candidate.grounding_metadata is not None:
-            choice.grounding = candidate.grounding_metadata
+        if candidate.grounding_metadata and self._grounded:
+            _ground(choice, candidate.grounding_metadata)
         if candidate.content is not None:
             for part in candidate.content.parts or ():
                 text = part.text
@@ -245,7 +244,7 @@ class AnswerReader:
             raise UpstreamFault("The upstream closed the stream before the answer was complete.")
         reason = choice.reason or ""
         events: list[Event] = []
-        if choice.grounding is not None and self._grounded:
+        if choice.grounding is not None:
             events += annotate(index, choice.grounding, "".join(choice.texts))
         if reason in _MALFORMED:
             raise BadAnswer(_malformed(reason, choice.message))
@@ -274,6 +273,11 @@ def _text(index: int, choice: _Choice, text: str | Raw, part: Part, events: list
     elif part.thought_signature is None:
         return
     events.append(Text(index, text, part.thought_signature))
+
+
+def _ground(choice: _Choice, metadata: Raw) -> None:
+    if len(metadata) <= MOST_METADATA and bytes(metadata) != b"null":
+        choice.grounding = metadata.copy()  # as it is, it would keep all of its frame
 
 
 def _arguments(call: FunctionCall) -> str:

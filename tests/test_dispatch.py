@@ -48,6 +48,17 @@ MODEL = "gemini-2.5-flash"
 TEXT = {"candidates": [{"content": {"parts": [{"text": "Hi"}], "role": "model"}}]}
 STOP = {"candidates": [{"content": {"parts": [{"text": "!"}], "role": "model"}, "finishReason": "STOP"}]}
 EMPTY = {"candidates": [{"content": {"parts": [], "role": "model"}, "finishReason": "STOP"}]}
+SIGNATURE = {"text": "", "thoughtSignature": "c2ln"}
+DRAFT = {"inlineData": {"mimeType": "image/png", "data": "AAAA"}, "thought": True}
+COUNTS = {"usageMetadata": {"promptTokenCount": 3}, "modelVersion": MODEL}
+
+
+def said(part: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+    """Return a frame with one part."""
+    candidate: dict[str, Any] = {"content": {"parts": [part], "role": "model"}}
+    return {"candidates": [candidate | ({"finishReason": finish} if finish else {})]}
+
+
 OVERLOADED = {
     "error": {"code": 503, "message": "The model is overloaded. Please try again later.", "status": "UNAVAILABLE"}
 }
@@ -264,6 +275,15 @@ async def test_short_overload_is_never_seen_by_the_client(bench: Bench) -> None:
         pytest.param(error_answer(500, "Internal error encountered."), id="500"),
         pytest.param(Answer((b"<html>Bad Gateway</html>",), status=502, content_type="text/html"), id="HTML 502"),
         pytest.param(frames_answer([EMPTY]), id="an empty answer"),
+        pytest.param(frames_answer([said(SIGNATURE, "STOP")]), id="nothing but a signature"),
+        pytest.param(frames_answer([said(SIGNATURE, "MALFORMED_FUNCTION_CALL")]), id="a signature, malformed"),
+        pytest.param(
+            frames_answer([said({"text": "", "thought": True}), said(SIGNATURE), COUNTS, said({"text": ""}, "STOP")]),
+            id="a signature among empty texts and counts",
+        ),
+        pytest.param(frames_answer([said(SIGNATURE), OVERLOADED]), id="a signature before an error frame"),
+        pytest.param(frames_answer([said(SIGNATURE)]).then(Reset()), id="reset behind a signature"),
+        pytest.param(frames_answer([said(DRAFT, "STOP")]), id="nothing but a draft"),
         pytest.param(frames_answer([OVERLOADED]), id="an error frame first"),
         pytest.param(frames_answer([{"error": []}]), id="an error frame that tells nothing"),
         pytest.param(frames_answer([{"error": {"message": "x" * (1 << 18)}}]), id="an endless error frame"),
@@ -302,6 +322,18 @@ async def test_fault_after_the_content_commit_is_told_and_never_repeated(
     answer.close()
     assert caught.value.status == status
     assert [event["choices"][0]["delta"].get("content") for event in events(b"".join(got))] == ["", "Hi"]
+    assert bench.asked() == ["a"]
+
+
+@pytest.mark.parametrize("method", ["generateContent", "streamGenerateContent"])
+@pytest.mark.parametrize("size", [0, 1 << 15], ids=["short", "long"])
+async def test_half_a_character_costs_neither_answer_nor_attempt(bench: Bench, method: Method, size: int) -> None:
+    frames = [msgspec.json.encode(frame) for frame in (said({"text": "x" * size + "cut _"}), STOP)]
+    frames[0] = frames[0].replace(b"_", rb"\ud83d")
+    bench.simulator.script(frames_answer(frames, sse=method != "generateContent"))
+    body = await bench.ask(bench.call(method))
+    told = fold(chunks(body)) if method != "generateContent" else msgspec.json.decode(body)
+    assert told["choices"][0]["message"]["content"] == "x" * size + "cut \ufffd!"
     assert bench.asked() == ["a"]
 
 

@@ -41,7 +41,7 @@ FLOORS: dict[str, set[str]] = {
     "pool": {"pool", "upstream", "posting", *LEAVES},
     "upstream": {  # and nothing of OpenAI
         *("upstream", "models", "errors"),
-        *("wire.gemini", "wire.long_answer", "wire.text", "wire.UNREADABLE"),
+        *("wire.gemini", "wire.long_answer", "wire.incoming", "wire.text", "wire.UNREADABLE"),
     },
     "login": {"upstream", "errors", "wire.UNREADABLE"},
     "config": {"config", "errors", "models", "server.addresses"},  # whose rules `check` must know, too

@@ -9,11 +9,13 @@ import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import openai
 import pydantic
 import pytest
 
 from gemproxy.simulator import KeyState, Simulator, error_answer, frames_answer
+from tests.folding import chunks, fold
 from tests.running import KEY, Running, running
 
 MODELS = ["gemini-2.5-flash", "gemini-3.5-flash"]
@@ -132,6 +134,28 @@ async def test_image_data_url_reaches_the_model(server: Running, simulator: Simu
     assert answer.choices[0].finish_reason == "stop"
     parts = simulator.generations[0].json()["contents"][0]["parts"]
     assert parts[1]["inlineData"] == {"mimeType": "image/png", "data": base64.b64encode(png()).decode()}
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "unary"])
+async def test_a_draft_of_a_picture_is_not_shown_and_not_sent_back(
+    server: Running, simulator: Simulator, stream: bool
+) -> None:
+    picture, question = base64.b64encode(png()).decode(), {"role": "user", "content": "Draw."}
+    parts: list[Any] = [
+        {"text": "A first try.", "thought": True},
+        {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}, "thought": True},
+        {"inlineData": {"mimeType": "image/png", "data": picture}, "thoughtSignature": "c2ln"},
+    ]
+    simulator.script(frames_answer([{"candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}]}]))
+    body = {"model": "gemini-3-pro-image", "messages": [question], "stream": stream}
+    status, told = await server.post("/v1/chat/completions", body)
+    answer = fold(chunks(told)) if stream else msgspec.json.decode(told)
+    message = answer["choices"][0]["message"]
+    assert (status, message["reasoning_content"]) == (200, "A first try.")
+    assert [image["image_url"]["url"] for image in message["images"]] == [f"data:image/png;base64,{picture}"]
+    await server.post("/v1/chat/completions", body | {"messages": [question, message, question]})
+    sent = simulator.generations[1].json()["contents"][1]["parts"]
+    assert [part["inlineData"]["data"] for part in sent] == [picture]
 
 
 class Book(pydantic.BaseModel):

@@ -25,17 +25,18 @@ from gemproxy.converter.events import (
     TopToken,
     Usage,
 )
-from gemproxy.converter.grounding import annotate
+from gemproxy.converter.generation import MAX_CANDIDATES
+from gemproxy.converter.grounding import MOST_METADATA, annotate
 from gemproxy.converter.partial_call import PartialCall
 from gemproxy.converter.usage import UsageCount
 from gemproxy.errors import BadAnswer, UpstreamFault
 from gemproxy.upstream.redaction import for_client
+from gemproxy.wire import UNREADABLE
 from gemproxy.wire.gemini import (
     Candidate,
     ChosenToken,
     FunctionCall,
     GenerateResponse,
-    GroundingMetadata,
     LogprobsResult,
     Part,
 )
@@ -73,19 +74,27 @@ _LONGEST_WORD = 64  # characters of a finish reason or a version: an upstream ma
 # the model's own name space, which leaks into calls (PROTOCOL 4.4.12); both of one length
 _PREFIXES = ("default_api:", "default_api.")
 
+# What no honest answer reaches: an upstream must not fill our memory with an answer that says little.
+_MOST_EVENTS = 1 << 16  # of one frame; each becomes a chunk of some hundred bytes
+_MOST_MADE = 10_000  # calls and media of one answer
+_MOST_KEPT = 1 << 24  # bytes of what has to be kept until its end: the longest answer of any model has a fortieth
+_EACH = 64  # bytes that keeping a piece costs beyond its own
+_LONGEST_ID = 256  # characters
+
 
 class _Choice:
     """What one candidate has said so far."""
 
-    __slots__ = ("called", "grounding", "message", "partial", "reason", "said", "texts")
+    __slots__ = ("called", "early", "grounding", "message", "partial", "reason", "said", "texts")
 
     def __init__(self) -> None:
         self.said = False  # any event that a reader sees
+        self.early: list[Event] = []  # signatures and the like that came before: alone they say nothing
         self.called = False
         self.reason: str | None = None
         self.message: str | None = None
         self.texts: list[str] = []  # for the offsets of annotations
-        self.grounding: GroundingMetadata | None = None
+        self.grounding: Raw | None = None
         self.partial: PartialCall | None = None
 
 
@@ -115,6 +124,8 @@ class AnswerReader:
         self._version: str | None = None
         self._blocked: str | None = None
         self._grounded = grounded
+        self._made = 0
+        self._kept = 0
 
     def read(self, frame: GenerateResponse) -> list[Event]:
         """Return what this frame says, in order."""
@@ -128,6 +139,8 @@ class AnswerReader:
             self._blocked = frame.prompt_feedback.block_reason_message or frame.prompt_feedback.block_reason
         for candidate in frame.candidates or ():
             self._candidate(candidate, events)
+            if len(events) > _MOST_EVENTS or self._kept > _MOST_KEPT:
+                raise UpstreamFault("The upstream's answer is larger than that of any model.")
         return events
 
     def finish(self, whole: bool) -> list[Event]:
@@ -157,40 +170,51 @@ class AnswerReader:
         index = candidate.index or 0
         choice = self._choices.get(index)
         if choice is None:
-            choice = self._choices[index] = _Choice()
+            choice = self._new_choice(index)
         # STOP may repeat (SURPRISES 19), also behind a reason that says more
         if candidate.finish_reason is not None and (choice.reason is None or candidate.finish_reason != "STOP"):
             choice.reason = candidate.finish_reason
             choice.message = candidate.finish_message
-        if candidate.grounding_metadata is not None:
-            choice.grounding = candidate.grounding_metadata
+        if candidate.grounding_metadata and self._grounded:
+            _ground(choice, candidate.grounding_metadata)
         if candidate.content is not None:
             for part in candidate.content.parts or ():
                 text = part.text
                 if text and not part.thought and part.thought_signature is None:
                     # nine parts of ten: told here, which saves two calls a frame
-                    choice.said = True
+                    if not choice.said:
+                        _speak(choice, events)
                     if self._grounded:
+                        self._kept += len(text) + _EACH
                         choice.texts.append(plain(text))
                     events.append(Text(index, text))
                 else:
                     self._part(index, choice, part, events)
         if candidate.logprobs_result is not None:
-            events += _logprobs(index, candidate.logprobs_result)
+            self._logprobs(index, choice, candidate.logprobs_result, events)
+
+    def _new_choice(self, index: int) -> _Choice:
+        if len(self._choices) == MAX_CANDIDATES:
+            raise UpstreamFault(f"The upstream sent more than the {MAX_CANDIDATES} candidates that can be asked for.")
+        choice = self._choices[index] = _Choice()
+        return choice
 
     def _part(self, index: int, choice: _Choice, part: Part, events: list[Event]) -> None:
         if part.text is not None:
-            _text(index, choice, part.text, part, events)
-        elif part.function_call is not None:
-            self._call(index, choice, part.function_call, part.thought_signature, events)
-        elif part.inline_data is not None:
-            choice.said = True
-            events.append(Image(index, part.inline_data.mime_type, part.inline_data.data, part.thought_signature))
+            self._text(index, choice, part.text, part, events)
         elif part.executable_code is not None:
             code = part.executable_code
-            _text(index, choice, f"```{code.language.lower()}\n{code.code.rstrip()}\n```\n", part, events)
+            self._text(index, choice, f"```{code.language.lower()}\n{code.code.rstrip()}\n```\n", part, events)
         elif part.code_execution_result is not None:
-            _text(index, choice, f"```output\n{part.code_execution_result.output.rstrip()}\n```\n", part, events)
+            output = part.code_execution_result.output.rstrip()
+            self._text(index, choice, f"```output\n{output}\n```\n", part, events)
+        elif part.thought:
+            return  # a draft: neither a picture nor a call of the answer, and OpenAI has no place for it
+        elif part.function_call is not None:
+            self._call(index, choice, part.function_call, part.thought_signature, events)
+        elif part.inline_data is not None and part.inline_data.data:
+            self._make(choice, events)
+            events.append(Image(index, part.inline_data.mime_type, part.inline_data.data, part.thought_signature))
         # toolCall, toolResponse and functionResponse are the server's own traffic: OpenAI has no place for it
 
     def _call(
@@ -209,6 +233,8 @@ class AnswerReader:
         partial = choice.partial
         if partial is None or call.name:
             partial = choice.partial = PartialCall(call.name, call.id, signature)
+        for piece in call.partial_args or ():
+            self._kept += len(piece.string_value or "") + _EACH
         partial.add(call.partial_args or [])
         if not call.will_continue:
             choice.partial = None
@@ -224,10 +250,53 @@ class AnswerReader:
         signature: str | None,
         events: list[Event],
     ) -> None:
-        choice.said = choice.called = True
+        self._make(choice, events)
+        choice.called = True
         events.append(ToolCall(index, self._unique(call_id), self._client_name(name), arguments, signature))
 
+    def _make(self, choice: _Choice, events: list[Event]) -> None:
+        """Get ready for a call or a medium."""
+        _speak(choice, events)
+        self._made += 1
+        if self._made > _MOST_MADE:
+            raise UpstreamFault(f"The upstream's answer holds more than {_MOST_MADE} calls and media.")
+
+    def _text(self, index: int, choice: _Choice, text: str | Raw, part: Part, events: list[Event]) -> None:
+        if part.thought:
+            if text:
+                _speak(choice, events)
+                events.append(Thought(index, text))
+        elif text:
+            _speak(choice, events)
+            if self._grounded:
+                self._kept += len(text) + _EACH
+                choice.texts.append(plain(text))
+            events.append(Text(index, text, part.thought_signature))
+        elif part.thought_signature is not None:
+            signed = Text(index, text, part.thought_signature)
+            self._silent(choice, signed, len(part.thought_signature), events)
+
+    def _logprobs(self, index: int, choice: _Choice, result: LogprobsResult, events: list[Event]) -> None:
+        top = result.top_candidates or []
+        tokens = [
+            _token(chosen, top[place].candidates or [] if place < len(top) else [])
+            for place, chosen in enumerate(result.chosen_candidates or [])
+        ]
+        if tokens:
+            size = _EACH * sum(1 + len(token.top) for token in tokens)
+            self._silent(choice, Logprobs(index, tuple(tokens)), size, events)
+
+    def _silent(self, choice: _Choice, event: Event, size: int, events: list[Event]) -> None:
+        """Tell what no reader sees: not before what one sees, since an attempt that says nothing else is repeated."""
+        if choice.said:
+            events.append(event)
+        else:
+            self._kept += size + _EACH
+            choice.early.append(event)
+
     def _unique(self, call_id: str | None) -> str:
+        if call_id is not None and len(call_id) > _LONGEST_ID:
+            call_id = None
         while not call_id or call_id in self._given or call_id in self._taken:
             call_id = self._new_id()
         self._given.add(call_id)
@@ -246,8 +315,8 @@ class AnswerReader:
         if choice.partial is not None or (choice.reason is None and not whole and self._blocked is None):
             raise UpstreamFault("The upstream closed the stream before the answer was complete.")
         reason = choice.reason or ""
-        events: list[Event] = []
-        if choice.grounding is not None and self._grounded:
+        events = choice.early
+        if choice.grounding is not None:
             events += annotate(index, choice.grounding, "".join(choice.texts))
         if reason in _MALFORMED:
             raise BadAnswer(_malformed(reason, choice.message))
@@ -265,34 +334,27 @@ class AnswerReader:
         return events
 
 
-def _text(index: int, choice: _Choice, text: str | Raw, part: Part, events: list[Event]) -> None:
-    if part.thought:
-        if text:
-            choice.said = True
-            events.append(Thought(index, text))
-        return
-    if text:
+def _speak(choice: _Choice, events: list[Event]) -> None:
+    """Get ready for something that a reader sees: what came early goes first."""
+    if not choice.said:
         choice.said = True
-        choice.texts.append(plain(text))
-    elif part.thought_signature is None:
-        return
-    events.append(Text(index, text, part.thought_signature))
+        events += choice.early
+        choice.early = []
+
+
+def _ground(choice: _Choice, metadata: Raw) -> None:
+    if len(metadata) <= MOST_METADATA and bytes(metadata) != b"null":
+        choice.grounding = metadata.copy()  # as it is, it would keep all of its frame
 
 
 def _arguments(call: FunctionCall) -> str:
     args = bytes(call.args)
     if not args or args == b"null":
         return "{}"
-    return msgspec.json.format(args, indent=-1).decode()  # one line, numbers and key order untouched
-
-
-def _logprobs(index: int, result: LogprobsResult) -> list[Event]:
-    top = result.top_candidates or []
-    tokens = [
-        _token(chosen, top[place].candidates or [] if place < len(top) else [])
-        for place, chosen in enumerate(result.chosen_candidates or [])
-    ]
-    return [Logprobs(index, tuple(tokens))] if tokens else []
+    try:
+        return msgspec.json.format(args, indent=-1).decode()  # one line, numbers and key order untouched
+    except UNREADABLE:
+        raise UpstreamFault("The upstream sent a tool call whose arguments are not JSON.") from None
 
 
 def _token(chosen: ChosenToken, top: list[ChosenToken]) -> TokenLogprob:

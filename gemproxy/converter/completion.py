@@ -19,16 +19,22 @@ from gemproxy.converter.wording import (
     tool_call,
     usage_out,
 )
+from gemproxy.errors import UpstreamFault
 from gemproxy.wire.openai import (
     ChatCompletion,
     Choice,
     ChoiceLogprobs,
     ExtraContent,
     FunctionOut,
+    ImageOut,
     MessageOut,
     TokenLogprob,
 )
 from gemproxy.wire.text import joined
+
+_MOST_KEPT = 128 << 20  # bytes: as much as one frame may have, however many frames an answer comes in
+_EACH = 64  # bytes that an event costs beyond what it says
+_TOKEN = 256  # bytes that a token costs with its probability
 
 
 class _OfAChoice(Protocol):
@@ -45,7 +51,7 @@ class _Fold:
         self.text: list[str | Raw] = []
         self.thoughts: list[str | Raw] = []
         self.calls: list[events.ToolCall] = []
-        self.images: list[events.Image] = []
+        self.images: list[ImageOut] = []  # as they are written: to keep the base64 beside its URL is twice the memory
         self.annotations: list[events.Annotation] = []
         self.logprobs: list[TokenLogprob] = []
         self.refusal: str | None = None
@@ -61,6 +67,7 @@ class ChatCompletionFold:
         self._choices: dict[int, _Fold] = {}
         self._usage = events.Usage()
         self._fingerprint: str | None = None
+        self._kept = 0
 
     def write(self, event: events.Event) -> bytes:
         """Take one event; nothing goes out before the answer is known to be whole."""
@@ -76,32 +83,38 @@ class ChatCompletionFold:
             answer.system_fingerprint = self._fingerprint
         return msgspec.json.encode(answer)
 
-    def _fold(self, event: _OfAChoice) -> _Fold:
+    def _fold(self, event: _OfAChoice, size: int = 0) -> _Fold:
+        """Return what was said of the event's choice, which is about to grow by ``size`` bytes."""
+        self._kept += size + _EACH
+        if self._kept > _MOST_KEPT:
+            raise UpstreamFault(f"The upstream's answer is larger than {_MOST_KEPT} bytes.")
         fold = self._choices.get(event.choice)
         if fold is None:
             fold = self._choices[event.choice] = _Fold()
         return fold
 
     def _text(self, event: events.Text) -> None:
-        fold = self._fold(event)
+        fold = self._fold(event, len(event.text))
         fold.text.append(event.text)
         if event.signature is not None:
             fold.extra = extra(event.signature, self._heading.origin)
 
     def _thought(self, event: events.Thought) -> None:
-        self._fold(event).thoughts.append(event.text)
+        self._fold(event, len(event.text)).thoughts.append(event.text)
 
     def _call(self, event: events.ToolCall) -> None:
-        self._fold(event).calls.append(event)
+        self._fold(event, len(event.arguments)).calls.append(event)
 
     def _image(self, event: events.Image) -> None:
-        self._fold(event).images.append(event)
+        shown = self._fold(event, len(event.data)).images
+        shown.append(image(event, len(shown), self._heading.origin))
 
     def _annotation(self, event: events.Annotation) -> None:
         self._fold(event).annotations.append(event)
 
     def _logprobs(self, event: events.Logprobs) -> None:
-        self._fold(event).logprobs += logprobs(event)
+        tokens = sum(1 + len(token.top) for token in event.tokens)
+        self._fold(event, _TOKEN * tokens).logprobs += logprobs(event)
 
     def _refusal(self, event: events.Refusal) -> None:
         self._fold(event).refusal = event.text
@@ -126,7 +139,7 @@ class ChatCompletionFold:
         elif fold.calls:
             message.tool_calls = [tool_call(call, self._heading) for call in fold.calls]
         if fold.images:
-            message.images = [image(shown, place, self._heading.origin) for place, shown in enumerate(fold.images)]
+            message.images = fold.images
         if fold.annotations:
             message.annotations = [annotation(source) for source in fold.annotations]
         if fold.extra is not None:

@@ -12,6 +12,7 @@ import msgspec
 from gemproxy.errors import UpstreamFault
 from gemproxy.load.weigh import SMALL
 from gemproxy.wire import UNREADABLE
+from gemproxy.wire.incoming import UNBEARABLE, bearable, whole
 
 DONE = b"data: [DONE]\n\n"
 _FIELDS = (b":", b"event:", b"id:", b"retry:")  # SSE lines without a meaning here
@@ -19,36 +20,38 @@ _BLANK = b" \t\r\n"
 _BARE = b"{[<"  # how JSON begins, or the HTML page of a front end
 MANY = 1_000  # lines of one piece, at a few microseconds each
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
+_EACH = 64  # bytes that a line or a piece costs beyond its own: 60 MB of empty ``data:`` lines are no empty event
 
 
 class SSEDecoder:
     """Feed pieces, get frames; ``finish`` gives what only the end of the body completes.
 
     ``whole`` is True after ``finish`` when the body ended in bare JSON: that cannot have been cut and still parse.
-    ``held`` counts the bytes of the unfinished frame, which ``limit`` bounds.
+    ``limit`` bounds one frame, and ``held`` is what is kept of one that is not complete yet; both in bytes of memory.
     """
 
-    __slots__ = ("_data", "_fresh", "_limit", "_pieces", "_tail", "held", "whole")
+    __slots__ = ("_data", "_data_held", "_fresh", "_limit", "_pieces", "_tail", "held", "whole")
 
     def __init__(self, limit: int = 128 << 20) -> None:
         self._limit = limit
         self._fresh = True  # nothing but white space was seen
         self._pieces: list[bytes] = []  # the unfinished line: joined once, so a huge frame costs linear time
         self._data: list[bytes] = []  # ``data:`` lines of the unfinished event
+        self._data_held = 0  # counted as they come: to add them up for each piece would be quadratic
         self._tail: list[bytes] | None = None  # from here on the body is JSON, not SSE
         self.held = 0
         self.whole = False
 
     def feed(self, piece: bytes) -> list[bytes]:
         """Return the frames that this piece completes; raises ``UpstreamFault`` beyond the limit."""
-        if self._tail is None and not self._pieces and not self._data:
+        if not self.held:
             events = _whole_events(piece)
             if events is not None:
                 self._fresh = False
                 return events
         if self._fresh:
             self._open(piece)
-        self.held += len(piece)
+        self.held += len(piece) + _EACH
         if self.held > self._limit:
             raise UpstreamFault(f"The upstream sent a frame of more than {self._limit} bytes.")
         if self._tail is not None:
@@ -76,8 +79,10 @@ class SSEDecoder:
         if self._data:
             frames.append(self._event())
         if self._tail is not None:
-            frames += _json(b"".join(self._tail).lstrip(_BLANK))
+            body, self._tail = b"".join(self._tail).lstrip(_BLANK), []
+            frames += _json(body)
             self.whole = True
+        self.held = 0
         return frames
 
     def _open(self, piece: bytes) -> None:
@@ -89,15 +94,18 @@ class SSEDecoder:
 
     def _take(self, piece: bytes, cut: int) -> list[bytes]:
         block = b"".join((*self._pieces, piece[:cut])) if self._pieces else piece[:cut]
+        self._pieces = []
         rest = piece[cut:]
         frames = None if self._data else _whole_events(block)
         if frames is None:
             frames = self._split(block[:-1])
+        self.held = self._data_held
         if self._tail is not None:
             self._tail.append(rest)
+            self.held += sum(map(len, self._tail)) + _EACH
             rest = b""
         self._pieces = [rest] if rest else []
-        self.held = len(rest) + (sum(map(len, self._data)) if self._data else 0)
+        self.held += len(rest) + _EACH if rest else 0
         return frames
 
     def _split(self, block: bytes) -> list[bytes]:
@@ -106,6 +114,7 @@ class SSEDecoder:
         for number, line in enumerate(lines):
             if line.startswith(b"data:"):
                 self._data.append(line[5:])  # JSON takes the space before and the CR behind
+                self._data_held += len(line) + _EACH
             elif line == b"\r" or not line:
                 if self._data:
                     frames.append(self._event())
@@ -115,7 +124,7 @@ class SSEDecoder:
         return frames
 
     def _event(self) -> bytes:
-        data, self._data = self._data, []
+        data, self._data, self._data_held = self._data, [], 0
         return data[0] if len(data) == 1 else b"\n".join(data)
 
 
@@ -134,7 +143,11 @@ def _whole_events(block: bytes) -> list[bytes] | None:
 def _json(body: bytes) -> list[bytes]:
     if body[:1] != b"[":
         return [body]  # whether it is whole shows when it is decoded: once is enough
-    try:
-        return [bytes(raw) for raw in _ARRAY.decode(body)]
-    except UNREADABLE:
-        raise UpstreamFault("The upstream's answer was cut off or is not JSON.") from None
+    if not bearable(body):
+        raise UpstreamFault(UNBEARABLE)
+    for heal in (bytes, whole):  # half a character makes all of an array unreadable
+        try:
+            return [bytes(raw) for raw in _ARRAY.decode(heal(body))]
+        except UNREADABLE:
+            continue
+    raise UpstreamFault("The upstream's answer was cut off or is not JSON.")

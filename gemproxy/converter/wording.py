@@ -11,6 +11,7 @@ from collections.abc import Container
 import msgspec
 
 from gemproxy.converter import events
+from gemproxy.wire import UNREADABLE
 from gemproxy.wire.openai import (
     AnnotationOut,
     CompletionDetails,
@@ -59,7 +60,10 @@ def tool_call(event: events.ToolCall, heading: Heading) -> ToolCallOut:
 
 def _custom_input(arguments: str) -> str:
     # a custom tool was declared as a function with one string, ``input``; what else the model made of it stays JSON
-    found = msgspec.json.decode(arguments)
+    try:
+        found = msgspec.json.decode(arguments)
+    except UNREADABLE:
+        return arguments  # too deep, or with a number too long to make a value of
     text = found.get("input") if isinstance(found, dict) else None
     return text if isinstance(text, str) else arguments
 

@@ -15,11 +15,13 @@ from urllib.parse import quote
 
 import msgspec
 
+from gemproxy.errors import UpstreamFault
 from gemproxy.upstream import repairs, signing
 from gemproxy.upstream.dialect import Call, Method, Repair
 from gemproxy.upstream.refusal import mend
 from gemproxy.wire import UNREADABLE
 from gemproxy.wire.gemini import GenerateRequest, GenerateResponse
+from gemproxy.wire.incoming import UNBEARABLE, bearable, whole
 from gemproxy.wire.text import LONG
 
 encode: Final = msgspec.json.Encoder().encode
@@ -55,21 +57,28 @@ VERBS: Final[dict[Method, str]] = {
 
 
 def reader(kind: type[Read], long: type[Read]) -> Callable[[bytes], Read]:
-    """Return what decodes a frame or a whole unary body; it raises one of ``wire.UNREADABLE``.
+    """Return what decodes a frame or a whole unary body; it raises one of ``wire.UNREADABLE``, or ``UpstreamFault``.
 
     ``long`` is the same kind with long texts (``wire.text``).
-    Errors inside a stream come in odd shapes: wrapped in an array, or with stray commas (PROTOCOL 1.2).
+    Characters that are cut in two are read as U+FFFD. Errors inside a stream come in odd shapes: wrapped in an array,
+    or with stray commas (PROTOCOL 1.2).
     """
     decode = msgspec.json.Decoder(kind).decode  # bound once: a fifth of a small frame's cost is finding what to call
     decode_long = msgspec.json.Decoder(long).decode
     decode_list: Callable[[bytes], list[Read]] = msgspec.json.Decoder(list[kind]).decode  # type: ignore[valid-type]
 
     def read(frame: bytes) -> Read:
+        long = len(frame) >= LONG
+        if long and not bearable(frame):
+            raise UpstreamFault(UNBEARABLE)
         try:
-            return decode(frame) if len(frame) < LONG else decode_long(frame)
+            return decode_long(frame) if long else decode(frame)
         except UNREADABLE:
-            if b'"error"' not in frame:
+            mended = whole(frame)
+            if mended == frame and b'"error"' not in frame:
                 raise
+        if mended != frame:
+            return read(mended)
         mended = mend(frame)
         if mended.lstrip()[:1] != b"[":
             return decode(mended)

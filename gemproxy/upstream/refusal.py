@@ -17,12 +17,14 @@ from msgspec import Struct
 
 from gemproxy.upstream import quota
 from gemproxy.wire import UNREADABLE
+from gemproxy.wire.incoming import whole
 
 _LONGEST_BODY: Final = 1 << 18  # bytes looked at; a real refusal has a few thousand
 _DEEPEST_NESTING: Final = 5  # errors within messages; gemini-cli un-nests as many
-_STRAY_COMMA: Final = re.compile(rb",(?:\s*,)+")
-_LAST_COMMA: Final = re.compile(rb",\s*([}\]])")
 _TOLD: Final = re.compile(r"(?i)quota exceeded for metric: ([\w./-]{1,200}), limit: (\d{1,18})(?![\d.])")
+# possessive: what is matched is kept without the ways back, which for ten million commas are a gigabyte
+_STRAY_COMMA: Final = re.compile(rb",(?:\s*+,)++")
+_LAST_COMMA: Final = re.compile(rb",\s*+([}\]])")
 _PARSER: Final = msgspec.json.Decoder()
 
 # HTTP's number for google.rpc.Code, for errors inside a 200 that bring a name and no number.
@@ -159,7 +161,7 @@ def _parse(body: bytes) -> Any:
     body = body.strip().removeprefix(b"data:").lstrip()
     if body[:1] not in (b"{", b"["):
         return None
-    for candidate in (body, mend(body)):
+    for candidate in (body, whole(body), mend(whole(body))):
         try:
             return _PARSER.decode(candidate)
         except UNREADABLE:

@@ -204,7 +204,7 @@ class Candidate(Struct, rename="camel", gc=False):
     finish_reason: str | None = None
     finish_message: str | None = None
     index: int | None = None
-    grounding_metadata: GroundingMetadata | None = None
+    grounding_metadata: Raw = Raw(b"")  # a ``GroundingMetadata``: kept as bytes, since only the last one counts
     logprobs_result: LogprobsResult | None = None
 
 

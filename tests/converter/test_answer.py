@@ -7,11 +7,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import Raw
 
 from gemproxy.converter.answer import AnswerReader
-from gemproxy.converter.events import Event, Finish, Meta, Refusal, Text, ToolCall, Usage
+from gemproxy.converter.events import Event, Finish, Image, Logprobs, Meta, Refusal, Text, Thought, ToolCall, Usage
 from gemproxy.errors import BadAnswer, UpstreamFault
-from gemproxy.wire.gemini import GenerateResponse
+from gemproxy.wire.gemini import Candidate, Content, FunctionCall, GenerateResponse, Part
 
 
 def reader(
@@ -36,6 +37,10 @@ def say(*frames: GenerateResponse, whole: bool = False, **given: Any) -> list[Ev
 
 
 CALL = {"functionCall": {"name": "f", "args": {"a": 1}}}
+PICTURE = {"inlineData": {"mimeType": "image/png", "data": "AAAA"}}
+DRAFT = PICTURE | {"thought": True, "thoughtSignature": "ZHJhZnQ="}
+SIGNATURE = {"text": "", "thoughtSignature": "c2ln"}
+LOGPROBS = {"chosenCandidates": [{"token": "a", "logProbability": -0.5}]}
 TEXT = {"text": "Hi"}
 
 
@@ -86,6 +91,10 @@ def test_malformed_answer_is_a_bad_answer(finish: str, parts: list[Any] | None) 
         pytest.param(answer([{"text": ""}], "STOP"), id="STOP on an empty text"),
         pytest.param(answer([{}], "STOP"), id="STOP on an empty part"),
         pytest.param(answer([{"text": "", "thought": True}], "STOP"), id="STOP on an empty thought"),
+        pytest.param(answer([{"text": "", "thoughtSignature": "c2ln"}], "STOP"), id="STOP on a signature"),
+        pytest.param(answer([{"inlineData": {"mimeType": "image/png"}}], "STOP"), id="STOP on a picture of nothing"),
+        pytest.param(answer([DRAFT], "STOP"), id="nothing but a draft"),
+        pytest.param(answer([], "STOP", logprobsResult=LOGPROBS), id="nothing but probabilities"),
         pytest.param(answer(None, "OTHER"), id="OTHER without content"),
         pytest.param(answer([{"toolCall": {"id": "1"}}], "STOP"), id="nothing but server traffic"),
         pytest.param(GenerateResponse(), id="no candidates and no reason"),
@@ -130,6 +139,152 @@ def test_a_hostile_path_is_a_fault(path: str) -> None:
     pieces = [{"jsonPath": "$.a", "numberValue": 1}, {"jsonPath": path, "stringValue": "a"}]
     with pytest.raises(UpstreamFault, match="fits nowhere"):
         say(answer([{"functionCall": {"name": "f", "partialArgs": pieces}}], "STOP"))
+
+
+def test_deep_arguments_are_a_fault() -> None:
+    made = reader()
+    part = Part(function_call=FunctionCall("f", Raw(b"[" * 100_000 + b"]" * 100_000)))
+    with pytest.raises(UpstreamFault, match="not JSON"):
+        made.read(GenerateResponse([Candidate(Content([part]))]))
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        pytest.param(b'{"a":"\xff"}', id="no UTF-8"),
+        pytest.param(b'{"a":"\xed\xa0\xbd"}', id="half a character in bytes"),
+        pytest.param(b'{"\xc3":1}', id="a name that is cut"),
+    ],
+)
+def test_arguments_that_are_no_text_are_a_fault(args: bytes) -> None:
+    body = b'{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f","args":%s}}]}}]}' % args
+    with pytest.raises(UpstreamFault, match="not JSON"):
+        reader().read(msgspec.json.decode(body, type=GenerateResponse))
+
+
+# ----------------------------------------------------------------------------------------------- what nobody sees
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        pytest.param(DRAFT, [], id="a draft of a picture"),
+        pytest.param(DRAFT | {"inlineData": {"mimeType": "audio/L16", "data": "AAAA"}}, [], id="a draft of speech"),
+        pytest.param(CALL | {"thought": True}, [], id="a call that was only thought of"),
+        pytest.param(
+            {"functionCall": {"name": "f", "willContinue": True}, "thought": True}, [], id="the beginning of one"
+        ),
+        pytest.param({"text": "Hm", "thought": True}, [Thought(0, "Hm")], id="a text"),
+        pytest.param(
+            {"executableCode": {"code": "1"}, "thought": True}, [Thought(0, "```python\n1\n```\n")], id="code"
+        ),
+        pytest.param(
+            {"codeExecutionResult": {"output": "1"}, "thought": True}, [Thought(0, "```output\n1\n```\n")], id="output"
+        ),
+    ],
+)
+def test_what_is_marked_as_thought_is_no_part_of_the_answer(part: dict[str, Any], told: list[Event]) -> None:
+    events = say(answer([part, PICTURE], "STOP"))
+    assert events == [*told, Image(0, "image/png", "AAAA"), Finish(0, "stop"), Usage()]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        pytest.param(TEXT, id="text"),
+        pytest.param(TEXT | {"thoughtSignature": "b3RoZXI="}, id="signed text"),
+        pytest.param(TEXT | {"thought": True}, id="a thought"),
+        pytest.param(CALL, id="a call"),
+        pytest.param(PICTURE, id="a picture"),
+    ],
+)
+def test_what_nobody_sees_is_told_with_the_first_that_somebody_does(part: dict[str, Any]) -> None:
+    made = reader()
+    assert made.read(answer([SIGNATURE])) == []
+    assert made.read(answer([], logprobsResult=LOGPROBS)) == []
+    assert made.read(answer([{"text": "", "thought": True}])) == []
+    signed, tokens, seen = made.read(answer([part]))
+    assert signed == Text(0, "", "c2ln")
+    assert isinstance(tokens, Logprobs)
+    assert not isinstance(seen, Logprobs)
+    assert made.read(answer([SIGNATURE])) == [signed], "from then on at once"
+
+
+@pytest.mark.parametrize(("finish", "reason"), [("MAX_TOKENS", "length"), ("SAFETY", "content_filter")])
+def test_an_answer_that_ends_well_without_a_word_keeps_its_signature(finish: str, reason: str) -> None:
+    events = say(answer([SIGNATURE], finish))
+    assert events[0] == Text(0, "", "c2ln")
+    assert events[-2] == Finish(0, reason)
+
+
+def test_each_choice_waits_for_its_own_words() -> None:
+    made = reader()
+    assert made.read(answer([SIGNATURE], index=1)) == []
+    assert made.read(answer([TEXT], index=0)) == [Text(0, "Hi")]
+    assert made.read(answer([TEXT], index=1)) == [Text(1, "", "c2ln"), Text(1, "Hi")]
+
+
+# -------------------------------------------------------------------------------------------------- what is bounded
+
+
+def test_more_candidates_than_can_be_asked_for_are_a_fault() -> None:
+    made = reader()
+    for index in (0, 5, 7, 1 << 40, -1, 9, 10, 11) * 2:
+        made.read(answer([TEXT], index=index))
+    with pytest.raises(UpstreamFault, match="8 candidates"):
+        made.read(answer([TEXT], index=12))
+
+
+@pytest.mark.parametrize("part", [CALL, PICTURE], ids=["calls", "pictures"])
+def test_more_calls_or_pictures_than_a_model_makes_are_a_fault(part: dict[str, Any]) -> None:
+    made = reader()
+    for _ in range(10):
+        made.read(answer([part] * 1_000))
+    with pytest.raises(UpstreamFault, match="10000 calls and media"):
+        made.read(answer([part]))
+
+
+def test_more_parts_in_a_frame_than_a_model_writes_are_a_fault() -> None:
+    with pytest.raises(UpstreamFault, match="larger than that of any model"):
+        reader().read(answer([TEXT] * 70_000))
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        pytest.param({"text": "x" * 1_000_000}, id="text for the places of sources"),
+        pytest.param({"text": "", "thoughtSignature": "x" * 1_000_000}, id="signatures"),
+        pytest.param(
+            {
+                "functionCall": {
+                    "partialArgs": [{"jsonPath": "$.a", "stringValue": "x" * 1_000_000}],
+                    "willContinue": True,
+                }
+            },
+            id="pieces of arguments",
+        ),
+    ],
+)
+def test_what_has_to_be_kept_of_an_endless_answer_is_bounded(part: dict[str, Any]) -> None:
+    made, frame = reader(), answer([part])
+    with pytest.raises(UpstreamFault, match="larger than that of any model"):
+        for _ in range(20):
+            made.read(frame)
+
+
+def test_nothing_is_kept_of_an_answer_without_sources() -> None:
+    made, frame = AnswerReader(lambda: "", grounded=False), answer([{"text": "x" * 1_000_000}])
+    for _ in range(20):
+        assert made.read(frame)
+
+
+def test_names_that_every_chunk_tells_are_cut() -> None:
+    [meta] = reader().read(msgspec.convert({"modelVersion": "m" * 100_000}, GenerateResponse))
+    assert isinstance(meta, Meta)
+    assert len(meta.model_version) == 64
+    [call] = reader().read(answer([{"functionCall": {"name": "f", "id": "i" * 100_000}}]))
+    assert isinstance(call, ToolCall)
+    assert call.id == "call_0"
 
 
 def test_finish_comes_once_however_often_stop_repeats() -> None:

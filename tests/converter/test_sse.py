@@ -69,6 +69,11 @@ def test_bare_json_is_read_and_known_to_be_whole(body: bytes, frames: list[bytes
 
 
 @CUTS
+def test_half_a_character_costs_no_frame_of_an_array(step: int) -> None:
+    assert decode(rb'[{"a":1},{"b":"\ud83d"}]', step)[0] == [b'{"a":1}', rb'{"b":"\ufffd"}']
+
+
+@CUTS
 def test_cut_array_is_a_fault(step: int) -> None:
     with pytest.raises(UpstreamFault, match="cut off or is not JSON"):
         decode(b'[{"a":1}\n,\n{"b"', step)
@@ -96,6 +101,58 @@ def test_a_frame_beyond_the_limit_is_a_fault(body: bytes) -> None:
     with pytest.raises(UpstreamFault, match="more than 100 bytes"):
         for place in range(0, len(body), 8):
             decoder.feed(body[place : place + 8])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(b"data:\n", id="empty data lines"),
+        pytest.param(b"data: 1\n", id="data lines"),
+        pytest.param(b"data: 1\n: ping\n", id="data lines and comments"),
+    ],
+)
+def test_lines_of_an_endless_event_are_counted_as_they_come(line: bytes) -> None:
+    decoder = SSEDecoder(limit=100_000)
+    with pytest.raises(UpstreamFault, match="more than 100000 bytes"):
+        for _ in range(2_000):
+            decoder.feed(line)
+    assert decoder.held > 100_000
+
+
+def test_json_behind_events_is_counted_from_its_beginning() -> None:
+    decoder = SSEDecoder(limit=10_000)
+    decoder.feed(b"data: 1\n\n{" + b" " * 9_800 + b"\n")
+    assert decoder.held > 9_800
+    with pytest.raises(UpstreamFault, match="more than 10000 bytes"):
+        decoder.feed(b" " * 300)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "held"),
+    [
+        pytest.param([], False, id="nothing came"),
+        pytest.param([b"data: 1\r\n\r\n"], False, id="a whole event"),
+        pytest.param([b"data: 1\n\n: ping\n"], False, id="an event and a comment"),
+        pytest.param([b"data: 1"], True, id="half a line"),
+        pytest.param([b"data: 1", b"\r\n\r\n"], False, id="a line in two pieces"),
+        pytest.param([b"data: 1\n"], True, id="a line without its blank one"),
+        pytest.param([b"data: 1\n", b"\n"], False, id="a line and its blank one"),
+        pytest.param([b"data: 1\n\n", b": pi"], True, id="half a comment"),
+        pytest.param([b'{"a":'], True, id="JSON"),
+    ],
+)
+def test_held_tells_whether_something_is_unfinished(pieces: list[bytes], held: bool) -> None:
+    decoder = SSEDecoder()
+    for piece in pieces:
+        decoder.feed(piece)
+    assert bool(decoder.held) == held
+    decoder.finish()
+    assert decoder.held == 0
+
+
+def test_an_array_of_more_answers_than_anybody_sends_is_a_fault() -> None:
+    with pytest.raises(UpstreamFault, match="more pieces"):
+        decode(b"[" + b"{}," * 300_000 + b"{}]", 0)
 
 
 def test_many_small_frames_never_reach_the_limit() -> None:

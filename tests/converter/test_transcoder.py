@@ -127,6 +127,17 @@ def test_legacy_functions_get_one_function_call(stream: bool) -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False])
+def test_custom_tools_get_arguments_that_nothing_can_be_made_of_as_they_are(stream: bool) -> None:
+    envelope, arguments = Heading("i", 1, "m", custom=frozenset({"f"})), '{"input":%s}' % ("9" * 5_000)
+    call = b'{"functionCall":{"name":"f","args":%s}}' % arguments.encode()
+    frame = b'{"candidates":[{"content":{"parts":[%s]},"finishReason":"STOP"}]}' % call
+    body = run(sse([frame]), stream=stream, envelope=envelope)
+    answer = fold(chunks(body)) if stream else msgspec.json.decode(body)
+    [told] = answer["choices"][0]["message"]["tool_calls"]
+    assert told["custom"] == {"name": "f", "input": arguments}
+
+
+@pytest.mark.parametrize("stream", [True, False])
 def test_custom_tools_get_their_text_back(stream: bool) -> None:
     envelope = Heading("i", 1, "m", custom=frozenset({"f", "g"}), include_usage=True)
     body = run(sse([CALLS]), stream=stream, envelope=envelope)

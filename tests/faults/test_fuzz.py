@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import re
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from typing import Any
@@ -108,13 +109,22 @@ FRAMES = {
 ANSWERS = mutated(st.sampled_from(list(FRAMES.values())))
 
 
-def told(body: bytes, cuts: list[int], *, stream: bool) -> tuple[bytes, Exception | None]:
+# halves, bytes that are no UTF-8, escapes that are none, and what looks like the end of the string
+STRANGE = [
+    *(rb"\ud83d", rb"\ude00", rb"\\ud83d", rb"\ud83d\ud83d\ude00", b"\xff", b"\xed\xa0\xbd", b"\x00", b"\n", rb"\q"),
+    *(rb"\u12", b'"', b'",,"', b"[" * 2_000, b"\xe2\x80\xa8", rb"\u0000"),
+]
+
+
+def told(
+    body: bytes, cuts: list[int], *, stream: bool, decode: golden.Decode = golden.decode
+) -> tuple[bytes, Exception | None]:
     """Return what the client gets of an upstream body cut into pieces, and how it ended."""
     places = [0, *sorted({cut % (len(body) + 1) for cut in cuts}), len(body)]
     pieces = (body[start:end] for start, end in itertools.pairwise(places))
     out = b""
     try:
-        for data in golden.converted(golden.transcoder(stream=stream), pieces):
+        for data in golden.converted(golden.transcoder(stream=stream, decode=decode), pieces):
             out += data
     except (UpstreamFault, ErrorFrame) as fault:
         return out, fault
@@ -177,6 +187,32 @@ def test_odd_frames_give_the_same_however_they_are_cut_and_folded(frames: Any, c
     assert (other is None) == (fault is None)
     if fault is None:
         assert msgspec.json.decode(unary) == fold(chunks(whole)), "unary is the folded stream"
+
+
+@pytest.mark.parametrize("name", NAMES)
+@fuzz
+@given(
+    scenario=st.sampled_from(sorted(FRAMES)),
+    breaks=st.lists(st.tuples(st.integers(0), st.sampled_from(STRANGE)), min_size=1, max_size=4),
+    long=st.booleans(),
+)
+def test_strange_bytes_inside_a_text_end_in_a_fault_or_an_answer(
+    name: str, scenario: str, breaks: list[tuple[int, bytes]], long: bool
+) -> None:
+    body = golden.sse(golden.frames(scenario))
+    if long:
+        body = body.replace(b'"text":"', b'"text":"' + b"x" * (1 << 15))
+    for place, junk in breaks:
+        openings = [found.end() for found in re.finditer(rb'":"', body)]
+        if openings:
+            start = openings[place % len(openings)]
+            body = body[:start] + junk + body[start:]
+    for stream in (True, False):
+        out, fault = told(body, [], stream=stream, decode=DIALECTS[name].decode)
+        if stream:
+            honest(out, fault)
+        elif fault is None:
+            msgspec.json.decode(out)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
+from gemproxy.errors import UpstreamFault
 from gemproxy.models import SHIPPED
 from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.body import fitted
@@ -230,6 +231,61 @@ def test_an_error_frame_is_decoded_as_one(dialect, frame):
     assert answer.error["code"] == 503
     assert not answer.candidates
     assert dialect.judge(500, {}, frame, 0.0).reason == "overloaded"
+
+
+HALF = rb"cut \ud83d"
+PARTS = [
+    pytest.param(rb'{"text":"%s,, \n"}', "text", id="a text"),
+    pytest.param(rb'{"text":"%s,, \n","thought":true}', "text", id="a thought"),
+    pytest.param(rb'{"functionCall":{"name":"f","args":{"a":"%s,, \n"}}}', "function_call.args", id="arguments"),
+    pytest.param(rb'{"functionCall":{"name":"%s,, \n"}}', "function_call.name", id="a name"),
+    pytest.param(
+        rb'{"functionCall":{"partialArgs":[{"jsonPath":"$.a","stringValue":"%s,, \n"}]}}',
+        "function_call.partial_args",
+        id="a piece of arguments",
+    ),
+    pytest.param(rb'{"inlineData":{"mimeType":"%s,, \n","data":"AA=="}}', "inline_data.mime_type", id="a medium"),
+    pytest.param(rb'{"executableCode":{"code":"%s,, \n"}}', "executable_code.code", id="code"),
+    pytest.param(rb'{"codeExecutionResult":{"output":"%s,, \n"}}', "code_execution_result.output", id="its output"),
+]
+
+
+@pytest.mark.parametrize("size", [0, 1 << 15], ids=["short", "long"])
+@pytest.mark.parametrize("envelope", [b"%s", b'{"response":%s}'], ids=["bare", "enveloped"])
+@pytest.mark.parametrize(("part", "path"), PARTS)
+def test_half_a_character_costs_no_answer(part, path, envelope, size):
+    frame = envelope % (b'{"candidates":[{"content":{"parts":[%s]}}]}' % (part % (b"x" * size + HALF)))
+    answer = dialects()[1].decode(frame)
+    value = answer.candidates[0].content.parts[0]
+    for name in path.split("."):
+        value = getattr(value, name)
+    said = msgspec.json.encode(value).decode()
+    assert "x" * size + "cut \ufffd,, " in said.replace(r"\ufffd", "\ufffd")
+
+
+def test_half_a_character_in_the_sources_costs_no_answer():
+    frame = rb'{"candidates":[{"groundingMetadata":{"groundingChunks":[{"web":{"title":"%s"}}]}}]}' % HALF
+    assert rb"cut \ufffd" in bytes(dialects()[0].decode(frame).candidates[0].grounding_metadata)
+
+
+def test_half_a_character_in_an_error_leaves_it_an_error(dialect):
+    frame = rb'{"error":{"code":503,"message":"The model is overloaded. %s,,","status":"UNAVAILABLE"}}' % HALF
+    assert dialect.decode(frame).error["message"].endswith("cut \ufffd,,")
+    assert dialect.judge(500, {}, frame, 0.0).reason == "overloaded"
+    assert dialect.judge(503, {}, frame, 0.0).reason == "overloaded"
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pytest.param(b'{"candidates":[{"content":{"parts":[%s{}]}}]}' % (b"{}," * 300_000), id="empty parts"),
+        pytest.param(b'{"error":[%s{}]}' % (b"{}," * 300_000), id="an error of empty objects"),
+        pytest.param(b'{"error":[%s1]}' % (b"," * 2_000_000), id="an error of commas"),
+    ],
+)
+def test_a_frame_of_more_pieces_than_a_model_writes_is_not_decoded(dialect, frame):
+    with pytest.raises(UpstreamFault, match="more pieces"):
+        dialect.decode(frame)
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ TOO_LONG = ClientFault(
     status=431,
     code="request_too_large",
 )
+LONG_URL = ClientFault("The request's URL is longer than 8 KiB.", status=414, code="request_too_large")
 NO_HTTP = ClientFault("The request is not valid HTTP.")
 MANY_HEADERS = "Too many headers received"  # aiohttp's words for more than 128
 NOTHING: tuple[Sequence[Any], bool, bytes] = ((), False, b"")
@@ -166,7 +167,7 @@ class Connection(web.RequestHandler):
             return super().handle_error(request, status, exc, message)
         errors.forget_way(exc)  # its frames hold what was read
         log.info("refused what is not valid HTTP (%s)", type(exc).__name__)
-        failure = TOO_LONG if isinstance(exc, LineTooLong) or exc.message == MANY_HEADERS else NO_HTTP
+        failure = _failure(exc)
         response = web.Response(body=error_body(failure), status=failure.status, content_type=JSON)
         response.force_close()
         return response
@@ -177,7 +178,13 @@ class Connection(web.RequestHandler):
         """Write the answer; after the last one to a client that may still be sending, take that for a while."""
         done = await super().finish_response(request, resp, start_time)
         parser, transport = self._parser, self.transport
-        if parser is not None and parser.deaf and not self._messages and transport is not None:
+        if (
+            parser is not None
+            and parser.deaf
+            and not self._messages
+            and transport is not None
+            and not transport.is_closing()
+        ):
             transport.write_eof()
             await asyncio.sleep(LINGER)  # or until the client closes
         return done
@@ -242,7 +249,7 @@ class Intake:
             self.deaf, self._parser = True, None
             if self._body.is_eof():
                 raise  # aiohttp answers it when its turn comes
-            self._break(TOO_LONG if isinstance(fault, LineTooLong) else NO_HTTP)
+            self._break(_failure(fault))
             return found, False, b""
 
     def pause_reading(self) -> None:
@@ -262,11 +269,14 @@ class Intake:
 
     def _feed_in_steps(self, data: bytes, found: list[Any]) -> tuple[Sequence[Any], bool, bytes]:
         """Parse much at once so that what is kept of it is counted before it is too much."""
-        for end in range(STEP, len(data) + STEP, STEP):
-            requests, upgraded, rest = self._feed(data[end - STEP : end])
+        start = 0
+        while start < len(data):
+            end = start + (STEP if self._body.is_eof() else HEAD)  # a body is not kept here, and costs less in one
+            requests, upgraded, rest = self._feed(data[start:end])
             found += requests
             if upgraded:
                 return found, True, rest + data[end:]
+            start = end
         return found, False, b""
 
     def _feed(self, data: bytes) -> tuple[Sequence[Any], bool, bytes]:
@@ -323,6 +333,13 @@ def plain_answer(failure: Failure) -> bytes:
     lines += [f"{name}: {value}" for name, value in errors.headers(failure).items()]
     lines += ["Content-Type: application/json", f"Content-Length: {len(body)}", "Connection: close"]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def _failure(fault: HttpProcessingError) -> ClientFault:
+    """Return what to say of what the parser refused; of what was sent it tells only whether that was the URL."""
+    if isinstance(fault, LineTooLong):
+        return LONG_URL if bytes(fault.args[0]).startswith((b"/", b"http")) else TOO_LONG
+    return TOO_LONG if fault.message == MANY_HEADERS else NO_HTTP
 
 
 def _length(request: Any) -> int:

@@ -154,7 +154,8 @@ async def told(port: int, *pieces: bytes) -> list[int]:
         pytest.param([HEALTH * 2_000 + LAST], [], id="more requests than are read at once"),
         pytest.param([HEALTH, FAT], [431], id="a head without end behind an answer"),
         pytest.param([HEALTH * 3 + FAT[:100_000]], [431], id="a head without end behind other requests"),
-        pytest.param([b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"], [431], id="a line too long"),
+        pytest.param([b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"], [414], id="a URL too long"),
+        pytest.param([HEALTH[:-2] + b"X: " + b"a" * 9_000 + b"\r\n\r\n"], [431], id="a header too long"),
         pytest.param(
             [b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 200 + b"\r\n"], [431], id="too many lines"
         ),

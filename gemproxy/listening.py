@@ -1,8 +1,9 @@
 """(edge) What stands before HTTP: how many connections there may be, and how long one may take to say what it wants.
 
-aiohttp has no hook for either, nor one that tells an idle connection from one whose request is on its way; so its
-connection is refined here, by as few of its own fields as that takes. What is no HTTP is refused without being repeated
-to anybody: it may hold a key.
+Nobody has shown a key yet: what is kept of a head that does not end, of requests that wait behind another, or of
+answers that are not taken, is bounded here. aiohttp has no hook for any of it, nor one that tells an idle connection
+from one whose request is on its way; so its connection is refined, by as few of its own fields as that takes. What is
+no HTTP is refused without being repeated to anybody: it may hold a key.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from gemproxy import errors
 from gemproxy.errors import ClientFault, Failure, Overload
@@ -26,23 +29,42 @@ LATE = Failure(
     "The request's headers did not arrive within timeouts.headers.", status=408, type="timeout", code="timeout"
 )
 LINGER = 1.0  # seconds
+HEAD = 1 << 16  # bytes of a request's line and headers; nginx takes half of it, clients send 1 KiB
+STEP = 1 << 14  # bytes parsed at once of what is more than a head
+QUEUED = 2  # requests behind the one that is answered; with more the connection is read no further
+TOO_LONG = ClientFault(
+    f"The request's line and headers are too long: a server takes 8 KiB a line, 128 lines and {HEAD >> 10} KiB in all.",
+    status=431,
+    code="request_too_large",
+)
+LONG_URL = ClientFault("The request's URL is longer than 8 KiB.", status=414, code="request_too_large")
 NO_HTTP = ClientFault("The request is not valid HTTP.")
+MANY_HEADERS = "Too many headers received"  # aiohttp's words for more than 128
+NOTHING: tuple[Sequence[Any], bool, bytes] = ((), False, b"")
 
 
 class GuardedSite(web.SockSite):
     """A listening socket whose connections are counted and watched.
 
-    ``limit`` gives the most connections there may be (0: any number), ``patience`` the seconds that headers may take.
+    ``limit`` gives the most connections there may be (0: any number), ``patience`` the seconds that headers may take,
+    ``send`` those for which a client may leave its answers untaken.
     """
 
-    __slots__ = ("_limit", "_patience")
+    __slots__ = ("_limit", "_patience", "_send")
 
     def __init__(
-        self, runner: web.AppRunner, sock: socket.socket, *, limit: Callable[[], int], patience: Callable[[], float]
+        self,
+        runner: web.AppRunner,
+        sock: socket.socket,
+        *,
+        limit: Callable[[], int],
+        patience: Callable[[], float],
+        send: Callable[[], float] = lambda: 60.0,
     ) -> None:
         super().__init__(runner, sock, backlog=1024)
         self._limit = limit
         self._patience = patience
+        self._send = send
 
     async def start(self) -> None:
         """Listen."""
@@ -63,19 +85,23 @@ class GuardedSite(web.SockSite):
         if server is None or 0 < self._limit() <= len(server._connections):  # its public view copies them all
             return Refusal(FULL)
         connection = Connection(server, loop=asyncio.get_running_loop(), **server._kwargs)
-        connection.patience = self._patience()
+        connection.patience, connection.send = self._patience(), self._send()
         return connection
 
 
 class Connection(web.RequestHandler):
     """One client's connection, which knows whether anything is under way on it."""
 
-    __slots__ = ("_late", "patience")
+    __slots__ = ("_late", "_stalled", "patience", "send")
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.patience = 30.0  # seconds for the headers of a request
+        self.send = 60.0  # seconds in which a client takes some of its answers
         self._late: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
+        self._parser: Any = Intake(self._parser, self._end)
+        self._max_msg_queue_size, self._msg_queue_resume_size = QUEUED, QUEUED - 1
 
     @property
     def busy(self) -> bool:
@@ -111,7 +137,18 @@ class Connection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget the connection."""
         self._heard()
+        self._took()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Wait for a client that takes nothing only so long: answers without a key, too, fill memory."""
+        super().pause_writing()
+        self._stalled = asyncio.get_running_loop().call_later(self.send, self._drop)
+
+    def resume_writing(self) -> None:
+        """Go on: the client has taken what was written."""
+        self._took()
+        super().resume_writing()
 
     def retire(self) -> None:
         """Close the connection at once if it is idle."""
@@ -128,13 +165,41 @@ class Connection(web.RequestHandler):
         """Refuse what is no HTTP; aiohttp's own answer and log would repeat it."""
         if not isinstance(exc, HttpProcessingError):
             return super().handle_error(request, status, exc, message)
+        errors.forget_way(exc)  # its frames hold what was read
         log.info("refused what is not valid HTTP (%s)", type(exc).__name__)
-        response = web.Response(body=error_body(NO_HTTP), status=NO_HTTP.status, content_type=JSON)
+        failure = _failure(exc)
+        response = web.Response(body=error_body(failure), status=failure.status, content_type=JSON)
         response.force_close()
         return response
 
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Write the answer; after the last one to a client that may still be sending, take that for a while."""
+        done = await super().finish_response(request, resp, start_time)
+        parser, transport = self._parser, self.transport
+        if (
+            parser is not None
+            and parser.deaf
+            and not self._messages
+            and transport is not None
+            and not transport.is_closing()
+        ):
+            transport.write_eof()
+            await asyncio.sleep(LINGER)  # or until the client closes
+        return done
+
+    def log_exception(self, *arguments: Any, **options: Any) -> None:
+        """Log what aiohttp did not expect; a client whose body breaks off as it is read past is no such thing."""
+        if not isinstance(options.get("exc_info"), Failure):
+            super().log_exception(*arguments, **options)
+
+    def _end(self) -> None:
+        self._close = True  # with the answer under way; ``close`` would also end the wait for a request that just came
+
     def _wait(self) -> None:
-        self._late = asyncio.get_running_loop().call_later(self.patience, self._give_up)
+        if not self._parser.deaf:
+            self._late = asyncio.get_running_loop().call_later(self.patience, self._give_up)
 
     def _heard(self) -> None:
         if self._late is not None:
@@ -144,8 +209,92 @@ class Connection(web.RequestHandler):
     def _give_up(self) -> None:
         self._late = None
         if not self.busy and self.transport is not None:
-            self.transport.write(plain_answer(LATE))
-            self.transport.close()
+            self._parser.deaf = True
+            dismiss(self.transport, LATE)
+
+    def _took(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+    def _drop(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+
+class Intake:
+    """A connection's parser, which takes no more after a fault, or where it can make nothing of what comes.
+
+    That is what it keeps: a head, trailers, the extension of a chunk. Their bytes are counted since the last request or
+    piece of a body. ``end`` is called when the body of a request cannot be read on: it is the connection's last.
+    """
+
+    __slots__ = ("_body", "_end", "_kept", "_parser", "deaf")
+
+    def __init__(self, parser: Any, end: Callable[[], None]) -> None:
+        self.deaf = False
+        self._parser = parser
+        self._end = end
+        self._kept = 0
+        self._body: StreamReader = EMPTY_PAYLOAD  # of the last request
+
+    def feed_data(self, data: bytes) -> tuple[Sequence[Any], bool, bytes]:
+        """Return the requests that begin in these bytes, as aiohttp's own; raises ``HttpProcessingError``."""
+        if self.deaf:
+            return NOTHING
+        found: list[Any] = []
+        try:
+            return self._feed(data) if len(data) <= HEAD else self._feed_in_steps(data, found)
+        except HttpProcessingError as fault:
+            self.deaf, self._parser = True, None
+            if self._body.is_eof():
+                raise  # aiohttp answers it when its turn comes
+            self._break(_failure(fault))
+            return found, False, b""
+
+    def pause_reading(self) -> None:
+        """Parse no further, as aiohttp's own."""
+        if not self.deaf:
+            self._parser.pause_reading()
+
+    def message_consumed(self) -> None:
+        """Make room for another request, as aiohttp's own."""
+        if not self.deaf:
+            self._parser.message_consumed()
+
+    def set_upgraded(self, upgraded: bool) -> None:
+        """Go on after another protocol was declined, as aiohttp's own."""
+        if not self.deaf:
+            self._parser.set_upgraded(upgraded)
+
+    def _feed_in_steps(self, data: bytes, found: list[Any]) -> tuple[Sequence[Any], bool, bytes]:
+        """Parse much at once so that what is kept of it is counted before it is too much."""
+        start = 0
+        while start < len(data):
+            end = start + (STEP if self._body.is_eof() else HEAD)  # a body is not kept here, and costs less in one
+            requests, upgraded, rest = self._feed(data[start:end])
+            found += requests
+            if upgraded:
+                return found, True, rest + data[end:]
+            start = end
+        return found, False, b""
+
+    def _feed(self, data: bytes) -> tuple[Sequence[Any], bool, bytes]:
+        body, before = self._body, self._body.total_bytes
+        found: tuple[Sequence[Any], bool, bytes] = self._parser.feed_data(data)
+        kept = 0 if body.total_bytes > before else self._kept + len(data)
+        if kept > HEAD and (not found[0] or _length(found[0][0][0]) > HEAD):
+            raise LineTooLong(b"", HEAD)
+        if found[0]:
+            self._body, kept = found[0][-1][1], 0
+        self._kept = kept
+        return found
+
+    def _break(self, fault: ClientFault) -> None:
+        """Let whoever reads the body hear of the fault at once, and the connection end with that request's answer."""
+        self._body.set_exception(ClientFault(fault.message, status=fault.status, code=fault.code))
+        self._body.feed_eof()
+        self._end()
 
 
 class Refusal(asyncio.Protocol):
@@ -157,14 +306,17 @@ class Refusal(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Answer before anything was asked."""
         assert isinstance(transport, asyncio.Transport)
-        transport.write(plain_answer(self._failure))
-        # what the client still sends is taken: closing on unread bytes
-        # would reset the connection, and the answer with it
-        transport.write_eof()
-        asyncio.get_running_loop().call_later(LINGER, transport.close)
+        dismiss(transport, self._failure)
 
     def eof_received(self) -> None:
         """Let the transport close: both sides have said all."""
+
+
+def dismiss(transport: asyncio.Transport, failure: Failure) -> None:
+    """Say why, and close a little later: on unread bytes it would reset the connection, and lose the answer."""
+    transport.write(plain_answer(failure))
+    transport.write_eof()
+    asyncio.get_running_loop().call_later(LINGER, transport.close)
 
 
 def connections(runner: web.AppRunner) -> Iterator[Connection]:
@@ -177,7 +329,19 @@ def connections(runner: web.AppRunner) -> Iterator[Connection]:
 def plain_answer(failure: Failure) -> bytes:
     """Return a failure as a whole HTTP answer."""
     body = error_body(failure)
-    lines = [f"HTTP/1.1 {failure.status} {'Request Timeout' if failure.status == 408 else 'Service Unavailable'}"]
+    lines = [f"HTTP/1.1 {failure.status} {HTTPStatus(failure.status).phrase}"]
     lines += [f"{name}: {value}" for name, value in errors.headers(failure).items()]
     lines += ["Content-Type: application/json", f"Content-Length: {len(body)}", "Connection: close"]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def _failure(fault: HttpProcessingError) -> ClientFault:
+    """Return what to say of what the parser refused; of what was sent it tells only whether that was the URL."""
+    if isinstance(fault, LineTooLong):
+        return LONG_URL if bytes(fault.args[0]).startswith((b"/", b"http")) else TOO_LONG
+    return TOO_LONG if fault.message == MANY_HEADERS else NO_HTTP
+
+
+def _length(request: Any) -> int:
+    """Return the bytes of a request's head, but for its line."""
+    return sum(len(name) + len(value) + 4 for name, value in request.raw_headers)

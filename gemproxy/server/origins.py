@@ -8,11 +8,16 @@ rebinding) is refused here.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 
 from gemproxy.errors import ClientFault
 
 ANY = "*"
+_HOST = re.compile(
+    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+:[0-9A-Fa-f:.]*)\]|(?P<v4>[0-9]+(?:\.[0-9]+){3})"
+    r"|(?P<name>(?:[A-Za-z0-9_-]+\.)*[A-Za-z][A-Za-z0-9_-]*\.?))(?::[0-9]{1,5})?"
+)
 
 
 def cors(origin: str | None, allowed: Sequence[str]) -> dict[str, str]:
@@ -37,25 +42,26 @@ def preflight(origin: str | None, allowed: Sequence[str]) -> dict[str, str]:
 
 
 def check_host(host: str) -> None:
-    """Raise ``ClientFault`` 403 unless a ``Host`` header names this machine by address or as localhost."""
-    name = _name(host)
-    if name == "localhost" or name.endswith(".localhost"):
-        return
+    """Raise ``ClientFault`` 403 unless a ``Host`` header names this machine by address or as localhost.
+
+    Nothing may stand beside the name but a port: in ``localhost:80@evil.example`` and ``[::1].evil.example`` a lenient
+    reader sees this machine, and a stricter one the other.
+    """
+    found = _HOST.fullmatch(host)
+    if found is None or not _is_here(**found.groupdict()):
+        raise ClientFault(
+            "Without client keys only callers on this machine are served, by the name localhost or its address; "
+            "set auth.keys to be reached by another name.",
+            status=403,
+            type="permission_error",
+            code="forbidden",
+        )
+
+
+def _is_here(v6: str | None, v4: str | None, name: str | None) -> bool:
+    if name is not None:
+        return name.lower().removesuffix(".").rpartition(".")[2] == "localhost"
     try:
-        if ipaddress.ip_address(name).is_loopback:
-            return
+        return ipaddress.ip_address(v6 or v4 or "").is_loopback
     except ValueError:
-        pass
-    raise ClientFault(
-        "Without client keys only callers on this machine are served, by the name localhost or its address; "
-        "set auth.keys to be reached by another name.",
-        status=403,
-        type="permission_error",
-        code="forbidden",
-    )
-
-
-def _name(host: str) -> str:
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0].lower().rstrip(".")
+        return False

@@ -46,7 +46,16 @@ def test_names_of_this_machine_are_served(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "[::2]:80", "", "0.0.0.0"]
+    "host",
+    [
+        *("evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "[::2]:80", "", "0.0.0.0"),
+        *("[::1].evil.example", "[::1]evil.example:80", "[::1", "::1", "[127.0.0.1]", "[localhost]", "[::1%lo]"),
+        *("localhost:80@evil.example", "evil.example@localhost", "localhost@evil.example", "localhost:80:80"),
+        *("localhost:", "localhost:x", "localhost:-1", "localhost: 80", "localhost/", "localhost?", "localhost#"),
+        *("localhost..", "..localhost", ".localhost", "a..localhost", "127.0.0.1.", "127.1", "127.0.0.01", "0x7f.1"),
+        *("localhost\n", " localhost", "localhost,evil.example", "localhost evil.example", "local\u017fhost"),
+        *("127.0.0.\u0661", "notlocalhost", "evil-localhost", "[::ffff:127.0.0.1].evil.example", "[::1]:80@x"),
+    ],
 )
 def test_any_other_name_needs_a_key(host: str) -> None:
     with pytest.raises(ClientFault, match=r"auth\.keys") as caught:

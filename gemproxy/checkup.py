@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import aiohttp
 from msgspec import Struct
@@ -19,7 +20,7 @@ from gemproxy.converter.completion import ChatCompletionFold
 from gemproxy.converter.transcoder import Transcoder
 from gemproxy.converter.wording import Heading
 from gemproxy.dispatch import Dispatcher, Listen
-from gemproxy.errors import Failure
+from gemproxy.errors import Failure, Overload
 from gemproxy.pool.refusals import TokenRefused
 from gemproxy.pool.rest import ANY
 from gemproxy.pool.slot import SlotView
@@ -33,6 +34,7 @@ from gemproxy.wire.gemini import Content, GenerateRequest, GenerationConfig, Par
 
 PATIENCE = 20.0  # seconds for one step
 AT_ONCE = 8  # credentials looked at together
+AGAIN = 5.0  # seconds after which another checkup may be tried
 WORD = GenerateRequest(
     [Content([Part(text="Say OK.")], "user")], generation_config=GenerationConfig(max_output_tokens=64)
 )
@@ -51,7 +53,7 @@ class Row(Struct, frozen=True):
 
 
 class Checkup:
-    """Tries credentials one by one, past the rotation."""
+    """Tries credentials one by one, past the rotation; one checkup at a time, since each asks for all of them."""
 
     def __init__(
         self,
@@ -68,9 +70,37 @@ class Checkup:
         self._dialects = dialects
         self._onboarding = onboarding
         self._clock = clock
+        self._running = False
 
     async def tokens(self) -> list[Row]:
-        """Authenticate every credential; one that is well again is not parked any more."""
+        """Authenticate every credential; one that is well again is not parked any more.
+
+        Raises ``Overload`` (429) while another checkup runs.
+        """
+        with self._alone():
+            return await self._tokens_of_all()
+
+    async def full(self, model: str, allowed: frozenset[str] | None = None) -> list[Row]:
+        """Authenticate every credential, then ask each for one word: unary, and the first of each kind as a stream.
+
+        ``allowed`` are the models that may be asked (None: all). Raises ``Overload`` (429) while another checkup runs.
+        """
+        with self._alone():
+            rows = [Row("-", "-", "config", True, 0, f"{len(self._views())} credentials"), *await self._tokens_of_all()]
+            await self._words(rows, model, allowed)
+            return rows
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        if self._running:
+            raise Overload("A checkup of the credentials runs already; only one does.", status=429, retry_after=AGAIN)
+        self._running = True
+        try:
+            yield
+        finally:
+            self._running = False
+
+    async def _tokens_of_all(self) -> list[Row]:
         places = asyncio.Semaphore(AT_ONCE)
 
         async def one(view: SlotView) -> Row:
@@ -79,25 +109,27 @@ class Checkup:
 
         return list(await asyncio.gather(*map(one, self._views())))
 
-    async def full(self, model: str) -> list[Row]:
-        """Authenticate every credential, then ask each for one word: unary, and the first of each kind as a stream."""
-        found = f"{len(self._views())} credentials"
-        rows = [Row("-", "-", "config", True, 0, found), *await self.tokens()]
+    async def _words(self, rows: list[Row], model: str, allowed: frozenset[str] | None) -> None:
+        """Add what became of the word that each credential was asked for, if its row says that it is well."""
         well = {row.credential for row in rows if row.ok}
         streams = {view.kind: view.name for view in reversed(self._views()) if view.name in well}
-        for view in self._views():
-            if view.name in well:
-                if view.kind == "oauth":  # its token came with a project, or not at all
-                    rows.append(Row(view.name, view.kind, "project", True, 0, "discovered or configured"))
-                rows.append(await self._generate(view, self._model(view, model), "generateContent"))
-                if streams[view.kind] == view.name:
-                    rows.append(await self._generate(view, self._model(view, model), "streamGenerateContent"))
-        return rows
+        for view in [view for view in self._views() if view.name in well]:
+            if view.kind == "oauth":  # its token came with a project, or not at all
+                rows.append(Row(view.name, view.kind, "project", True, 0, "discovered or configured"))
+            asked = self._model(view, model, allowed)
+            if asked is None:
+                rows.append(Row(view.name, view.kind, "generate", True, 0, "not asked: it has no model of this key's"))
+                continue
+            rows.append(await self._generate(view, asked, "generateContent"))
+            if streams[view.kind] == view.name:
+                rows.append(await self._generate(view, asked, "streamGenerateContent"))
 
-    def _model(self, view: SlotView, model: str) -> str:
-        """Return the model to ask a credential for: the one named, or the first that it is held to."""
+    def _model(self, view: SlotView, model: str, allowed: frozenset[str] | None) -> str | None:
+        """Return the model to ask a credential for: the one named, or the first that it is held to and that may be."""
         offered = self._dispatcher.room.rotator.offered(view.name)
-        return model if offered is None or model in offered else min(offered)
+        if offered is None or model in offered:
+            return model
+        return min(offered if allowed is None else offered & allowed, default=None)
 
     def _views(self) -> list[SlotView]:
         return self._dispatcher.room.rotator.snapshot()

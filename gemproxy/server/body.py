@@ -8,9 +8,9 @@ from aiohttp import web
 from aiohttp.http import HttpVersion11
 
 from gemproxy.errors import ClientFault
-from gemproxy.server.exchange import request_id
-from gemproxy.server.middleware import error_response
-from gemproxy.server.service import SERVICE, Door
+from gemproxy.server.exchange import Exchange
+from gemproxy.server.middleware import answer
+from gemproxy.server.service import SERVICE, Door, Service
 
 _OTHER_MEDIA = ("multipart/", "image/", "audio/", "video/", "application/xml", "text/xml", "text/html")
 
@@ -36,16 +36,28 @@ async def read_body(request: web.Request, door: Door) -> bytes:
         ) from None
 
 
-async def expect_body(request: web.Request) -> web.StreamResponse | None:
-    """Answer ``Expect: 100-continue``: a body that is announced as too large need not be sent (RFC 9110, 10.1.1)."""
-    try:
-        _check_length(request, request.app[SERVICE].door)
-    except ClientFault as fault:
-        return error_response(fault, {"x-request-id": request_id(request.headers.get("x-request-id"))})
-    if request.version == HttpVersion11 and request.headers.get("Expect", "").lower() == "100-continue":
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # as aiohttp's own handler does: no part of the answer was written
-    return None
+async def expectation(request: web.Request) -> web.StreamResponse | None:
+    """Refuse any ``Expect`` but 100-continue (RFC 9110, 10.1.1), which ``expect_body`` answers.
+
+    Not here: nobody is invited to send a body before key and limits were looked at, or one that nobody reads.
+    """
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        return None
+    return await answer(_unexpected, request.app[SERVICE], request)
+
+
+async def expect_body(request: web.Request, door: Door) -> None:
+    """Ask for a body that its client holds back; raises ``ClientFault`` 413 or 415 for one that would not be read."""
+    if request.version != HttpVersion11 or request.headers.get("Expect", "").lower() != "100-continue":
+        return
+    _check_kind(request)
+    _check_length(request, door)
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # as aiohttp's own handler does: no part of the answer was written
+
+
+async def _unexpected(request: web.Request, service: Service, exchange: Exchange) -> web.StreamResponse:
+    raise ClientFault("The header Expect is known here as 100-continue only.", status=417)
 
 
 async def _read(request: web.Request, door: Door) -> bytes:

@@ -9,7 +9,7 @@ from gemproxy.checkup import Row
 from gemproxy.errors import ClientFault
 from gemproxy.pool.slot import SlotView
 from gemproxy.server.info import as_json
-from gemproxy.server.keyring import Caller
+from gemproxy.server.keyring import Caller, allow
 from gemproxy.server.service import Service
 
 DEFAULT_MODEL = "gemini-3.5-flash"  # offered by all three upstreams; 2.5 is on its way out (PROTOCOL 0.2)
@@ -29,8 +29,9 @@ async def token_test(request: web.Request, service: Service, caller: Caller) -> 
 
 async def full_test(request: web.Request, service: Service, caller: Caller) -> web.Response:
     """Authenticate every credential and ask it for one word; 500 if one fails. ``?model=`` names the model asked."""
-    model = service.catalogue.lookup(request.query.get("model") or _first_model(service))
-    return _told(await service.checkup.full(model.id))
+    model = service.catalogue.lookup(request.query.get("model") or _first_model(service, caller))
+    allow(caller, model.id)
+    return _told(await service.checkup.full(model.id, caller.models))
 
 
 async def metrics(request: web.Request, service: Service, caller: Caller) -> web.Response:
@@ -45,10 +46,10 @@ def scrape(service: Service) -> web.Response:
     return web.Response(body=service.metrics.text(), headers={"Content-Type": METRICS_TYPE})
 
 
-def _first_model(service: Service) -> str:
-    listed = [model.id for model in service.catalogue.listed()]
+def _first_model(service: Service, caller: Caller) -> str:
+    listed = [model.id for model in service.catalogue.listed() if caller.models is None or model.id in caller.models]
     if not listed:
-        raise ClientFault("The catalogue is empty: name a model with ?model=.", param="model")
+        raise ClientFault("The catalogue has none for this key: name a model with ?model=.", param="model")
     return DEFAULT_MODEL if DEFAULT_MODEL in listed else listed[0]
 
 

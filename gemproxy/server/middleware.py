@@ -59,8 +59,8 @@ async def answer(handler: Answering, service: Service, request: web.Request) -> 
                 response.headers.update(exchange.headers)
         exchange.status = exchange.status or response.status
         if not response.prepared:
-            if service.draining:
-                response.force_close()  # the next request belongs to another instance
+            if service.draining or _withheld(request):
+                response.force_close()  # the next request belongs to another instance, or would be taken for a body
             await response.prepare(request)
             await response.write_eof()  # here and not by aiohttp: the answer leaves before it is written down
     except asyncio.CancelledError:
@@ -73,6 +73,11 @@ async def answer(handler: Answering, service: Service, request: web.Request) -> 
         _record(service, exchange, clock())
         exchange.response = None  # which holds the request and so the exchange, if the client left
     return response
+
+
+def _withheld(request: web.Request) -> bool:
+    """Return whether the client still waits to be asked for its body, and will now not send it."""
+    return not request.content.is_eof() and "Expect" in request.headers
 
 
 def _record(service: Service, exchange: Exchange, ended: float) -> None:

@@ -10,7 +10,7 @@ from aiohttp.typedefs import Handler
 
 from gemproxy.errors import Overload
 from gemproxy.server import debug, info
-from gemproxy.server.body import expect_body
+from gemproxy.server.body import expect_body, expectation
 from gemproxy.server.chat import chat_completions
 from gemproxy.server.exchange import Exchange
 from gemproxy.server.keyring import ANYONE, Caller
@@ -26,28 +26,35 @@ ForCaller = Callable[[web.Request, Service, Caller], Awaitable[web.StreamRespons
 def add_routes(router: web.UrlDispatcher) -> None:
     """Add every route; ``HEAD`` works wherever ``GET`` does."""
     for path, handler in (("/", info.root), ("/health", info.health), ("/ready", info.ready)):
-        router.add_get(path, _open(handler))
-        router.add_options(path, _open(info.probe))
-    router.add_get("/metrics", _known(debug.metrics, admin=True))
+        router.add_get(path, _open(handler), expect_handler=expectation)
+        router.add_options(path, _open(info.probe), expect_handler=expectation)
+    router.add_get("/metrics", _known(debug.metrics, admin=True), expect_handler=expectation)
     for base in ("/v1", ""):
-        router.add_post(f"{base}{CHAT}", answering(_chat), expect_handler=expect_body)
-        router.add_get(f"{base}/models", _known(info.list_models))
-        router.add_get(f"{base}/models/{{id:.+}}", _known(info.show_model))
-        router.add_get(f"{base}/debug/cache", _known(debug.cache, admin=True))
-        router.add_post(f"{base}/token-test", _known(debug.token_test, admin=True))
-        router.add_post(f"{base}/test", _known(debug.full_test, admin=True))
+        router.add_post(f"{base}{CHAT}", answering(_chat), expect_handler=expectation)
+        router.add_get(f"{base}/models", _known(info.list_models), expect_handler=expectation)
+        router.add_get(f"{base}/models/{{id:.+}}", _known(info.show_model), expect_handler=expectation)
+        router.add_get(f"{base}/debug/cache", _known(debug.cache, admin=True), expect_handler=expectation)
+        router.add_post(f"{base}/token-test", _counted(debug.token_test), expect_handler=expectation)
+        router.add_post(f"{base}/test", _counted(debug.full_test), expect_handler=expectation)
         for path in (CHAT, "/models", "/models/{id:.+}"):
-            router.add_options(base + path, _open(_preflight))
+            router.add_options(base + path, _open(_preflight), expect_handler=expectation)
     _add_rest(router)
 
 
 def shortcut(server: web.Server, service: Service) -> None:
-    """Let a server take chat requests past aiohttp's router, which is 2 % of a small one; all else goes its way."""
+    """Let a server take chat requests past aiohttp's router, which is 2 % of a small one; all else goes its way.
+
+    But for CONNECT: it names no path, and so no route.
+    """
     others, paths = server.request_handler, {CHAT, f"/v1{CHAT}"}
 
     def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         chat = request.rel_url.raw_path in paths and request.method == "POST" and "Expect" not in request.headers
-        return answer(_chat, service, cast("web.Request", request)) if chat else others(request)
+        if chat:
+            return answer(_chat, service, cast("web.Request", request))
+        return (
+            others(request) if request.method != "CONNECT" else answer(_tunnel, service, cast("web.Request", request))
+        )
 
     server.request_handler = handle
 
@@ -73,26 +80,66 @@ def _known(handler: ForCaller, *, admin: bool = False) -> Handler:
     return answering(guarded)
 
 
+def _counted(handler: ForCaller) -> Handler:
+    """Let operators in within limits: what asks upstream counts as a request, whoever asks for it."""
+
+    async def counted(request: web.Request, service: Service, exchange: Exchange) -> web.StreamResponse:
+        caller = _caller(request, service, exchange)
+        service.door.keyring.admin(caller)
+        _enter(service, exchange, caller)
+        try:
+            return await handler(request, service, caller)
+        finally:
+            _leave(service, caller)
+
+    return answering(counted)
+
+
 async def _chat(request: web.Request, service: Service, exchange: Exchange) -> web.StreamResponse:
     """Let known callers in within limits: what is beyond one, or comes while draining, is refused before it is read."""
     caller = _caller(request, service, exchange)
+    _enter(service, exchange, caller)
+    try:
+        if not request.content.is_eof():
+            await expect_body(request, service.door)
+        return await chat_completions(request, service, exchange, caller)
+    finally:
+        _leave(service, caller)
+
+
+async def _tunnel(request: web.Request, service: Service, exchange: Exchange) -> web.StreamResponse:
+    """Refuse CONNECT; what comes behind it is for another server, and no request to this one."""
+    request.protocol.close()
+    exchange.headers["Connection"] = "close"
+    raise web.HTTPMethodNotAllowed("CONNECT", {"GET", "HEAD", "OPTIONS", "POST"})
+
+
+def _enter(service: Service, exchange: Exchange, caller: Caller) -> None:
+    """Count a request, unless a limit or a drain forbids it; ``_leave`` must follow."""
     if service.refusing or 0 < service.door.max_requests <= service.open_requests:
         raise _overload(service)
     exchange.headers |= service.allowances.enter(caller, exchange.started)
     service.open_requests += 1
-    try:
-        return await chat_completions(request, service, exchange, caller)
-    finally:
-        service.open_requests -= 1
-        service.allowances.leave(caller)
+
+
+def _leave(service: Service, caller: Caller) -> None:
+    service.open_requests -= 1
+    service.allowances.leave(caller)
 
 
 def _caller(request: web.Request, service: Service, exchange: Exchange) -> Caller:
     caller = service.door.keyring.caller(request.headers.get("Authorization"))
     exchange.client = caller.name
     if caller is ANYONE:
-        check_host(request.host)
+        _check_host(request)
     return caller
+
+
+def _check_host(request: web.Request) -> None:
+    host = request.headers.get("Host", "localhost")  # HTTP/1.0 knows none, and no browser speaks it
+    check_host(host)
+    if request.host != host:  # a whole URL was asked for, whose host goes before (RFC 9112, 3.2.2)
+        check_host(request.url.raw_authority)
 
 
 def _overload(service: Service) -> Overload:
@@ -119,7 +166,7 @@ class _Rest(web.PlainResource):
 def _add_rest(router: web.UrlDispatcher) -> None:
     """Take what no route takes, so that it is answered like all else. Must come last."""
     rest = _Rest("/")
-    rest.add_route("*", _open(_unknown))
+    rest.add_route("*", _open(_unknown), expect_handler=expectation)
     router.register_resource(rest)
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from gemproxy.simulator import KeyState, Simulator
+from gemproxy.server.keyring import Caller
+from gemproxy.server.service import SERVICE
+from gemproxy.simulator import Answer, Hang, KeyState, Simulator
 from tests.running import KEY, Running, configuration, running
 from tests.test_pool_scenarios import config_text, configured
+from tests.waiting import soon
 
 CHAT = "/v1/chat/completions"
 MODEL = "gemini-2.5-flash"
@@ -77,3 +81,109 @@ async def test_operators_routes_stand_under_the_bare_path_too(server: Running, m
             found = await response.json()
             assert response.status == status, found
             assert ("error" in found) is (status == 401)
+
+
+# ------------------------------------------------------------------------------------------- the limits of a caller
+
+
+CLIENTS = """
+[[auth.clients]]
+name = "small"
+key = "sk-small"
+models = ["gemini-2.5-flash"]
+requests_per_minute = 3
+"""
+SMALL = {"Authorization": "Bearer sk-small"}
+CHECKS = ["/v1/test", "/v1/token-test"]
+
+
+def error_of(body: bytes) -> dict[str, str]:
+    return msgspec.json.decode(body)["error"]
+
+
+@pytest.mark.parametrize("path", CHECKS)
+async def test_checkup_counts_against_the_limits_of_its_caller(simulator: Simulator, tmp_path: Path, path: str) -> None:
+    async with running(simulator, configuration(simulator, tmp_path, CLIENTS)) as server:
+        told = [(await server.post(path, b"", SMALL))[0] for _ in range(4)]
+        spent = len(simulator.requests)
+        status, body = await server.post(path, b"", SMALL)
+        assert told == [200, 200, 200, 429]
+        assert (status, error_of(body)["code"]) == (429, "rate_limit_exceeded")
+        assert "auth.clients.requests_per_minute" in error_of(body)["message"]
+        assert len(simulator.requests) == spent
+        assert (await server.post(CHAT, HELLO, SMALL))[0] == 429, "chats and checkups share one minute"
+
+
+@pytest.mark.parametrize("path", CHECKS)
+@pytest.mark.parametrize("state", ["max_requests", "max_concurrent", "refusing"])
+async def test_checkup_beyond_a_limit_is_refused_at_once(
+    simulator: Simulator, tmp_path: Path, path: str, state: str
+) -> None:
+    more = CLIENTS.replace("requests_per_minute = 3", "max_concurrent = 1")
+    async with running(simulator, configuration(simulator, tmp_path, more)) as server:
+        service = server.app[SERVICE]
+        service.refusing = state == "refusing"
+        if state == "max_requests":
+            service.door.max_requests = service.open_requests = 1
+        if state == "max_concurrent":
+            service.allowances.enter(Caller("small", max_concurrent=1), 0.0)
+        status, body = await server.post(path, b"", SMALL)
+        assert status == (429 if state == "max_concurrent" else 503)
+        assert state == "refusing" or state in error_of(body)["message"]
+        assert not simulator.requests
+
+
+@pytest.mark.parametrize(
+    ("query", "held", "status", "asked"),
+    [
+        pytest.param("", "", 200, {"gemini-2.5-flash"}, id="none named: the first of its own"),
+        pytest.param("?model=gemini-2.5-flash", "", 200, {"gemini-2.5-flash"}, id="its own"),
+        pytest.param("?model=gemini-2.5-pro", "", 403, set(), id="another's"),
+        pytest.param("", 'models = ["gemini-2.5-pro"]', 200, set(), id="a credential that has none of its own"),
+        pytest.param(
+            "",
+            'models = ["gemini-2.5-flash", "gemini-2.0-flash"]',
+            200,
+            {"gemini-2.5-flash"},
+            id="a credential that has others, too",
+        ),
+    ],
+)
+async def test_checkup_asks_only_models_that_its_caller_may_use(
+    simulator: Simulator, tmp_path: Path, query: str, held: str, status: int, asked: set[str]
+) -> None:
+    config = configuration(simulator, tmp_path, CLIENTS)
+    credential = msgspec.structs.replace(
+        config.credentials[0], models=msgspec.toml.decode(held or "models = []")["models"]
+    )
+    async with running(simulator, msgspec.structs.replace(config, credentials=[credential])) as server:
+        told, body = await server.post("/v1/test" + query, b"", SMALL)
+    assert told == status
+    assert {request.model for request in simulator.generations} == asked
+    assert status == 200 or error_of(body)["code"] == "model_not_allowed"
+
+
+@pytest.mark.parametrize(("first", "second"), [CHECKS, CHECKS[::-1]])
+async def test_checkups_run_one_at_a_time(simulator: Simulator, server: Running, first: str, second: str) -> None:
+    simulator.script(Answer().after(Hang()), method="models")
+    running_one = asyncio.get_running_loop().create_task(server.post(first, b""))
+    await soon(lambda: simulator.requests)
+    for path in (first, second):
+        async with server.session.post(server.url + path, headers={"Authorization": f"Bearer {KEY}"}) as response:
+            assert (response.status, response.headers["Retry-After"]) == (429, "5")
+            assert "runs already" in (await response.json())["error"]["message"]
+    running_one.cancel()
+    await soon(lambda: not server.app[SERVICE].open_requests)
+    assert (await server.post(second, b""))[0] == 200, "one that was left makes room for the next"
+
+
+async def test_checkup_ends_with_its_client(simulator: Simulator, tmp_path: Path) -> None:
+    async with running(simulator, configuration(simulator, tmp_path, keys=3)) as server:
+        simulator.script(Answer().after(Hang()))
+        leaving = asyncio.get_running_loop().create_task(server.post("/v1/test", b""))
+        await soon(lambda: simulator.generations)
+        leaving.cancel()
+        await soon(lambda: simulator.generations[0].disconnected)
+        await soon(lambda: not server.app[SERVICE].open_requests)
+        await asyncio.sleep(0.05)
+        assert len(simulator.generations) == 1

@@ -27,7 +27,7 @@ from gemproxy.listening import GuardedSite, connections
 from gemproxy.server.app import build_app, reload
 from gemproxy.server.debug import scrape
 from gemproxy.server.routes import shortcut
-from gemproxy.server.service import SERVICE
+from gemproxy.server.service import SERVICE, Service
 from gemproxy.server.tasks import spawn
 
 log = logging.getLogger("gemproxy")
@@ -126,10 +126,18 @@ async def _listen(runner: web.AppRunner, config: Config, inherited: list[socket.
     sockets = inherited or bind(server.host, server.port, reuse_port=server.reuse_port)
     _check_doors(config, [sock.getsockname() for sock in sockets])
     for sock in sockets:
-        site = GuardedSite(
-            runner, sock, limit=lambda: service.door.max_connections, patience=lambda: service.door.headers
-        )
-        await site.start()
+        await _site(runner, sock, service).start()
+
+
+def _site(runner: web.AppRunner, sock: socket.socket, service: Service) -> GuardedSite:
+    """Return a site within the limits of the configuration in force."""
+    return GuardedSite(
+        runner,
+        sock,
+        limit=lambda: service.door.max_connections,
+        patience=lambda: service.door.headers,
+        send=lambda: service.door.send,
+    )
 
 
 def _check_doors(config: Config, names: Iterable[Any]) -> None:
@@ -153,11 +161,11 @@ async def _listen_for_scrapes(stack: AsyncExitStack, app: web.Application, liste
 
     own = web.Application()
     own.router.add_get("/metrics", metrics)
-    runner = web.AppRunner(own, access_log=None)
+    runner = web.AppRunner(own, access_log=None, handler_cancellation=True, lingering_time=LAST_WORDS)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     for sock in bind(*place, reuse_port=False, setting="server.metrics_listen"):
-        await web.SockSite(runner, sock).start()
+        await _site(runner, sock, app[SERVICE]).start()
 
 
 def bind(

@@ -80,6 +80,27 @@ async def test_own_listener_needs_no_key_and_serves_nothing_else(simulator: Simu
             assert response.status == 401
 
 
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        pytest.param(b"GET /metrics HTTP/1.1\r\nX: ", b" 408 ", id="headers that do not end"),
+        pytest.param(b"GET /metrics HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 20_000, b" 431 ", id="too many of them"),
+    ],
+)
+async def test_own_listener_is_guarded_like_the_other(
+    simulator: Simulator, tmp_path: Path, said: bytes, status: bytes
+) -> None:
+    own = free_port()
+    toml = configured(
+        simulator.ai_studio_url, "[timeouts]\nheaders = 0.3\n", server=f'metrics_listen = "127.0.0.1:{own}"'
+    )
+    async with serving(tmp_path, toml):
+        reader, writer = await asyncio.open_connection("127.0.0.1", own)
+        writer.write(said)
+        assert status in await asyncio.wait_for(reader.readline(), 5)
+        writer.close()
+
+
 async def test_own_listener_shows_a_drain_to_its_end(simulator: Simulator, tmp_path: Path) -> None:
     simulator.script(frames_answer([{"candidates": [{"content": {"parts": [{"text": "tick"}]}}]}]).then(Hang()))
     own = free_port()

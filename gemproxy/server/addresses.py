@@ -12,7 +12,7 @@ WHATWG URL standard ("ends in a number": such a host is an IPv4 address or nothi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
@@ -79,8 +79,8 @@ class Target(Struct, frozen=True):
 class Allowed:
     """The operator's exceptions: exact names, ".example.com" for all names below, addresses and networks."""
 
-    def __init__(self, entries: Sequence[str] = ()) -> None:
-        """Raise ``ConfigFault`` for an entry that is none of these."""
+    def __init__(self, entries: Sequence[str] = (), own: Container[Address] = ()) -> None:
+        """Raise ``ConfigFault`` for an entry that is none of these; ``own`` are this machine's addresses."""
         networks, names, suffixes = [], [], []
         for place, entry in enumerate(entries):
             try:
@@ -95,6 +95,7 @@ class Allowed:
                     f'images.allow_hosts[{place}] = "{entry}": expected a name, ".example.com" for every name below '
                     'it, an address or a network like "10.0.0.0/8"'
                 ) from None
+        self._own = own
         self._networks = tuple(networks)
         self._names = frozenset(names)
         self._suffixes = tuple(suffixes)
@@ -113,9 +114,15 @@ class Allowed:
             address = ip_address(written)
         except ValueError:
             return False
-        if self.lists(address) or is_public(address):
+        if self.lists(address):
             return True
+        if is_public(address):
+            return named or address not in self._own
         return named and _within(address, _INTERNAL) and not _within(address, _METADATA)
+
+    def excepts(self, written: str, *, named: bool) -> bool:
+        """Return whether it is an exception that opens this address, even if it turns out to be this machine's."""
+        return named or self.lists(ip_address(written))
 
 
 def is_public(address: Address) -> bool:

@@ -46,7 +46,7 @@ async def chat_completions(
     models = _models(service, asked.model, caller)
     exchange.model, exchange.stream = models[0].id, stream
     remote = media.remote_images(asked)
-    images = await service.images.fetch(remote) if remote else {}
+    images = await service.images.fetch(remote, caller.name) if remote else {}
     asking = Asking(service, exchange, asked, images, stream)
     try:
         if stream:

@@ -12,14 +12,17 @@ import asyncio
 import logging
 import re
 import socket
-from base64 import b64encode
+import time
+from binascii import b2a_base64
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from aiohttp import (
     ClientConnectorError,
     ClientError,
+    ClientRequest,
     ClientResponse,
     ClientSession,
     ClientSSLError,
@@ -28,14 +31,17 @@ from aiohttp import (
     TCPConnector,
 )
 from aiohttp.abc import AbstractResolver
+from aiohttp.client_proto import ResponseHandler
 from msgspec import Struct
 
 from gemproxy import __version__
 from gemproxy.converter.magic import sniff
 from gemproxy.converter.media import RemoteImage
 from gemproxy.errors import ClientFault
-from gemproxy.server.addresses import UNREACHABLE, Allowed, Unfetchable, redirected, target
-from gemproxy.server.lookup import Lookup
+from gemproxy.server.addresses import UNREACHABLE, Address, Allowed, Unfetchable, redirected, target
+from gemproxy.server.interfaces import Interfaces
+from gemproxy.server.lookup import CALLER, Lookup
+from gemproxy.server.shares import Shares
 from gemproxy.wire.gemini import Blob
 
 log = logging.getLogger("gemproxy.server")
@@ -45,6 +51,8 @@ AddressInfo = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, i
 
 _AT_ONCE = 4  # images of one request that are under way together
 _CONNECTIONS = 256  # in all; more wait, within images.timeout
+_SHARE = 64  # of one caller
+_TELLING = 64  # bytes at the beginning that tell what a file is
 _REDIRECTS = (301, 302, 303, 307, 308)
 _INLINE = ("image/png", "image/jpeg", "image/webp", "image/heic", "image/heif", "application/pdf")  # PROTOCOL 1.3
 _DECLARED = re.compile(r"(?:text|audio|video)/[a-z0-9][a-z0-9.+-]{0,63}|application/json")
@@ -67,11 +75,20 @@ class ImageFetcher:
     """Fetches images over connections of its own; opens on the first use, and again after ``close``."""
 
     def __init__(
-        self, policy: ImagePolicy, user_agent: str = USER_AGENT, *, resolver: AbstractResolver | None = None
+        self,
+        policy: ImagePolicy,
+        user_agent: str = USER_AGENT,
+        *,
+        resolver: AbstractResolver | None = None,
+        own: Container[Address] | None = None,
     ) -> None:
-        """Raise ``ConfigFault`` for an ``allow_hosts`` that cannot be read. A ``resolver`` is the caller's to close."""
+        """Raise ``ConfigFault`` for an ``allow_hosts`` that cannot be read. A ``resolver`` is the caller's to close.
+
+        ``own`` are this machine's addresses; without it the kernel is asked.
+        """
         self._policy = policy
-        self._allowed = Allowed(policy.allow_hosts)
+        self._allowed = Allowed(policy.allow_hosts, Interfaces(time.monotonic) if own is None else own)
+        self._places = Shares(_CONNECTIONS, _SHARE)
         self._headers = {"User-Agent": user_agent, "Accept": "image/*, */*;q=0.5", "Accept-Encoding": "identity"}
         self._resolver = resolver
         self._lookup: Lookup | None = None
@@ -80,9 +97,10 @@ class ImageFetcher:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    async def fetch(self, wanted: Sequence[RemoteImage]) -> dict[str, Blob]:
+    async def fetch(self, wanted: Sequence[RemoteImage], caller: str = "") -> dict[str, Blob]:
         """Return every image by its URL, each fetched once; the first failure ends the others.
 
+        ``caller`` names who asks: nobody takes more than a share of the connections and look-ups.
         Raises ``ClientFault`` 400 ``invalid_image_url``.
         """
         if not wanted:
@@ -93,7 +111,7 @@ class ImageFetcher:
         self._under_way += 1
         self._idle.clear()
         try:
-            outcome = await self._gather(_Errand(self._policy), uses, parts)
+            outcome = await self._gather(_Errand(self._policy, caller), uses, parts)
         finally:
             self._under_way -= 1
             if not self._under_way:
@@ -146,7 +164,8 @@ class ImageFetcher:
     async def _try(self, errand: _Errand, url: str, param: str, uses: int) -> Blob | str:
         """Return the image, or why there is none."""
         try:
-            async with asyncio.timeout_at(errand.until), errand.hands:
+            CALLER.set(errand.caller)
+            async with asyncio.timeout_at(errand.until), errand.hands, self._places.place(errand.caller):
                 return await self._get(errand, url, uses)
         except (Unfetchable, ClientError, OSError) as error:
             # names of types only: a URL is part of the prompt, and may hold a signature
@@ -171,26 +190,28 @@ class ImageFetcher:
         for _ in range(self._policy.max_redirects + 1):
             async with self._session(place.named).get(place.url, allow_redirects=False) as response:
                 if response.status not in _REDIRECTS:
-                    data = await self._read(errand, response, uses)
-                    kind = media_type(data, response.headers.get("Content-Type", ""))
-                    return Blob(kind, b64encode(data).decode())
+                    return await self._read(errand, response, uses)
                 place = redirected(place, response.headers.get("Location"), self._allowed)
         raise Unfetchable(f"its server redirects more than images.max_redirects = {self._policy.max_redirects} times")
 
-    async def _read(self, errand: _Errand, response: ClientResponse, uses: int) -> bytearray:
+    async def _read(self, errand: _Errand, response: ClientResponse, uses: int) -> Blob:
         if response.status != 200:
             raise Unfetchable(f"its server answered with status {response.status}")
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise Unfetchable("its server compressed it although asked not to")
         self._check_size(response.content_length or 0)
-        data = bytearray()
+        size, beginning, rest, text = 0, b"", b"", ""
         async for piece in response.content.iter_any():
-            data += piece
-            self._check_size(len(data))
+            size += len(piece)
+            self._check_size(size)
             errand.take(len(piece) * uses)
-        if not data:
+            beginning = beginning if len(beginning) >= _TELLING else beginning + piece[:_TELLING]
+            encoded, rest = _base64(rest + piece)
+            text += encoded  # CPython lets a local text grow in its place: the image is here once, as it is sent
+        if not size:
             raise Unfetchable("it is empty")
-        return data
+        text += b2a_base64(rest, newline=False).decode()
+        return Blob(media_type(beginning, response.headers.get("Content-Type", "")), text)
 
     def _check_size(self, size: int) -> None:
         if size > self._policy.max_bytes:
@@ -205,11 +226,12 @@ class ImageFetcher:
     def _open(self, named: bool) -> ClientSession:
         if self._resolver is None and self._lookup is None:
             self._lookup = Lookup()
-        connector = TCPConnector(
+        connector = _Connector(
+            partial(self._check_ends, named),
             resolver=self._resolver or self._lookup,
             use_dns_cache=False,
             force_close=True,  # a kept connection would be one that is judged no more
-            limit=_CONNECTIONS,
+            limit=0,  # ``_places`` instead, which are shared fairly
             socket_factory=partial(self._socket, named),
         )
         return ClientSession(
@@ -228,13 +250,39 @@ class ImageFetcher:
             raise PermissionError("not a public address")
         return socket.socket(family, kind, protocol)
 
+    def _check_ends(self, named: bool, transport: asyncio.BaseTransport) -> None:
+        """Raise ``PermissionError`` if a connection leads to this machine itself: both its ends have one address."""
+        peer, here = str(transport.get_extra_info("peername")[0]), str(transport.get_extra_info("sockname")[0])
+        if peer == here and not self._allowed.excepts(peer, named=named):
+            raise PermissionError("this machine's own address")
+
+
+class _Connector(TCPConnector):
+    """Looks at each connection once it stands, and before anything is asked over it."""
+
+    def __init__(self, check: Callable[[asyncio.BaseTransport], None], **options: Any) -> None:
+        super().__init__(**options)
+        self._check = check
+
+    async def _wrap_create_connection(
+        self, *arguments: Any, req: ClientRequest, client_error: type[Exception] = ClientConnectorError, **options: Any
+    ) -> tuple[asyncio.Transport, ResponseHandler]:
+        made = await super()._wrap_create_connection(*arguments, req=req, client_error=client_error, **options)
+        try:
+            self._check(made[0])
+        except OSError as fault:
+            made[0].abort()
+            raise client_error(req.connection_key, fault) from fault
+        return made
+
 
 class _Errand:
-    """What the images of one request share: time, room, and hands to fetch with."""
+    """What the images of one request share: who asks, time, room, and hands to fetch with."""
 
-    __slots__ = ("_max_total", "_room", "hands", "until")
+    __slots__ = ("_max_total", "_room", "caller", "hands", "until")
 
-    def __init__(self, policy: ImagePolicy) -> None:
+    def __init__(self, policy: ImagePolicy, caller: str) -> None:
+        self.caller = caller
         self.until = asyncio.get_running_loop().time() + policy.timeout
         self.hands = asyncio.Semaphore(_AT_ONCE)
         self._max_total = self._room = policy.max_total
@@ -246,13 +294,19 @@ class _Errand:
             raise Unfetchable(f"with the images before it, it is more than the {self._max_total} bytes a request holds")
 
 
-def media_type(data: bytes | bytearray, declared: str) -> str:
+def _base64(data: bytes) -> tuple[str, bytes]:
+    """Return what can be encoded of some bytes of many, and the one or two that wait for the next ones."""
+    whole = len(data) - len(data) % 3
+    return b2a_base64(memoryview(data)[:whole], newline=False).decode(), data[whole:]
+
+
+def media_type(data: bytes, declared: str) -> str:
     """Return the type to send, from the bytes; ``declared`` (a Content-Type) only where bytes do not tell.
 
     Raises ``Unfetchable`` for what Gemini does not take inline: GIF, SVG and the like (PROTOCOL 1.3), and HTML, since
     a page in the place of an image is a log-in or an error.
     """
-    beginning = bytes(data[:64])
+    beginning = data[:_TELLING]
     kind = sniff(beginning)
     if kind is None:
         kind = declared.partition(";")[0].strip().lower()

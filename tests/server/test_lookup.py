@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from collections.abc import Iterator
 
 import pytest
 
 from gemproxy.server import lookup
-from gemproxy.server.lookup import Lookup
+from gemproxy.server.lookup import CALLER, Lookup
+from tests.waiting import soon
 
 
 @pytest.fixture
@@ -57,3 +59,75 @@ async def test_closing_does_not_wait_for_a_name_server(monkeypatch) -> None:
     await resolver.close()
     assert loop.time() - began < 5
     release.set()
+
+
+@pytest.fixture
+def silent(monkeypatch) -> Iterator[list[str]]:
+    """Make every name but ``well.test`` wait for a name server that says nothing; gives the names that do."""
+    asked: list[str] = []
+    release = threading.Event()
+
+    def look(host, *_arguments, **_options):
+        if host != "well.test":
+            asked.append(host)
+            release.wait(20)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 80))]
+
+    monkeypatch.setattr(lookup.socket, "getaddrinfo", look)
+    yield asked
+    release.set()
+
+
+def asking(resolver, caller: str, *hosts: str) -> list[asyncio.Task[object]]:
+    async def one(host: str) -> object:
+        CALLER.set(caller)
+        return await resolver.resolve(host)
+
+    return [asyncio.get_running_loop().create_task(one(host)) for host in hosts]
+
+
+async def test_names_that_hang_take_one_callers_share(resolver, silent) -> None:
+    """Three requests that name silent hosts kept all others from their images."""
+    stuck = asking(resolver, "one", *[f"{number}.test" for number in range(200)])
+    await soon(lambda: len(silent) == lookup._SHARE)
+    [other] = asking(resolver, "other", "well.test")
+    assert len(await other) == 1
+    assert len(silent) == lookup._SHARE
+    for task in stuck:
+        task.cancel()
+
+
+async def test_some_names_that_hang_leave_their_callers_other_requests_alone(resolver, silent) -> None:
+    asking(resolver, "one", *[f"{number}.test" for number in range(3 * 4)])
+    await soon(lambda: len(silent) == 12)
+    [other] = asking(resolver, "one", "well.test")
+    assert len(await other) == 1
+
+
+async def test_a_look_up_takes_only_so_long_and_its_thread_counts_a_little_longer(
+    resolver, silent, monkeypatch
+) -> None:
+    monkeypatch.setattr(lookup, "PATIENCE", 0.01)
+    monkeypatch.setattr(lookup, "OVERDUE", 0.05)
+    waiting = asking(resolver, "one", *[f"{number}.test" for number in range(lookup._SHARE + 1)])
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(answer) for answer in answers} == {socket.gaierror}
+    assert len(silent) == lookup._SHARE + 1, "the last one had a thread after all"
+    assert resolver._threads == lookup._SHARE + 1
+
+
+async def test_threads_that_never_end_are_bounded(resolver, silent, monkeypatch) -> None:
+    monkeypatch.setattr(lookup, "PATIENCE", 0.01)
+    monkeypatch.setattr(lookup, "OVERDUE", 0.0)
+    monkeypatch.setattr(lookup, "_MOST", 10)
+    waiting = asking(resolver, "one", *[f"{number}.test" for number in range(40)])
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(answer) for answer in answers} == {socket.gaierror}
+    assert (len(silent), resolver._threads) == (10, 10)
+
+
+async def test_a_thread_that_hangs_holds_up_no_exit(resolver, silent) -> None:
+    [task] = asking(resolver, "one", "slow.test")
+    await soon(lambda: silent)
+    assert all(thread.daemon for thread in threading.enumerate() if thread.name == "image-lookup")
+    task.cancel()

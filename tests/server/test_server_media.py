@@ -13,6 +13,7 @@ import logging
 import socket
 import ssl
 import threading
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from ipaddress import ip_address
 
@@ -28,6 +29,7 @@ from cryptography.x509.oid import NameOID
 from gemproxy.converter.media import RemoteImage
 from gemproxy.errors import ClientFault, ConfigFault
 from gemproxy.server.addresses import UNREACHABLE, Unfetchable
+from gemproxy.server.lookup import CALLER
 from gemproxy.server.media import ImageFetcher, ImagePolicy, media_type
 from gemproxy.wire.gemini import Blob
 from tests.waiting import soon
@@ -605,15 +607,46 @@ async def test_a_fetcher_that_was_closed_opens_again(site, fetcher) -> None:
     assert url in await one.fetch(wanted(url))
 
 
-async def test_names_are_looked_up_in_threads_that_end_with_the_fetcher(site, fetcher) -> None:
-    def threads() -> list[str]:
-        return [thread.name for thread in threading.enumerate() if thread.name.startswith("image-lookup")]
+async def test_names_are_looked_up_in_threads_of_their_own(site, fetcher, monkeypatch) -> None:
+    asked: list[str] = []
 
+    def look(*arguments, **options):
+        asked.append(threading.current_thread().name)
+        return getaddrinfo(*arguments, **options)
+
+    getaddrinfo = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", look)
     url, one = site.answer("/a").replace(HERE, "localhost"), fetcher(allow_hosts=["localhost"])
     assert url in await one.fetch(wanted(url))
-    assert threads() != []
-    await one.close()
-    await soon(lambda: threads() == [])
+    assert asked == ["image-lookup"]
+
+
+async def test_one_callers_slow_images_leave_connections_to_others(site, fetcher, monkeypatch) -> None:
+    monkeypatch.setattr("gemproxy.server.media._SHARE", 8)
+    gate, one = Gate(), fetcher()
+    slow, quick = [site.handle(f"/{number}", gate) for number in range(4)], site.answer("/quick")
+    async with asyncio.TaskGroup() as group:
+        for _ in range(5):
+            group.create_task(one.fetch(wanted(*slow), "slow"))
+        await soon(lambda: gate.inside == 8)
+        assert quick in await one.fetch(wanted(quick), "other")
+        assert gate.most == 8
+        gate.open.set()
+
+
+async def test_look_ups_are_made_for_the_caller(fetcher) -> None:
+    class Asked(Names):
+        async def resolve(self, host, port=0, family=socket.AF_UNSPEC):
+            callers.append(CALLER.get())
+            return await super().resolve(host, port, family)
+
+    callers: list[str] = []
+    one = fetcher(Asked())
+    for caller in ("one", "other"):
+        with pytest.raises(ClientFault):
+            await one.fetch(wanted("http://nowhere.test/"), caller)
+    assert callers == ["one", "other"]
+    assert CALLER.get() == "", "nothing is left behind in whoever asked"
 
 
 async def test_closing_waits_for_what_is_under_way(site, fetcher) -> None:
@@ -649,6 +682,31 @@ async def test_a_client_that_left_does_not_hold_up_closing(site, fetcher) -> Non
 
 
 # ---------------------------------------------------------------------------------------------------- what is kept
+
+
+async def test_an_image_is_held_once_as_it_is_sent(fetcher) -> None:
+    """Bytes, their base64 and its text were three and a half times an image."""
+    size, piece = 6_000_001, PNG * 60
+
+    async def large(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for start in range(0, size, len(piece)):
+            await response.write(piece[: size - start])
+        return response
+
+    site = await Site().start(HERE)
+    url, one = site.handle("/a", large), fetcher()
+    await one.fetch(wanted(url))  # so that the interpreter knows its way
+    tracemalloc.start()
+    try:
+        found = await one.fetch(wanted(url))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        await site.close()
+    assert base64.b64decode(found[url].data) == (piece * (size // len(piece) + 1))[:size]
+    assert peak < 1.3 * len(found[url].data)
 
 
 async def test_a_fault_keeps_no_half_read_image_alive(site, fetcher) -> None:

@@ -172,8 +172,8 @@ class Dispatcher:
         request = dialect.ask(call, token, self._clock(), course.repairs.keys())
         try:
             response = await self._post(request)
-        except (aiohttp.ClientError, OSError) as fault:
-            raise Refused(_unreachable(fault)) from None
+        except FAULTS as fault:
+            raise Refused(self.verdict(dialect, fault)) from None
         if response.status != 200:
             raise Refused(await self._refusal(dialect, response))
         answer = Answer(self, lease, dialect, response, listen(dialect))

@@ -25,15 +25,16 @@ from aiohttp import (
     ClientSSLError,
     ClientTimeout,
     DummyCookieJar,
-    TCPConnector,
 )
 from aiohttp.abc import AbstractResolver
 from msgspec import Struct
 
 from gemproxy import __version__
+from gemproxy.connections import open_connector
 from gemproxy.converter.magic import sniff
 from gemproxy.converter.media import RemoteImage
 from gemproxy.errors import ClientFault
+from gemproxy.posting import packed
 from gemproxy.server.addresses import UNREACHABLE, Allowed, Unfetchable, redirected, target
 from gemproxy.server.lookup import Lookup
 from gemproxy.wire.gemini import Blob
@@ -180,7 +181,7 @@ class ImageFetcher:
     async def _read(self, errand: _Errand, response: ClientResponse, uses: int) -> bytearray:
         if response.status != 200:
             raise Unfetchable(f"its server answered with status {response.status}")
-        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        if packed(response.headers):
             raise Unfetchable("its server compressed it although asked not to")
         self._check_size(response.content_length or 0)
         data = bytearray()
@@ -205,7 +206,7 @@ class ImageFetcher:
     def _open(self, named: bool) -> ClientSession:
         if self._resolver is None and self._lookup is None:
             self._lookup = Lookup()
-        connector = TCPConnector(
+        connector = open_connector(
             resolver=self._resolver or self._lookup,
             use_dns_cache=False,
             force_close=True,  # a kept connection would be one that is judged no more

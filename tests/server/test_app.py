@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from gemproxy.config import load
+from gemproxy.connections import Connector
 from gemproxy.pool.rest import Rest
 from gemproxy.pool.rotator import Lease, Slot
-from gemproxy.server.app import _hear
+from gemproxy.server.app import _hear, _session
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
 
 NOBODY: Any = SimpleNamespace(metrics=None)
@@ -59,3 +61,9 @@ def test_the_log_tells_what_a_verdict_did(
     monkeypatch.setattr("gemproxy.server.app.wall_clock", lambda: 2e9)
     _hear(NOBODY, Lease(slot, "m", 0.0), verdict)
     assert caplog.messages == ([] if line is None else [line])
+
+
+async def test_what_asks_google_keeps_clean_connections_only_and_unpacks_nothing() -> None:
+    async with _session(load(None, {"GEMINI_API_KEY": "test-key-1"})) as session:
+        assert isinstance(session.connector, Connector)
+        assert session.auto_decompress is False

@@ -36,7 +36,8 @@ class Arrivals(asyncio.Protocol):
         try:
             await self._enough
         finally:
-            transport.set_protocol(protocol)
+            if transport.get_protocol() is self:  # an ended connection has let go of it, and must not hold it again
+                transport.set_protocol(protocol)
 
     def tell(self) -> None:
         """Look, after something that no connection tells of."""

@@ -192,8 +192,8 @@ class Dispatcher:
         request = await burden.run(dialect.ask, *asking) if burden.heavy else dialect.ask(*asking)
         try:
             response = await self._post(request)
-        except (aiohttp.ClientError, OSError) as fault:
-            raise Refused(_unreachable(fault)) from None
+        except FAULTS as fault:
+            raise Refused(self.verdict(dialect, fault)) from None
         del request  # megabytes, perhaps: the upstream has them now
         if response.status != 200:
             raise Refused(await self._refusal(dialect, response))

@@ -25,6 +25,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from gemproxy.errors import ConfigFault
+from gemproxy.posting import MOST, head
 from gemproxy.upstream.oauth import AUTH_URL, LIFETIME, SCOPES, TOKEN_URL, read_refusal, word
 from gemproxy.wire import UNREADABLE
 
@@ -228,10 +229,15 @@ async def _redeem(token_url: str, client_id: str, client_secret: str, code: str,
     }
     try:
         async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT), trust_env=True) as session,
+            aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT),
+                headers={"Accept-Encoding": "identity"},
+                auto_decompress=False,
+                trust_env=True,
+            ) as session,
             session.post(token_url, data=form, allow_redirects=False) as response,
         ):
-            status, body = response.status, await response.read()
+            status, body = response.status, await head(response, MOST)
     except (aiohttp.ClientError, OSError, TimeoutError) as fault:
         raise LoginFault(f"Google's token endpoint cannot be reached ({type(fault).__name__})") from None
     if status != 200:

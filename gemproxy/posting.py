@@ -10,15 +10,18 @@ from functools import lru_cache
 from typing import Protocol
 
 import aiohttp
-from aiohttp import payload
+from aiohttp import hdrs, payload
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.connector import Connection
 from aiohttp.helpers import TimerNoop
 from aiohttp.http import RawResponseMessage
 from aiohttp.http_exceptions import HttpProcessingError
 from msgspec import Struct
+from multidict import MultiMapping
 from yarl import URL
 
+from gemproxy.connections import KNOWN, SWITCHING, UNASKED, Line
+from gemproxy.errors import UpstreamFault
 from gemproxy.upstream.dialect import HttpRequest
 
 WHOLE = 1 << 20  # bytes; beyond this aiohttp itself warns of one single write
@@ -26,9 +29,8 @@ SLICE = 1 << 18
 MOST = 4 << 20  # bytes of an answer to a question; a thousand models take one
 READ = 1 << 16  # bytes of an answer that may wait unread
 # ``Poster`` does what aiohttp itself does in this version; beside another one it leaves everything to aiohttp
-DIRECT = aiohttp.__version__.startswith("3.14.")
+DIRECT = KNOWN
 _NO_TIMER = TimerNoop()
-SWITCHING = 101  # the one status below 200 after which nothing follows
 
 
 class Reply(Struct, frozen=True):
@@ -50,7 +52,7 @@ async def ask(session: aiohttp.ClientSession, request: HttpRequest, timeout: flo
     async with session.request(
         request.method,
         request.url,
-        data=request.body or None,
+        data=outgoing(request.body) if request.body else None,
         headers=request.headers,
         timeout=aiohttp.ClientTimeout(total=timeout),
         allow_redirects=False,
@@ -59,11 +61,27 @@ async def ask(session: aiohttp.ClientSession, request: HttpRequest, timeout: flo
 
 
 async def head(response: Incoming, most: int) -> bytes:
-    """Return a body, or its first ``most`` bytes and what came with them. Raises as reading does."""
+    """Return a body, or its first ``most`` bytes and what came with them; raises as reading does, or if packed."""
+    if coding := packed(response.headers):
+        raise aiohttp.ClientPayloadError(f"the answer is packed ({coding})")
     body = bytearray()
     while len(body) < most and (more := await response.content.readany()):
         body += more
     return bytes(body)
+
+
+def packed(headers: MultiMapping[str]) -> str:
+    """Return the header that tells of a packed body, "" if none does.
+
+    Nothing is unpacked here: a megabyte may hold a gigabyte, and identity was asked for.
+    """
+    if hdrs.CONTENT_ENCODING not in headers and hdrs.TRANSFER_ENCODING not in headers:
+        return ""
+    for name, plain in ((hdrs.CONTENT_ENCODING, "identity"), (hdrs.TRANSFER_ENCODING, "chunked")):
+        coding = ",".join(headers.getall(name, ()))
+        if coding.strip().lower() not in ("", plain):
+            return f"{name}: {coding[:40]}"
+    return ""
 
 
 class Incoming(Protocol):
@@ -72,7 +90,7 @@ class Incoming(Protocol):
     @property
     def status(self) -> int: ...
     @property
-    def headers(self) -> Mapping[str, str]: ...
+    def headers(self) -> MultiMapping[str]: ...
     @property
     def content(self) -> aiohttp.StreamReader: ...
     @property
@@ -93,19 +111,28 @@ class Poster:
         self._address = lru_cache(maxsize=512)(self._template)
 
     async def post(self, request: HttpRequest) -> Incoming:
-        """Return the answer once its head is here. Raises ``aiohttp.ClientError`` or ``OSError``."""
+        """Return the answer once its head is here.
+
+        Raises ``aiohttp.ClientError`` or ``OSError``, and ``UpstreamFault`` for an answer that nobody here can read.
+        """
+        response: Incoming
         if not self._direct or len(request.body) > WHOLE:
             url, body = URL(request.url, encoded=True), outgoing(request.body)
-            return await self._session.post(url, data=body, headers=request.headers, allow_redirects=False)
-        address, head = self._address(request.url, tuple(request.headers))
-        message = _message(head, request)
-        assert self._session.connector is not None
-        connection = await self._session.connector.connect(address, [], self._session.timeout)
-        try:
-            return await _exchange(connection, message)
-        except BaseException:
-            connection.close()
-            raise
+            response = await self._session.post(url, data=body, headers=request.headers, allow_redirects=False)
+        else:
+            address, head = self._address(request.url, tuple(request.headers))
+            message = _message(head, request)
+            assert self._session.connector is not None
+            connection = await self._session.connector.connect(address, [], self._session.timeout)
+            try:
+                response = await _exchange(connection, message)
+            except BaseException:
+                connection.close()
+                raise
+        if response.status == 200 and (coding := packed(response.headers)):  # of a refusal the status tells enough
+            response.close()
+            raise UpstreamFault(f"The upstream packed its answer, although asked not to ({coding}).")
+        return response
 
     def _template(self, url: str, names: tuple[str, ...]) -> tuple[aiohttp.ClientRequest, str]:
         """Return what all requests to an address have in common, as aiohttp makes it, and how their heads begin.
@@ -152,7 +179,7 @@ async def _exchange(connection: Connection, message: bytes) -> _Incoming:
     protocol, transport = connection.protocol, connection.transport
     if protocol is None or transport is None:
         raise aiohttp.ClientConnectionResetError("the connection was lost")
-    protocol.set_response_params(timer=_NO_TIMER, read_until_eof=True, read_bufsize=READ)
+    protocol.set_response_params(timer=_NO_TIMER, read_until_eof=True, auto_decompress=False, read_bufsize=READ)
     transport.write(message)  # at once: an early refusal is read while the network takes the rest
     try:
         head, content = await protocol.read()
@@ -165,11 +192,11 @@ async def _exchange(connection: Connection, message: bytes) -> _Incoming:
 
 def outgoing(body: bytes) -> payload.Payload:
     """Return what to hand to aiohttp for a JSON body."""
-    return payload.BytesPayload(body, content_type="application/json") if len(body) <= WHOLE else Sliced(body)
+    return Sliced(body)
 
 
 class Sliced(payload.Payload):
-    """Bytes that are written piece by piece, waiting for the network in between; may be sent more than once."""
+    """A body that is written piece by piece, waiting for the network in between; may be sent more than once."""
 
     _value: bytes
     _autoclose = True
@@ -183,7 +210,10 @@ class Sliced(payload.Payload):
         return self._value.decode(encoding, errors)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        """Write everything."""
+        """Write everything; raises ``aiohttp.ClientConnectionError`` if an answer is there before the request."""
+        line = getattr(writer, "protocol", None)  # aiohttp took it a turn of the loop ago, and has written nothing yet
+        if isinstance(line, Line) and not line.wake():
+            raise aiohttp.ClientConnectionError(UNASKED)
         view = memoryview(self._value)
         for place in range(0, len(view), SLICE):
             await writer.write(view[place : place + SLICE])

@@ -117,6 +117,16 @@ async def test_an_ended_connection_is_no_reason_to_wait(line, own, exc):
     assert own.heard == [exc or "lost"]
 
 
+async def test_an_ended_connection_holds_no_protocol_again(line, own):
+    task = watching(line, lambda: False)
+    await soon(lambda: line.get_protocol() is not own)
+    line.get_protocol().connection_lost(None)
+    line.set_protocol(None)  # as asyncio does
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await task
+    assert line.get_protocol() is None
+
+
 async def test_the_last_words_of_a_connection_are_heard(line, own):
     task = watching(line, lambda: "lost" in own.heard)
     await soon(lambda: line.get_protocol() is not own)

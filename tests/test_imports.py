@@ -25,14 +25,16 @@ FLOORS: dict[str, set[str]] = {
     "serving": {"server", "listening", "supervisor", "config", "errors"},
     "supervisor": set(),
     "logs": {"upstream.redaction"},
-    "server.app": {"config", "server", "checkup", "discovery", "metrics", "posting", *BELOW_THE_DOOR},
+    "server.app": {"config", "server", "checkup", "discovery", "metrics", "connections", "posting", *BELOW_THE_DOOR},
+    "server.media": {"server", "connections", "posting", *BELOW_THE_DOOR},  # fetches over connections of its own
     "server": {"server", "checkup", "metrics", "posting", *BELOW_THE_DOOR},
     "discovery": {"pool", "upstream", "posting", "models", "wire.UNREADABLE"},
     "listening": {"server", "errors"},
     "checkup": {"posting", *BELOW_THE_DOOR},
     "metrics": {"pool", "upstream", "converter"},
     "dispatch": {"dispatch", "arrival", "course", "stall", "posting", "converter", "pool", "upstream", *LEAVES},
-    "posting": {"upstream"},
+    "connections": set(),
+    "posting": {"connections", "upstream", "errors"},
     "capture": {"upstream.redaction"},
     "course": {"upstream", "errors"},
     "stall": set(),
@@ -43,7 +45,7 @@ FLOORS: dict[str, set[str]] = {
         *("upstream", "models", "errors"),
         *("wire.gemini", "wire.long_answer", "wire.incoming", "wire.text", "wire.UNREADABLE"),
     },
-    "login": {"upstream", "errors", "wire.UNREADABLE"},
+    "login": {"posting", "upstream", "errors", "wire.UNREADABLE"},
     "config": {"config", "errors", "models", "server.addresses"},  # whose rules `check` must know, too
     "simulator": {"simulator"},  # an oracle must not share the code it judges
     "errors": {"wire"},

@@ -15,7 +15,7 @@ import pytest
 from gemproxy.errors import ConfigFault
 from gemproxy.login import LoginFault, _File, _Issued, attempt, login
 from gemproxy.pool.sources import OAuthSource, read_oauth
-from gemproxy.simulator import Reset, Simulator, error_answer, unary_answer
+from gemproxy.simulator import Answer, Reset, Simulator, error_answer, unary_answer
 
 CLIENT, SECRET = "test-client", "test-secret"
 NOW = 1_800_000_000.0
@@ -259,8 +259,9 @@ async def test_a_wrong_client_secret_names_the_setting(terminal):
         (unary_answer({"expires_in": 1}), "holds no token"),
         (unary_answer({"access_token": "fake-access"}), "no refresh token"),
         (unary_answer({}).after(Reset()), "cannot be reached"),
+        (Answer((b'{"access_token":"fake-access","refresh_token":"fake"}',), gzip=True), "cannot be reached"),
     ],
-    ids=["refused", "a strange word", "a web page", "no JSON", "no token", "no refresh token", "reset"],
+    ids=["refused", "a strange word", "a web page", "no JSON", "no token", "no refresh token", "reset", "packed"],
 )
 async def test_a_token_that_does_not_come_is_told(terminal, answer, words):
     terminal.sim.script(answer, method="token")

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from gemproxy import posting
+from gemproxy.errors import UpstreamFault
 from gemproxy.posting import DIRECT, SLICE, WHOLE, Poster, Reply, ask, head
 from gemproxy.simulator import Answer, Hang, Pause, Simulator, drip, error_answer
 from gemproxy.upstream.dialect import HttpRequest
@@ -226,6 +227,70 @@ async def test_a_connection_that_cannot_be_had_is_a_client_error():
         async with aiohttp.ClientSession() as session:
             with pytest.raises(aiohttp.ClientConnectorError):
                 await Poster(session).post(HttpRequest(f"http://127.0.0.1:{sock.getsockname()[1]}/", {}, b"{}"))
+
+
+PACKED = [
+    pytest.param("Content-Encoding: gzip", id="gzip"),
+    pytest.param("content-encoding: GZIP", id="in capitals"),
+    pytest.param("Content-Encoding: x-gzip", id="an old name"),
+    pytest.param("Content-Encoding: br", id="brotli"),
+    pytest.param("Content-Encoding: nobody-knows", id="an unknown coding"),
+    pytest.param("Content-Encoding: identity, gzip", id="behind identity"),
+    pytest.param("Content-Encoding: identity\r\nContent-Encoding: gzip", id="in a second line"),
+    pytest.param("Transfer-Encoding: gzip, chunked", id="on the way only"),
+    pytest.param("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked", id="on the way, in two lines"),
+    pytest.param("Transfer-Encoding: gzip", id="on the way, up to the end of the connection"),
+]
+PLAIN = [
+    pytest.param("Content-Encoding: identity", id="identity"),
+    pytest.param("Content-Encoding: Identity", id="in capitals"),
+    pytest.param("Content-Encoding:", id="an empty name"),
+    pytest.param("Transfer-Encoding: Chunked", id="in chunks"),
+    pytest.param("X-Encoding: gzip", id="another header"),
+]
+
+
+def answers(status: str, header: str) -> Serve:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        coded = header.lower().startswith("transfer-encoding")
+        body = b"2\r\n{}\r\n0\r\n\r\n" if coded else b"{}"
+        length = "" if coded else "Content-Length: 2\r\n"
+        writer.write(f"HTTP/1.1 {status}\r\n{length}{header}\r\nConnection: close\r\n\r\n".encode() + body)
+        writer.close()
+
+    return serve
+
+
+@pytest.mark.parametrize("direct", [True, False])
+@pytest.mark.parametrize("header", PACKED)
+async def test_a_packed_answer_is_a_broken_answer(header, direct):
+    async with listening(answers("200 OK", header)) as url, aiohttp.ClientSession(auto_decompress=False) as session:
+        with pytest.raises(UpstreamFault, match=r"packed its answer, although asked not to \((Content|Transfer)-Enc"):
+            await Poster(session, direct=direct).post(HttpRequest(url, {}, b"{}"))
+
+
+@pytest.mark.parametrize("header", PACKED)
+async def test_of_a_packed_refusal_only_the_status_counts(header):
+    async with listening(answers("429 Too Many", header)) as url, aiohttp.ClientSession() as session:
+        response = await Poster(session).post(HttpRequest(url, {}, b"{}"))
+        assert response.status == 429
+        with pytest.raises(aiohttp.ClientPayloadError, match="packed"):
+            await head(response, 9)
+        response.close()
+
+
+@pytest.mark.parametrize("header", PACKED)
+async def test_a_packed_answer_about_a_credential_is_none(header):
+    async with listening(answers("200 OK", header)) as url, aiohttp.ClientSession(auto_decompress=False) as session:
+        with pytest.raises(aiohttp.ClientPayloadError, match="packed"):
+            await ask(session, HttpRequest(url, {}, b""), 5.0)
+
+
+@pytest.mark.parametrize("header", PLAIN)
+async def test_an_answer_that_is_packed_by_no_name_is_read(header):
+    async with listening(answers("200 OK", header)) as url, aiohttp.ClientSession() as session:
+        assert await head(await Poster(session).post(HttpRequest(url, {}, b"{}")), 9) == b"{}"
 
 
 def connections(session: aiohttp.ClientSession) -> int:

@@ -19,6 +19,7 @@ from gemproxy import __version__
 from gemproxy.capture import Capture
 from gemproxy.checkup import Checkup
 from gemproxy.config import ApiKey, Auth, Config, Credential, OAuthFile
+from gemproxy.connections import open_connector
 from gemproxy.converter.reading import Bounds
 from gemproxy.converter.request import Options
 from gemproxy.converter.signatures import SignatureCache
@@ -199,11 +200,12 @@ async def _learn(rotator: Rotator, state: State) -> None:
 def _session(config: Config) -> aiohttp.ClientSession:
     # limits are ours (rotation.*, timeouts.*): aiohttp's own would cut streams at 300 s and hold back at 100
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=30),
+        connector=open_connector(limit=0, ttl_dns_cache=300, keepalive_timeout=30),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=config.timeouts.connect),
         cookie_jar=aiohttp.DummyCookieJar(),
-        # identity: frames are small, to unpack them would cost more than it saves
+        # identity: frames are small, to unpack them would cost more than it saves; a megabyte may hold a gigabyte
         headers={"Accept-Encoding": "identity", "User-Agent": _agent(config)},
+        auto_decompress=False,
         read_bufsize=READ,
     )
 

@@ -15,30 +15,28 @@ import socket
 import time
 from binascii import b2a_base64
 from collections import Counter
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 from aiohttp import (
     ClientConnectorError,
     ClientError,
-    ClientRequest,
     ClientResponse,
     ClientSession,
     ClientSSLError,
     ClientTimeout,
     DummyCookieJar,
-    TCPConnector,
 )
 from aiohttp.abc import AbstractResolver
-from aiohttp.client_proto import ResponseHandler
 from msgspec import Struct
 
 from gemproxy import __version__
+from gemproxy.connections import open_connector
 from gemproxy.converter.magic import sniff
 from gemproxy.converter.media import RemoteImage
 from gemproxy.errors import ClientFault
 from gemproxy.load.budget import Hold
+from gemproxy.posting import packed
 from gemproxy.server.addresses import UNREACHABLE, Address, Allowed, Unfetchable, redirected, target
 from gemproxy.server.interfaces import Interfaces
 from gemproxy.server.lookup import CALLER, Lookup
@@ -203,7 +201,7 @@ class ImageFetcher:
     async def _read(self, errand: _Errand, response: ClientResponse, uses: int) -> Blob:
         if response.status != 200:
             raise Unfetchable(f"its server answered with status {response.status}")
-        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        if packed(response.headers):
             raise Unfetchable("its server compressed it although asked not to")
         self._check_size(response.content_length or 0)
         size, beginning, rest, text = 0, b"", b"", ""
@@ -232,7 +230,7 @@ class ImageFetcher:
     def _open(self, named: bool) -> ClientSession:
         if self._resolver is None and self._lookup is None:
             self._lookup = Lookup()
-        connector = _Connector(
+        connector = open_connector(
             partial(self._check_ends, named),
             resolver=self._resolver or self._lookup,
             use_dns_cache=False,
@@ -261,25 +259,6 @@ class ImageFetcher:
         peer, here = str(transport.get_extra_info("peername")[0]), str(transport.get_extra_info("sockname")[0])
         if peer == here and not self._allowed.excepts(peer, named=named):
             raise PermissionError("this machine's own address")
-
-
-class _Connector(TCPConnector):
-    """Looks at each connection once it stands, and before anything is asked over it."""
-
-    def __init__(self, check: Callable[[asyncio.BaseTransport], None], **options: Any) -> None:
-        super().__init__(**options)
-        self._check = check
-
-    async def _wrap_create_connection(
-        self, *arguments: Any, req: ClientRequest, client_error: type[Exception] = ClientConnectorError, **options: Any
-    ) -> tuple[asyncio.Transport, ResponseHandler]:
-        made = await super()._wrap_create_connection(*arguments, req=req, client_error=client_error, **options)
-        try:
-            self._check(made[0])
-        except OSError as fault:
-            made[0].abort()
-            raise client_error(req.connection_key, fault) from fault
-        return made
 
 
 class _Errand:

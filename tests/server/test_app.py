@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from gemproxy.config import Auth, Client, Secret
+from gemproxy.config import Auth, Client, Secret, load
 from gemproxy.config.sections import Config, Models, Server
+from gemproxy.connections import Connector
 from gemproxy.models import Catalogue
 from gemproxy.pool.rest import Rest
 from gemproxy.pool.rotator import Lease, Slot
-from gemproxy.server.app import _hear, _keyring, _options
+from gemproxy.server.app import _hear, _keyring, _options, _session
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
 
 NOBODY: Any = SimpleNamespace(metrics=None)
@@ -79,3 +80,9 @@ def test_an_admin_key_takes_no_clients_name() -> None:
 def test_what_the_operator_sets_for_every_request_reaches_the_converter() -> None:
     found = _options(Config(server=Server(max_schema_nodes=5), models=Models(include_thoughts=False)))
     assert (found.include_thoughts, found.max_schema_nodes) == (False, 5)
+
+
+async def test_what_asks_google_keeps_clean_connections_only_and_unpacks_nothing() -> None:
+    async with _session(load(None, {"GEMINI_API_KEY": "test-key-1"})) as session:
+        assert isinstance(session.connector, Connector)
+        assert session.auto_decompress is False

@@ -270,6 +270,11 @@ async def test_a_server_learns_nothing_but_the_url(site, fetcher, tmp_path, monk
             "its server compressed it although asked not to",
             id="a compressed body, which may be a bomb",
         ),
+        pytest.param(
+            {"body": gzip.compress(b"text"), "Content_Type": "text/plain", "Content_Encoding": "identity, X-GZIP"},
+            "its server compressed it although asked not to",
+            id="compressed by an odd name, of a type that bytes do not tell",
+        ),
         pytest.param({"body": PNG * 9}, "it is larger than images.max_bytes = 2000", id="too large, and says so"),
         pytest.param({"status": 302}, "its server sends elsewhere without saying where", id="a redirect to nowhere"),
     ],
@@ -298,6 +303,14 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n"
         pytest.param([HEAD + b"Content-Length: 1999\r\n\r\n", PNG], "its server broke off", id="half an image"),
         pytest.param([], "its server broke off", id="no answer at all"),
         pytest.param([b"220 mail.test ESMTP\r\n"], "its server broke off", id="not http"),
+        pytest.param(
+            [HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n", b"2\r\n\x1f\x8b\r\n0\r\n\r\n"],
+            "its server compressed it although asked not to",
+            id="compressed on its way",
+        ),
+        pytest.param(
+            [b"HTTP/1.1 100 Continue\r\n\r\n" * 9999, HEAD], "its server broke off", id="thousands of heads before it"
+        ),
         pytest.param([HEAD + b"X: " + b"a" * 99_000 + b"\r\n\r\n"], "its server broke off", id="an endless header"),
         pytest.param(
             [HEAD + b"Transfer-Encoding: chunked\r\n\r\nnonsense\r\n"], "its server broke off", id="a bad chunk"

@@ -1,0 +1,230 @@
+"""(edge) Connections to upstreams: which of them may be used again, and how much may arrive when.
+
+HTTP/1.1 has no word for which request an answer belongs to: what arrives on a kept connection is taken for the answer
+to whatever is asked on it next, be it another client's. So a connection is kept only while nothing is left on it,
+neither to be written nor to be read; it is looked at again when it is taken; and the first byte between the two closes
+it. Where an answer begins and ends, aiohttp's own protocol knows, which is extended here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import select
+from collections.abc import Callable
+from functools import partial
+from time import monotonic
+from typing import Any, cast
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.connector import Connection
+from aiohttp.http import RawResponseMessage
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.tracing import Trace
+
+log = logging.getLogger("gemproxy")
+
+HEAD = 1 << 16  # bytes that may come before a body: the head of the answer, and what is said before it
+SLICE = 1 << 15  # bytes to parse before a look at what they were: a segment has room for thousands of answers
+DISTRUST = 600.0  # seconds in which no connection is kept to a host that said what nobody had asked for
+SWITCHING = 101  # the one status below 200 after which nothing follows
+UNASKED = "the upstream spoke before it was asked"
+# What is extended here is aiohttp's inside, as it is in this version; beside another one no connection is kept.
+KNOWN = aiohttp.__version__.startswith("3.14.")
+
+
+Check = Callable[[asyncio.BaseTransport], None]
+
+
+def open_connector(check: Check | None = None, **options: Any) -> aiohttp.TCPConnector:
+    """Return a ``TCPConnector`` with these options, whose connections are kept only while nothing is left on them.
+
+    ``check`` looks at each connection once it stands, before anything is asked over it; it may raise ``OSError``.
+    """
+    if KNOWN:
+        return Connector(check, **options)
+    options.pop("keepalive_timeout", None)
+    return Checked(check, **options | {"force_close": True})
+
+
+# super() would be looked up for every piece of an answer
+_parse, _queue = ResponseHandler.data_received, ResponseHandler.feed_data
+
+
+class Line(ResponseHandler):
+    """The protocol of one connection, which hears only what was asked for, and no head without an end.
+
+    ``key`` says whose pool it was in, None before its first exchange. ``on_unasked`` is told of bytes that came between
+    two exchanges.
+    """
+
+    def __init__(self, on_unasked: Callable[[Line, bytes], None], loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self.key: ConnectionKey | None = None
+        self._on_unasked = on_unasked
+        self._room: int | None = 0  # bytes that may come before a body; 0: nobody asks; None: the body has begun
+        self._parsing = False
+        self._poll = select.poll()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        super().connection_made(transport)
+        if transport.get_extra_info("sslcontext") is None:  # else what comes first are the tickets of TLS
+            self._watch(transport)
+
+    def rest(self, key: ConnectionKey) -> bool:
+        """End an exchange; returns whether another one may follow: nothing is left to be written or to be read."""
+        if self.transport is None or self.transport.get_write_buffer_size():
+            return False
+        if self.key is None:
+            self._watch(self.transport)
+        self.key, self._room = key, 0
+        return self._parsing or self._clean()  # in the parser's own call the rest of the bytes is yet to be seen
+
+    def wake(self) -> bool:
+        """Begin an exchange; returns whether it may: nothing was said that this request would get as its answer."""
+        clean = self.is_connected() and (self._room == 0 or self._clean())
+        clean = clean and not self._poll.poll(0)  # the loop may have had other things to do than to read what has come
+        self._room = HEAD
+        return clean
+
+    def close(self) -> None:
+        """End the connection, with what is still to be written: who reads nothing would keep it for ever."""
+        if self.transport is not None and self.transport.get_write_buffer_size():
+            self.abort()
+        else:
+            super().close()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, if it was asked for."""
+        if self._room == 0:
+            if data:  # else a reader goes on with what is here
+                self._refuse(data)
+        elif len(data) > SLICE:
+            for place in range(0, len(data), SLICE):
+                if self.transport is not None and self._exception is None:
+                    self.data_received(data[place : place + SLICE])
+        else:
+            self._parsing = True
+            _parse(self, data)
+            self._parsing = False
+            if self._room is not None:
+                self._look(data)
+
+    def feed_data(self, data: tuple[RawResponseMessage, aiohttp.StreamReader], size: int = 0) -> None:
+        """Pass on a head."""
+        code = data[0].code
+        if self._room and (code >= 200 or code == SWITCHING):  # else it is no answer yet (RFC 9110 15.2)
+            self._room = None
+            self._should_close = self._should_close or code == SWITCHING
+        _queue(self, data, size)
+
+    def _watch(self, transport: asyncio.BaseTransport) -> None:
+        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+
+    def _look(self, data: bytes) -> None:
+        """Look what came behind an answer, whose last byte gave the connection back, or how much before one."""
+        if self._room == 0:
+            if self.transport is not None and not self._clean():
+                self._refuse(data)
+        elif self._room is not None and self._exception is None:
+            self._room -= len(data)
+            if self._room <= 0:
+                self._room = HEAD  # 0 would say that nobody asks
+                self._give_up()
+
+    def _clean(self) -> bool:
+        """Return whether nothing is left of what has come, be it half a head."""
+        if self.transport is None or self.should_close:
+            return False
+        try:
+            return self._parser is None or self._parser.feed_eof() is None  # between two messages it says nothing
+        except HttpProcessingError:
+            return False
+
+    def _refuse(self, data: bytes) -> None:
+        self._on_unasked(self, data)
+        self.abort()
+
+    def _give_up(self) -> None:
+        self.set_exception(HttpProcessingError(message=f"more than {HEAD} bytes before the body"))
+        if self.transport is not None:
+            self.transport.abort()
+
+
+class Checked(aiohttp.TCPConnector):
+    """Opens connections that pass a check."""
+
+    def __init__(self, check: Check | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self._check = check
+
+    async def _wrap_create_connection(
+        self,
+        *arguments: Any,
+        req: aiohttp.ClientRequest,
+        client_error: type[Exception] = aiohttp.ClientConnectorError,
+        **options: Any,
+    ) -> tuple[asyncio.Transport, ResponseHandler]:
+        made = await super()._wrap_create_connection(*arguments, req=req, client_error=client_error, **options)
+        try:
+            if self._check is not None:
+                self._check(made[0])
+        except OSError as fault:
+            made[0].abort()
+            raise client_error(req.connection_key, fault) from fault
+        return made
+
+
+class Connector(Checked):
+    """Opens connections and keeps them while they are clean."""
+
+    def __init__(self, check: Check | None = None, **options: Any) -> None:
+        super().__init__(check, **options)
+        self._factory = partial(Line, self._unasked, loop=self._loop)  # type: ignore[assignment] # a subclass
+        self._distrusted: dict[ConnectionKey, float] = {}  # until when, on the loop's clock
+
+    async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
+        """Return a kept connection on which nothing has come, None if there is none."""
+        kept = self._conns.get(key)
+        while kept:
+            line, since = kept.popleft()
+            if not kept:
+                del self._conns[key]
+            if cast("Line", line).wake() and monotonic() - since <= (self._keepalive_timeout or 0):
+                self._acquired.add(line)
+                return Connection(self, key, line, self._loop)
+            line.close()
+        return None
+
+    async def _create_connection(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> ResponseHandler:
+        line = await super()._create_connection(req, traces, timeout)
+        if not cast("Line", line).wake():
+            line.close()
+            raise aiohttp.ClientConnectionError(UNASKED)
+        return line
+
+    def _release(self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False) -> None:
+        if not cast("Line", protocol).rest(key) or (self._distrusted and self._distrusts(key)):
+            should_close = True
+        super()._release(key, protocol, should_close=should_close)
+
+    def _unasked(self, line: Line, data: bytes) -> None:
+        """Keep no connection to a host that speaks unasked: the next word may come while somebody's request is on its
+        way, and be taken for its answer.
+        """
+        key = line.key
+        if key is None or data.startswith((b"HTTP/1.1 408", b"HTTP/1.0 408")):  # how some, Google's too, say goodbye
+            return
+        if not self._distrusts(key):
+            log.warning("%s answered more than it was asked: no connection to it is kept for %g s", key.host, DISTRUST)
+        self._distrusted[key] = self._loop.time() + DISTRUST
+        for kept, _ in self._conns.pop(key, ()):
+            kept.abort()
+
+    def _distrusts(self, key: ConnectionKey) -> bool:
+        return self._distrusted.get(key, 0.0) > self._loop.time()

@@ -24,6 +24,8 @@ from aiohttp.http import RawResponseMessage
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.tracing import Trace
 
+from gemproxy.load.reads import read_little
+
 log = logging.getLogger("gemproxy")
 
 HEAD = 1 << 16  # bytes that may come before a body: the head of the answer, and what is said before it
@@ -70,6 +72,7 @@ class Line(ResponseHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
+        read_little(transport)
         super().connection_made(transport)
         if transport.get_extra_info("sslcontext") is None:  # else what comes first are the tickets of TLS
             self._watch(transport)

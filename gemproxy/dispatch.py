@@ -158,7 +158,8 @@ class Dispatcher:
                         token = await self._renewed(step, lease.slot.name, token)
                     answer = await self._attempt(lease, dialect, call, token, listen, burden, course)
                 except (Refused, TokenRefused) as refused:
-                    verdict = aimed(refused.verdict, call)
+                    refusal = refused.verdict
+                    verdict = await burden.run(aimed, refusal, call) if burden.heavy else aimed(refusal, call)
                     step = course.next(lease.slot.name, dialect.name, verdict)
         except asyncio.CancelledError:
             if first.expired:

@@ -21,6 +21,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from gemproxy import errors
 from gemproxy.errors import ClientFault, Failure, Overload
+from gemproxy.load.reads import CRUMB, read_little
 from gemproxy.server.middleware import JSON, error_body
 
 log = logging.getLogger("gemproxy.server")
@@ -100,7 +101,7 @@ class Connection(web.RequestHandler):
         self.send = 60.0  # seconds in which a client takes some of its answers
         self._late: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
-        self._parser: Any = Intake(self._parser, self._end)
+        self._parser: Any = Intake(self._parser, self._end, self._read_crumbs)
         self._max_msg_queue_size, self._msg_queue_resume_size = QUEUED, QUEUED - 1
 
     @property
@@ -121,6 +122,7 @@ class Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first headers."""
+        read_little(transport)
         super().connection_made(transport)
         self._wait()
 
@@ -217,6 +219,10 @@ class Connection(web.RequestHandler):
             self._stalled.cancel()
             self._stalled = None
 
+    def _read_crumbs(self) -> None:
+        if self.transport is not None:
+            read_little(self.transport, CRUMB)
+
     def _drop(self) -> None:
         if self.transport is not None:
             self.transport.abort()
@@ -227,12 +233,14 @@ class Intake:
 
     That is what it keeps: a head, trailers, the extension of a chunk. Their bytes are counted since the last request or
     piece of a body. ``end`` is called when the body of a request cannot be read on: it is the connection's last.
+    ``on_crumbs`` is called when a body comes in chunks so small that most of what is read only parts them.
     """
 
-    __slots__ = ("_body", "_end", "_kept", "_parser", "deaf")
+    __slots__ = ("_body", "_end", "_kept", "_on_crumbs", "_parser", "deaf")
 
-    def __init__(self, parser: Any, end: Callable[[], None]) -> None:
+    def __init__(self, parser: Any, end: Callable[[], None], on_crumbs: Callable[[], None]) -> None:
         self.deaf = False
+        self._on_crumbs = on_crumbs
         self._parser = parser
         self._end = end
         self._kept = 0
@@ -282,7 +290,10 @@ class Intake:
     def _feed(self, data: bytes) -> tuple[Sequence[Any], bool, bytes]:
         body, before = self._body, self._body.total_bytes
         found: tuple[Sequence[Any], bool, bytes] = self._parser.feed_data(data)
-        kept = 0 if body.total_bytes > before else self._kept + len(data)
+        gained = body.total_bytes - before
+        if 0 < gained < len(data) // 2 > CRUMB:
+            self._on_crumbs()
+        kept = 0 if gained else self._kept + len(data)
         if kept > HEAD and (not found[0] or _length(found[0][0][0]) > HEAD):
             raise LineTooLong(b"", HEAD)
         if found[0]:

@@ -29,7 +29,7 @@ FLOORS: dict[str, set[str]] = {
     "server.media": {"server", "connections", "posting", *BELOW_THE_DOOR},  # fetches over connections of its own
     "server": {"server", "checkup", "metrics", "posting", *BELOW_THE_DOOR},
     "discovery": {"pool", "upstream", "posting", "models", "wire.UNREADABLE"},
-    "listening": {"server", "errors"},
+    "listening": {"server", "load", "errors"},
     "checkup": {"posting", *BELOW_THE_DOOR},
     "metrics": {"pool", "upstream", "converter"},
     "dispatch": {"dispatch", "arrival", "course", "stall", "posting", "converter", "pool", "upstream", *LEAVES},
@@ -42,7 +42,7 @@ FLOORS: dict[str, set[str]] = {
     "converter": {"converter", "upstream", "load.effort", *LEAVES},
     "pool": {"pool", "upstream", "posting", *LEAVES},
     "upstream": {  # and nothing of OpenAI
-        *("upstream", "models", "errors"),
+        *("upstream", "models", "errors", "load.turns"),
         *("wire.gemini", "wire.long_answer", "wire.incoming", "wire.text", "wire.UNREADABLE"),
     },
     "login": {"posting", "upstream", "errors", "wire.UNREADABLE"},
@@ -50,8 +50,9 @@ FLOORS: dict[str, set[str]] = {
     "simulator": {"simulator"},  # an oracle must not share the code it judges
     "errors": {"wire"},
     "load": {"load", "errors"},
+    "load.turns": set(),
     "models": {"errors"},
-    "wire": {"wire"},
+    "wire": {"wire", "load.turns"},
 }
 PURE = [
     *("wire", "errors", "models", "upstream", "converter", "course", "pool.rotator", "pool.slot", "pool.rest"),

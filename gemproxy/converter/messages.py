@@ -22,6 +22,7 @@ from gemproxy.converter.tools import Names
 from gemproxy.errors import ClientFault
 from gemproxy.load.effort import Effort
 from gemproxy.models import Model
+from gemproxy.upstream.dialect import NamedPart
 from gemproxy.upstream.repairs import CONTINUE
 from gemproxy.wire.gemini import Blob, Content, FunctionCall, Part
 from gemproxy.wire.openai import (
@@ -55,7 +56,7 @@ class Setting(Struct, frozen=True):
     names: Names
     images: Mapping[str, Blob]
     signatures: signatures.SignatureLookup | None = None
-    media: list[tuple[Part, str]] = []
+    media: list[NamedPart] = []
     effort: Effort = field(default_factory=partial(Effort, 0))
 
 
@@ -135,7 +136,7 @@ def _parts(message: Message, index: int, setting: Setting) -> list[Part]:
             setting.effort.spend(0)
             param = f"messages[{index}].content[{position}]"
             parts.append(media_part(part, param, setting.images, setting.model))
-            setting.media.append((parts[-1], param))
+            setting.media.append(NamedPart(parts[-1], param))
     return parts
 
 
@@ -248,7 +249,7 @@ class _Writer:
     def _image(self, image: SentImage, index: int, place: int) -> Part:
         param = f"messages[{index}].images[{place}]"
         part = picture(image.image_url, param, self._setting.images, self._setting.model)
-        self._setting.media.append((part, param))
+        self._setting.media.append(NamedPart(part, param))
         data = part.inline_data.data if part.inline_data is not None else ""
         carried = signatures.carried_by(image.extra_content)
         _put(part, signatures.known(carried, self._setting.signatures, lambda: signatures.image_key(data)))

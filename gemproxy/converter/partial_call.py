@@ -12,6 +12,7 @@ from gemproxy.errors import UpstreamFault
 from gemproxy.wire.gemini import PartialArg
 
 _STEP = re.compile(r"""\.([^.\[\]]+)|\[(\d+)\]|\['([^']*)'\]""")
+_LONGEST_PATH = 10_000  # characters
 _DEEPEST = 100  # steps of a path: what is nested deeper no client can read
 _MOST_ITEMS = 100_000  # of all lists and objects together: a path may ask for as many with a few bytes
 _EXACT = 1 << 53  # beyond it a double is no longer the one whole number that was meant
@@ -96,6 +97,8 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 def _steps(path: str) -> list[str | int]:
+    if len(path) > _LONGEST_PATH:
+        raise ValueError
     steps: list[str | int] = [int(index) if index else name or quoted for name, index, quoted in _STEP.findall(path)]
     if len(steps) > _DEEPEST:
         raise ValueError

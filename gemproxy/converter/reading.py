@@ -10,7 +10,6 @@ is settled before any of them becomes an object.
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -23,6 +22,7 @@ from msgspec.structs import force_setattr, replace
 
 from gemproxy.errors import ClientFault
 from gemproxy.load import weigh
+from gemproxy.load.turns import pass_turn
 from gemproxy.wire import UNREADABLE
 from gemproxy.wire.large_request import LargeFunction, LargeMessage, LargePart, LargeTextPart, LargeToolCall, Outline
 from gemproxy.wire.long_request import LongChatRequest
@@ -39,7 +39,7 @@ from gemproxy.wire.openai import (
     SentToolCall,
     Tool,
 )
-from gemproxy.wire.text import LONG, is_long
+from gemproxy.wire.text import LONG, check_encoding, is_long
 
 T = TypeVar("T")
 
@@ -137,13 +137,6 @@ def weighed(body: bytes, bounds: Bounds) -> int:
     return found
 
 
-def _check_encoding(body: bytes | Raw) -> None:
-    decoder, view = codecs.getincrementaldecoder("utf-8")(), memoryview(body)
-    for place in range(0, len(view), weigh.PIECE):
-        decoder.decode(view[place : place + weigh.PIECE])
-    decoder.decode(b"", final=True)
-
-
 class _Reading:
     """One large body being read; refuses a list of too many before any of it is made."""
 
@@ -152,7 +145,7 @@ class _Reading:
 
     def request(self, body: bytes) -> ChatRequest:
         if not body.isascii():
-            _read("", _check_encoding, body)
+            _read("", check_encoding, body)
         outline = _read("", _outline, body)
         asked = _read("", lambda rest: _judged(_decode(rest)), _without_lists(outline))
         raws = _read("messages", _some_items, outline.messages)
@@ -286,6 +279,7 @@ def _bound(what: str, found: int, most: int) -> None:
 
 def _read(path: str, read: Callable[[Any], T], raw: bytes | Raw) -> T:
     """Return what ``read`` makes of JSON that stands at ``path``; raises the fault that tells the client."""
+    pass_turn(len(raw))
     try:
         return read(raw)
     except msgspec.ValidationError as fault:

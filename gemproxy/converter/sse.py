@@ -96,7 +96,8 @@ class SSEDecoder:
         block = b"".join((*self._pieces, piece[:cut])) if self._pieces else piece[:cut]
         self._pieces = []
         rest = piece[cut:]
-        frames = None if self._data else _whole_events(block)
+        # two bytes are looked for at a fourth of the speed of one: for a large block the usual way is the slower one
+        frames = None if self._data or len(block) > SMALL else _whole_events(block)
         if frames is None:
             frames = self._split(block[:-1])
         self.held = self._data_held

@@ -15,6 +15,7 @@ from gemproxy.converter.answer import AnswerReader
 from gemproxy.converter.events import Event, Finish, Image, Text, ToolCall, Usage
 from gemproxy.converter.sse import SSEDecoder
 from gemproxy.errors import UpstreamFault
+from gemproxy.load.turns import pass_turn
 from gemproxy.load.weigh import SMALL
 from gemproxy.wire import UNREADABLE
 from gemproxy.wire.gemini import GenerateResponse
@@ -154,6 +155,7 @@ class Transcoder:
     def _finish(self, written: list[bytes]) -> None:
         self._read(self._sse.finish(), written)
         written += filter(None, map(self._tell, self._reader.finish(self._sse.whole)))
+        pass_turn(self._kept)
         written.append(self._writer.finish())
 
     def _out(self, written: list[bytes]) -> bytes:

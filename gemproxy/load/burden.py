@@ -32,8 +32,10 @@ class Burden:
         """Return whether conversions of this request may take long."""
         return self.hold.size > LEAST + 2 * SMALL
 
-    def lighten(self) -> None:
-        """Nothing is held any more of the body, nor of what was made of it."""
+    def lighten(self, things: list[Any]) -> None:
+        """Nothing is held any more of the body, nor of what was made of it: ``things``, which nobody else may hold."""
+        if self.heavy:
+            self._worker.drop(things)
         self.hold.resize(LEAST)
 
     async def run(self, work: Callable[..., T], *arguments: Any) -> T:

@@ -9,32 +9,53 @@ everybody (``load.weigh``).
 from __future__ import annotations
 
 import asyncio
+import gc
+import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
+from gemproxy.load.turns import pass_turn, passed_by
+
 T = TypeVar("T")
+ROUNDS = 3  # of the loop: one reads a small request, one handles it, and what that began begins
+PATIENCE = 0.1  # seconds for them; a loop that has more to do than that gets its turns between Python's own
 
 
 class Worker:
     """Runs functions one after the other; of several clients that wait each is served in turn."""
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="heavy")
+        self._thread = ThreadPoolExecutor(1, "heavy", initializer=lambda: passed_by(self._pass_turn))
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # in the order in which clients get their turn
         self._busy = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self, owner: str, work: Callable[..., T], *arguments: Any) -> T:
         """Return what ``work`` returns, or raise what it raises. Cancelled while it waits, it is never begun."""
         await self._turn(owner)
-        job = asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        self._loop = asyncio.get_running_loop()
+        job = self._loop.run_in_executor(self._thread, _undisturbed, work, *arguments)
         job.add_done_callback(self._next)  # also when whoever waits for it has left: the thread is not free before
         return await asyncio.shield(job)
+
+    def drop(self, things: list[Any]) -> None:
+        """Let go of things in the thread: to free what a large request was made of takes long as well."""
+        self._thread.submit(_let_go, things)
 
     def close(self) -> None:
         """Begin nothing more."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _pass_turn(self) -> None:
+        """(in the thread) Wait until the loop has gone round: then whatever had come was read, and answered."""
+        turned = threading.Event()
+        with suppress(RuntimeError):  # the loop is closed
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(_go_round, self._loop, ROUNDS, turned)
+                turned.wait(PATIENCE)
 
     async def _turn(self, owner: str) -> None:
         """Wait until the thread is free for this client."""
@@ -67,3 +88,26 @@ class Worker:
                 turn.set_result(None)
                 return
         self._busy = False
+
+
+def _undisturbed(work: Callable[..., T], *arguments: Any) -> T:
+    """Work without the garbage collector: it would go through all that a large request is made of, again and again,
+    10 to 20 ms each time, and find nothing.
+    """
+    gc.disable()
+    try:
+        return work(*arguments)
+    finally:
+        gc.enable()
+
+
+def _let_go(things: list[Any]) -> None:
+    pass_turn()
+    things.clear()
+
+
+def _go_round(loop: asyncio.AbstractEventLoop, rounds: int, turned: threading.Event) -> None:
+    if rounds:
+        loop.call_soon(_go_round, loop, rounds - 1, turned)
+    else:
+        turned.set()

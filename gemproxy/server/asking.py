@@ -57,6 +57,7 @@ class Asking:
         self._created = int(service.clock())
         self._usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
         self._tapes: list[Tape] = []
+        self._made: list[object] = []
 
     async def open(self, models: Sequence[Model]) -> Answer:
         """Return the first model's answer, or that of the first fallback that has one; raises the first failure."""
@@ -77,6 +78,7 @@ class Asking:
 
     def close(self) -> None:
         """Write what was captured."""
+        self._forget()
         for tape in self._tapes:
             tape.close()
 
@@ -88,14 +90,16 @@ class Asking:
         except asyncio.CancelledError:
             effort.revoke()  # the client has left; the thread need not go on
             raise
+        self._made.append(plan)  # so that it is freed with the rest, not where the last of those who ask lets it go
         call, listen = self._plan(plan, model, fallback=fallback)
         del plan
         return await self._service.dispatcher.open(call, listen, self.burden)
 
     def _forget(self) -> None:
         """Let go of the request: nobody will be asked once more, and its answer may take minutes."""
+        made, self._made = [self._asked, self._images, *self._made], []
         self._asked, self._images = NOTHING, {}
-        self.burden.lighten()
+        self.burden.lighten(made)
 
     def _convert(self, model: Model, effort: Effort) -> conversion.Plan:
         service = self._service

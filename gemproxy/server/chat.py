@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 from gemproxy.converter import media
-from gemproxy.converter.reading import decode, weighed
+from gemproxy.converter.reading import Bounds, decode, weighed
 from gemproxy.dispatch import Answer
 from gemproxy.errors import Failure, timeout
 from gemproxy.load.burden import Burden
@@ -63,22 +63,29 @@ async def _read(
     request: web.Request, service: Service, exchange: Exchange, caller: Caller, burden: Burden
 ) -> tuple[Asking, Sequence[Model]]:
     """Return a request ready to be asked, and whom; here, so that nothing else keeps the body."""
-    asked = await _decoded(request, service, burden)
+    asked, remote = await _understood(request, service, burden)
     stream = _by_client(request, service) if asked.stream is None else asked.stream
     models = _models(service, asked.model, caller)
     exchange.model, exchange.stream = models[0].id, stream
-    remote = media.remote_images(asked, service.images.most)
     images = await service.images.fetch(remote, burden.hold) if remote else {}
     return Asking(service, exchange, burden, asked, images, stream), models
 
 
-async def _decoded(request: web.Request, service: Service, burden: Burden) -> ChatRequest:
-    body, bounds = await read_body(request, service.door, burden.hold), service.bounds
+async def _understood(
+    request: web.Request, service: Service, burden: Burden
+) -> tuple[ChatRequest, Sequence[media.RemoteImage]]:
+    """Return what a body asks for, and the images that it names."""
+    body, bounds, most = await read_body(request, service.door, burden.hold), service.bounds, service.images.most
     if not burden.heavy:
         burden.hold.more(OBJECT * body.count(b"{"))
-        return decode(body, bounds)
+        return _looked_through(body, bounds, most)
     burden.hold.more(SIGN * await burden.run(weighed, body, bounds))
-    return await burden.run(decode, body, bounds)
+    return await burden.run(_looked_through, body, bounds, most)
+
+
+def _looked_through(body: bytes, bounds: Bounds, most: int) -> tuple[ChatRequest, Sequence[media.RemoteImage]]:
+    asked = decode(body, bounds)
+    return asked, media.remote_images(asked, most)
 
 
 def _owner(request: web.Request, caller: Caller) -> str:

@@ -112,9 +112,10 @@ def parts_of(suspect: Suspect, call: Call) -> list[str]:
     """Return what the client calls the parts that may be meant; none if it is none of the media."""
     if suspect.path:
         meant = list(_at(suspect.path, call))
-        return [name for part, name in call.media if any(part is each for each in meant)]
-    alike = [name for part, name in call.media if _fits(part, suspect.kind)]
-    typed = [name for part, name in call.media if suspect.mime and suspect.mime == _mime(part)]
+        those = {id(part) for part in meant}
+        return [named.name for named in call.media if id(named.part) in those]
+    alike = [named.name for named in call.media if _fits(named.part, suspect.kind)]
+    typed = [named.name for named in call.media if suspect.mime and suspect.mime == _mime(named.part)]
     if suspect.place is not None and not typed:
         return alike[suspect.place : suspect.place + 1] or alike
     return typed or alike

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import msgspec
 
 from gemproxy.errors import UpstreamFault
+from gemproxy.load.turns import pass_turn
 from gemproxy.upstream import repairs, signing
 from gemproxy.upstream.dialect import Call, Method, Repair
 from gemproxy.upstream.refusal import mend
@@ -67,12 +68,17 @@ def reader(kind: type[Read], long: type[Read]) -> Callable[[bytes], Read]:
     decode_long = msgspec.json.Decoder(long).decode
     decode_list: Callable[[bytes], list[Read]] = msgspec.json.Decoder(list[kind]).decode  # type: ignore[valid-type]
 
-    def read(frame: bytes) -> Read:
-        long = len(frame) >= LONG
-        if long and not bearable(frame):
+    def read_long(frame: bytes) -> Read:
+        if not bearable(frame):
             raise UpstreamFault(UNBEARABLE)
+        pass_turn(len(frame))
+        answer = decode_long(frame)
+        pass_turn(len(frame))
+        return answer
+
+    def read(frame: bytes) -> Read:
         try:
-            return decode_long(frame) if long else decode(frame)
+            return decode(frame) if len(frame) < LONG else read_long(frame)
         except UNREADABLE:
             mended = whole(frame)
             if mended == frame and b'"error"' not in frame:

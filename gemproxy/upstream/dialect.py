@@ -7,12 +7,20 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Literal, Protocol
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from gemproxy.upstream.cause import Cause
 from gemproxy.upstream.demand import Demand
 from gemproxy.wire.gemini import GenerateRequest, GenerateResponse, Part
 
 Method = Literal["generateContent", "streamGenerateContent"]
+
+
+class NamedPart(Struct, frozen=True, gc=False):
+    """A part that is no text, and what the client calls it: ``messages[0].content[1]``."""
+
+    part: Part
+    name: str
 
 
 class Call(Struct, frozen=True):
@@ -26,12 +34,16 @@ class Call(Struct, frozen=True):
     method: Method
     model: str
     body: GenerateRequest
-    media: Sequence[tuple[Part, str]] = ()
+    media: Sequence[NamedPart] = ()
+    known_demand: Demand | None = None  # made when it is first asked for
 
     @property
     def demand(self) -> Demand:
         """Return what it asks of a quota beyond its model."""
-        return Demand(self.body)
+        if self.known_demand is None:
+            force_setattr(self, "known_demand", Demand(self.body))
+        assert self.known_demand is not None
+        return self.known_demand
 
 
 class Token(Struct, frozen=True):

@@ -40,7 +40,7 @@ class FunctionCall(Struct, rename="camel", omit_defaults=True, gc=False):
     will_continue: bool | None = None
 
 
-class FunctionResponse(Struct, rename="camel", omit_defaults=True):
+class FunctionResponse(Struct, rename="camel", omit_defaults=True, gc=False):
     name: str = ""
     response: Any = None  # an object; ``output``/``error`` are understood, else the whole is the output
     id: str | None = None
@@ -89,40 +89,40 @@ class Content(Struct, rename="camel", omit_defaults=True, gc=False):
 # ------------------------------------------------------------------------------------------------------- requests
 
 
-class FunctionDeclaration(Struct, rename="camel", omit_defaults=True):
+class FunctionDeclaration(Struct, rename="camel", omit_defaults=True, gc=False):
     name: str
     description: str | None = None
     parameters_json_schema: Raw = Raw(b"")
 
 
-class Empty(Struct):
+class Empty(Struct, gc=False):
     """A built-in tool without settings: ``{}``."""
 
 
-class ToolSpec(Struct, rename="camel", omit_defaults=True):
+class ToolSpec(Struct, rename="camel", omit_defaults=True, gc=False):
     function_declarations: list[FunctionDeclaration] | None = None
     google_search: Empty | None = None
     url_context: Empty | None = None
     code_execution: Empty | None = None
 
 
-class FunctionCallingConfig(Struct, rename="camel", omit_defaults=True):
+class FunctionCallingConfig(Struct, rename="camel", omit_defaults=True, gc=False):
     mode: str | None = None
     allowed_function_names: list[str] | None = None
 
 
-class ToolConfig(Struct, rename="camel", omit_defaults=True):
+class ToolConfig(Struct, rename="camel", omit_defaults=True, gc=False):
     function_calling_config: FunctionCallingConfig | None = None
     include_server_side_tool_invocations: bool | None = None
 
 
-class ThinkingConfig(Struct, rename="camel", omit_defaults=True):
+class ThinkingConfig(Struct, rename="camel", omit_defaults=True, gc=False):
     include_thoughts: bool | None = None
     thinking_budget: int | None = None
     thinking_level: str | None = None
 
 
-class GenerationConfig(Struct, rename="camel", omit_defaults=True):
+class GenerationConfig(Struct, rename="camel", omit_defaults=True, gc=False):
     temperature: int | float | None = None
     top_p: int | float | None = None
     top_k: int | float | None = None
@@ -140,12 +140,12 @@ class GenerationConfig(Struct, rename="camel", omit_defaults=True):
     thinking_config: ThinkingConfig | None = None
 
 
-class SafetySetting(Struct, rename="camel", omit_defaults=True):
+class SafetySetting(Struct, rename="camel", omit_defaults=True, gc=False):
     category: str
     threshold: str
 
 
-class GenerateRequest(Struct, rename="camel", omit_defaults=True):
+class GenerateRequest(Struct, rename="camel", omit_defaults=True, gc=False):
     contents: list[Content] = []
     system_instruction: Content | None = None
     tools: list[ToolSpec] | None = None
@@ -170,17 +170,17 @@ class WebChunk(Struct, gc=False):
     title: str | None = None
 
 
-class GroundingChunk(Struct, rename="camel"):
+class GroundingChunk(Struct, rename="camel", gc=False):
     web: WebChunk | None = None
     retrieved_context: WebChunk | None = None
 
 
-class GroundingSupport(Struct, rename="camel"):
+class GroundingSupport(Struct, rename="camel", gc=False):
     segment: Segment | None = None
     grounding_chunk_indices: list[int] | None = None
 
 
-class GroundingMetadata(Struct, rename="camel"):
+class GroundingMetadata(Struct, rename="camel", gc=False):
     grounding_chunks: list[GroundingChunk] | None = None
     grounding_supports: list[GroundingSupport] | None = None
 
@@ -190,11 +190,11 @@ class ChosenToken(Struct, rename="camel", gc=False):
     log_probability: float | None = None
 
 
-class TopTokens(Struct):
+class TopTokens(Struct, gc=False):
     candidates: list[ChosenToken] | None = None
 
 
-class LogprobsResult(Struct, rename="camel"):
+class LogprobsResult(Struct, rename="camel", gc=False):
     chosen_candidates: list[ChosenToken] | None = None
     top_candidates: list[TopTokens] | None = None
 
@@ -208,7 +208,7 @@ class Candidate(Struct, rename="camel", gc=False):
     logprobs_result: LogprobsResult | None = None
 
 
-class PromptFeedback(Struct, rename="camel"):
+class PromptFeedback(Struct, rename="camel", gc=False):
     block_reason: str | None = None
     block_reason_message: str | None = None
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Final
+
+from gemproxy.load.turns import LONG, pass_turn
 
 MOST_NESTED: Final = 200_000  # objects and lists in one message: 9,000 tokens, each with its twenty alternatives
 MOST_VALUES: Final = 1 << 20  # commas, those in texts among them
 MOST_ESCAPES: Final = 1 << 18
+MOST_STOPS: Final = 1 << 22  # backslashes; a decoder stops at each, be the text kept or not
 _LARGEST_TEXT: Final = 1 << 25  # bytes; what is larger is no text of a model
 UNBEARABLE: Final = "The upstream's answer is made of more pieces than any model writes."
 
@@ -21,8 +25,17 @@ def bearable(message: bytes) -> bool:
 
     The threads beside it, too: a whole decode is one step of the interpreter.
     """
-    nested = message.count(b"{") + message.count(b"[")
-    return nested <= MOST_NESTED and message.count(b",") <= MOST_VALUES
+    nested = sum(map(partial(_count, message), (b"{", b"[")))
+    return (
+        nested <= MOST_NESTED
+        and _count(message, b",") <= MOST_VALUES
+        and (len(message) < LONG or _count(message, b"\\") <= MOST_STOPS)
+    )
+
+
+def _count(message: bytes, sign: bytes) -> int:
+    pass_turn(len(message))
+    return message.count(sign)
 
 
 def whole(message: bytes) -> bytes:

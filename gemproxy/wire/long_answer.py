@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from gemproxy.wire.gemini import Candidate, Content, GenerateResponse, Part
-from gemproxy.wire.text import is_long
+from gemproxy.wire.text import check_encoding, is_long
 
 _decode: Final = msgspec.json.Decoder(str | None).decode
 
@@ -22,7 +22,7 @@ class LongPart(Part):
         """Decode a text that is short, or none; refuse a long one that is not UTF-8."""
         part: Part = self
         if is_long(self.text):
-            str(self.text, "utf-8")
+            check_encoding(self.text)
         else:
             part.text = _decode(self.text)
 

@@ -18,47 +18,47 @@ Number = int | float
 # ---------------------------------------------------------------------------------------------- requests: content
 
 
-class TextPart(Struct, tag_field="type", tag="text", frozen=True):
+class TextPart(Struct, tag_field="type", tag="text", frozen=True, gc=False):
     text: str | None = None
 
 
-class ImageUrl(Struct, frozen=True):
+class ImageUrl(Struct, frozen=True, gc=False):
     url: str
     detail: str | None = None
 
 
-class ImagePart(Struct, tag_field="type", tag="image_url", frozen=True):
+class ImagePart(Struct, tag_field="type", tag="image_url", frozen=True, gc=False):
     image_url: ImageUrl | str
 
 
-class InputAudio(Struct, frozen=True):
+class InputAudio(Struct, frozen=True, gc=False):
     data: str
     format: str | None = None
 
 
-class AudioPart(Struct, tag_field="type", tag="input_audio", frozen=True):
+class AudioPart(Struct, tag_field="type", tag="input_audio", frozen=True, gc=False):
     input_audio: InputAudio
 
 
-class InputFile(Struct, frozen=True):
+class InputFile(Struct, frozen=True, gc=False):
     file_data: str | None = None
     file_id: str | None = None
     filename: str | None = None
 
 
-class FilePart(Struct, tag_field="type", tag="file", frozen=True):
+class FilePart(Struct, tag_field="type", tag="file", frozen=True, gc=False):
     file: InputFile
 
 
-class VideoUrl(Struct, frozen=True):
+class VideoUrl(Struct, frozen=True, gc=False):
     url: str
 
 
-class VideoPart(Struct, tag_field="type", tag="video_url", frozen=True):
+class VideoPart(Struct, tag_field="type", tag="video_url", frozen=True, gc=False):
     video_url: VideoUrl | str
 
 
-class RefusalPart(Struct, tag_field="type", tag="refusal", frozen=True):
+class RefusalPart(Struct, tag_field="type", tag="refusal", frozen=True, gc=False):
     refusal: str | None = None
 
 
@@ -68,32 +68,32 @@ Content = str | Raw | list[ContentPart] | None  # Raw: a long text, as the JSON 
 # --------------------------------------------------------------------------------------------- requests: messages
 
 
-class GoogleExtra(Struct, omit_defaults=True, frozen=True):
+class GoogleExtra(Struct, omit_defaults=True, frozen=True, gc=False):
     thought_signature: str | None = None
     origin: str | None = None  # ours: "<dialect>/<model>" that made the signature; clients send it back untouched
 
 
-class ExtraContent(Struct, omit_defaults=True, frozen=True):
+class ExtraContent(Struct, omit_defaults=True, frozen=True, gc=False):
     """Google's carrier of what OpenAI's format has no room for (PROTOCOL 6.4)."""
 
     google: GoogleExtra | None = None
 
 
-class SentFunction(Struct, frozen=True):
+class SentFunction(Struct, frozen=True, gc=False):
     name: str
     arguments: str | Raw | dict[str, Any] | None = None  # Raw: long, as the JSON it came as (``wire.text``)
 
 
-class SentCustom(Struct, frozen=True):
+class SentCustom(Struct, frozen=True, gc=False):
     name: str
     input: str | None = None
 
 
-class ProviderFields(Struct, frozen=True):
+class ProviderFields(Struct, frozen=True, gc=False):
     thought_signature: str | None = None
 
 
-class SentToolCall(Struct, frozen=True):
+class SentToolCall(Struct, frozen=True, gc=False):
     """A tool call as the client sends it back in the history."""
 
     id: str | None = None
@@ -104,29 +104,29 @@ class SentToolCall(Struct, frozen=True):
     provider_specific_fields: ProviderFields | None = None
 
 
-class SentImage(Struct, frozen=True):
+class SentImage(Struct, frozen=True, gc=False):
     """An image of an earlier answer (``message.images``), sent back by clients that keep the extension."""
 
     image_url: ImageUrl | str
     extra_content: ExtraContent | None = None
 
 
-class SystemMessage(Struct, tag_field="role", tag="system", frozen=True):
+class SystemMessage(Struct, tag_field="role", tag="system", frozen=True, gc=False):
     content: Content = None
     name: str | None = None
 
 
-class DeveloperMessage(Struct, tag_field="role", tag="developer", frozen=True):
+class DeveloperMessage(Struct, tag_field="role", tag="developer", frozen=True, gc=False):
     content: Content = None
     name: str | None = None
 
 
-class UserMessage(Struct, tag_field="role", tag="user", frozen=True):
+class UserMessage(Struct, tag_field="role", tag="user", frozen=True, gc=False):
     content: Content = None
     name: str | None = None
 
 
-class AssistantMessage(Struct, tag_field="role", tag="assistant", frozen=True):
+class AssistantMessage(Struct, tag_field="role", tag="assistant", frozen=True, gc=False):
     content: Content = None
     name: str | None = None
     refusal: str | None = None
@@ -136,13 +136,13 @@ class AssistantMessage(Struct, tag_field="role", tag="assistant", frozen=True):
     extra_content: ExtraContent | None = None
 
 
-class ToolMessage(Struct, tag_field="role", tag="tool", frozen=True):
+class ToolMessage(Struct, tag_field="role", tag="tool", frozen=True, gc=False):
     content: Content = None
     tool_call_id: str | None = None
     name: str | None = None
 
 
-class FunctionMessage(Struct, tag_field="role", tag="function", frozen=True):
+class FunctionMessage(Struct, tag_field="role", tag="function", frozen=True, gc=False):
     content: Content = None
     name: str | None = None
 
@@ -152,20 +152,20 @@ Message = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | To
 # ------------------------------------------------------------------------------------------------ requests: tools
 
 
-class FunctionSpec(Struct, frozen=True):
+class FunctionSpec(Struct, frozen=True, gc=False):
     name: str
     description: str | None = None
     parameters: Raw = Raw(b"")  # kept as bytes: the schema walk caches by them
     strict: bool | None = None
 
 
-class CustomSpec(Struct, frozen=True):
+class CustomSpec(Struct, frozen=True, gc=False):
     name: str
     description: str | None = None
     format: Raw = Raw(b"")
 
 
-class Tool(Struct, frozen=True):
+class Tool(Struct, frozen=True, gc=False):
     """``type`` decides which of the others counts; unknown types are judged by the converter, not here."""
 
     type: str = "function"
@@ -173,48 +173,48 @@ class Tool(Struct, frozen=True):
     custom: CustomSpec | None = None
 
 
-class NamedFunction(Struct, frozen=True):
+class NamedFunction(Struct, frozen=True, gc=False):
     name: str
 
 
-class AllowedTool(Struct, frozen=True):
+class AllowedTool(Struct, frozen=True, gc=False):
     type: str = "function"
     function: NamedFunction | None = None
     custom: NamedFunction | None = None
 
 
-class AllowedTools(Struct, frozen=True):
+class AllowedTools(Struct, frozen=True, gc=False):
     mode: str = "auto"
     tools: list[AllowedTool] = []
 
 
-class ToolChoice(Struct, frozen=True):
+class ToolChoice(Struct, frozen=True, gc=False):
     type: str | None = None
     function: NamedFunction | None = None
     custom: NamedFunction | None = None
     allowed_tools: AllowedTools | None = None
 
 
-class JsonSchemaFormat(Struct, frozen=True):
+class JsonSchemaFormat(Struct, frozen=True, gc=False):
     name: str | None = None
     description: str | None = None
     schema: Raw = Raw(b"")
     strict: bool | None = None
 
 
-class ResponseFormat(Struct, frozen=True):
+class ResponseFormat(Struct, frozen=True, gc=False):
     type: str
     json_schema: JsonSchemaFormat | None = None
 
 
-class StreamOptions(Struct, frozen=True):
+class StreamOptions(Struct, frozen=True, gc=False):
     include_usage: bool | None = None
 
 
 # ------------------------------------------------------------------------------------------- requests: extensions
 
 
-class ThinkingConfig(Struct, frozen=True):
+class ThinkingConfig(Struct, frozen=True, gc=False):
     """Google's ``thinking_config`` in either casing."""
 
     include_thoughts: bool | None = None
@@ -225,7 +225,7 @@ class ThinkingConfig(Struct, frozen=True):
     thinking_level_camel: str | None = field(default=None, name="thinkingLevel")
 
 
-class GoogleOptions(Struct, frozen=True):
+class GoogleOptions(Struct, frozen=True, gc=False):
     """Google's own options, in either casing."""
 
     thinking_config: ThinkingConfig | None = None
@@ -236,23 +236,23 @@ class GoogleOptions(Struct, frozen=True):
     safety_settings_camel: list[SafetySetting] | None = field(default=None, name="safetySettings")
 
 
-class ExtraBody(Struct, frozen=True):
+class ExtraBody(Struct, frozen=True, gc=False):
     google: GoogleOptions | None = None
     extra_body: ExtraBody | None = None  # a client that nests once too often (PROTOCOL 4.1)
 
 
-class Unread(Struct, frozen=True):
+class Unread(Struct, frozen=True, gc=False):
     """An object of which only counts that it is there: nothing in it is kept."""
 
 
-class Thinking(Struct, frozen=True):
+class Thinking(Struct, frozen=True, gc=False):
     """Anthropic's form, which several clients send to every provider."""
 
     type: str | None = None
     budget_tokens: Number | None = None
 
 
-class ChatRequest(Struct, frozen=True):
+class ChatRequest(Struct, frozen=True, gc=False):
     """``POST /chat/completions``. Ranges and combinations are the converter's to judge; types are judged here."""
 
     model: str
@@ -292,7 +292,7 @@ class ChatRequest(Struct, frozen=True):
     metadata: Unread | None = None
 
 
-class LogitBias(Struct, frozen=True):
+class LogitBias(Struct, frozen=True, gc=False):
     """A request's ``logit_bias`` with its types."""
 
     logit_bias: dict[str, Number] | None = None
@@ -301,17 +301,17 @@ class LogitBias(Struct, frozen=True):
 # ------------------------------------------------------------------------------------------------------- answers
 
 
-class FunctionOut(Struct, omit_defaults=True):
+class FunctionOut(Struct, omit_defaults=True, gc=False):
     name: str | UnsetType = UNSET
     arguments: str | UnsetType = UNSET
 
 
-class CustomOut(Struct):
+class CustomOut(Struct, gc=False):
     name: str
     input: str
 
 
-class ToolCallOut(Struct):
+class ToolCallOut(Struct, gc=False):
     """A call in an answer; in a chunk ``index`` counts over the whole reply."""
 
     id: str
@@ -322,56 +322,56 @@ class ToolCallOut(Struct):
     extra_content: ExtraContent | UnsetType = UNSET
 
 
-class UrlCitation(Struct):
+class UrlCitation(Struct, gc=False):
     start_index: int
     end_index: int
     url: str
     title: str
 
 
-class AnnotationOut(Struct):
+class AnnotationOut(Struct, gc=False):
     url_citation: UrlCitation
     type: str = "url_citation"
 
 
-class ImageOut(Struct):
+class ImageOut(Struct, gc=False):
     image_url: ImageUrl
     index: int | UnsetType = UNSET
     type: str = "image_url"
     extra_content: ExtraContent | UnsetType = UNSET
 
 
-class TopLogprob(Struct):
+class TopLogprob(Struct, gc=False):
     token: str
     bytes: list[int] | None
     logprob: float
 
 
-class TokenLogprob(Struct):
+class TokenLogprob(Struct, gc=False):
     token: str
     bytes: list[int] | None
     logprob: float
     top_logprobs: list[TopLogprob]
 
 
-class ChoiceLogprobs(Struct):
+class ChoiceLogprobs(Struct, gc=False):
     content: list[TokenLogprob] | None
     refusal: list[TokenLogprob] | None = None
 
 
-class PromptDetails(Struct):
+class PromptDetails(Struct, gc=False):
     cached_tokens: int = 0
     audio_tokens: int = 0
 
 
-class CompletionDetails(Struct):
+class CompletionDetails(Struct, gc=False):
     reasoning_tokens: int = 0
     audio_tokens: int = 0
     accepted_prediction_tokens: int = 0
     rejected_prediction_tokens: int = 0
 
 
-class Usage(Struct):
+class Usage(Struct, gc=False):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
@@ -379,7 +379,7 @@ class Usage(Struct):
     completion_tokens_details: CompletionDetails
 
 
-class MessageOut(Struct):
+class MessageOut(Struct, gc=False):
     content: str | Raw | None
     refusal: str | None = None
     role: str = "assistant"
@@ -391,14 +391,14 @@ class MessageOut(Struct):
     extra_content: ExtraContent | UnsetType = UNSET
 
 
-class Choice(Struct):
+class Choice(Struct, gc=False):
     index: int
     message: MessageOut
     finish_reason: str
     logprobs: ChoiceLogprobs | None = None
 
 
-class ChatCompletion(Struct):
+class ChatCompletion(Struct, gc=False):
     id: str
     created: int
     model: str
@@ -408,7 +408,7 @@ class ChatCompletion(Struct):
     system_fingerprint: str | UnsetType = UNSET
 
 
-class Delta(Struct, omit_defaults=True):
+class Delta(Struct, omit_defaults=True, gc=False):
     content: str | Raw | None = None
     refusal: str | None = None
     tool_calls: list[ToolCallOut] | None = None
@@ -418,7 +418,7 @@ class Delta(Struct, omit_defaults=True):
     extra_content: ExtraContent | None = None
 
 
-class ChatChunk(Struct):
+class ChatChunk(Struct, gc=False):
     """What every chunk of a stream says of its answer; ``choices`` and ``usage`` are written behind it."""
 
     id: str
@@ -431,7 +431,7 @@ class ChatChunk(Struct):
 # --------------------------------------------------------------------------------------------- models and errors
 
 
-class ModelOut(Struct):
+class ModelOut(Struct, gc=False):
     id: str
     created: int
     object: str = "model"
@@ -439,17 +439,17 @@ class ModelOut(Struct):
     shutdown_date: str | UnsetType = UNSET
 
 
-class ModelList(Struct):
+class ModelList(Struct, gc=False):
     data: list[ModelOut]
     object: str = "list"
 
 
-class ErrorObject(Struct, frozen=True):
+class ErrorObject(Struct, frozen=True, gc=False):
     message: str
     type: str
     param: str | None = None
     code: str | None = None
 
 
-class ErrorBody(Struct, frozen=True):
+class ErrorBody(Struct, frozen=True, gc=False):
     error: ErrorObject

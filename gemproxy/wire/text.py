@@ -7,6 +7,7 @@ not at its UTF-8, which is for those to check who keep it.
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 from typing import Final
 
@@ -29,7 +30,17 @@ def is_long(sent: Raw) -> bool:
 
 def plain(text: str | Raw) -> str:
     """Return a text as characters."""
-    return text if isinstance(text, str) else _decode(text)
+    if isinstance(text, str):
+        return text
+    return _decode(text) if len(text) <= SLICE else unescaped(text).decode()
+
+
+def check_encoding(body: bytes | Raw) -> None:
+    """Raise ``UnicodeDecodeError`` for what is not UTF-8; keeps no characters of it."""
+    decoder, view = codecs.getincrementaldecoder("utf-8")(), memoryview(body)
+    for place in range(0, len(view), SLICE):
+        decoder.decode(view[place : place + SLICE])
+    decoder.decode(b"", final=True)
 
 
 def unescaped(sent: Raw) -> bytes:

@@ -18,7 +18,7 @@ def test_a_request_is_heavy_while_it_holds_much() -> None:
     assert not burden.heavy
     burden.hold.more(1)
     assert burden.heavy
-    burden.lighten()
+    burden.lighten([])
     assert (burden.heavy, burden.hold.size) == (False, LEAST)
 
 

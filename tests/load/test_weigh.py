@@ -16,6 +16,10 @@ JSON = st.recursive(
 )
 
 
+def escapes(text: bytes) -> int:
+    return text.count(b"\\") // weigh.ESCAPES
+
+
 def count(value: object) -> int:
     """Return the signs of a value by its form."""
     if isinstance(value, list):
@@ -29,12 +33,18 @@ def count(value: object) -> int:
 def test_strings_do_not_count_where_every_sign_does(value: object, piece: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(weigh, "PIECE", piece)  # cut anywhere, in the middle of an escape too
-        assert weigh.signs(msgspec.json.encode(value), -1 + count(value)) == count(value)
+        text = msgspec.json.encode(value)
+        most = count(value) + escapes(text)
+        assert weigh.signs(text, most - 1) == most
 
 
 def test_a_text_full_of_signs_is_one_value() -> None:
     text = msgspec.json.encode(["{[,:" * 100_000, 'he said "{,}"\\' * 10_000])
-    assert weigh.signs(text, 10) == 2
+    assert weigh.signs(text, 10_010) - escapes(text) == 2
+
+
+def test_escapes_count_as_what_they_cost() -> None:
+    assert weigh.signs(b'{"a":"%s"}' % (rb"\n" * 1_000), 10) == 2 + 1_000 // weigh.ESCAPES
 
 
 def test_within_the_limit_the_quick_count_is_enough() -> None:

@@ -1,7 +1,7 @@
 import pytest
 
 from gemproxy.upstream.blame import blamed, parts_of, suspected
-from gemproxy.upstream.dialect import Call
+from gemproxy.upstream.dialect import Call, NamedPart
 from gemproxy.upstream.refusal import read
 from gemproxy.wire.gemini import Blob, Content, FileData, FunctionResponse, GenerateRequest, Part
 from tests.upstream.refusal_bodies import TYPE, bad_field, error
@@ -85,7 +85,8 @@ CALL = Call(
     "generateContent",
     "gemini-3.8-flash",
     GenerateRequest([Content([Part(text="See"), GIF, PNG], "user"), Content([RESULT, OGG, PDF, FILM], "user")]),
-    [(GIF, "gif"), (PNG, "png"), (SVG, "svg"), (OGG, "ogg"), (PDF, "pdf"), (FILM, "film")],
+    [NamedPart(GIF, "gif"), NamedPart(PNG, "png"), NamedPart(SVG, "svg"), NamedPart(OGG, "ogg"), NamedPart(PDF, "pdf")]
+    + [NamedPart(FILM, "film")],
 )
 BROKEN = "[ORIGINAL ERROR] generic::invalid_argument: photos.thumbnailer.Status.Code::5: Source image 1 too short"
 

@@ -1,0 +1,29 @@
+"""Turns for the loop between the steps of heavy work.
+
+A thread that goes from one long call into C to the next leaves the loop Python's lock only until its next system call:
+a small request needs several, and would wait for as many steps. So whatever takes milliseconds at a stretch says
+``pass_turn`` between two steps. It does nothing outside of the worker's thread, which sets what is waited for.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+LONG = 1 << 20  # bytes; what goes through fewer takes a millisecond or two
+_thread = threading.local()
+
+
+def pass_turn(size: int = LONG) -> None:
+    """Wait until the loop has seen to what waits for it, if what was done or is to be done goes through ``size`` bytes
+    at a stretch and those are many.
+    """
+    if size >= LONG:
+        wait: Callable[[], None] | None = getattr(_thread, "wait", None)
+        if wait is not None:
+            wait()
+
+
+def passed_by(wait: Callable[[], None]) -> None:
+    """Set what this thread does to pass its turn."""
+    _thread.wait = wait

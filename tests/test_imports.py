@@ -33,7 +33,7 @@ FLOORS: dict[str, set[str]] = {
     "checkup": {"posting", *BELOW_THE_DOOR},
     "metrics": {"pool", "upstream", "converter"},
     "dispatch": {"dispatch", "arrival", "course", "stall", "posting", "converter", "pool", "upstream", *LEAVES},
-    "connections": set(),
+    "connections": {"load.reads"},
     "posting": {"connections", "upstream", "errors"},
     "capture": {"upstream.redaction"},
     "course": {"upstream", "errors"},

@@ -5,14 +5,14 @@ import pytest
 from gemproxy.upstream.aim import aimed
 from gemproxy.upstream.cause import Cause
 from gemproxy.upstream.code_assist import CodeAssist
-from gemproxy.upstream.dialect import Action, Call, Scope, Suspect, Verdict
+from gemproxy.upstream.dialect import Action, Call, NamedPart, Scope, Suspect, Verdict
 from gemproxy.wire.gemini import Blob, Content, Empty, FileData, GenerateRequest, Part, ToolSpec
 from tests.upstream.refusal_bodies import NOW, error
 
 
 def call(size=9, tools=None, media=0):
     parts = [Part(inline_data=Blob("image/gif", "AAAA")) for _ in range(media)]
-    named = [(part, f"messages[0].content[{place}]") for place, part in enumerate(parts)]
+    named = [NamedPart(part, f"messages[0].content[{place}]") for place, part in enumerate(parts)]
     body = GenerateRequest([Content([*parts, Part(text="x" * size)], "user")], tools=tools)
     return Call("generateContent", "gemini-3.8-flash", body, named)
 

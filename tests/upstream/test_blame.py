@@ -85,8 +85,10 @@ CALL = Call(
     "generateContent",
     "gemini-3.8-flash",
     GenerateRequest([Content([Part(text="See"), GIF, PNG], "user"), Content([RESULT, OGG, PDF, FILM], "user")]),
-    [NamedPart(GIF, "gif"), NamedPart(PNG, "png"), NamedPart(SVG, "svg"), NamedPart(OGG, "ogg"), NamedPart(PDF, "pdf")]
-    + [NamedPart(FILM, "film")],
+    [
+        *(NamedPart(GIF, "gif"), NamedPart(PNG, "png"), NamedPart(SVG, "svg")),
+        *(NamedPart(OGG, "ogg"), NamedPart(PDF, "pdf"), NamedPart(FILM, "film")),
+    ],
 )
 BROKEN = "[ORIGINAL ERROR] generic::invalid_argument: photos.thumbnailer.Status.Code::5: Source image 1 too short"
 

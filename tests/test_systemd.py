@@ -108,3 +108,10 @@ def test_a_configuration_that_cannot_be_used_is_not_tried_again() -> None:
 def test_every_unit_runs_as_the_shipped_user() -> None:
     user = settings("gemproxy.service", "Service")["User"]
     assert (UNITS / "gemproxy.sysusers.conf").read_text().split("\nu ")[1].split()[0] == user
+
+
+@pytest.mark.parametrize("name", ["gemproxy.service", "gemproxy@.service"])
+def test_the_memory_of_a_unit_has_room_for_two_processes(name: str) -> None:
+    """An upgrade in place runs two for a while; each takes its start, its budget, and what is under way."""
+    most = int(settings(name, "Service")["MemoryMax"].removesuffix("G"))
+    assert most << 30 >= 2 * ((60 << 20) + Config().server.memory + (128 << 20))

@@ -20,6 +20,7 @@ from gemproxy.arrival import Arrivals
 from gemproxy.converter.transcoder import ErrorFrame, Transcoder
 from gemproxy.course import BAD_ANSWER, Course, Step
 from gemproxy.errors import BadAnswer, ClientFault, Failure, NoCredential, UpstreamFault
+from gemproxy.load.budget import Hold
 from gemproxy.load.burden import Burden
 from gemproxy.load.weigh import SMALL
 from gemproxy.pool.refusals import TokenRefused
@@ -256,7 +257,7 @@ class Answer:
         self.lease = lease
         self.transcoder = transcoder
         self._burden = burden
-        self._hold = burden.hold.another()
+        self._hold: Hold | None = None  # of what is held of the answer, once that is much
         self.attempts = 0
         self.head = b""
         self._watch = StallWatch(dispatcher.limits.idle, self._give_up)
@@ -281,7 +282,7 @@ class Answer:
             if not begun:
                 self._response.close()
                 self._watch.close()
-                self._hold.close()
+                self._let_go()
 
     async def pour(self, take: Callable[[bytes], object]) -> bool:
         """Give ``take`` the client's bytes behind ``head`` the moment each piece arrives.
@@ -310,7 +311,7 @@ class Answer:
         if not self._closed:
             self._closed = True
             self._watch.close()
-            self._hold.close()
+            self._let_go()
             if not self._ended:  # else its connection went back to the pool with the last byte
                 self._response.close()
             self._dispatcher.room.report(self.lease, self._verdict)
@@ -361,7 +362,7 @@ class Answer:
             else:
                 self._watch.start()
                 return False
-            if transcoder.held or self._hold.size:
+            if transcoder.held or self._hold is not None:
                 self._count()
             if data and take(data):
                 self._full = True
@@ -372,7 +373,16 @@ class Answer:
     def _count(self) -> None:
         """Count what is held of the answer. Raises ``Overload``; a little is counted with the request."""
         held = self.transcoder.held
+        if self._hold is None:
+            if held <= SMALL:
+                return
+            self._hold = self._burden.hold.another()
         self._hold.resize(held if held > SMALL else 0)
+
+    def _let_go(self) -> None:
+        if self._hold is not None:
+            self._hold.close()
+            self._hold = None
 
     def _give_up(self) -> None:
         # an exception of its own: aiohttp raises one and the same object for every closed response, whose traceback

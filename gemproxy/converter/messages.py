@@ -43,6 +43,7 @@ _encode = msgspec.json.encode
 _decode_any = msgspec.json.Decoder().decode
 _NO_ARGUMENTS = Raw(b"{}")
 _INSTRUCTIONS = (SystemMessage, DeveloperMessage)
+_RESULTS = (ToolMessage, FunctionMessage)
 _TEXT = (str, Raw)
 
 
@@ -86,7 +87,7 @@ def conversation(messages: Sequence[Message], setting: Setting, instruction: str
         leading = False
         if isinstance(message, AssistantMessage):
             writer.assistant(message, index)
-        elif isinstance(message, ToolMessage | FunctionMessage):
+        elif isinstance(message, _RESULTS):
             writer.result(message, index)
         else:
             writer.user(_parts(message, index, setting))

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -22,6 +21,7 @@ from msgspec.structs import force_setattr, replace
 
 from gemproxy.errors import ClientFault
 from gemproxy.load import weigh
+from gemproxy.load.turns import LONG as TURN
 from gemproxy.load.turns import pass_turn
 from gemproxy.wire import UNREADABLE
 from gemproxy.wire.large_request import LargeFunction, LargeMessage, LargePart, LargeTextPart, LargeToolCall, Outline
@@ -106,7 +106,7 @@ def _small(body: bytes) -> ChatRequest:
     if len(body) >= LONG:
         with suppress(*UNREADABLE):  # the fault is named below
             return _checked(body, _decode_long)
-    return _read("", partial(_checked, read=_decode), body)
+    return _read("", _checked, body)
 
 
 def _judged(asked: ChatRequest) -> ChatRequest:
@@ -121,7 +121,8 @@ def _judged(asked: ChatRequest) -> ChatRequest:
     return asked
 
 
-def _checked(body: bytes, read: Callable[[bytes], ChatRequest]) -> ChatRequest:
+def _checked(body: bytes | Raw, read: Callable[[bytes], ChatRequest] = _decode) -> ChatRequest:
+    assert isinstance(body, bytes)
     if not body.isascii():
         body.decode()  # the decoder passes over ignored fields without looking at their encoding
     return _judged(read(body))
@@ -279,7 +280,8 @@ def _bound(what: str, found: int, most: int) -> None:
 
 def _read(path: str, read: Callable[[Any], T], raw: bytes | Raw) -> T:
     """Return what ``read`` makes of JSON that stands at ``path``; raises the fault that tells the client."""
-    pass_turn(len(raw))
+    if len(raw) >= TURN:
+        pass_turn()
     try:
         return read(raw)
     except msgspec.ValidationError as fault:

@@ -40,15 +40,19 @@ class Budget:
 
     def move(self, account: Account, size: int) -> None:
         """Take bytes for a client, or give them back (a negative size). Raises ``Overload``."""
-        if size > 0:
-            if self.held + size > self.most:
-                raise Overload(f"The server holds as many bytes as server.memory = {self.most} allows.")
-            if account.held + size > self.most // 2 and account.held + size > self._share(account):
-                raise Overload(
-                    f"This client's requests hold as much of server.memory = {self.most} bytes as one client may."
-                )
-        self.held += size
-        account.held += size
+        held = self.held + size
+        own = account.held + size
+        if size > 0 and (held > self.most or own > self.most // 2):
+            self._check(account, held, own)
+        self.held, account.held = held, own
+
+    def _check(self, account: Account, held: int, own: int) -> None:
+        if held > self.most:
+            raise Overload(f"The server holds as many bytes as server.memory = {self.most} allows.")
+        if own > self._share(account):
+            raise Overload(
+                f"This client's requests hold as much of server.memory = {self.most} bytes as one client may."
+            )
 
     def _share(self, account: Account) -> int:
         """Return the bytes that one client may hold now."""
@@ -101,13 +105,12 @@ class Hold:
 
     def resize(self, size: int) -> None:
         """Hold this many bytes from now on. Raises ``Overload`` if they are too many; then nothing has changed."""
-        if size != self.size:
-            self._budget.move(self._account, size - self.size)
-            self.size = size
+        self.more(size - self.size)
 
     def more(self, size: int) -> None:
-        """Hold this many bytes more; raises as ``resize`` does."""
-        self.resize(self.size + size)
+        """Hold this many bytes more, or fewer (a negative size); raises as ``resize`` does."""
+        self._budget.move(self._account, size)
+        self.size += size
 
     def another(self) -> Hold:
         """Return a hold of its own for another part of the same request; ``close`` it, too."""
@@ -115,5 +118,5 @@ class Hold:
 
     def close(self) -> None:
         """Give everything back; nothing may follow."""
-        self.resize(0)
+        self.more(-self.size)
         self._budget.leave(self._account)

@@ -11,6 +11,7 @@ from gemproxy.load.worker import Worker
 
 T = TypeVar("T")
 LEAST = 1 << 13  # bytes that any request holds besides its body: buffers, a task, two connections
+HEAVY = LEAST + 2 * SMALL  # bytes held: a body counts twice
 
 
 class Burden:
@@ -25,17 +26,16 @@ class Burden:
     def __init__(self, hold: Hold, worker: Worker) -> None:
         self.hold = hold
         self._worker = worker
-        hold.resize(LEAST)
+        hold.more(LEAST)
 
     @property
     def heavy(self) -> bool:
         """Return whether conversions of this request may take long."""
-        return self.hold.size > LEAST + 2 * SMALL
+        return self.hold.size > HEAVY
 
     def lighten(self, things: list[Any]) -> None:
-        """Nothing is held any more of the body, nor of what was made of it: ``things``, which nobody else may hold."""
-        if self.heavy:
-            self._worker.drop(things)
+        """Nothing is held any more of a heavy request: ``things`` are all that was made of it."""
+        self._worker.drop(things)
         self.hold.resize(LEAST)
 
     async def run(self, work: Callable[..., T], *arguments: Any) -> T:

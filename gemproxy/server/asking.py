@@ -97,9 +97,10 @@ class Asking:
 
     def _forget(self) -> None:
         """Let go of the request: nobody will be asked once more, and its answer may take minutes."""
-        made, self._made = [self._asked, self._images, *self._made], []
-        self._asked, self._images = NOTHING, {}
-        self.burden.lighten(made)
+        asked, images, made = self._asked, self._images, self._made
+        self._asked, self._images, self._made = NOTHING, {}, []
+        if self.burden.heavy:
+            self.burden.lighten([asked, images, made])
 
     def _convert(self, model: Model, effort: Effort) -> conversion.Plan:
         service = self._service

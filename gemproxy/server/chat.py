@@ -36,6 +36,7 @@ from gemproxy.stall import StallWatch
 from gemproxy.wire.openai import ChatRequest
 
 log = logging.getLogger("gemproxy.server")
+FEW = 1 << 11  # bytes; what so few can become is within what any request counts
 OBJECT, SIGN = 100, 32  # bytes of memory that come of an object, and of a sign between values (``load.weigh``)
 WHOLE = 1 << 16  # bytes; a larger answer may have to wait for its client
 MOST_TOLD = 8  # finish reasons in a line of the log; as many choices may be asked for, and an upstream may send more
@@ -77,7 +78,8 @@ async def _understood(
     """Return what a body asks for, and the images that it names."""
     body, bounds, most = await read_body(request, service.door, burden.hold), service.bounds, service.images.most
     if not burden.heavy:
-        burden.hold.more(OBJECT * body.count(b"{"))
+        if len(body) > FEW:
+            burden.hold.more(OBJECT * body.count(b"{"))
         return _looked_through(body, bounds, most)
     burden.hold.more(SIGN * await burden.run(weighed, body, bounds))
     return await burden.run(_looked_through, body, bounds, most)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from gemproxy.converter import request as request_conversion
 from gemproxy.load.burden import LEAST
+from gemproxy.load.effort import Abandoned
 from gemproxy.load.weigh import SMALL
 from gemproxy.load.worker import Worker
 from gemproxy.server.app import reload
@@ -218,3 +221,44 @@ async def test_an_answer_of_many_tiny_frames_goes_through(server: Running, simul
     status, body = await server.post(CHAT, asks("Hello"))
     assert status == 200
     assert msgspec.json.decode(body)["choices"][0]["message"]["content"] == "x" * 20_000
+
+
+async def test_a_conversion_ends_when_its_client_leaves(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[str] = []
+
+    def endless(*arguments: Any) -> None:
+        ended.append("begun")
+        try:
+            while True:
+                arguments[-1].spend(0)
+        except Abandoned:
+            ended.append("abandoned")
+            raise
+
+    monkeypatch.setattr("gemproxy.server.asking.conversion.to_call", endless)
+    body = msgspec.json.encode(asks("x" * 2 * SMALL))
+    client = await Raw.open(server, len(body), body)
+    await soon(lambda: ended == ["begun"])
+    client.leave()
+    await soon(lambda: ended == ["begun", "abandoned"])
+    await soon(lambda: held(server) == 0)
+
+
+async def test_small_requests_pass_a_heavy_one(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+    convert = request_conversion.to_call
+
+    def slow(asked: Any, *arguments: Any) -> Any:
+        if len(asked.messages[0].content) > SMALL:
+            loop.call_soon_threadsafe(begun.set)
+            go_on.wait(10)
+        return convert(asked, *arguments)
+
+    monkeypatch.setattr("gemproxy.server.asking.conversion.to_call", slow)
+    heavy = loop.create_task(server.post(CHAT, asks("x" * 2 * SMALL)))
+    await begun.wait()
+    assert (await server.post(CHAT, asks("Hello")))[0] == 200
+    assert not heavy.done()
+    go_on.set()
+    assert (await heavy)[0] == 200

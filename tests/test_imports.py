@@ -22,7 +22,7 @@ FLOORS: dict[str, set[str]] = {
     "__main__": {"cli"},
     "cli": {"serving", "demo", "server", "checkup", "config", "login", "logs", "errors"},
     "demo": {"serving", "server.debug", "config", "simulator"},
-    "serving": {"server", "listening", "supervisor", "config", "errors"},
+    "serving": {"server", "listening", "supervisor", "config", "load", "errors"},
     "supervisor": set(),
     "logs": {"upstream.redaction"},
     "server.app": {"config", "server", "checkup", "discovery", "metrics", "connections", "posting", *BELOW_THE_DOOR},

@@ -24,6 +24,7 @@ class Budget:
     def __init__(self, most: int, clock: Callable[[], float]) -> None:
         self.most = most
         self.held = 0
+        self.peak = 0  # the most that was held since whoever looks at it has set it back
         self._clock = clock
         self._accounts: dict[str, Account] = {}
         self._crowd = CROWD
@@ -45,6 +46,8 @@ class Budget:
         if size > 0 and (held > self.most or own > self.most // 2):
             self._check(account, held, own)
         self.held, account.held = held, own
+        if held > self.peak:
+            self.peak = held
 
     def _check(self, account: Account, held: int, own: int) -> None:
         if held > self.most:

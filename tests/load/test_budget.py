@@ -106,3 +106,14 @@ def test_who_has_not_been_here_for_long_is_forgotten() -> None:
         clock.advance(RECENT)
         budget.open(f"client-{number}").close()
     assert len(budget._accounts) <= CROWD + 2
+
+
+def test_the_most_that_was_held_is_remembered_until_somebody_has_looked() -> None:
+    budget, _ = make()
+    hold = budget.open("ann")
+    hold.resize(700)
+    hold.resize(100)
+    assert (budget.held, budget.peak) == (100, 700)
+    budget.peak = budget.held
+    hold.resize(50)
+    assert budget.peak == 100

@@ -16,6 +16,7 @@ from gemproxy.upstream.redaction import redact
 
 log = logging.getLogger(__name__)
 MOST = 16 << 20  # bytes an answer; what comes after is left out, and the last line says so
+AT_ONCE = 8  # answers kept in memory, which no budget counts
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]|^[.-]")  # in a file's name, which begins with what a client chose
 _LONGEST = 160  # characters of it
 
@@ -25,15 +26,27 @@ class Capture:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._open = 0
         self._warned = False
 
-    def open(self, name: str) -> Tape:
-        """Return what takes the frames of one answer."""
+    def open(self, name: str) -> Tape | None:
+        """Return what takes the frames of one answer; None while ``AT_ONCE`` others are kept in memory."""
+        if self._open >= AT_ONCE:
+            return None
+        self._open += 1
         return Tape(self, name)
 
     def keep(self, name: str, frames: list[bytes]) -> None:
-        """Write the frames of an answer, soon."""
-        asyncio.get_running_loop().run_in_executor(None, self._write, name, frames).add_done_callback(_end)
+        """Write the frames of an answer, soon; its tape is over."""
+        if frames:
+            asyncio.get_running_loop().run_in_executor(None, self._write, name, frames).add_done_callback(self._end)
+        else:
+            self._open -= 1
+
+    def _end(self, written: asyncio.Future[None]) -> None:
+        self._open -= 1
+        if not written.cancelled() and (fault := written.exception()) is not None:
+            log.warning("log.capture_dir: frames could not be kept (%s)", type(fault).__name__)
 
     def _write(self, name: str, frames: list[bytes]) -> None:
         text = "".join(redact(_line(frame)) + "\n" for frame in frames)
@@ -71,15 +84,9 @@ class Tape:
             self._frames.append(frame if self._left > 0 else b'{"cut": "beyond 16 MiB"}')
 
     def close(self) -> None:
-        """The answer is over."""
-        if self._frames:
-            frames, self._frames = self._frames, []
-            self._capture.keep(self._name, frames)
-
-
-def _end(written: asyncio.Future[None]) -> None:
-    if not written.cancelled() and (fault := written.exception()) is not None:
-        log.warning("log.capture_dir: frames could not be kept (%s)", type(fault).__name__)
+        """The answer is over; say so once."""
+        frames, self._frames = self._frames, []
+        self._capture.keep(self._name, frames)
 
 
 def _line(frame: bytes) -> str:

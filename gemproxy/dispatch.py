@@ -296,9 +296,10 @@ class Answer:
         except FAULTS as fault:
             self._verdict = self._judge(fault)
             raise self._broken(self._verdict) from None
-        if self._ended:
+        ended = self._ended and not self.transcoder.broken  # what is broken is told once the client has the rest
+        if ended:
             self._verdict = OK
-        return self._ended
+        return ended
 
     def whole(self) -> bytes:
         """Return a unary answer, which ``begin`` has read to its end."""

@@ -41,6 +41,7 @@ TOO_LONG = ClientFault(
 LONG_URL = ClientFault("The request's URL is longer than 8 KiB.", status=414, code="request_too_large")
 NO_HTTP = ClientFault("The request is not valid HTTP.")
 MANY_HEADERS = "Too many headers received"  # aiohttp's words for more than 128
+LAST_CHUNK = b"0\r\n\r\n"  # as any client writes it, without trailers
 NOTHING: tuple[Sequence[Any], bool, bytes] = ((), False, b"")
 
 
@@ -236,11 +237,13 @@ class Intake:
     ``on_crumbs`` is called when a body comes in chunks so small that most of what is read only parts them.
     """
 
-    __slots__ = ("_body", "_end", "_kept", "_on_crumbs", "_parser", "deaf")
+    __slots__ = ("_body", "_chunked", "_end", "_ended", "_kept", "_on_crumbs", "_parser", "deaf")
 
     def __init__(self, parser: Any, end: Callable[[], None], on_crumbs: Callable[[], None]) -> None:
         self.deaf = False
         self._on_crumbs = on_crumbs
+        self._chunked = False  # the body of the last request comes in chunks
+        self._ended = True
         self._parser = parser
         self._end = end
         self._kept = 0
@@ -289,6 +292,7 @@ class Intake:
 
     def _feed(self, data: bytes) -> tuple[Sequence[Any], bool, bytes]:
         body, before = self._body, self._body.total_bytes
+        self._ended = body.is_eof()
         found: tuple[Sequence[Any], bool, bytes] = self._parser.feed_data(data)
         gained = body.total_bytes - before
         if 0 < gained < len(data) // 2 > CRUMB:
@@ -296,10 +300,27 @@ class Intake:
         kept = 0 if gained else self._kept + len(data)
         if kept > HEAD and (not found[0] or _length(found[0][0][0]) > HEAD):
             raise LineTooLong(b"", HEAD)
+        if trailed := self._trailed(found[0], body, data):
+            self.deaf, self._parser = True, None
+            self._end()
+            found = (found[0][: trailed - 1], False, b"")
         if found[0]:
             self._body, kept = found[0][-1][1], 0
+            self._chunked = found[0][-1][0].chunked
         self._kept = kept
         return found
+
+    def _trailed(self, found: Sequence[Any], body: StreamReader, data: bytes) -> int:
+        """Return 1 plus the number of new requests up to one whose body in chunks may have ended in trailers; 0: none.
+
+        aiohttp's parser takes those for headers of the next request on the connection, which may be another client's:
+        what came with them is served, and nothing after it.
+        """
+        if data.endswith(LAST_CHUNK):
+            return 0
+        if self._chunked and not self._ended and body.is_eof():
+            return 1
+        return next((place + 2 for place, (head, payload) in enumerate(found) if head.chunked and payload.is_eof()), 0)
 
     def _break(self, fault: ClientFault) -> None:
         """Let whoever reads the body hear of the fault at once, and the connection end with that request's answer."""

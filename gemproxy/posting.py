@@ -5,7 +5,7 @@ image holds up the loop; questions about credentials and models with their whole
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Protocol
 
@@ -201,9 +201,11 @@ class Sliced(payload.Payload):
     _value: bytes
     _autoclose = True
 
-    def __init__(self, value: bytes) -> None:
+    def __init__(self, value: bytes, on_taken: Callable[[], object] = bool) -> None:
+        """``on_taken`` hears of each piece that the other side has taken."""
         super().__init__(value, content_type="application/json")
         self._size = len(value)
+        self._on_taken = on_taken
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """Return the body as text."""
@@ -217,6 +219,7 @@ class Sliced(payload.Payload):
         view = memoryview(self._value)
         for place in range(0, len(view), SLICE):
             await writer.write(view[place : place + SLICE])
+            self._on_taken()
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         """Write everything: the length announced is that of the whole."""

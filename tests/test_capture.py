@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from gemproxy import capture
-from gemproxy.capture import Capture
+from gemproxy.capture import AT_ONCE, Capture
 from gemproxy.simulator import Simulator, text_answer
 from tests.golden import run, sse
 from tests.running import configuration, running
@@ -42,6 +42,7 @@ async def test_captured_answer_is_a_test_scenario(simulator: Simulator, tmp_path
 
 async def test_secrets_are_redacted_and_pretty_frames_become_one_line(tmp_path: Path) -> None:
     tape = Capture(tmp_path).open("a")
+    assert tape is not None
     key = b"AIzaSy" + b"FAKE" * 8 + b"0"
     tape.add(b'{\r\n  "error": "' + key + b'"\r\n}')
     tape.close()
@@ -56,6 +57,7 @@ async def test_secrets_are_redacted_and_pretty_frames_become_one_line(tmp_path: 
 async def test_an_id_that_was_there_before_overwrites_nothing(tmp_path: Path) -> None:
     for number in range(5):
         tape = Capture(tmp_path).open("same-1")
+        assert tape is not None
         tape.add(b'{"number":%d}' % number)
         tape.close()
     files = await settled(tmp_path, 5)
@@ -69,6 +71,7 @@ async def test_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("as it was")
     (folder / "a.frames.txt").symlink_to(tmp_path / "victim")
     tape = Capture(folder).open("a")
+    assert tape is not None
     tape.add(b"{}")
     tape.close()
     await settled(folder, 2)
@@ -89,6 +92,7 @@ async def test_no_name_leads_out_of_the_folder(tmp_path: Path, name: str) -> Non
 async def test_a_long_answer_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capture, "MOST", 20)
     tape = Capture(tmp_path).open("a")
+    assert tape is not None
     for _ in range(10):
         tape.add(b'{"a":1234}')
     tape.close()
@@ -107,3 +111,14 @@ async def test_folder_that_cannot_be_written_is_told_once(tmp_path: Path, caplog
     await soon(lambda: caplog.records)
     await asyncio.sleep(0.05)
     assert len([record for record in caplog.records if "log.capture_dir" in record.getMessage()]) == 1
+
+
+async def test_only_a_few_answers_are_kept_in_memory_at_once(tmp_path: Path) -> None:
+    capture = Capture(tmp_path)
+    tapes = [capture.open(str(number)) for number in range(AT_ONCE + 2)]
+    assert [tape is None for tape in tapes] == [False] * AT_ONCE + [True] * 2
+    for tape in tapes[:AT_ONCE]:
+        assert tape is not None
+        tape.add(b"{}")
+        tape.close()
+    await soon(lambda: capture.open("again") is not None)

@@ -50,7 +50,7 @@ FLOORS: dict[str, set[str]] = {
     "simulator": {"simulator"},  # an oracle must not share the code it judges
     "errors": {"wire"},
     "load": {"load", "errors"},
-    "load.turns": set(),
+    "load.turns": {"load.effort"},
     "models": {"errors"},
     "wire": {"wire", "load.turns"},
 }

@@ -102,7 +102,7 @@ class AnswerReader:
     """Reads one answer. ``new_id`` makes a call id; ``names`` maps sanitised tool names back to the client's;
     ``taken`` holds the call ids of the conversation so far, which a new call must not repeat; ``declared`` the client's
     names of its tools. ``grounded``: sources may come, whose places are counted in the whole text; otherwise what was
-    said is not kept.
+    said is not kept. ``kept`` counts the bytes of memory that wait here for the rest of the answer.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class AnswerReader:
         self._blocked: str | None = None
         self._grounded = grounded
         self._made = 0
-        self._kept = 0
+        self.kept = 0
 
     def read(self, frame: GenerateResponse) -> list[Event]:
         """Return what this frame says, in order."""
@@ -139,7 +139,7 @@ class AnswerReader:
             self._blocked = frame.prompt_feedback.block_reason_message or frame.prompt_feedback.block_reason
         for candidate in frame.candidates or ():
             self._candidate(candidate, events)
-            if len(events) > _MOST_EVENTS or self._kept > _MOST_KEPT:
+            if len(events) > _MOST_EVENTS or self.kept > _MOST_KEPT:
                 raise UpstreamFault("The upstream's answer is larger than that of any model.")
         return events
 
@@ -185,7 +185,7 @@ class AnswerReader:
                     if not choice.said:
                         _speak(choice, events)
                     if self._grounded:
-                        self._kept += len(text) + _EACH
+                        self.kept += len(text) + _EACH
                         choice.texts.append(plain(text))
                     events.append(Text(index, text))
                 else:
@@ -234,7 +234,7 @@ class AnswerReader:
         if partial is None or call.name:
             partial = choice.partial = PartialCall(call.name, call.id, signature)
         for piece in call.partial_args or ():
-            self._kept += len(piece.string_value or "") + _EACH
+            self.kept += len(piece.string_value or "") + _EACH
         partial.add(call.partial_args or [])
         if not call.will_continue:
             choice.partial = None
@@ -269,7 +269,7 @@ class AnswerReader:
         elif text:
             _speak(choice, events)
             if self._grounded:
-                self._kept += len(text) + _EACH
+                self.kept += len(text) + _EACH
                 choice.texts.append(plain(text))
             events.append(Text(index, text, part.thought_signature))
         elif part.thought_signature is not None:
@@ -291,7 +291,7 @@ class AnswerReader:
         if choice.said:
             events.append(event)
         else:
-            self._kept += size + _EACH
+            self.kept += size + _EACH
             choice.early.append(event)
 
     def _unique(self, call_id: str | None) -> str:

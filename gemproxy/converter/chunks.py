@@ -33,6 +33,8 @@ _TEXT = b'{"content":'
 class ChatChunkWriter:
     """Writes one answer as a stream; one instance an attempt."""
 
+    kept = 0  # nothing waits here
+
     def __init__(self, heading: Heading) -> None:
         self._heading = heading
         self._fingerprint: str | UnsetType = UNSET

@@ -60,14 +60,17 @@ class _Fold:
 
 
 class ChatCompletionFold:
-    """Takes events, writes nothing until ``finish``, which returns the whole answer as JSON."""
+    """Takes events, writes nothing until ``finish``, which returns the whole answer as JSON.
+
+    ``kept`` counts the bytes of memory that wait here.
+    """
 
     def __init__(self, heading: Heading) -> None:
         self._heading = heading
         self._choices: dict[int, _Fold] = {}
         self._usage = events.Usage()
         self._fingerprint: str | None = None
-        self._kept = 0
+        self.kept = 0
 
     def write(self, event: events.Event) -> bytes:
         """Take one event; nothing goes out before the answer is known to be whole."""
@@ -85,8 +88,8 @@ class ChatCompletionFold:
 
     def _fold(self, event: _OfAChoice, size: int = 0) -> _Fold:
         """Return what was said of the event's choice, which is about to grow by ``size`` bytes."""
-        self._kept += size + _EACH
-        if self._kept > _MOST_KEPT:
+        self.kept += size + _EACH
+        if self.kept > _MOST_KEPT:
             raise UpstreamFault(f"The upstream's answer is larger than {_MOST_KEPT} bytes.")
         fold = self._choices.get(event.choice)
         if fold is None:

@@ -37,7 +37,7 @@ from gemproxy.wire.openai import (
     TextPart,
     ToolMessage,
 )
-from gemproxy.wire.text import is_long, joined, plain, unescaped
+from gemproxy.wire.text import is_long, joined, plain
 
 _encode = msgspec.json.encode
 _decode_any = msgspec.json.Decoder().decode
@@ -168,7 +168,7 @@ def _lines(texts: list[str | Raw]) -> str | Raw:
 
 def _written(sent: str | Raw | dict[str, Any] | None) -> str | None:
     if isinstance(sent, Raw):
-        return (unescaped(sent) if is_long(sent) else bytes(sent)).decode()
+        return plain(sent) if is_long(sent) else bytes(sent).decode()
     return _encode(sent).decode() if isinstance(sent, dict) else sent
 
 

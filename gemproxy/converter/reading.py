@@ -19,12 +19,20 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import force_setattr, replace
 
+from gemproxy.converter.tools import MAX_TOOLS
 from gemproxy.errors import ClientFault
 from gemproxy.load import weigh
-from gemproxy.load.turns import LONG as TURN
-from gemproxy.load.turns import pass_turn
+from gemproxy.load.turns import go_on, pass_turn
 from gemproxy.wire import UNREADABLE
-from gemproxy.wire.large_request import LargeFunction, LargeMessage, LargePart, LargeTextPart, LargeToolCall, Outline
+from gemproxy.wire.large_request import (
+    LargeFunction,
+    LargeMessage,
+    LargePart,
+    LargeRefusalPart,
+    LargeTextPart,
+    LargeToolCall,
+    Outline,
+)
 from gemproxy.wire.long_request import LongChatRequest
 from gemproxy.wire.openai import (
     AssistantMessage,
@@ -38,6 +46,7 @@ from gemproxy.wire.openai import (
     SentImage,
     SentToolCall,
     Tool,
+    Unread,
 )
 from gemproxy.wire.text import LONG, check_encoding, is_long
 
@@ -50,7 +59,7 @@ _UNREAD = ("metadata", "audio", "web_search_options")  # passed over in a moment
 _BRACKET = ord("[")
 _LISTS = ("messages", "tools", "functions")
 _FIELDS = Outline.__struct_fields__
-_LOCATED = re.compile(r"(?P<reason>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
+_PLACE = " - at `"  # in msgspec's sentences
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]*)`")
 _CHOICES = {
     "role": "system, developer, user, assistant, tool or function",
@@ -74,6 +83,8 @@ _decode_bias = msgspec.json.Decoder(LogitBias).decode
 _decode_long = msgspec.json.Decoder(LongChatRequest).decode
 _outline: Callable[[bytes], Any] = msgspec.json.Decoder(Outline).decode
 _items = msgspec.json.Decoder(list[Raw] | None).decode
+_some_objects = msgspec.json.Decoder(list[Unread]).decode  # to count them, at a third of the cost
+_objects = msgspec.json.Decoder(list[Unread] | None).decode
 _some_items = msgspec.json.Decoder(list[Raw]).decode
 _content = msgspec.json.Decoder(Content).decode
 _text = msgspec.json.Decoder(str | None).decode
@@ -149,11 +160,12 @@ class _Reading:
             _read("", check_encoding, body)
         outline = _read("", _outline, body)
         asked = _read("", lambda rest: _judged(_decode(rest)), _without_lists(outline))
+        _bound("messages", len(_read("messages", _some_objects, outline.messages)), self._bounds.messages)
         raws = _read("messages", _some_items, outline.messages)
-        _bound("messages", len(raws), self._bounds.messages)
         messages = _each("messages", raws, _MESSAGES, self._message)
-        tools = _each("tools", _list("tools", outline.tools), _TOOLS, _as_read)
-        functions = _each("functions", _list("functions", outline.functions), _FUNCTIONS, _as_read)
+        # one too many is enough for the converter to refuse them
+        tools = _each("tools", _list("tools", outline.tools)[: MAX_TOOLS + 1], _TOOLS, _as_read)
+        functions = _each("functions", _list("functions", outline.functions)[: MAX_TOOLS + 1], _FUNCTIONS, _as_read)
         return replace(asked, messages=messages, tools=tools or None, functions=functions or None)
 
     def _message(self, path: str, message: Any) -> Any:
@@ -164,9 +176,9 @@ class _Reading:
         return message
 
     def _assistant(self, path: str, message: Any) -> None:
-        calls, images = _list(f"{path}.tool_calls", message.tool_calls), _list(f"{path}.images", message.images)
-        _bound("calls", len(calls), self._bounds.calls)
-        _bound("parts", len(images), self._bounds.parts)
+        _settle_text(path, message, "refusal")
+        calls = _few(f"{path}.tool_calls", message.tool_calls, "calls", self._bounds.calls)
+        images = _few(f"{path}.images", message.images, "parts", self._bounds.parts)
         function = _read(f"{path}.function_call", _function, message.function_call)
         force_setattr(message, "tool_calls", _each(f"{path}.tool_calls", calls, _CALLS, _sent_call) or None)
         force_setattr(message, "images", _each(f"{path}.images", images, _IMAGES, _as_read) or None)
@@ -177,9 +189,7 @@ class _Reading:
             return raw
         if len(raw) <= weigh.SMALL or memoryview(raw)[0] != _BRACKET:
             return _read(path, _content, raw)
-        raws = _list(path, raw)
-        _bound("parts", len(raws), self._bounds.parts)
-        return _each(path, raws, _PARTS, _part)
+        return _each(path, _few(path, raw, "parts", self._bounds.parts), _PARTS, _part)
 
 
 def _each(path: str, raws: list[Raw], kind: _Kind, finish: Callable[[str, Any], Any]) -> list[Any]:
@@ -201,6 +211,7 @@ def _each(path: str, raws: list[Raw], kind: _Kind, finish: Callable[[str, Any], 
 
 
 def _batch(path: str, first: int, raws: list[Raw], kind: _Kind) -> list[Any]:
+    go_on()
     with suppress(*UNREADABLE):
         return list(kind.many(b"[%b]" % b",".join(raws)))
     return [_read(f"{path}[{place}]", kind.one, raw) for place, raw in enumerate(raws, first)]  # names the fault
@@ -211,14 +222,25 @@ def _as_read(path: str, item: Any) -> Any:
 
 
 def _part(path: str, part: Any) -> Any:
-    if isinstance(part, LargeTextPart) and not is_long(part.text):
-        force_setattr(part, "text", _read(f"{path}.text", _text, part.text))
+    if isinstance(part, LargeTextPart):
+        _settle_text(path, part, "text")
+    elif isinstance(part, LargeRefusalPart):
+        _settle_text(path, part, "refusal")
     return part
 
 
 def _sent_call(path: str, call: Any) -> Any:
     _settled(f"{path}.function", call.function)
+    if call.custom is not None:
+        _settle_text(f"{path}.custom", call.custom, "input")
     return call
+
+
+def _settle_text(path: str, holder: Any, name: str) -> None:
+    """Read a text that is short; a long one stays as it is."""
+    raw = getattr(holder, name)
+    if not is_long(raw):
+        force_setattr(holder, name, _read(f"{path}.{name}", _text, raw))
 
 
 def _settled(path: str, function: LargeFunction | None) -> SentFunction | None:
@@ -230,6 +252,12 @@ def _settled(path: str, function: LargeFunction | None) -> SentFunction | None:
 
 def _is_kept(arguments: Any) -> bool:
     return len(arguments) >= LONG and memoryview(arguments)[0] in b'"{'
+
+
+def _few(path: str, raw: Raw, what: str, most: int) -> list[Raw]:
+    """Return the objects of a list; raises ``ClientFault`` if they are too many, before each is looked at."""
+    _bound(what, len(_read(path, _objects, raw) or ()), most)
+    return _list(path, raw)
 
 
 def _list(path: str, raw: Raw) -> list[Raw]:
@@ -280,8 +308,8 @@ def _bound(what: str, found: int, most: int) -> None:
 
 def _read(path: str, read: Callable[[Any], T], raw: bytes | Raw) -> T:
     """Return what ``read`` makes of JSON that stands at ``path``; raises the fault that tells the client."""
-    if len(raw) >= TURN:
-        pass_turn()
+    if len(raw) > weigh.SMALL:
+        pass_turn(len(raw))
     try:
         return read(raw)
     except msgspec.ValidationError as fault:
@@ -297,9 +325,9 @@ def _read(path: str, read: Callable[[Any], T], raw: bytes | Raw) -> T:
 
 def _misfit(above: str, text: str) -> ClientFault:
     """Return the fault for a value of the wrong type, from msgspec's sentence and path."""
-    located = _LOCATED.match(text)
-    assert located is not None
-    reason, path = located["reason"], _joined(above, (located["path"] or "$").removeprefix("$"))
+    reason, found, place = text.rpartition(_PLACE)  # no pattern: a sentence may quote a value of megabytes
+    reason, place = (reason, place.removesuffix("`")) if found else (text, "$")
+    path = _joined(above, place.removeprefix("$"))
     missing = _MISSING.match(reason)
     if missing is not None:
         param = f"{path}.{missing['field']}" if path else missing["field"]

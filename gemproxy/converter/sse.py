@@ -67,7 +67,7 @@ class SSEDecoder:
         """Return whether to take this piece, and the frames that it completes, may take long."""
         if self._tail is not None or (self._fresh and piece.lstrip(_BLANK)[:1] in _BARE):
             return False  # it is only kept
-        return len(piece) > SMALL or (self.held > SMALL and b"\n" in piece) or piece.count(b"\n") > MANY
+        return len(piece) > SMALL or (self.held + len(piece) > SMALL and b"\n" in piece) or piece.count(b"\n") > MANY
 
     def finish(self) -> list[bytes]:
         """Return the frames that the end of the body completes; raises ``UpstreamFault`` for a cut array.

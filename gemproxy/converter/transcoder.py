@@ -32,8 +32,10 @@ class ErrorFrame(Exception):  # noqa: N818 - a frame of the upstream, which its 
 
 
 class Writer(Protocol):
-    """Turns events into the client's bytes."""
+    """Turns events into the client's bytes; ``kept`` counts the bytes of memory that wait for the end."""
 
+    @property
+    def kept(self) -> int: ...
     def write(self, event: Event) -> bytes: ...
     def finish(self) -> bytes: ...
 
@@ -53,7 +55,7 @@ class Transcoder:
 
     What takes long is put off: ``feed`` or ``finish`` then returns nothing, ``heavy`` is True, and ``work`` does it and
     returns the bytes. It may run in another thread; until it is done nothing else here may be used. ``at_once``: the
-    whole answer is written at its end, or what was said is gone through once more there.
+    whole answer is written at its end.
     """
 
     __slots__ = (
@@ -105,13 +107,13 @@ class Transcoder:
     @property
     def held(self) -> int:
         """Return how many bytes of the answer wait here for the rest of it."""
-        return self._sse.held + self._kept
+        return self._sse.held + self._reader.kept + max(self._kept, self._writer.kept)
 
     def feed(self, piece: bytes) -> bytes:
         """Return the client's bytes for a piece of the body; raises ``UpstreamFault`` or ``ErrorFrame``."""
         if self._at_once:
             self._kept += len(piece)
-        if (len(piece) > FEW or self._sse.held) and self._sse.heavy(piece):
+        if (len(piece) > FEW or self._sse.held or self._reader.kept > SMALL) and self._takes_long(piece):
             self._late = partial(self._feed, piece)
             return b""
         written: list[bytes] = []
@@ -120,6 +122,9 @@ class Transcoder:
         except (UpstreamFault, ErrorFrame) as fault:
             self._fault = fault
         return self._out(written)
+
+    def _takes_long(self, piece: bytes) -> bool:
+        return self._reader.kept > SMALL or self._sse.heavy(piece)  # what is kept may come out with the next word
 
     def work(self) -> bytes:
         """Do what was put off; returns and raises as ``feed`` does."""
@@ -137,6 +142,11 @@ class Transcoder:
             step(written)
         except (UpstreamFault, ErrorFrame) as fault:
             self._fault = fault
+
+    @property
+    def broken(self) -> bool:
+        """Return whether ``check`` would raise."""
+        return self._fault is not None
 
     def check(self) -> None:
         """Raise the failure that came behind the bytes that ``feed`` or ``finish`` returned last."""

@@ -119,6 +119,12 @@ class Hold:
         """Return a hold of its own for another part of the same request; ``close`` it, too."""
         return self._budget.open(self._account.owner)
 
+    def split(self, size: int) -> Hold:
+        """Return a hold of its own for so many of these bytes; ``close`` it, too."""
+        other = self.another()
+        other.size, self.size = size, self.size - size
+        return other
+
     def close(self) -> None:
         """Give everything back; nothing may follow."""
         self.more(-self.size)

@@ -34,9 +34,13 @@ class Burden:
         return self.hold.size > HEAVY
 
     def lighten(self, things: list[Any]) -> None:
-        """Nothing is held any more of a heavy request: ``things`` are all that was made of it."""
-        self._worker.drop(things)
-        self.hold.resize(LEAST)
+        """The request is not needed any more: ``things`` are all that was made of it, and are counted until they are
+        freed.
+        """
+        if self.heavy:
+            self._worker.drop(things, self.hold.split(self.hold.size - LEAST).close)
+        else:
+            self.hold.resize(LEAST)
 
     async def run(self, work: Callable[..., T], *arguments: Any) -> T:
         """Return what ``work`` returns, or raise what it raises; it runs in the worker's thread."""

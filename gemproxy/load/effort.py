@@ -15,22 +15,33 @@ class Abandoned(Exception):  # noqa: N818 - as above
     """The client has left: the work ends here, nobody is told."""
 
 
+class Elsewhere(Exception):  # noqa: N818 - as above
+    """More work than may be done here, beside everybody else's: it is to be begun anew in a thread of its own."""
+
+
 class Effort:
-    """The work of one request. All but ``revoke`` belongs to the thread that does the work."""
+    """The work of one request. All but ``revoke`` belongs to the thread that does the work.
 
-    __slots__ = ("_left", "_revoked", "allowed")
+    ``here`` is how many of the steps may be taken on the loop; None: it is not there.
+    """
 
-    def __init__(self, allowed: int) -> None:
+    __slots__ = ("_here", "_left", "_revoked", "allowed")
+
+    def __init__(self, allowed: int, here: int | None = None) -> None:
         self.allowed = self._left = allowed
+        self._here = 0 if here is None else allowed - here
         self._revoked = False
 
     def spend(self, steps: int) -> None:
-        """Take so many steps (none: only hear). Raises ``Exhausted`` beyond ``allowed``, ``Abandoned`` if revoked."""
+        """Take so many steps (none: only hear). Raises ``Exhausted`` beyond ``allowed``, ``Abandoned`` if revoked.
+
+        ``Elsewhere`` beyond ``here``.
+        """
         if self._revoked:
             raise Abandoned
         self._left -= steps
-        if self._left < 0:
-            raise Exhausted
+        if self._left < self._here:
+            raise Exhausted if self._left < 0 else Elsewhere
 
     def revoke(self) -> None:
         """Let the next ``spend`` raise ``Abandoned``; any thread may call it, at any time."""

@@ -2,7 +2,8 @@
 
 A thread that goes from one long call into C to the next leaves the loop Python's lock only until its next system call:
 a small request needs several, and would wait for as many steps. So whatever takes milliseconds at a stretch says
-``pass_turn`` between two steps. It does nothing outside of the worker's thread, which sets what is waited for.
+``pass_turn`` between two steps. It does nothing outside of the worker's thread, which sets what is waited for; there
+it also ends work whose client has left.
 """
 
 from __future__ import annotations
@@ -10,20 +11,35 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-LONG = 1 << 20  # bytes; what goes through fewer takes a millisecond or two
+from gemproxy.load.effort import Abandoned
+
+STRETCH = 1 << 20  # bytes; what goes through fewer takes a millisecond or two
 _thread = threading.local()
 
 
-def pass_turn(size: int = LONG) -> None:
+def pass_turn(size: int = STRETCH) -> None:
     """Wait until the loop has seen to what waits for it, if what was done or is to be done goes through ``size`` bytes
     at a stretch and those are many.
     """
-    if size >= LONG:
+    if size >= STRETCH:
         wait: Callable[[], None] | None = getattr(_thread, "wait", None)
         if wait is not None:
             wait()
+        go_on()
+
+
+def go_on() -> None:
+    """Raise ``Abandoned`` if the client has left whose work this is; costs next to nothing."""
+    left: Callable[[], bool] | None = getattr(_thread, "left", None)
+    if left is not None and left():
+        raise Abandoned
 
 
 def passed_by(wait: Callable[[], None]) -> None:
     """Set what this thread does to pass its turn."""
     _thread.wait = wait
+
+
+def left_by(left: Callable[[], bool]) -> None:
+    """Set what tells whether the client has left whose work this thread does now."""
+    _thread.left = left

@@ -15,9 +15,10 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
-from gemproxy.load.turns import pass_turn, passed_by
+from gemproxy.load.turns import left_by, pass_turn, passed_by
 
 T = TypeVar("T")
 ROUNDS = 3  # of the loop: one reads a small request, one handles it, and what that began begins
@@ -37,17 +38,40 @@ class Worker:
         """Return what ``work`` returns, or raise what it raises. Cancelled while it waits, it is never begun."""
         await self._turn(owner)
         self._loop = asyncio.get_running_loop()
-        job = self._loop.run_in_executor(self._thread, _undisturbed, work, *arguments)
+        left = threading.Event()
+        try:
+            job = self._loop.run_in_executor(self._thread, partial(_undisturbed, left.is_set, work, *arguments))
+        except RuntimeError:  # closed
+            self._free()
+            raise
         job.add_done_callback(self._next)  # also when whoever waits for it has left: the thread is not free before
-        return await asyncio.shield(job)
+        try:
+            return await asyncio.shield(job)
+        except asyncio.CancelledError:
+            left.set()
+            raise
 
-    def drop(self, things: list[Any]) -> None:
-        """Let go of things in the thread: to free what a large request was made of takes long as well."""
-        self._thread.submit(_let_go, things)
+    def drop(self, things: list[Any], freed: Callable[[], object]) -> None:
+        """Let go of things in the thread: to free what a large request was made of takes long as well.
+
+        ``freed`` is called on the loop when that is done.
+        """
+        self._loop = asyncio.get_running_loop()
+        try:
+            self._thread.submit(self._let_go, things, freed)
+        except RuntimeError:  # closed
+            freed()
 
     def close(self) -> None:
         """Begin nothing more."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _let_go(self, things: list[Any], freed: Callable[[], object]) -> None:
+        pass_turn()
+        things.clear()
+        with suppress(RuntimeError):  # the loop is closed
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(freed)
 
     def _pass_turn(self) -> None:
         """(in the thread) Wait until the loop has gone round: then whatever had come was read, and answered."""
@@ -90,20 +114,21 @@ class Worker:
         self._busy = False
 
 
-def _undisturbed(work: Callable[..., T], *arguments: Any) -> T:
+def _undisturbed(left: Callable[[], bool], work: Callable[..., T], *arguments: Any) -> T:
     """Work without the garbage collector: it would go through all that a large request is made of, again and again,
     10 to 20 ms each time, and find nothing.
     """
+    left_by(left)
     gc.disable()
     try:
         return work(*arguments)
     finally:
         gc.enable()
+        left_by(_nobody)
 
 
-def _let_go(things: list[Any]) -> None:
-    pass_turn()
-    things.clear()
+def _nobody() -> bool:
+    return False
 
 
 def _go_round(loop: asyncio.AbstractEventLoop, rounds: int, turned: threading.Event) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 from gemproxy.capture import Capture, Tape
@@ -22,7 +23,7 @@ from gemproxy.converter.wording import Heading
 from gemproxy.dispatch import Answer, Listen
 from gemproxy.errors import Failure, NoCredential, UpstreamFault
 from gemproxy.load.burden import Burden
-from gemproxy.load.effort import Effort
+from gemproxy.load.effort import Effort, Elsewhere
 from gemproxy.models import Model
 from gemproxy.server.exchange import Exchange
 from gemproxy.server.service import Service
@@ -33,6 +34,7 @@ from gemproxy.wire.openai import ChatRequest
 
 log = logging.getLogger("gemproxy.server")
 NOTHING = ChatRequest("", [])
+HERE = 500  # steps of a conversion (``load.effort``), up to 20 microseconds each, that may be taken on the loop
 
 
 class Asking:
@@ -83,24 +85,29 @@ class Asking:
             tape.close()
 
     async def _open(self, model: Model, *, fallback: bool) -> Answer:
-        effort = Effort(self._service.options.max_schema_nodes)
-        try:
-            heavy = self.burden.heavy
-            plan = await self.burden.run(self._convert, model, effort) if heavy else self._convert(model, effort)
-        except asyncio.CancelledError:
-            effort.revoke()  # the client has left; the thread need not go on
-            raise
+        plan = await self._converted(model)
         self._made.append(plan)  # so that it is freed with the rest, not where the last of those who ask lets it go
         call, listen = self._plan(plan, model, fallback=fallback)
         del plan
         return await self._service.dispatcher.open(call, listen, self.burden)
 
+    async def _converted(self, model: Model) -> conversion.Plan:
+        most = self._service.options.max_schema_nodes
+        if not self.burden.heavy:
+            with suppress(Elsewhere):  # a web of refs in few bytes
+                return self._convert(model, Effort(most, HERE))
+        effort = Effort(most)
+        try:
+            return await self.burden.run(self._convert, model, effort)
+        except asyncio.CancelledError:
+            effort.revoke()  # the client has left; the thread need not go on
+            raise
+
     def _forget(self) -> None:
         """Let go of the request: nobody will be asked once more, and its answer may take minutes."""
         asked, images, made = self._asked, self._images, self._made
         self._asked, self._images, self._made = NOTHING, {}, []
-        if self.burden.heavy:
-            self.burden.lighten([asked, images, made])
+        self.burden.lighten([asked, images, made])
 
     def _convert(self, model: Model, effort: Effort) -> conversion.Plan:
         service = self._service
@@ -129,7 +136,7 @@ class Asking:
             ChatChunkWriter(heading) if self.stream else ChatCompletionFold(heading),
             partial(self._keep, origin),
             self._tape(self._service.capture) if self._service.capture is not None else None,
-            at_once=not self.stream or plan.grounded,
+            at_once=not self.stream,
         )
 
     def _call_id(self) -> str:
@@ -139,9 +146,10 @@ class Asking:
         key = signed.id if isinstance(signed, ToolCall) else image_key(signed.data)
         self._service.signatures.put(key, signed.signature or "", origin)
 
-    def _tape(self, capture: Capture) -> Tape:
+    def _tape(self, capture: Capture) -> Tape | None:
         tape = capture.open(f"{self._exchange.id}-{len(self._tapes) + 1}")
-        self._tapes.append(tape)
+        if tape is not None:
+            self._tapes.append(tape)
         return tape
 
 

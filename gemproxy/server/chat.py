@@ -27,7 +27,7 @@ from gemproxy.server.asking import Asking
 from gemproxy.server.body import read_body
 from gemproxy.server.exchange import Exchange
 from gemproxy.server.keyring import ANYONE, Caller, allow
-from gemproxy.server.middleware import JSON
+from gemproxy.server.middleware import JSON, ends
 from gemproxy.server.negotiation import wants_stream
 from gemproxy.server.outlet import EventStream, Outlet
 from gemproxy.server.service import Service
@@ -36,8 +36,10 @@ from gemproxy.stall import StallWatch
 from gemproxy.wire.openai import ChatRequest
 
 log = logging.getLogger("gemproxy.server")
-FEW = 1 << 11  # bytes; what so few can become is within what any request counts
-OBJECT, SIGN = 100, 32  # bytes of memory that come of an object, and of a sign between values (``load.weigh``)
+FEW = 1 << 11  # bytes; of so few come 70 KiB at the worst, and to count them costs a small request 1 %
+# Bytes of memory that come of an object, and of a sign between values (``load.weigh``). Of large texts signs within
+# strings are counted as well: rather too many.
+OBJECT, SIGN = 100, 32
 WHOLE = 1 << 16  # bytes; a larger answer may have to wait for its client
 MOST_TOLD = 8  # finish reasons in a line of the log; as many choices may be asked for, and an upstream may send more
 _UNLIMITED = nullcontext()
@@ -150,22 +152,26 @@ async def _unary(
         _note_end(exchange, answer)
     finally:
         answer.close()
-    large = len(body) > WHOLE
-    response = web.Response(body=Sliced(body) if large else body, content_type=JSON)
+    response = web.Response(body=body, content_type=JSON)
     if service.door.expose_routing:
         _show_routing(response, answer)
-    if large:
+    if len(body) > WHOLE:
         asking.burden.hold.more(len(body))
-        await _write_large(request, response, service, exchange)
+        await _write_large(request, response, body, service, exchange)
     return response
 
 
-async def _write_large(request: web.Request, response: web.Response, service: Service, exchange: Exchange) -> None:
+async def _write_large(
+    request: web.Request, response: web.Response, body: bytes, service: Service, exchange: Exchange
+) -> None:
     """Write a large answer here, so that a client that takes nothing is dropped after ``timeouts.send``."""
     stall = StallWatch(service.door.send, lambda: _drop(request))
     stall.start()
     try:
+        response.body = Sliced(body, stall.start)
         response.headers.update(exchange.headers)
+        if ends(request, service):
+            response.force_close()
         await response.prepare(request)
         await response.write_eof()
     finally:
@@ -197,7 +203,8 @@ class _Stream:
                 answer = await asking.open(models)
                 with self._owned(answer) as stall:
                     writer = await self._commit(answer)
-                    outlet = self._response.outlet = Outlet(self._request.transport, writer, self._burden.hold)
+                    outlet = Outlet(self._request.transport, writer, self._burden.hold, stall.start)
+                    self._response.outlet = outlet
                     stall.start()
                     await outlet.write(answer.head)
                     stall.stop()
@@ -225,6 +232,10 @@ class _Stream:
             _note(self._exchange, answer)
             yield stall
         finally:
+            outlet = self._response.outlet
+            if outlet is not None and outlet.within:
+                _drop(self._request)  # in the middle of an event nothing can be told but that it is cut
+                outlet.abandon()
             stall.close()
             _note_end(self._exchange, answer)
             answer.close()

@@ -30,11 +30,11 @@ from aiohttp import (
 from aiohttp.abc import AbstractResolver
 from msgspec import Struct
 
-from gemproxy import __version__
+from gemproxy import __version__, errors
 from gemproxy.connections import open_connector
 from gemproxy.converter.magic import sniff
 from gemproxy.converter.media import RemoteImage
-from gemproxy.errors import ClientFault
+from gemproxy.errors import ClientFault, Overload
 from gemproxy.load.budget import Hold
 from gemproxy.posting import packed
 from gemproxy.server.addresses import UNREACHABLE, Address, Allowed, Unfetchable, redirected, target
@@ -163,14 +163,19 @@ class ImageFetcher:
         outcome = await self._try(errand, url, param, uses)
         if isinstance(outcome, str):
             raise _fault(param, outcome)
+        if isinstance(outcome, Overload):
+            raise outcome
         return outcome
 
-    async def _try(self, errand: _Errand, url: str, param: str, uses: int) -> Blob | str:
+    async def _try(self, errand: _Errand, url: str, param: str, uses: int) -> Blob | str | Overload:
         """Return the image, or why there is none."""
         try:
             CALLER.set(errand.caller)
             async with asyncio.timeout_at(errand.until), errand.hands, self._places.place(errand.caller):
                 return await self._get(errand, url, uses)
+        except Overload as fault:
+            errors.forget_way(fault)
+            return fault
         except (Unfetchable, ClientError, OSError) as error:
             # names of types only: a URL is part of the prompt, and may hold a signature
             log.debug("%s not fetched: %s, %s", param, type(error).__name__, type(error.__cause__).__name__)
@@ -205,17 +210,20 @@ class ImageFetcher:
             raise Unfetchable("its server compressed it although asked not to")
         self._check_size(response.content_length or 0)
         size, beginning, rest, text = 0, b"", b"", ""
-        async for piece in response.content.iter_any():
-            size += len(piece)
-            self._check_size(size)
-            errand.take(len(piece), uses)
-            beginning = beginning if len(beginning) >= _TELLING else beginning + piece[:_TELLING]
-            encoded, rest = _base64(rest + piece)
-            text += encoded  # CPython lets a local text grow in its place: the image is here once, as it is sent
-        if not size:
-            raise Unfetchable("it is empty")
-        text += b2a_base64(rest, newline=False).decode()
-        return Blob(media_type(beginning, response.headers.get("Content-Type", "")), text)
+        try:
+            async for piece in response.content.iter_any():
+                size += len(piece)
+                self._check_size(size)
+                errand.take(len(piece), uses)
+                beginning = beginning if len(beginning) >= _TELLING else beginning + piece[:_TELLING]
+                encoded, rest = _base64(rest + piece)
+                text += encoded  # CPython lets a local text grow in its place: the image is here once, as it is sent
+            if not size:
+                raise Unfetchable("it is empty")
+            text += b2a_base64(rest, newline=False).decode()
+            return Blob(media_type(beginning, response.headers.get("Content-Type", "")), text)
+        finally:
+            text = ""  # or a failure, whose traceback holds this frame, would keep half an image alive
 
     def _check_size(self, size: int) -> None:
         if size > self._policy.max_bytes:
@@ -264,13 +272,14 @@ class ImageFetcher:
 class _Errand:
     """What the images of one request share: who asks, time, room, and hands to fetch with."""
 
-    __slots__ = ("_hold", "_max_total", "_room", "hands", "until")
+    __slots__ = ("_hold", "_max_total", "_room", "_taken", "hands", "until")
 
     def __init__(self, policy: ImagePolicy, hold: Hold) -> None:
         self.until = asyncio.get_running_loop().time() + policy.timeout
         self.hands = asyncio.Semaphore(_AT_ONCE)
         self._hold = hold
         self._max_total = self._room = policy.max_total
+        self._taken = 0
 
     @property
     def caller(self) -> str:
@@ -282,7 +291,14 @@ class _Errand:
         self._room -= size * uses
         if self._room < 0:
             raise Unfetchable(f"with the images before it, it is more than the {self._max_total} bytes a request holds")
-        self._hold.more(size * 4 // 3 * (1 + uses))  # in base64: here, and wherever it goes on
+        more = size * 4 // 3 * (1 + uses)  # in base64: here, and wherever it goes on
+        try:
+            self._hold.more(more)
+        except Overload:
+            self._hold.more(-self._taken)  # at once: others may go on with it
+            self._taken = 0
+            raise
+        self._taken += more
 
 
 def _base64(data: bytes) -> tuple[str, bytes]:

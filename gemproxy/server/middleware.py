@@ -64,15 +64,15 @@ async def answer(handler: Answering, service: Service, request: web.Request) -> 
                 response.headers.update(exchange.headers)
         exchange.status = exchange.status or response.status
         if not response.prepared:
-            if service.draining or _withheld(request):
-                response.force_close()  # the next request belongs to another instance, or would be taken for a body
+            if ends(request, service):
+                response.force_close()
             await response.prepare(request)
             await response.write_eof()  # here and not by aiohttp: the answer leaves before it is written down
     except asyncio.CancelledError:
         exchange.status = CLIENT_CLOSED
         raise
     except ConnectionResetError:  # the client left while we wrote: nobody is there to hear about it
-        exchange.status = CLIENT_CLOSED
+        exchange.status = exchange.status or CLIENT_CLOSED  # else we cut it off, and the log says why
         return exchange.response or web.Response()
     finally:
         _record(service, exchange, clock())
@@ -80,8 +80,14 @@ async def answer(handler: Answering, service: Service, request: web.Request) -> 
     return response
 
 
+def ends(request: web.Request, service: Service) -> bool:
+    """Return whether the connection ends with this answer: the next request belongs to another instance, or would be
+    taken for a body that the client held back and will not send now.
+    """
+    return service.draining or _withheld(request)
+
+
 def _withheld(request: web.Request) -> bool:
-    """Return whether the client still waits to be asked for its body, and will now not send it."""
     return not request.content.is_eof() and "Expect" in request.headers
 
 

@@ -6,6 +6,7 @@ A transport keeps a copy of all that it is given, so it is given no more than a 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp_sse import EventSourceResponse
@@ -20,15 +21,25 @@ class Outlet:
     with what ``write`` was given.
     """
 
-    __slots__ = ("_chunked", "_hold", "_most", "_rest", "_transport", "_writer")
+    __slots__ = ("_chunked", "_hold", "_most", "_on_taken", "_rest", "_transport", "_writer")
 
-    def __init__(self, transport: asyncio.Transport | None, writer: AbstractStreamWriter, hold: Hold) -> None:
-        """Raise ``ConnectionResetError`` if the client has left."""
+    def __init__(
+        self,
+        transport: asyncio.Transport | None,
+        writer: AbstractStreamWriter,
+        hold: Hold,
+        on_taken: Callable[[], object] = bool,
+    ) -> None:
+        """``on_taken`` hears of each slice that the client has taken while it was waited for.
+
+        Raises ``ConnectionResetError`` if the client has left.
+        """
         if transport is None:
             raise ConnectionResetError
         self._transport = transport
         self._writer = writer
         self._hold = hold
+        self._on_taken = on_taken
         self._chunked = bool(getattr(writer, "chunked", False))
         self._rest = memoryview(b"")
         _, self._most = transport.get_write_buffer_limits()
@@ -40,9 +51,10 @@ class Outlet:
 
     async def write(self, data: bytes) -> None:
         """Write the first bytes, and wait until the client has taken all but the last of them."""
-        await self._writer.write(data[:SLICE])
         if len(data) > SLICE:
-            self._keep(memoryview(data)[SLICE:])
+            self._keep(memoryview(data)[SLICE:])  # first: refused, the event must not have begun, nor may a ping follow
+        await self._writer.write(data[:SLICE])
+        if self._rest:
             await self.drain()
 
     def take(self, data: bytes) -> bool:
@@ -57,8 +69,14 @@ class Outlet:
         """Wait until the client has room again and nothing waits here."""
         await self._writer.drain()
         while self._rest:
+            self._on_taken()
             if self._go_on():
                 await self._writer.drain()
+
+    def abandon(self) -> None:
+        """Give up what is left: nobody will take it."""
+        self._hold.more(-len(self._rest))
+        self._rest = memoryview(b"")
 
     def _keep(self, rest: memoryview) -> None:
         self._hold.more(len(rest))

@@ -25,6 +25,7 @@ from gemproxy.wire.gemini import GenerateRequest, GenerateResponse
 from gemproxy.wire.incoming import UNBEARABLE, bearable, whole
 from gemproxy.wire.text import LONG
 
+LONGEST_REFUSAL: Final = 1 << 18  # bytes; no error is longer, and to mend one takes a look at each comma
 encode: Final = msgspec.json.Encoder().encode
 
 Read = TypeVar("Read", bound=GenerateResponse)
@@ -85,6 +86,8 @@ def reader(kind: type[Read], long: type[Read]) -> Callable[[bytes], Read]:
                 raise
         if mended != frame:
             return read(mended)
+        if len(frame) > LONGEST_REFUSAL:
+            raise UpstreamFault(UNBEARABLE)
         mended = mend(frame)
         if mended.lstrip()[:1] != b"[":
             return decode(mended)

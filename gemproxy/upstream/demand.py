@@ -17,6 +17,7 @@ from msgspec import Raw
 
 from gemproxy.upstream.cause import Cause
 from gemproxy.wire.gemini import GenerateRequest, Part
+from gemproxy.wire.text import length
 
 LEAST: Final = 32 << 10
 """Characters; a smaller request that is refused says that there is room for none."""
@@ -101,9 +102,9 @@ class _Sums:
     def _add(self, parts: Iterable[Part] | None) -> None:
         for part in parts or ():
             if part.text is not None:
-                self.text += len(part.text)
+                self.text += length(part.text)
             elif part.function_call is not None:
-                self.text += len(part.function_call.args)
+                self.text += length(part.function_call.args)
             elif part.function_response is not None:
                 self.text += _result(part.function_response.response)
                 self._add(part.function_response.parts)
@@ -148,8 +149,8 @@ def _settings(body: GenerateRequest) -> Iterator[str]:
 
 def _result(told: object) -> int:
     if isinstance(told, Raw):
-        return len(told)
-    return sum(len(text) for text in told.values() if isinstance(text, str)) if isinstance(told, dict) else 0
+        return length(told)
+    return sum(length(text) for text in told.values() if isinstance(text, str | Raw)) if isinstance(told, dict) else 0
 
 
 def _joined(features: str, size: str) -> str:

@@ -6,7 +6,7 @@ import re
 from functools import partial
 from typing import Final
 
-from gemproxy.load.turns import LONG, pass_turn
+from gemproxy.load.turns import STRETCH, pass_turn
 
 MOST_NESTED: Final = 200_000  # objects and lists in one message: 9,000 tokens, each with its twenty alternatives
 MOST_VALUES: Final = 1 << 20  # commas, those in texts among them
@@ -29,7 +29,7 @@ def bearable(message: bytes) -> bool:
     return (
         nested <= MOST_NESTED
         and _count(message, b",") <= MOST_VALUES
-        and (len(message) < LONG or _count(message, b"\\") <= MOST_STOPS)
+        and (len(message) < STRETCH or _count(message, b"\\") <= MOST_STOPS)
     )
 
 

@@ -19,6 +19,7 @@ from gemproxy.wire.openai import (
     FunctionMessage,
     ImagePart,
     RefusalPart,
+    SentCustom,
     SentFunction,
     SentToolCall,
     SystemMessage,
@@ -48,6 +49,7 @@ class LargeUserMessage(UserMessage, frozen=True):
 
 class LargeAssistantMessage(AssistantMessage, frozen=True):
     content: Raw = _NULL
+    refusal: Raw = _NULL  # type: ignore[assignment]
     tool_calls: Raw = _NULL  # type: ignore[assignment]  # until it is read
     function_call: Raw = _NULL  # type: ignore[assignment]
     images: Raw = _NULL  # type: ignore[assignment]
@@ -75,12 +77,21 @@ class LargeTextPart(TextPart, frozen=True):
     text: Raw = _NULL  # type: ignore[assignment]
 
 
-LargePart = LargeTextPart | ImagePart | AudioPart | FilePart | VideoPart | RefusalPart
+class LargeRefusalPart(RefusalPart, frozen=True):
+    refusal: Raw = _NULL  # type: ignore[assignment]
+
+
+LargePart = LargeTextPart | ImagePart | AudioPart | FilePart | VideoPart | LargeRefusalPart
 
 
 class LargeFunction(SentFunction, frozen=True):
     arguments: Raw = _NULL
 
 
+class LargeCustom(SentCustom, frozen=True):
+    input: Raw = _NULL  # type: ignore[assignment]
+
+
 class LargeToolCall(SentToolCall, frozen=True):
     function: LargeFunction | None = None
+    custom: LargeCustom | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -12,7 +13,7 @@ from gemproxy.server.keyring import Caller, Keyring
 from gemproxy.server.service import SERVICE
 from gemproxy.simulator import Simulator
 from tests.faults.client import CHAT, bare, error_code, port_of, post
-from tests.running import Running
+from tests.running import Running, configuration, running
 
 TOP = "HTTP/1.1\r\nHost: localhost\r\n"
 KEY = "Authorization: Bearer sk-test\r\n"
@@ -122,3 +123,32 @@ async def test_whole_url_is_of_this_machine_without_client_keys(
     said = f"GET {target} HTTP/1.1\r\nHost: {host}\r\n{KEY}Connection: close\r\n\r\n"
     [(told, _, _)] = await answers(opened, said)
     assert told == status
+
+
+@pytest.mark.parametrize("cut", [0, 2, 9], ids=["whole", "the last bytes alone", "the trailer alone"])
+async def test_trailers_become_no_headers_of_the_next_request(simulator: Simulator, tmp_path: Path, cut: int) -> None:
+    async with running(simulator, configuration(simulator, tmp_path, '[auth]\nkeys = ["sk-one"]\n')) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        head = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        sent = head + b"2\r\n{}\r\n0\r\nx-request-id: evil\r\nAuthorization: Bearer sk-one\r\n\r\n"
+        next_one = b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"
+        writer.write(sent[: len(sent) - cut])
+        await asyncio.sleep(0.05 if cut else 0)
+        writer.write(sent[len(sent) - cut :] + next_one)
+        answers = await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+    assert answers.count(b"HTTP/1.1 ") == 1, "what came with the trailers is answered, and nothing after it"
+    assert b"404" in answers.split(b"\r\n")[0]
+    assert b"evil" not in answers
+
+
+async def test_a_body_in_chunks_without_trailers_keeps_its_connection(simulator: Simulator, tmp_path: Path) -> None:
+    async with running(simulator, configuration(simulator, tmp_path)) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        for _ in range(2):
+            writer.write(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n")
+            answer = await asyncio.wait_for(reader.readuntil(b"}}"), 5)
+            assert b"404" in answer.split(b"\r\n")[0]
+        writer.close()

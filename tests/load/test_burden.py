@@ -12,7 +12,7 @@ from gemproxy.load.weigh import SMALL
 from tests.burdens import MIB, make_burden, make_load
 
 
-def test_a_request_is_heavy_while_it_holds_much() -> None:
+async def test_a_request_is_heavy_while_it_holds_much() -> None:
     burden = make_burden()
     burden.hold.more(2 * SMALL)
     assert not burden.heavy

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from gemproxy.load import turns
+from gemproxy.load.effort import Abandoned
 from gemproxy.load.reads import CRUMB, READ, read_little
-from gemproxy.load.turns import LONG, pass_turn
+from gemproxy.load.turns import STRETCH, go_on, pass_turn
 from gemproxy.load.worker import Worker
+from tests.waiting import soon
 
 
 def test_a_turn_is_passed_only_in_the_workers_thread_and_for_much() -> None:
     passed: list[str] = []
-    pass_turn(LONG)  # here nobody waits
+    pass_turn(STRETCH)  # here nobody waits
     turns.passed_by(lambda: passed.append("turn"))
     try:
-        pass_turn(LONG - 1)
+        pass_turn(STRETCH - 1)
         assert passed == []
-        pass_turn(LONG)
+        pass_turn(STRETCH)
         assert passed == ["turn"]
     finally:
         del turns._thread.wait
@@ -36,7 +41,7 @@ async def test_the_loop_goes_round_before_the_work_goes_on() -> None:
 
     def work() -> tuple[int, int]:
         before = seen[0]
-        pass_turn(LONG)
+        pass_turn(STRETCH)
         return before, seen[0]
 
     ticking = asyncio.create_task(tick())  # noqa: TID251
@@ -56,10 +61,44 @@ async def test_the_collector_rests_while_the_worker_works() -> None:
 
 async def test_what_is_dropped_is_let_go_in_the_thread() -> None:
     worker, things = Worker(), [object()]
-    worker.drop(things)
+    freed: list[str] = []
+    worker.drop(things, lambda: freed.append("freed"))
     await worker.run("ann", int)
+    await soon(lambda: freed == ["freed"])
     assert things == []
     worker.close()
+    worker.drop(things, lambda: freed.append("closed"))
+    assert freed == ["freed", "closed"]
+
+
+async def test_work_ends_at_its_next_turn_once_its_client_has_left() -> None:
+    worker, begun, ended = Worker(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        try:
+            while True:
+                go_on()
+        except Abandoned:
+            ended.set()
+            raise
+
+    task = asyncio.create_task(worker.run("ann", work))  # noqa: TID251
+    await asyncio.to_thread(begun.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await asyncio.to_thread(ended.wait, 5)
+    assert await worker.run("ann", int) == 0, "what comes next is not ended"
+    worker.close()
+
+
+async def test_a_closed_worker_keeps_nobody_waiting() -> None:
+    worker = Worker()
+    worker.close()
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            await worker.run("ann", int)
 
 
 def test_reads_are_short_with_and_without_tls() -> None:

@@ -262,3 +262,73 @@ async def test_small_requests_pass_a_heavy_one(server: Running, monkeypatch: pyt
     assert not heavy.done()
     go_on.set()
     assert (await heavy)[0] == 200
+
+
+async def test_a_small_requests_body_is_not_counted_through_its_answer(server: Running, simulator: Simulator) -> None:
+    simulator.script(frames_answer([said("Well, ")]).then(Hang()))
+    body = msgspec.json.encode(asks("x" * (SMALL - 500), stream=True))
+    client = await Raw.open(server, len(body), body)
+    await soon(lambda: held(server) > SMALL)
+    await soon(lambda: held(server) == LEAST)
+    client.leave()
+
+
+async def test_a_web_of_refs_in_few_bytes_is_walked_beside_the_loop(
+    server: Running, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    run = Worker.run
+
+    async def noted(self: Worker, owner: str, work: Any, *arguments: Any) -> Any:
+        done.append(work.__name__)
+        return await run(self, owner, work, *arguments)
+
+    monkeypatch.setattr(Worker, "run", noted)
+    simulator.script(text_answer("Hi"), times=2)
+    links = {
+        f"A{n}": {"properties": {k: {"$ref": f"#/$defs/A{n + 1}", "description": k} for k in "pq"}} for n in range(8)
+    }
+    web = {"type": "object", "properties": {"a": {"$ref": "#/$defs/A0"}}, "$defs": {**links, "A8": {"type": "string"}}}
+    plain = {"type": "object", "properties": {"a": {"type": "string"}}}
+    for schema, expected in ((plain, []), (web, ["_convert"])):
+        tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
+        status, body = await server.post(CHAT, asks("Hello", tools=[tool]))
+        assert (status, done) == (200, expected), body
+
+
+async def test_a_broken_end_is_told_to_a_client_that_is_behind(server: Running, simulator: Simulator) -> None:
+    """The last bytes of an answer may find no room; what was wrong with it is told behind them all the same."""
+    simulator.script(frames_answer([said("x" * 3 * MIB)]))  # without a finish reason: it was cut
+    body = msgspec.json.encode(asks("Hello", stream=True))
+    client = await Raw.open(server, len(body), body)
+    await soon(lambda: held(server) > MIB)
+    read = bytearray()
+    while not read.endswith(b"0\r\n\r\n"):
+        read += await client.reader.read(1 << 16)
+    events = _unchunked(bytes(read.partition(b"\r\n\r\n")[2])).split(b"\n\n")
+    assert msgspec.json.decode(events[-2][6:])["error"]["code"] == "upstream_error"
+    assert b"[DONE]" not in read
+    client.leave()
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "unary"])
+async def test_a_slow_reader_that_goes_on_taking_is_not_dropped(
+    simulator: Simulator, tmp_path: Path, stream: bool
+) -> None:
+    text = "0123456789" * (12 * MIB // 10)
+    answer = said(text, finishReason="STOP")
+    simulator.script(frames_answer([answer]) if stream else unary_answer(answer))
+    more = "[timeouts]\nsend = 0.8\n"
+    async with running(simulator, configuration(simulator, tmp_path, more)) as server:
+        body = msgspec.json.encode(asks("Hello", stream=stream))
+        client = await Raw.open(server, len(body), body)
+        got = 0
+        for _ in range(20):  # twice the time that a client may take nothing
+            await asyncio.sleep(0.1)
+            got += len(await client.reader.readexactly(1 << 18))
+        while piece := await client.reader.read(1 << 16):
+            got += len(piece)
+            if got >= len(text):
+                break
+        assert got >= len(text)
+        client.leave()

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from gemproxy.errors import Overload
 from gemproxy.load.budget import Hold
 from gemproxy.server.outlet import SLICE, EventStream, Outlet
-from tests.burdens import hold
+from tests.burdens import hold, make_load
 
 
 class Transport:
@@ -118,3 +119,20 @@ async def test_nothing_falls_into_an_event_that_goes_out_in_pieces(monkeypatch: 
     assert sent == [b"enddata: last"], "the last event waits for the end of the one before"
     await stream.write(b": ping\n\n")
     assert len(sent) == 2
+
+
+async def test_an_event_that_the_budget_refuses_is_not_begun() -> None:
+    counted = make_load(most=4 * SLICE).burden("ann").hold
+    made, transport, _ = outlet(counted)
+    with pytest.raises(Overload):
+        await made.write(LARGE)
+    assert transport.written == b""
+
+
+async def test_each_slice_that_is_taken_is_told_of() -> None:
+    transport: Any = Transport()
+    taken: list[int] = []
+    made = Outlet(transport, Writer(transport), hold(), lambda: taken.append(transport.taken))  # type: ignore[arg-type]
+    made.take(LARGE)
+    await made.drain()
+    assert len(taken) >= 2

@@ -35,6 +35,7 @@ from gemproxy.wire.gemini import Content, GenerateRequest, GenerationConfig, Par
 
 PATIENCE = 20.0  # seconds for one step
 AT_ONCE = 8  # credentials looked at together
+OWNER = " checkup"  # of its burdens: no client has a name with a blank
 AGAIN = 5.0  # seconds after which another checkup may be tried
 WORD = GenerateRequest(
     [Content([Part(text="Say OK.")], "user")], generation_config=GenerationConfig(max_output_tokens=64)
@@ -178,7 +179,7 @@ class Checkup:
             return _row(view, _STEPS[method], began, False, f"rests for {model} ({resting[0].reason}): not asked")
         others = [other.name for other in self._views() if other.name != view.name]
         call = Call(method, model, WORD)
-        burden = self._load.burden("checkup")
+        burden = self._load.burden(OWNER)
         try:
             answer = await self._dispatcher.open(call, _listener(method), burden, avoid=others)
             try:

@@ -51,6 +51,15 @@ def open_connector(check: Check | None = None, **options: Any) -> aiohttp.TCPCon
     return Checked(check, **options | {"force_close": True})
 
 
+def warn_of_unknown() -> None:
+    """Say, beside an aiohttp that is not known, what is done without."""
+    if not KNOWN:
+        log.warning(
+            "aiohttp %s is not known here: no connection to an upstream is kept, and requests take the long way",
+            aiohttp.__version__,
+        )
+
+
 # super() would be looked up for every piece of an answer
 _parse, _queue = ResponseHandler.data_received, ResponseHandler.feed_data
 
@@ -175,9 +184,11 @@ class Checked(aiohttp.TCPConnector):
         try:
             if self._check is not None:
                 self._check(made[0])
-        except OSError as fault:
+        except BaseException as fault:
             made[0].abort()
-            raise client_error(req.connection_key, fault) from fault
+            if isinstance(fault, OSError):
+                raise client_error(req.connection_key, fault) from fault
+            raise
         return made
 
 

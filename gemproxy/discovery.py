@@ -56,7 +56,7 @@ class Discovery:
             chatting = (model.id for model in listed.models if model.chats)
             found += [name for name in chatting if len(name) <= MAX_NAME and _NAME.fullmatch(name)]
             page = listed.next_page
-            if not page:
+            if not page or len(found) >= MOST:
                 break
         return found[:MOST]
 

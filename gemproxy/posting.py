@@ -22,11 +22,13 @@ from yarl import URL
 
 from gemproxy.connections import KNOWN, SWITCHING, UNASKED, Line
 from gemproxy.errors import UpstreamFault
+from gemproxy.load.weigh import signs
 from gemproxy.upstream.dialect import HttpRequest
 
 WHOLE = 1 << 20  # bytes; beyond this aiohttp itself warns of one single write
 SLICE = 1 << 18
-MOST = 4 << 20  # bytes of an answer to a question; a thousand models take one
+MOST = 1 << 20  # bytes of an answer to a question; a thousand models take up to 700,000
+MOST_SIGNS = 50_000  # between its values; a thousand models have 40,000, and it is decoded on the loop
 READ = 1 << 16  # bytes of an answer that may wait unread
 # ``Poster`` does what aiohttp itself does in this version; beside another one it leaves everything to aiohttp
 DIRECT = KNOWN
@@ -57,7 +59,10 @@ async def ask(session: aiohttp.ClientSession, request: HttpRequest, timeout: flo
         timeout=aiohttp.ClientTimeout(total=timeout),
         allow_redirects=False,
     ) as response:
-        return Reply(response.status, response.headers, await head(response, MOST))
+        body = await head(response, MOST)
+        if signs(body, MOST_SIGNS) > MOST_SIGNS:
+            raise aiohttp.ClientPayloadError("the answer holds too many values")
+        return Reply(response.status, response.headers, body)
 
 
 async def head(response: Incoming, most: int) -> bytes:

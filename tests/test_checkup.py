@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from gemproxy import checkup
+from gemproxy.config import sections
 from gemproxy.simulator import Answer, Simulator, drip, error_answer
 from tests.running import configuration, running
 
@@ -44,3 +46,10 @@ async def test_a_refusal_is_read_to_its_end_before_it_is_judged(
     async with running(simulator, configuration(simulator, tmp_path)) as server:
         (row,) = await rows(server, "/v1/token-test")
     assert row["detail"].startswith("key_invalid: ")
+
+
+def test_no_client_shares_the_burdens_of_a_checkup() -> None:
+    """A client may be called checkup."""
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"name": checkup.OWNER}, sections.Client)
+    assert msgspec.convert({"name": checkup.OWNER.strip()}, sections.Client).name == "checkup"

@@ -16,7 +16,7 @@ import pytest
 
 from bench.keepalive import BEHAVIOURS, fuzz
 from gemproxy import connections
-from gemproxy.connections import HEAD, Connector, open_connector
+from gemproxy.connections import HEAD, Connector, open_connector, warn_of_unknown
 from gemproxy.posting import Poster, head
 from gemproxy.upstream.dialect import HttpRequest
 from tests.tls import contexts
@@ -295,3 +295,29 @@ async def test_beside_another_aiohttp_no_connection_is_kept(monkeypatch) -> None
     async with open_connector(limit=0, keepalive_timeout=30) as unknown:
         assert unknown.force_close
         assert not isinstance(unknown, Connector)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
+def test_what_another_aiohttp_costs_is_said(known, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(connections, "KNOWN", known)
+    warn_of_unknown()
+    assert ("no connection to an upstream is kept" in caplog.text) is not known
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [(ConnectionResetError("x"), aiohttp.ClientConnectorError), (TypeError("x"), TypeError)],
+    ids=["an OSError", "a bug"],
+)
+async def test_a_connection_that_fails_its_check_is_closed_whatever_the_fault(fault, told) -> None:
+    def check(transport: asyncio.BaseTransport) -> None:
+        seen.append(transport)
+        raise fault
+
+    seen: list[asyncio.BaseTransport] = []
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with server, aiohttp.ClientSession(connector=open_connector(check)) as session:
+        with pytest.raises(told):
+            await session.get(url)
+        assert [transport.is_closing() for transport in seen] == [True]

@@ -53,6 +53,14 @@ async def test_what_can_be_no_model_is_not_listed_and_no_more_than_there_may_be(
     assert await discovery.find(views("a")) == ["one", "two", "three"]
 
 
+async def test_no_page_is_asked_for_beyond_what_there_may_be(simulator, discovery, monkeypatch):
+    monkeypatch.setattr("gemproxy.discovery.MOST", 3)
+    simulator.script(page("one", "two", after="2"), method="models")
+    simulator.script(page("three", "four", after="3"), method="models")
+    assert await discovery.find(views("a")) == ["one", "two", "three"]
+    assert len(simulator.requests) == 2
+
+
 @pytest.mark.parametrize(
     "answer",
     [

@@ -34,7 +34,7 @@ FLOORS: dict[str, set[str]] = {
     "metrics": {"pool", "upstream", "converter"},
     "dispatch": {"dispatch", "arrival", "course", "stall", "posting", "converter", "pool", "upstream", *LEAVES},
     "connections": {"load.reads"},
-    "posting": {"connections", "upstream", "errors"},
+    "posting": {"connections", "upstream", "errors", "load.weigh"},
     "capture": {"upstream.redaction"},
     "course": {"upstream", "errors"},
     "stall": set(),

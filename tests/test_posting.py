@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 
 from gemproxy import posting
@@ -38,6 +39,39 @@ async def test_an_answer_that_comes_in_pieces_is_read_on(simulator, session, mon
     simulator.script(Answer(drip(BODY, 3, 0.02), headers={"Retry-After": "7"}), method="models")
     reply = await ask(session, question(simulator), 5.0)
     assert (reply.status, reply.body, reply.headers["retry-after"]) == (200, BODY[:size], "7")
+
+
+MODEL = msgspec.json.encode(
+    {
+        "name": "models/gemini-2.5-flash-preview-05-20",
+        "baseModelId": "gemini-2.5-flash",
+        "version": "2.5-preview-05-20",
+        "displayName": "Gemini 2.5 Flash Preview 05-20",
+        "description": "Our best model [of its size], for large, low latency, high volume tasks: {that need thinking}",
+        "inputTokenLimit": 1_048_576,
+        "outputTokenLimit": 65_536,
+        "supportedGenerationMethods": ["generateContent", "countTokens", "createCachedContent", "batchGenerateContent"],
+        "temperature": 1,
+        "topP": 0.95,
+        "topK": 64,
+        "maxTemperature": 2,
+        "thinking": True,
+    }
+)
+
+
+async def test_a_thousand_models_are_read(simulator, session):
+    body = b'{"models":[' + b",".join([MODEL] * 1_000) + b"]}"
+    simulator.script(Answer((body,)), method="models")
+    assert (await ask(session, question(simulator), 5.0)).body == body
+
+
+@pytest.mark.parametrize("path", ["allowedTiers", "models"])
+async def test_an_answer_of_too_many_values_is_none(simulator, session, path):
+    """Four megabytes of them held the loop for half a second when they were decoded."""
+    simulator.script(Answer((b'{"%s":[%s{}]}' % (path.encode(), b"{}," * 30_000),)), method="models")
+    with pytest.raises(aiohttp.ClientPayloadError, match="too many values"):
+        await ask(session, question(simulator), 5.0)
 
 
 async def test_a_redirect_is_not_followed(simulator, session):

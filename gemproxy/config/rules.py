@@ -68,6 +68,7 @@ def cautions(config: Config) -> Iterator[str]:
     """Return what is allowed but hardly meant; each names its keys."""
     yield from _shared(config.credentials)
     yield from _client_names(config)
+    yield from _memory(config)
     catalogue = Catalogue(aliases=config.models.aliases, extra=config.models.extra)
     for section, owners in (("credentials", config.credentials), ("auth.clients", config.auth.clients)):
         for place, owner in enumerate(owners):
@@ -155,9 +156,18 @@ def _shared(credentials: Sequence[Credential]) -> Iterator[str]:
 
 
 def _client_names(config: Config) -> Iterator[str]:
-    for place, client in enumerate(config.auth.clients):
+    for place, client in enumerate(config.auth.clients if config.auth.admin_keys else ()):
         if re.fullmatch(r"admin-\d+", client.name):
-            yield f'auth.clients[{place}].name = "{client.name}": so the log names a key of auth.admin_keys, too'
+            yield f'auth.clients[{place}].name = "{client.name}": looks in the log like a key of auth.admin_keys'
+
+
+def _memory(config: Config) -> Iterator[str]:
+    server = config.server
+    if 2 * server.max_body > server.memory // 2:  # what one client gets while others ask; a body counts twice
+        yield (
+            f"server.memory = {server.memory}: less than four times server.max_body = {server.max_body}, "
+            "so large bodies are a 503"
+        )
 
 
 def _listening(config: Config) -> Iterator[str]:

@@ -19,7 +19,7 @@ from gemproxy import __version__
 from gemproxy.capture import Capture
 from gemproxy.checkup import Checkup
 from gemproxy.config import ApiKey, Auth, Config, Credential, OAuthFile
-from gemproxy.connections import open_connector
+from gemproxy.connections import open_connector, warn_of_unknown
 from gemproxy.converter.reading import Bounds
 from gemproxy.converter.request import Options
 from gemproxy.converter.signatures import SignatureCache
@@ -198,6 +198,7 @@ async def _learn(rotator: Rotator, state: State) -> None:
 
 
 def _session(config: Config) -> aiohttp.ClientSession:
+    warn_of_unknown()
     # limits are ours (rotation.*, timeouts.*): aiohttp's own would cut streams at 300 s and hold back at 100
     return aiohttp.ClientSession(
         connector=open_connector(limit=0, ttl_dns_cache=300, keepalive_timeout=30),

@@ -79,7 +79,11 @@ class Lookup(AbstractResolver):
         if self._threads > _MOST:
             ended(socket.gaierror(socket.EAI_AGAIN, "too many name servers are silent"))
         else:
-            threading.Thread(target=_look, args=(look, loop, ended), name="image-lookup", daemon=True).start()
+            thread = threading.Thread(target=_look, args=(look, loop, ended), name="image-lookup", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                ended(socket.gaierror(socket.EAI_AGAIN, "no thread is free"))
         return answer
 
 

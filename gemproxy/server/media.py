@@ -263,8 +263,12 @@ class ImageFetcher:
         return socket.socket(family, kind, protocol)
 
     def _check_ends(self, named: bool, transport: asyncio.BaseTransport) -> None:
-        """Raise ``PermissionError`` if a connection leads to this machine itself: both its ends have one address."""
-        peer, here = str(transport.get_extra_info("peername")[0]), str(transport.get_extra_info("sockname")[0])
+        """Raise ``PermissionError`` if a connection leads to this machine itself: both its ends have one address;
+        ``ConnectionResetError`` if it is lost."""
+        ends = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        if None in ends:  # it was reset before anybody looked
+            raise ConnectionResetError("the connection was lost")
+        peer, here = (str(end[0]) for end in ends)
         if peer == here and not self._allowed.excepts(peer, named=named):
             raise PermissionError("this machine's own address")
 

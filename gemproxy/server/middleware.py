@@ -19,11 +19,12 @@ from gemproxy.errors import ClientFault, Failure
 from gemproxy.server.exchange import Exchange, request_id, shortened
 from gemproxy.server.origins import cors
 from gemproxy.server.service import SERVICE, Service
-from gemproxy.upstream.redaction import redact
+from gemproxy.upstream.redaction import opening
 
 Answering = Callable[[web.Request, Service, Exchange], Awaitable[web.StreamResponse]]
 log = logging.getLogger("gemproxy.server")
 JSON = "application/json"
+LOOKED_AT = 512  # characters of a path that nobody knows, and as many behind them
 CLIENT_CLOSED = 499  # nginx's word for a client that left; only in the log
 
 
@@ -117,7 +118,7 @@ async def _excuse(request: web.Request, service: Service, exchange: Exchange, fa
 
 def _mask(request: web.Request, exchange: Exchange) -> None:
     """Take keys out of a path that nobody knows: it may hold one that was put in the wrong place."""
-    exchange.path = shortened(redact(request.rel_url.raw_path))
+    exchange.path = shortened(opening(request.rel_url.raw_path, LOOKED_AT))
 
 
 async def _tell(

@@ -22,8 +22,8 @@ from gemproxy.wire.text import length
 LEAST: Final = 32 << 10
 """Characters; a smaller request that is refused says that there is room for none."""
 
-LETTERS: Final = 4
-"""Characters of one token of English; of other scripts there are fewer, so that tokens are rather counted too few."""
+LETTERS: Final = 6
+"""Characters of one token at most: English has up to 4.6, other scripts fewer; so tokens are rather counted too few."""
 
 MEDIUM: Final = 258
 """Tokens of the smallest picture or page (PROTOCOL 1.3); what a medium has beyond is not known here."""

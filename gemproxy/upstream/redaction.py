@@ -25,7 +25,7 @@ held: Final = Secrets()
 LONGEST_MESSAGE: Final = 1_000
 """Characters of upstream text that a client may see; Google's real messages stay below 700."""
 
-_LONGEST_READ: Final = 8_000  # more is not looked at: bounds the work on a hostile text
+_LONGEST_READ: Final = 2 * LONGEST_MESSAGE  # more is not looked at: bounds the work on a hostile text
 _PIECE: Final = 1 << 16  # characters of a longer text (a captured frame) that the rules see together
 
 _WORD: Final = r"[^\s&'\",;]+"
@@ -81,10 +81,18 @@ def redact(text: str) -> str:
     return _known_by_shape(text) if len(text) <= _PIECE else "".join(map(_known_by_shape, _pieces(text)))
 
 
+def opening(text: str, most: int) -> str:
+    """Return the beginning of a text, redacted; of one longer than twice ``most`` nothing that may be half a secret."""
+    told = redact(text[: 2 * most])
+    return told if len(text) <= 2 * most else told[:-most]
+
+
 def for_client(text: str, most: int = LONGEST_MESSAGE) -> str:
     """Return upstream text as a client may read it: redacted, on one line, at most ``most`` characters."""
-    text = held.cut(text[: 2 * _LONGEST_READ])  # before its lines are joined, and before its end is cut off
-    line = " ".join(_CONTROL.sub(" ", beginning(text, _LONGEST_READ)).split())
+    told = held.cut(text[: 2 * _LONGEST_READ])  # before its lines are joined, and before its end is cut off
+    if len(text) > 2 * _LONGEST_READ:  # its end may be half a secret, which those before it let move up as they go
+        told = beginning(told, max(0, len(told) - _LONGEST_READ))
+    line = " ".join(_CONTROL.sub(" ", beginning(told, _LONGEST_READ)).split())
     kept = _known_by_shape(line)
     return kept if len(kept) <= most else kept[: most - 1] + "…"
 

@@ -9,7 +9,8 @@ nothing (PROTOCOL 1.2, 3.1; SURPRISES 3-6, 40, 41).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -19,7 +20,11 @@ from gemproxy.upstream import quota
 from gemproxy.wire import UNREADABLE
 from gemproxy.wire.incoming import whole
 
-_LONGEST_BODY: Final = 1 << 18  # bytes looked at; a real refusal has a few thousand
+_LONGEST_BODY: Final = 1 << 18  # bytes; a larger one is not looked at: a real refusal has a few thousand
+_LONGEST_TEXT: Final = 8_000  # characters kept of each: dozens of patterns are looked for in it, on the loop
+_MOST_NAMED: Final = 64  # quotas, and fields
+_MOST_NODES: Final = 200  # details, and what they list; a real refusal has a dozen
+_LONGEST_NESTED: Final = 1 << 16  # characters of a message that may be JSON itself
 _DEEPEST_NESTING: Final = 5  # errors within messages; gemini-cli un-nests as many
 _TOLD: Final = re.compile(r"(?i)quota exceeded for metric: ([\w./-]{1,200}), limit: (\d{1,18})(?![\d.])")
 # possessive: what is matched is kept without the ways back, which for ten million commas are a gigabyte
@@ -98,37 +103,41 @@ def inside(body: bytes) -> Refusal | None:
 
 
 def _told(status: int, headers: Mapping[str, str], error: Mapping[str, Any]) -> Refusal:
-    message = _text(error.get("message"))
+    message = _kept(error.get("message"))
     facts = _Facts()
     facts.collect(error)
     return Refusal(
         status=_status(status, error),
-        state=_text(error.get("status")),
+        state=_kept(error.get("status")),
         message=message,
         text=message.lower(),
         reasons=frozenset(facts.reasons),
         metadata=facts.metadata,
-        quotas=_with_limits(facts.quotas, message),
-        fields=tuple(facts.fields),
+        quotas=tuple(islice(_with_limits(facts.quotas, message), _MOST_NAMED)),
+        fields=tuple(facts.fields[:_MOST_NAMED]),
         debug=facts.debug.lower(),
         retry_delay=facts.retry_delay,
         retry_after=headers.get("retry-after", ""),
     )
 
 
-def _with_limits(named: list[Quota], message: str) -> tuple[Quota, ...]:
-    """Return the quotas with the limits that only the message tells, and those that only it names (SURPRISES 35)."""
+def _with_limits(named: list[Quota], message: str) -> Iterator[Quota]:
+    """Yield the quotas with the limits that only the message tells, and those that only it names (SURPRISES 35)."""
     told: dict[str, str] = {}
     for metric, limit in _TOLD.findall(message):
         told[metric] = "0" if told.get(metric) == "0" else limit  # one metric may have several; of none is the worst
     known = {quota.metric for quota in named}
-    filled = (Quota(quota.id, quota.metric, quota.limit or told.get(quota.metric, "")) for quota in named)
-    return *filled, *(Quota("", metric, limit) for metric, limit in told.items() if metric not in known)
+    yield from (Quota(quota.id, quota.metric, quota.limit or told.get(quota.metric, "")) for quota in named)
+    yield from (Quota("", metric, limit) for metric, limit in told.items() if metric not in known)
 
 
 def mend(body: bytes) -> bytes:
     """Return JSON without the stray commas that Code Assist's streams have been seen to put in (PROTOCOL 1.2)."""
     return _LAST_COMMA.sub(rb"\1", _STRAY_COMMA.sub(b",", body))
+
+
+def _mended(body: bytes) -> bytes:
+    return mend(whole(body))
 
 
 def _status(status: int, error: Mapping[str, Any]) -> int:
@@ -143,7 +152,7 @@ def _status(status: int, error: Mapping[str, Any]) -> int:
 
 def _find_error(body: bytes) -> dict[str, Any] | None:
     """Return the innermost error object of a body."""
-    error = _as_error(_parse(body[:_LONGEST_BODY]))
+    error = _as_error(_parse(body) if len(body) <= _LONGEST_BODY else None)  # the beginning of one is no JSON
     for _ in range(_DEEPEST_NESTING):
         inner = _nested(error)
         if error is None or inner is None:
@@ -153,7 +162,7 @@ def _find_error(body: bytes) -> dict[str, Any] | None:
 
 
 def _nested(error: dict[str, Any] | None) -> dict[str, Any] | None:
-    message = _text(error.get("message")).strip() if error else ""
+    message = _text(error.get("message"))[:_LONGEST_NESTED].strip() if error else ""
     return _as_error(_parse(message.encode(errors="replace"))) if message[:1] in ("{", "[") else None
 
 
@@ -161,9 +170,9 @@ def _parse(body: bytes) -> Any:
     body = body.strip().removeprefix(b"data:").lstrip()
     if body[:1] not in (b"{", b"["):
         return None
-    for candidate in (body, whole(body), mend(whole(body))):
+    for heal in (bytes, whole, _mended):  # the dear ones only where they are needed
         try:
-            return _PARSER.decode(candidate)
+            return _PARSER.decode(heal(body))
         except UNREADABLE:
             continue
     return None
@@ -186,9 +195,10 @@ def _as_error(value: Any) -> dict[str, Any] | None:
 
 
 class _Facts:
-    """What the details of one error say; filled by ``collect``."""
+    """What the details of one error say, as far as ``_MOST_NODES`` reach; filled by ``collect``."""
 
     def __init__(self) -> None:
+        self._nodes = iter(range(_MOST_NODES))
         self.reasons: set[str] = set()
         self.metadata: dict[str, str] = {}
         self.quotas: list[Quota] = []
@@ -198,10 +208,10 @@ class _Facts:
 
     def collect(self, error: Mapping[str, Any]) -> None:
         self._reason(error)
-        for legacy in _objects(error.get("errors")):
+        for legacy in self._objects(error.get("errors")):
             self._reason(legacy)
-        for detail in _objects(error.get("details")):
-            self._detail({str(key).strip(): value for key, value in detail.items()})
+        for detail in self._objects(error.get("details")):
+            self._detail({str(key).strip(): value for key, value in self._first(detail.items())})
 
     def _detail(self, detail: Mapping[str, Any]) -> None:
         kind = _text(detail.get("@type")).strip(" ,").rpartition(".")[2]
@@ -209,34 +219,41 @@ class _Facts:
             self._reason(detail)
             self._metadata(detail.get("metadata"))
         elif kind == "QuotaFailure":
-            for violation in _objects(detail.get("violations")):
+            for violation in self._objects(detail.get("violations")):
                 self._quota(violation, "quotaId", "quotaMetric", "quotaValue")
         elif kind == "RetryInfo":
-            self.retry_delay = _text(detail.get("retryDelay"))
+            self.retry_delay = _kept(detail.get("retryDelay"))
         elif kind == "DebugInfo":
-            self.debug = _text(detail.get("detail"))
+            self.debug = _kept(detail.get("detail"))
         elif kind == "BadRequest":
-            found = (_text(violation.get("field")) for violation in _objects(detail.get("fieldViolations")))
+            found = (_kept(violation.get("field")) for violation in self._objects(detail.get("fieldViolations")))
             self.fields.extend(field for field in found if field)
 
     def _reason(self, holder: Mapping[str, Any]) -> None:
-        reason = _text(holder.get("reason")).strip(" ,")
+        reason = _kept(holder.get("reason")).strip(" ,")
         if reason:
             self.reasons.add(reason)
 
     def _metadata(self, metadata: Any) -> None:
         if isinstance(metadata, dict):
-            self.metadata.update({str(key).strip(): _text(value) for key, value in metadata.items()})
+            self.metadata.update({str(key).strip(): _kept(value) for key, value in self._first(metadata.items())})
             self._quota(self.metadata, "quota_limit", "quota_metric", "quota_limit_value")
 
     def _quota(self, holder: Mapping[str, Any], *names: str) -> None:
-        quota = Quota(*(_text(holder.get(name)) for name in names))
+        quota = Quota(*(_kept(holder.get(name)) for name in names))
         if quota.id or quota.metric or quota.limit:
             self.quotas.append(quota)
 
+    def _objects(self, value: Any) -> Iterator[dict[str, Any]]:
+        return (item for item in self._first(value) if isinstance(item, dict)) if isinstance(value, list) else iter(())
 
-def _objects(value: Any) -> Iterator[dict[str, Any]]:
-    return (item for item in value if isinstance(item, dict)) if isinstance(value, list) else iter(())
+    def _first(self, items: Iterable[Any]) -> Iterator[Any]:
+        """Yield items while there are nodes left for them."""
+        return (item for _, item in zip(self._nodes, items, strict=False))
+
+
+def _kept(value: Any) -> str:
+    return _text(value)[:_LONGEST_TEXT]
 
 
 def _text(value: Any) -> str:

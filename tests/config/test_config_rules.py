@@ -379,10 +379,19 @@ ALIAS = "[models]\naliases={fast='gemini-2.5-flash'}\n"
         pytest.param("[server]\ncors_origins=['*']\n[auth]\nkeys=['k1']", [], id="any page that has a key"),
         pytest.param("[server]\ncors_origins=['https://example.org']", [], id="one page, and no key"),
         pytest.param(
-            CLIENT.format(name="admin-1", models=[]),
-            ['auth.clients[0].name = "admin-1": so the log names a key of auth.admin_keys, too'],
+            "[auth]\nadmin_keys=['k1']\n" + CLIENT.format(name="admin-1", models=[]),
+            ['auth.clients[0].name = "admin-1": looks in the log like a key of auth.admin_keys'],
             id="a client with the name of an admin key",
         ),
+        pytest.param(CLIENT.format(name="admin-1", models=[]), [], id="the same, without any admin key"),
+        pytest.param(
+            "[server]\nmemory=100_000_000\nmax_body=25_000_001",
+            [
+                "server.memory = 100000000: less than four times server.max_body = 25000001, so large bodies are a 503",
+            ],
+            id="no room for the largest body",
+        ),
+        pytest.param("[server]\nmemory=100_000_000\nmax_body=25_000_000", [], id="just room for it"),
         pytest.param(CLIENT.format(name="administrator", models=[]), [], id="another name"),
         pytest.param(
             CLIENT.format(name="a", models=["gemini-2.5-flash", "gpt-9"]),

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from gemproxy.simulator import Answer, Hang, KeyState, Pause, Simulator, Wait, frames_answer, text_answer
+from gemproxy.upstream.redaction import held
 from tests.corpus import WIRE
 from tests.folding import chunks, events, fold
 from tests.openai_schema import answer_problems
@@ -322,6 +323,17 @@ async def test_wrong_path_is_404(server: Running, caplog: pytest.LogCaptureFixtu
     assert told(int(head[9:12]), body)[:3] == (404, "invalid_request_error", "not_found")
     assert b"\r\nServer: gemproxy\r\n" in head
     await soon(lambda: " status=404 " in caplog.text)
+
+
+async def test_of_a_long_wrong_path_only_the_beginning_is_redacted(
+    server: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "gemproxy")
+    cut, seen = held.cut, []
+    monkeypatch.setattr(type(held), "cut", lambda _, text: seen.append(len(text)) or cut(text))
+    assert (await server.get("/" + "%25" * 2_500))[0] == 404
+    assert max(seen) <= 1_024
+    assert "path=/%25%25" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,17 @@ async def test_threads_that_never_end_are_bounded(resolver, silent, monkeypatch)
     assert (len(silent), resolver._threads) == (10, 10)
 
 
+async def test_a_look_up_without_a_thread_fails_and_leaves_its_place(resolver, monkeypatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    for _ in range(2 * lookup._SHARE):
+        with pytest.raises(socket.gaierror, match="no thread is free"):
+            await resolver.resolve("well.test")
+    assert resolver._threads == 0
+
+
 async def test_a_thread_that_hangs_holds_up_no_exit(resolver, silent) -> None:
     [task] = asking(resolver, "one", "slow.test")
     await soon(lambda: silent)

@@ -648,6 +648,17 @@ async def test_one_callers_slow_images_leave_connections_to_others(site, fetcher
         gate.open.set()
 
 
+@pytest.mark.parametrize("lost", ["peername", "sockname"])
+async def test_a_connection_that_is_reset_at_once_is_a_fault(site, fetcher, monkeypatch, lost) -> None:
+    class Reset(asyncio.BaseTransport):
+        def get_extra_info(self, name, default=None):
+            return default if name == lost else (HERE, 80)
+
+    check = ImageFetcher._check_ends
+    monkeypatch.setattr(ImageFetcher, "_check_ends", lambda self, named, _: check(self, named, Reset()))
+    assert await refusal(fetcher(), site.url("/a.png")) == UNREACHABLE
+
+
 async def test_look_ups_are_made_for_the_caller(fetcher) -> None:
     class Asked(Names):
         async def resolve(self, host, port=0, family=socket.AF_UNSPEC):

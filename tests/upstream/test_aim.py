@@ -37,8 +37,8 @@ def test_a_verdict_on_whoever_asks_stays_as_it_is():
             id="a feature",
         ),
         pytest.param(spent(Cause.UNTOLD), call(), Action.NEXT, "", id="nothing special about it: all rest"),
-        pytest.param(spent(Cause.SIZE, 10_000), call(39_000), Action.NEXT, "from 32 KiB on", id="it may pass later"),
-        pytest.param(spent(Cause.SIZE, 10_000), call(41_000), Action.ELSEWHERE, "from 40 KiB on", id="it never passes"),
+        pytest.param(spent(Cause.SIZE, 10_000), call(59_000), Action.NEXT, "from 50 KiB on", id="it may pass later"),
+        pytest.param(spent(Cause.SIZE, 10_000), call(61_000), Action.ELSEWHERE, "from 50 KiB on", id="it never passes"),
         pytest.param(spent(Cause.SIZE, 100), call(4_000), Action.ELSEWHERE, "", id="a tiny quota"),
     ],
 )
@@ -70,7 +70,7 @@ def test_what_a_client_brings_along_and_is_missing_rests_no_model(body, scope, c
 
 
 def test_a_request_above_the_quota_is_told_so():
-    told = aimed(spent(Cause.SIZE, 10_000), call(60_000))
+    told = aimed(spent(Cause.SIZE, 10_000), call(90_000))
     assert (told.status, told.code, told.param) == (429, "rate_limit_exceeded", "messages")
     assert "about 15000 tokens" in told.message
     assert "10000" in told.message

@@ -1,10 +1,11 @@
 import time
+from functools import partial
 
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from gemproxy.upstream.redaction import LONGEST_MESSAGE, for_client, held, redact
+from gemproxy.upstream.redaction import LONGEST_MESSAGE, for_client, held, opening, redact
 
 FAKE_KEY = "AIza" + "FakeKeyForTests_0123456789-abcdefgh"
 FAKE_TOKEN = "ya29." + "a0FakeAccessTokenForTests_0123456789"
@@ -150,17 +151,36 @@ def test_a_long_message_is_cut_and_says_so():
 
 
 def test_a_key_at_the_end_of_what_is_looked_at_is_not_cut_in_half():
-    text = "A" * 7_990 + " " + FAKE_KEY
+    text = "A" * 1_990 + " " + FAKE_KEY
     assert FAKE_KEY[:8] not in for_client(text)
     assert for_client("x" * 20_000) == ""
 
 
 def test_a_held_secret_across_the_end_of_what_is_looked_at_is_cut_out_whole():
     held.hold("test of redaction", ["fake held/secret 0001"])
-    for before in range(7_980, 8_002):
+    for before in (*range(1_980, 2_002), *range(3_980, 4_002)):
         told = for_client("." * before + " fake\nheld/secret\n0001")
         assert "fake" not in told
         assert "0001" not in told
+
+
+def test_no_half_of_a_secret_moves_up_when_those_before_it_are_cut_out():
+    secret = "".join(f"fakeHeld{number:04}" for number in range(40))
+    held.hold("test of redaction", [secret])
+    for before in range(0, 480, 7):
+        text = "." * before + f" {secret[:240]}\n{secret[240:]}" * 40
+        assert "fakeHeld" not in for_client(text)
+        assert "fakeHeld" not in opening(text, 512)
+    assert opening(f"/{secret}/x", 512) == "/[secret]/x"
+
+
+@pytest.mark.parametrize("read", [for_client, partial(opening, most=512)], ids=["for a client", "the opening"])
+def test_of_a_long_text_no_more_is_redacted_than_can_be_shown(read, monkeypatch):
+    held.hold("test of redaction", ["fake held/secret 0001"])
+    cut, seen = held.cut, []
+    monkeypatch.setattr(type(held), "cut", lambda _, text: seen.append(len(text)) or cut(text))
+    read("%25" * 20_000)
+    assert sum(seen) <= 4 * LONGEST_MESSAGE
 
 
 @pytest.mark.parametrize("most", [5, 64])

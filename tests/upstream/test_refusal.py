@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gemproxy.upstream import refusal
 from gemproxy.upstream.refusal import Quota, inside, mend, read
 from tests.upstream.refusal_bodies import NOW, TYPE, bad_field, error, info, retry, violations
 
@@ -222,3 +223,44 @@ FREE = "generativelanguage.googleapis.com/generate_content_free_tier_"
 def test_limits_that_only_the_message_tells_are_read(violated, message, expected):
     detail = {"@type": TYPE + "QuotaFailure", "violations": violated}
     assert read(429, {}, error(message, detail)).quotas == expected
+
+
+def many(kind, name, *items):
+    return error("x", {"@type": TYPE + kind, name: list(items)}, code=400)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(error("," * 250_000, code=400), id="a message of commas"),
+        pytest.param(error("contents[1].parts[1]. " * 11_000, code=400), id="a message of paths"),
+        pytest.param(error("at 'contents[1].parts[1]. " * 9_000, code=400), id="a message of named paths"),
+        pytest.param(error("quota exceeded for metric: a, limit: 5 " * 6_000), id="a message of quotas"),
+        pytest.param(error("%25" * 80_000), id="a message of escapes"),
+        pytest.param(error("x", info("R" * 100_000, service="x" * 100_000)), id="long words"),
+        pytest.param(error("x", {"@type": TYPE + "DebugInfo", "detail": "mime type " * 24_000}), id="a long detail"),
+        pytest.param(many("BadRequest", "fieldViolations", *[{"field": "a" * 80}] * 2_000), id="many fields"),
+        pytest.param(many("QuotaFailure", "violations", *[{"quotaId": "a" * 80}] * 2_000), id="many violations"),
+        pytest.param(error("x", *[info("R")] * 2_000), id="many details"),
+        pytest.param(error("x", info("R", **{f"k{number}": "v" for number in range(9_000)})), id="much metadata"),
+    ],
+)
+def test_of_a_large_refusal_no_more_is_kept_than_a_real_one_has(body):
+    refused = read(400, {}, body)
+    texts = (refused.state, refused.message, refused.text, refused.debug, *refused.reasons, *refused.metadata.values())
+    assert max(map(len, texts)) <= 8_000
+    assert max(len(refused.quotas), len(refused.fields)) <= 64
+    assert len(refused.metadata) <= 200
+
+
+def test_the_details_of_a_refusal_are_read_up_to_a_bound(monkeypatch):
+    looked = []
+    monkeypatch.setattr(refusal._Facts, "_detail", lambda _, detail: looked.append(detail))
+    read(400, {}, error("x", *[{}] * 5_000))
+    assert len(looked) <= 200
+
+
+def test_a_refusal_that_can_be_read_is_healed_of_nothing(monkeypatch):
+    """A message of a quarter of a megabyte was searched for stray commas all the same."""
+    monkeypatch.setattr(refusal, "mend", lambda _: pytest.fail("mended"))
+    assert read(400, {}, PLAIN).message == "API key not valid."

@@ -102,7 +102,7 @@ class Connection(web.RequestHandler):
         self.send = 60.0  # seconds in which a client takes some of its answers
         self._late: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
-        self._parser: Any = Intake(self._parser, self._end, self._read_crumbs)
+        self._parser: Any = Intake(self._parser, self._end, self._read_crumbs, self._dismiss_long_head)
         self._max_msg_queue_size, self._msg_queue_resume_size = QUEUED, QUEUED - 1
 
     @property
@@ -220,6 +220,14 @@ class Connection(web.RequestHandler):
             self._stalled.cancel()
             self._stalled = None
 
+    def _dismiss_long_head(self) -> bool:
+        """Answer at once where nothing is under way: in aiohttp's way 300 of them would take a tenth of a second."""
+        if self.busy or self.transport is None:
+            return False
+        self._heard()
+        dismiss(self.transport, TOO_LONG)
+        return True
+
     def _read_crumbs(self) -> None:
         if self.transport is not None:
             read_little(self.transport, CRUMB)
@@ -235,13 +243,17 @@ class Intake:
     That is what it keeps: a head, trailers, the extension of a chunk. Their bytes are counted since the last request or
     piece of a body. ``end`` is called when the body of a request cannot be read on: it is the connection's last.
     ``on_crumbs`` is called when a body comes in chunks so small that most of what is read only parts them.
+    ``dismiss`` may answer a head that does not end; it returns whether it has.
     """
 
-    __slots__ = ("_body", "_chunked", "_end", "_ended", "_kept", "_on_crumbs", "_parser", "deaf")
+    __slots__ = ("_body", "_chunked", "_dismiss", "_end", "_ended", "_kept", "_on_crumbs", "_parser", "deaf")
 
-    def __init__(self, parser: Any, end: Callable[[], None], on_crumbs: Callable[[], None]) -> None:
+    def __init__(
+        self, parser: Any, end: Callable[[], None], on_crumbs: Callable[[], None], dismiss: Callable[[], bool]
+    ) -> None:
         self.deaf = False
         self._on_crumbs = on_crumbs
+        self._dismiss = dismiss
         self._chunked = False  # the body of the last request comes in chunks
         self._ended = True
         self._parser = parser
@@ -299,6 +311,9 @@ class Intake:
             self._on_crumbs()
         kept = 0 if gained else self._kept + len(data)
         if kept > HEAD and (not found[0] or _length(found[0][0][0]) > HEAD):
+            if self._dismiss():
+                self.deaf, self._parser = True, None
+                return NOTHING
             raise LineTooLong(b"", HEAD)
         if trailed := self._trailed(found[0], body, data):
             self.deaf, self._parser = True, None

@@ -7,6 +7,8 @@ stand raw inside JSON strings.
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from gemproxy.errors import UpstreamFault
@@ -16,6 +18,7 @@ from gemproxy.wire.incoming import UNBEARABLE, bearable, whole
 
 DONE = b"data: [DONE]\n\n"
 _FIELDS = (b":", b"event:", b"id:", b"retry:")  # SSE lines without a meaning here
+_COMMENTS = re.compile(rb"\A(?::[^\n]*+\n)++")  # in a row
 _BLANK = b" \t\r\n"
 _BARE = b"{[<"  # how JSON begins, or the HTML page of a front end
 MANY = 1_000  # lines of one piece, at a few microseconds each
@@ -111,6 +114,8 @@ class SSEDecoder:
 
     def _split(self, block: bytes) -> list[bytes]:
         frames: list[bytes] = []
+        if block.startswith(b":"):
+            block = _COMMENTS.sub(b"", block)  # at a tenth of what it costs to look at each
         lines = block.split(b"\n")
         for number, line in enumerate(lines):
             if line.startswith(b"data:"):

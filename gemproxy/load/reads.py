@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-READ = 1 << 15  # bytes; asyncio's own 256 KiB have room for 40,000 chunks of one byte: a tenth of a second of parsing
+READ = 1 << 14  # bytes; asyncio's own 256 KiB have room for 40,000 chunks of one byte: a tenth of a second of parsing
 CRUMB = 1 << 12  # bytes, from who sends such chunks indeed
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from gemproxy.load.turns import left_by, pass_turn, passed_by
 
 T = TypeVar("T")
 ROUNDS = 3  # of the loop: one reads a small request, one handles it, and what that began begins
+BREATH = 0.005  # seconds more: a small request and its way to the upstream and back fit in
 PATIENCE = 0.1  # seconds for them; a loop that has more to do than that gets its turns between Python's own
 
 
@@ -80,6 +82,7 @@ class Worker:
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(_go_round, self._loop, ROUNDS, turned)
                 turned.wait(PATIENCE)
+                time.sleep(BREATH)
 
     async def _turn(self, owner: str) -> None:
         """Wait until the thread is free for this client."""

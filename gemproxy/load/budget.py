@@ -15,6 +15,8 @@ from collections.abc import Callable
 from gemproxy.errors import Overload
 
 RECENT = 60.0  # seconds that a client counts as one of those who ask, after its last request
+RESERVE = 4  # a sixteenth of all is kept for small requests
+SMALL = 1 << 18  # bytes held by one of those at most
 CROWD = 64  # clients, before the first look for those that can be forgotten
 
 
@@ -39,20 +41,20 @@ class Budget:
         account.open += 1
         return Hold(self, account)
 
-    def move(self, account: Account, size: int) -> None:
-        """Take bytes for a client, or give them back (a negative size). Raises ``Overload``."""
+    def move(self, account: Account, size: int, whole: int) -> None:
+        """Take bytes for a client, or give them back (a negative size), as part of ``whole``. Raises ``Overload``."""
         held = self.held + size
         own = account.held + size
-        if size > 0 and (held > self.most or own > self.most // 2):
-            self._check(account, held, own)
+        if size > 0 and (held > self.most - (self.most >> RESERVE) or own > self.most >> 1):
+            self._check(account, held, own, 0 if whole <= SMALL else self.most >> RESERVE)
         self.held, account.held = held, own
         if held > self.peak:
             self.peak = held
 
-    def _check(self, account: Account, held: int, own: int) -> None:
-        if held > self.most:
+    def _check(self, account: Account, held: int, own: int, reserve: int) -> None:
+        if held > self.most - reserve:
             raise Overload(f"The server holds as many bytes as server.memory = {self.most} allows.")
-        if own > self._share(account):
+        if own > self._share(account) + (0 if reserve else self.most >> RESERVE):
             raise Overload(
                 f"This client's requests hold as much of server.memory = {self.most} bytes as one client may."
             )
@@ -112,7 +114,7 @@ class Hold:
 
     def more(self, size: int) -> None:
         """Hold this many bytes more, or fewer (a negative size); raises as ``resize`` does."""
-        self._budget.move(self._account, size)
+        self._budget.move(self._account, size, self.size + size)
         self.size += size
 
     def another(self) -> Hold:

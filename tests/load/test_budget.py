@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gemproxy.errors import Overload
+from gemproxy.load import budget as budget_room
 from gemproxy.load.budget import CROWD, RECENT, Budget
 from tests.clock import Clock
 
@@ -12,6 +13,12 @@ from tests.clock import Clock
 def make(most: int = 1_000) -> tuple[Budget, Clock]:
     clock = Clock()
     return Budget(most, clock), clock
+
+
+@pytest.fixture(autouse=True)
+def all_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the reserve, but in the test of it: the numbers are small."""
+    monkeypatch.setattr(budget_room, "RESERVE", 30)
 
 
 def test_what_is_given_back_can_be_taken_again() -> None:
@@ -117,3 +124,18 @@ def test_the_most_that_was_held_is_remembered_until_somebody_has_looked() -> Non
     budget.peak = budget.held
     hold.resize(50)
     assert budget.peak == 100
+
+
+def test_small_requests_find_room_where_large_ones_find_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget_room, "RESERVE", 4)
+    monkeypatch.setattr(budget_room, "SMALL", 10)
+    budget, _ = make(most=1_600)
+    large = [budget.open(owner) for owner in ("ann", "bob")]
+    large[0].resize(800)
+    large[1].resize(700)
+    with pytest.raises(Overload):
+        large[1].more(1)
+    budget.open("cid").resize(10)
+    budget.open("ann").resize(10)  # though ann's other request has all of her share
+    with pytest.raises(Overload):
+        budget.open("cid").resize(11)

@@ -309,6 +309,9 @@ class Intake:
         body, before = self._body, self._body.total_bytes
         self._ended = body.is_eof()
         found: tuple[Sequence[Any], bool, bytes] = self._parser.feed_data(data)
+        if len(found[0]) == 1 and not (self._kept or self._chunked or found[0][0][0].chunked):
+            self._body = found[0][0][1]  # nearly always
+            return found
         gained = body.total_bytes - before
         if 0 < gained < len(data) // 2 > CRUMB:
             self._on_crumbs()

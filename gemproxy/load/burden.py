@@ -39,7 +39,7 @@ class Burden:
         """
         if self.heavy:
             self._worker.drop(things, self.hold.split(self.hold.size - LEAST).close)
-        else:
+        elif self.hold.size > 2 * LEAST:
             self.hold.resize(LEAST)
 
     async def run(self, work: Callable[..., T], *arguments: Any) -> T:

@@ -105,6 +105,8 @@ class Asking:
 
     def _forget(self) -> None:
         """Let go of the request: nobody will be asked once more, and its answer may take minutes."""
+        if self._asked is NOTHING:
+            return
         asked, images, made = self._asked, self._images, self._made
         self._asked, self._images, self._made = NOTHING, {}, []
         self.burden.lighten([asked, images, made])

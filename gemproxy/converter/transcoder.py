@@ -155,7 +155,7 @@ class Transcoder:
 
     def finish(self) -> bytes:
         """Return the last bytes, finish and usage included; raises when the answer was cut, blank or malformed."""
-        if self.held > SMALL:
+        if (self._kept or self._sse.held or self._reader.kept) and self.held > SMALL:
             self._late = self._finish
             return b""
         written: list[bytes] = []

@@ -217,3 +217,19 @@ def test_a_flood_is_more_than_the_system_takes_for_a_client() -> None:
     answer = faulty.answer(recorded("streamGenerateContent", body))
     assert sum(len(step) for step in answer.body if isinstance(step, bytes)) > 2 * FLOOD_FRAME
     assert not faulty.faults
+
+
+def test_what_heavy_requests_hold_for_a_while_is_no_leak() -> None:
+    tenths = [
+        ("idle before", 50),
+        ("1/10", 55),
+        ("2/10", 60),
+        ("middle", 90),
+        ("6/10", 61),
+        ("end", 95),
+        ("idle after", 62),
+    ]
+    readings = [(name, Reading(size * MIB, 10, LATER)) for name, size in tenths]
+    assert judged(msgspec.structs.replace(run(), readings=readings)) == set()
+    leak = [(name, Reading((size + 20 * (name in ("6/10", "end"))) * MIB, 10, LATER)) for name, size in tenths]
+    assert judged(msgspec.structs.replace(run(), readings=leak)) == {"memory flat"}

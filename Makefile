@@ -19,6 +19,9 @@ run: $(VENV)/.run ## serve with the keys of the environment, or of CONFIG=file
 test: $(VENV)/.test ## run every test (ARGS="-k quota -x")
 	$(BIN)/python -m pytest $(ARGS)
 
+test-system: $(VENV)/.test ## the tests that need other programs: proxies, systemd, a bare Debian
+	$(BIN)/python -m pytest tests/system $(ARGS)
+
 check: $(VENV)/.dev ## lint, format and types: what CI refuses
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -67,4 +70,4 @@ $(BIN)/pip:
 	  || { echo "gemproxy needs Python 3.11 or later; name one with PYTHON=…"; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV) || { echo "On Debian: apt install python3-venv"; exit 1; }
 
-.PHONY: help demo run test check format bench neighbours bench-guard bench-record soak dev clean
+.PHONY: help demo run test test-system check format bench neighbours bench-guard bench-record soak dev clean

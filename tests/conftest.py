@@ -35,6 +35,16 @@ for name in [name for name in os.environ if name.startswith(SAYINGS)]:
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(guard).parent), os.environ.get("PYTHONPATH")]))
 
 
+SYSTEM = Path(__file__).parent / "system"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out what needs other programs (``make test-system``), unless it is named."""
+    named = (Path(argument.partition("::")[0]).resolve() for argument in config.args)
+    wanted = any(path.is_relative_to(SYSTEM) for path in named)
+    return True if collection_path == SYSTEM and not wanted else None
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not CORPUS.is_dir():
         terminalreporter.write_line(f"without recorded traffic: {CORPUS} is not there; WIRE=folder names another place")

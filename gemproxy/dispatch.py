@@ -32,6 +32,7 @@ from gemproxy.upstream.aim import aimed
 from gemproxy.upstream.dialect import OK, Action, Call, Dialect, Scope, Token, Verdict
 from gemproxy.upstream.rows import NO_MODEL
 
+UNCOUNTED = 1 << 12  # bytes of an answer that nobody looks at what is held for them: at most tenfold
 MOST_OF_A_REFUSAL = 1 << 20  # bytes; an error body beyond this is cut: its head tells enough
 FAULTS = (UpstreamFault, ErrorFrame, aiohttp.ClientError, OSError)  # of an answer that has begun to come
 Listen = Callable[[Dialect], Transcoder]
@@ -258,6 +259,7 @@ class Answer:
         self.transcoder = transcoder
         self._burden = burden
         self._hold: Hold | None = None  # of what is held of the answer, once that is much
+        self._uncounted = 0  # bytes that came since it was looked at
         self.attempts = 0
         self.head = b""
         self._watch = StallWatch(dispatcher.limits.idle, self._give_up)
@@ -363,7 +365,8 @@ class Answer:
             else:
                 self._watch.start()
                 return False
-            if transcoder.held or self._hold is not None:
+            self._uncounted += len(piece)
+            if self._uncounted > UNCOUNTED or self._hold is not None:
                 self._count()
             if data and take(data):
                 self._full = True
@@ -373,7 +376,7 @@ class Answer:
 
     def _count(self) -> None:
         """Count what is held of the answer. Raises ``Overload``; a little is counted with the request."""
-        held = self.transcoder.held
+        held, self._uncounted = self.transcoder.held, 0
         if self._hold is None:
             if held <= SMALL:
                 return

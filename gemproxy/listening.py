@@ -127,6 +127,7 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first headers."""
         read_little(transport)
+        _limit_silence(transport, self.send)
         super().connection_made(transport)
         self._wait()
 
@@ -155,6 +156,11 @@ class Connection(web.RequestHandler):
         """Go on: the client has taken what was written."""
         self._took()
         super().resume_writing()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Read on after a pause; aiohttp does so after every piece, which is 3 % of a small request."""
+        if self._reading_paused or self._buffer_paused:
+            super().resume_reading(resume_parser)
 
     def retire(self) -> None:
         """Close the connection at once if it is idle."""
@@ -249,7 +255,18 @@ class Intake:
     ``dismiss`` may answer a head that does not end; it returns whether it has.
     """
 
-    __slots__ = ("_body", "_chunked", "_dismiss", "_end", "_ended", "_kept", "_on_crumbs", "_parser", "deaf")
+    __slots__ = (
+        "_body",
+        "_chunked",
+        "_dismiss",
+        "_end",
+        "_ended",
+        "_kept",
+        "_on_crumbs",
+        "_parser",
+        "deaf",
+        "message_consumed",
+    )
 
     def __init__(
         self, parser: Any, end: Callable[[], None], on_crumbs: Callable[[], None], dismiss: Callable[[], bool]
@@ -260,6 +277,7 @@ class Intake:
         self._chunked = False  # the body of the last request comes in chunks
         self._ended = True
         self._parser = parser
+        self.message_consumed = parser.message_consumed  # a count, which does no harm behind the last request either
         self._end = end
         self._kept = 0
         self._body: StreamReader = EMPTY_PAYLOAD  # of the last request
@@ -282,11 +300,6 @@ class Intake:
         """Parse no further, as aiohttp's own."""
         if not self.deaf:
             self._parser.pause_reading()
-
-    def message_consumed(self) -> None:
-        """Make room for another request, as aiohttp's own."""
-        if not self.deaf:
-            self._parser.message_consumed()
 
     def set_upgraded(self, upgraded: bool) -> None:
         """Go on after another protocol was declined, as aiohttp's own."""
@@ -370,6 +383,13 @@ def dismiss(transport: asyncio.Transport, failure: Failure) -> None:
     transport.write(plain_answer(failure))
     transport.write_eof()
     asyncio.get_running_loop().call_later(LINGER, transport.close)
+
+
+def _limit_silence(transport: asyncio.BaseTransport, seconds: float) -> None:
+    """Have the kernel give up a client that confirms nothing: pings to it would be taken as written for hours."""
+    sock, option = transport.get_extra_info("socket"), getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux has it
+    if option is not None and sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, option, int(seconds * 1000))
 
 
 def connections(runner: web.AppRunner) -> Iterator[Connection]:

@@ -229,3 +229,14 @@ async def test_client_that_takes_no_answer_is_dropped() -> None:
         await client.say(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await soon(lambda: list(connections(runner)))
         await soon(lambda: not list(connections(runner)), seconds=10)
+
+
+async def test_the_kernel_gives_up_a_client_that_confirms_nothing() -> None:
+    async def answer(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        sock = request.transport.get_extra_info("socket")
+        return web.Response(text=str(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)))
+
+    async with guarded(answer, send=7.5) as (_, port), bare(port) as client:
+        await client.say(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert (await client.reader.read()).endswith(b"7500")

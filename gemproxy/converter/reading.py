@@ -78,6 +78,7 @@ class Bounds(Struct, frozen=True):
 
 
 BOUNDS = Bounds()
+LEAST = 3  # bytes of a message, a part or a call and what parts it from the next: of a few there are never too many
 
 _decode = msgspec.json.Decoder(ChatRequest).decode
 _decode_bias = msgspec.json.Decoder(LogitBias).decode
@@ -110,15 +111,16 @@ _TOOLS, _FUNCTIONS = _Kind(Tool), _Kind(FunctionSpec)
 def decode(body: bytes, bounds: Bounds = BOUNDS) -> ChatRequest:
     """Return the request; raises ``ClientFault`` (400) naming the field in ``param``, or with code ``invalid_json``."""
     asked = _Reading(bounds).request(body) if len(body) > STEPS else _small(body)
-    _count(asked.messages, bounds)
+    if len(body) > LEAST * min(bounds.messages, bounds.parts, bounds.calls):
+        _count(asked.messages, bounds)
     return asked
 
 
 def _small(body: bytes) -> ChatRequest:
-    if len(body) >= LONG:
-        with suppress(*UNREADABLE):  # the fault is named below
-            return _checked(body, _decode_long)
-    return _read("", _checked, body)
+    try:  # nearly always, without the detours by which a fault is named
+        return _checked(body, _decode if len(body) < LONG else _decode_long)
+    except UNREADABLE:
+        return _read("", _checked, body)
 
 
 def _judged(asked: ChatRequest) -> ChatRequest:
@@ -133,11 +135,11 @@ def _judged(asked: ChatRequest) -> ChatRequest:
     return asked
 
 
-def _checked(body: bytes | Raw, read: Callable[[bytes], ChatRequest] = _decode) -> ChatRequest:
-    assert isinstance(body, bytes)
+def _checked(body: Any, read: Callable[[bytes], ChatRequest] = _decode) -> ChatRequest:
     if not body.isascii():
         body.decode()  # the decoder passes over ignored fields without looking at their encoding
-    return _judged(read(body))
+    asked = read(body)
+    return asked if asked.logit_bias == NO_BIAS else _judged(asked)
 
 
 def weighed(body: bytes, bounds: Bounds) -> int:

@@ -155,7 +155,7 @@ class Transcoder:
 
     def finish(self) -> bytes:
         """Return the last bytes, finish and usage included; raises when the answer was cut, blank or malformed."""
-        if (self._kept or self._sse.held or self._reader.kept) and self.held > SMALL:
+        if self.held > SMALL:
             self._late = self._finish
             return b""
         written: list[bytes] = []
@@ -163,9 +163,12 @@ class Transcoder:
         return self._out(written)
 
     def _finish(self, written: list[bytes]) -> None:
-        self._read(self._sse.finish(), written)
+        rest = self._sse.finish()
+        if rest:
+            self._read(rest, written)
         written += filter(None, map(self._tell, self._reader.finish(self._sse.whole)))
-        pass_turn(self._kept)
+        if self._kept:
+            pass_turn(self._kept)
         written.append(self._writer.finish())
 
     def _out(self, written: list[bytes]) -> bytes:
@@ -194,14 +197,11 @@ class Transcoder:
                     written.append(data)
 
     def _tell(self, event: Event) -> bytes:
-        self._notice(event)
-        return self._writer.write(event)
-
-    def _notice(self, event: Event) -> None:
         if isinstance(event, Finish):
             self.reasons.append(event.reason)
         elif isinstance(event, _SIGNED) and event.signature is not None and self._on_signed is not None:
             self._on_signed(event)
+        return self._writer.write(event)
 
 
 _SIGNED = (ToolCall, Image)

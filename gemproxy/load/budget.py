@@ -24,12 +24,18 @@ class Budget:
     """``most`` bytes for all; ``clock`` gives seconds that only go forward."""
 
     def __init__(self, most: int, clock: Callable[[], float]) -> None:
-        self.most = most
+        self.allow(most)
         self.held = 0
         self.peak = 0  # the most that was held since whoever looks at it has set it back
         self._clock = clock
         self._accounts: dict[str, Account] = {}
         self._crowd = CROWD
+
+    def allow(self, most: int) -> None:
+        """Allow so many bytes from now on; what is held stays."""
+        self.most = most
+        self.reserve = most >> RESERVE
+        self.ample = most - self.reserve, most >> 1  # held by all, and by one client: up to here nobody is refused
 
     def open(self, owner: str) -> Hold:
         """Return what counts the bytes of one request of this client; ``close`` it."""
@@ -41,20 +47,12 @@ class Budget:
         account.open += 1
         return Hold(self, account)
 
-    def move(self, account: Account, size: int, whole: int) -> None:
-        """Take bytes for a client, or give them back (a negative size), as part of ``whole``. Raises ``Overload``."""
-        held = self.held + size
-        own = account.held + size
-        if size > 0 and (held > self.most - (self.most >> RESERVE) or own > self.most >> 1):
-            self._check(account, held, own, 0 if whole <= SMALL else self.most >> RESERVE)
-        self.held, account.held = held, own
-        if held > self.peak:
-            self.peak = held
-
-    def _check(self, account: Account, held: int, own: int, reserve: int) -> None:
+    def check(self, account: Account, held: int, own: int, whole: int) -> None:
+        """Raise ``Overload`` unless all may hold ``held`` bytes, a client ``own``, and part of a request ``whole``."""
+        reserve = 0 if whole <= SMALL else self.reserve
         if held > self.most - reserve:
             raise Overload(f"The server holds as many bytes as server.memory = {self.most} allows.")
-        if own > self._share(account) + (0 if reserve else self.most >> RESERVE):
+        if own > self._share(account) + (0 if reserve else self.reserve):
             raise Overload(
                 f"This client's requests hold as much of server.memory = {self.most} bytes as one client may."
             )
@@ -114,8 +112,13 @@ class Hold:
 
     def more(self, size: int) -> None:
         """Hold this many bytes more, or fewer (a negative size); raises as ``resize`` does."""
-        self._budget.move(self._account, size, self.size + size)
-        self.size += size
+        budget, account = self._budget, self._account
+        held, own, whole = budget.held + size, account.held + size, self.size + size
+        if size > 0 and (held > budget.ample[0] or own > budget.ample[1]):
+            budget.check(account, held, own, whole)
+        budget.held, account.held, self.size = held, own, whole
+        if held > budget.peak:
+            budget.peak = held
 
     def another(self) -> Hold:
         """Return a hold of its own for another part of the same request; ``close`` it, too."""
@@ -129,5 +132,7 @@ class Hold:
 
     def close(self) -> None:
         """Give everything back; nothing may follow."""
-        self.more(-self.size)
+        self._budget.held -= self.size
+        self._account.held -= self.size
+        self.size = 0
         self._budget.leave(self._account)

@@ -139,7 +139,7 @@ async def reload(app: web.Application, config: Config) -> None:
     service.dispatcher.limits = _limits(config)
     service.door, service.catalogue = door, catalogue
     service.options, service.bounds = _options(config), _bounds(config)
-    service.load.budget.most = config.server.memory
+    service.load.budget.allow(config.server.memory)
     service.images, old = fetcher, service.images
     _ = spawn(old.close(), name="images of the old configuration")  # waits for those under way, as the reload must not
 

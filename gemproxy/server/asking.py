@@ -5,10 +5,8 @@ Puts converter and dispatch together; knows neither HTTP requests nor how the an
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 
 from gemproxy.capture import Capture, Tape
@@ -85,23 +83,22 @@ class Asking:
             tape.close()
 
     async def _open(self, model: Model, *, fallback: bool) -> Answer:
-        plan = await self._converted(model)
+        plan = self._converted_here(model)
+        if plan is None:
+            plan = await self.burden.run(self._convert, model, Effort(self._service.options.max_schema_nodes))
         self._made.append(plan)  # so that it is freed with the rest, not where the last of those who ask lets it go
         call, listen = self._plan(plan, model, fallback=fallback)
         del plan
         return await self._service.dispatcher.open(call, listen, self.burden)
 
-    async def _converted(self, model: Model) -> conversion.Plan:
-        most = self._service.options.max_schema_nodes
-        if not self.burden.heavy:
-            with suppress(Elsewhere):  # a web of refs in few bytes
-                return self._convert(model, Effort(most, HERE))
-        effort = Effort(most)
+    def _converted_here(self, model: Model) -> conversion.Plan | None:
+        """Return what comes of a small request; None: it takes too long for the loop."""
+        if self.burden.heavy:
+            return None
         try:
-            return await self.burden.run(self._convert, model, effort)
-        except asyncio.CancelledError:
-            effort.revoke()  # the client has left; the thread need not go on
-            raise
+            return self._convert(model, Effort(self._service.options.max_schema_nodes, HERE))
+        except Elsewhere:  # a web of refs in few bytes
+            return None
 
     def _forget(self) -> None:
         """Let go of the request: nobody will be asked once more, and its answer may take minutes."""

@@ -24,6 +24,7 @@ from gemproxy.upstream.redaction import opening
 Answering = Callable[[web.Request, Service, Exchange], Awaitable[web.StreamResponse]]
 log = logging.getLogger("gemproxy.server")
 JSON = "application/json"
+SHORT = 40  # characters of a method and a path that need no look of their own
 LOOKED_AT = 512  # characters of a path that nobody knows, and as many behind them
 CLIENT_CLOSED = 499  # nginx's word for a client that left; only in the log
 
@@ -47,9 +48,11 @@ async def answer(handler: Answering, service: Service, request: web.Request) -> 
         request_id(request.headers.get("x-request-id")),
         clock,
         clock(),
-        shortened(request.method, 20),
-        shortened(request.rel_url.raw_path),
+        request.method,
+        request.rel_url.raw_path,
     )
+    if len(exchange.method) + len(exchange.path) > SHORT:
+        exchange.method, exchange.path = shortened(exchange.method, 20), shortened(exchange.path)
     exchange.headers = {"x-request-id": exchange.id, "Server": "gemproxy"}
     if service.door.cors_origins:
         exchange.headers |= cors(request.headers.get("Origin"), service.door.cors_origins)
@@ -85,11 +88,7 @@ def ends(request: web.Request, service: Service) -> bool:
     """Return whether the connection ends with this answer: the next request belongs to another instance, or would be
     taken for a body that the client held back and will not send now.
     """
-    return service.draining or _withheld(request)
-
-
-def _withheld(request: web.Request) -> bool:
-    return not request.content.is_eof() and "Expect" in request.headers
+    return service.draining or ("Expect" in request.headers and not request.content.is_eof())
 
 
 def _record(service: Service, exchange: Exchange, ended: float) -> None:

@@ -15,7 +15,9 @@ from gemproxy.converter import schema
 from gemproxy.converter.references import References
 from gemproxy.converter.schema import Unusable, answer_schema, tool_schema
 from gemproxy.converter.walk import MAX_BYTES
-from gemproxy.load.effort import Abandoned, Effort, Exhausted
+from gemproxy.load.effort import Effort, Exhausted
+from gemproxy.load.turns import Abandoned
+from tests.burdens import client_left
 from tests.chat_bodies import body, function, refused
 from tests.corpus import WIRE, needs_wire
 
@@ -800,10 +802,8 @@ def test_what_is_known_costs_nothing_and_what_is_refused_is_not_kept() -> None:
 
 
 def test_a_client_that_leaves_ends_the_walk() -> None:
-    effort = plenty()
-    effort.revoke()
-    with pytest.raises(Abandoned):
-        tool_schema(b'{"type":"object","properties":{"nobody_waits":{}}}', effort)
+    with client_left(), pytest.raises(Abandoned):
+        tool_schema(b'{"type":"object","properties":{"nobody_waits":{}}}', plenty())
 
 
 def test_a_hundred_tools_are_quick_the_second_time(monkeypatch: pytest.MonkeyPatch) -> None:

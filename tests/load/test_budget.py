@@ -100,7 +100,7 @@ def test_a_smaller_limit_after_a_reload_refuses_the_next_and_takes_nothing_away(
     budget, _ = make()
     hold = budget.open("ann")
     hold.resize(700)
-    budget.most = 500
+    budget.allow(500)
     with pytest.raises(Overload):
         hold.more(1)
     hold.resize(100)

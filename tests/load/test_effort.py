@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-
 import msgspec
 import pytest
 
 from gemproxy.converter.reading import decode
 from gemproxy.converter.request import Options, to_call
-from gemproxy.load.effort import Abandoned, Effort, Exhausted
+from gemproxy.load.effort import Effort, Elsewhere, Exhausted
+from gemproxy.load.turns import Abandoned
 from gemproxy.models import capabilities
+from tests.burdens import client_left
 from tests.chat_bodies import USER, function
 
 
@@ -23,30 +23,18 @@ def test_as_many_steps_as_are_allowed_may_be_taken() -> None:
         effort.spend(1)
 
 
-def test_who_is_revoked_hears_it_at_the_next_step_though_it_costs_nothing() -> None:
+def test_more_than_may_be_done_here_is_to_be_begun_elsewhere() -> None:
+    effort = Effort(10, here=3)
+    effort.spend(3)
+    with pytest.raises(Elsewhere):
+        effort.spend(1)
+
+
+def test_the_end_is_heard_at_the_next_step_though_it_costs_nothing() -> None:
     effort = Effort(10)
-    effort.revoke()
-    with pytest.raises(Abandoned):
+    with client_left(), pytest.raises(Abandoned):
         effort.spend(0)
-
-
-def test_another_thread_ends_the_work() -> None:
-    effort, begun, ends = Effort(1 << 62), threading.Event(), []
-
-    def work() -> None:
-        try:
-            while True:
-                effort.spend(1)
-                begun.set()
-        except Abandoned as end:
-            ends.append(end)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    assert begun.wait(10)
-    effort.revoke()
-    thread.join(10)
-    assert len(ends) == 1
+    effort.spend(0)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +54,5 @@ def test_another_thread_ends_the_work() -> None:
 )
 def test_nobody_takes_the_end_of_an_abandoned_conversion_for_a_fault(fields: dict[str, object]) -> None:
     request = decode(msgspec.json.encode({"model": "gemini-3.8-flash", "messages": USER, **fields}))
-    effort = Effort(1_000)
-    effort.revoke()
-    with pytest.raises(Abandoned):
-        to_call(request, capabilities(request.model), {}, None, Options(), False, effort)
+    with client_left(), pytest.raises(Abandoned):
+        to_call(request, capabilities(request.model), {}, None, Options(), False, Effort(1_000))

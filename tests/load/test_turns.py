@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from gemproxy.load import turns
-from gemproxy.load.effort import Abandoned
 from gemproxy.load.reads import CRUMB, READ, read_little
-from gemproxy.load.turns import STRETCH, go_on, pass_turn
+from gemproxy.load.turns import STRETCH, Abandoned, go_on, pass_turn
 from gemproxy.load.worker import Worker
 from tests.waiting import soon
 

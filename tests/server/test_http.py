@@ -426,6 +426,14 @@ async def test_a_large_image_goes_upstream_whole(server: Running, simulator: Sim
     assert base64.b64decode(parts[1]["inlineData"]["data"]) == png
 
 
+@pytest.mark.parametrize("word", [b"image", b"\\u0069mage"], ids=["as it is", "with an escape"])
+async def test_an_image_is_fetched_however_its_part_is_spelt(server: Running, word: bytes) -> None:
+    part = b'{"type":"%b_url","%b_url":{"url":"http://127.0.0.1:1/a.png"}}' % (word, word)
+    body = b'{"model":"gemini-3.5-flash","messages":[{"role":"user","content":[%b]}]}' % part
+    status, _, _, param = told(*await server.post(CHAT, body))
+    assert (status, param) == (400, "messages[0].content[0]")
+
+
 async def test_slow_body_is_408(simulator: Simulator, tmp_path: Path) -> None:
     async with running(simulator, configuration(simulator, tmp_path, "[timeouts]\nbody = 0.2\n")) as server:
 

@@ -13,7 +13,7 @@ import pytest
 
 from gemproxy.converter import request as request_conversion
 from gemproxy.load.burden import LEAST
-from gemproxy.load.effort import Abandoned
+from gemproxy.load.turns import Abandoned
 from gemproxy.load.weigh import SMALL
 from gemproxy.load.worker import Worker
 from gemproxy.server.app import reload
@@ -92,22 +92,26 @@ async def test_a_request_of_any_size_is_served_and_leaves_nothing(
     await soon(lambda: held(server) == 0)
 
 
-async def test_what_is_heavy_is_done_beside_the_loop(
-    server: Running, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    done: list[str] = []
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the names of what is done beside the loop, as it is."""
+    names: list[str] = []
     run = Worker.run
 
     async def noted(self: Worker, owner: str, work: Any, *arguments: Any) -> Any:
-        done.append(work.__name__)
+        names.append(work.__name__)
         return await run(self, owner, work, *arguments)
 
     monkeypatch.setattr(Worker, "run", noted)
+    return names
+
+
+async def test_what_is_heavy_is_done_beside_the_loop(server: Running, simulator: Simulator, done: list[str]) -> None:
     simulator.script(text_answer("Hi"), times=2)
     assert (await server.post(CHAT, asks("x" * 1_000)))[0] == 200
     assert done == []
     assert (await server.post(CHAT, asks("x" * 2 * SMALL)))[0] == 200
-    assert done == ["weighed", "_looked_through", "_convert", "ask"]
+    assert done == ["weighed", "_understood", "_convert", "ask"]
 
 
 async def test_a_body_is_counted_as_it_comes_and_not_as_it_is_announced(server: Running) -> None:
@@ -275,16 +279,8 @@ async def test_a_small_requests_body_is_not_counted_through_its_answer(server: R
 
 
 async def test_a_web_of_refs_in_few_bytes_is_walked_beside_the_loop(
-    server: Running, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+    server: Running, simulator: Simulator, done: list[str]
 ) -> None:
-    done: list[str] = []
-    run = Worker.run
-
-    async def noted(self: Worker, owner: str, work: Any, *arguments: Any) -> Any:
-        done.append(work.__name__)
-        return await run(self, owner, work, *arguments)
-
-    monkeypatch.setattr(Worker, "run", noted)
     simulator.script(text_answer("Hi"), times=2)
     links = {
         f"A{n}": {"properties": {k: {"$ref": f"#/$defs/A{n + 1}", "description": k} for k in "pq"}} for n in range(8)

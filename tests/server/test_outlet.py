@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from gemproxy.errors import Overload
 from gemproxy.load.budget import Hold
-from gemproxy.server.outlet import SLICE, EventStream, Outlet
+from gemproxy.server.outlet import SLICE, EventStream, Outlet, Whole
 from tests.burdens import hold, make_load
 
 
@@ -136,3 +140,97 @@ async def test_each_slice_that_is_taken_is_told_of() -> None:
     made.take(LARGE)
     await made.drain()
     assert len(taken) >= 2
+
+
+Answering = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def answering(handler: Answering) -> AsyncIterator[Callable[..., Awaitable[bytes]]]:
+    """Serve one handler; gives what returns all that a connection answers to a request, once it has ended."""
+    server = await asyncio.get_running_loop().create_server(web.Server(handler), "127.0.0.1", 0)
+
+    async def told(version: str, *headers: str) -> bytes:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+        writer.write("\r\n".join([f"POST / HTTP/{version}", "Host: localhost", *headers, "", ""]).encode())
+        try:
+            return await asyncio.wait_for(reader.read(), 10)
+        finally:
+            writer.close()
+
+    async with server:
+        yield told
+
+
+HEADERS = {"x-request-id": "req_1", "Server": "gemproxy"}
+
+
+@pytest.mark.parametrize("closes", [True, False], ids=["the server ends the connection", "the client asked for it"])
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+async def test_a_small_answer_in_one_step_is_the_one_that_aiohttp_writes(version: str, closes: bool) -> None:
+    kinds = iter((Whole, web.Response))
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        response = next(kinds)(body=b'{"a":1}', content_type="application/json")
+        response.headers.update(HEADERS)
+        if closes:
+            response.force_close()
+        return response
+
+    async with answering(answer) as told:
+        asked = () if closes else ("Connection: close",)
+        ours, theirs = [await told(version, *asked) for _ in range(2)]
+    lines = [sorted(line for line in whole.split(b"\r\n") if not line.startswith(b"Date")) for whole in (ours, theirs)]
+    assert lines[0] == lines[1]
+    assert ours.count(b"Date: ") == 1
+
+
+async def test_a_connection_goes_on_behind_a_small_answer() -> None:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        return Whole(body=b"x", content_type="text/plain", headers=HEADERS)
+
+    async with answering(answer) as told:
+        both = await told("1.1", "", "POST / HTTP/1.1", "Host: localhost", "Connection: close")
+    assert both.count(b"HTTP/1.1 200 OK") == 2
+
+
+async def test_no_header_ends_its_line_in_a_small_answer() -> None:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        return Whole(body=b"x", headers={"x-a": "b\r\nSet-Cookie: c"})
+
+    async with answering(answer) as told:
+        assert b"Set-Cookie" not in await told("1.1", "Connection: close")
+
+
+async def test_pings_come_from_the_first_interval_on_until_they_end() -> None:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        stream = EventStream(sep="\n", allow_all_methods=True, ping_interval=0.05)
+        writer = await stream.prepare(request)
+        assert writer is not None
+        await asyncio.sleep(0.18)
+        stream.end_pings()
+        await stream.write(b"data: last\n\n")
+        await asyncio.sleep(0.12)
+        return stream
+
+    async with answering(answer) as told:
+        head, _, body = (await told("1.0")).partition(b"\r\n\r\n")
+    assert b"text/event-stream" in head
+    pings, last, rest = body.partition(b"data: last\n\n")
+    assert 2 <= pings.count(b": ping\n\n") <= 3
+    assert (last, rest) == (b"data: last\n\n", b"")
+
+
+async def test_a_stream_that_ends_early_has_no_task_for_pings() -> None:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        stream = EventStream(sep="\n", allow_all_methods=True, ping_interval=60)
+        await stream.prepare(request)
+        names.extend(task.get_name() for task in asyncio.all_tasks())
+        stream.end_pings()
+        return stream
+
+    names: list[str] = []
+    async with answering(answer) as told:
+        await told("1.1", "Connection: close")
+    assert names
+    assert "pings" not in names

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from gemproxy import __version__, logs
 from gemproxy.config import Config, OAuthFile, Purpose, cautions, load
 from gemproxy.errors import ConfigFault, StartFault
+from gemproxy.load.rounds import new_loop
 
 if TYPE_CHECKING:
     from gemproxy.checkup import Row
@@ -90,7 +91,8 @@ def _serve(asked: argparse.Namespace) -> int:
 
 def _run(work: Coroutine[Any, Any, None], loop: str) -> None:
     if loop == "asyncio":
-        asyncio.run(work)
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(work)
         return
     try:
         import uvloop

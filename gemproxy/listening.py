@@ -12,6 +12,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
@@ -21,7 +22,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from gemproxy import errors
 from gemproxy.errors import ClientFault, Failure, Overload
-from gemproxy.load.reads import CRUMB, read_little
+from gemproxy.load.reads import CRUMB, HEADS, READ, read_little
 from gemproxy.server.middleware import JSON, error_body
 
 log = logging.getLogger("gemproxy.server")
@@ -105,7 +106,7 @@ class Connection(web.RequestHandler):
         self.send = 60.0  # seconds in which a client takes some of its answers
         self._late: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
-        self._parser: Any = Intake(self._parser, self._end, self._read_crumbs, self._dismiss_long_head)
+        self._parser: Any = Intake(self._parser, self._end, self._dismiss_long_head)
         self._max_msg_queue_size, self._msg_queue_resume_size = QUEUED, QUEUED - 1
 
     @property
@@ -126,7 +127,7 @@ class Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first headers."""
-        read_little(transport)
+        read_little(transport, HEADS)
         _limit_silence(transport, self.send)
         super().connection_made(transport)
         self._wait()
@@ -134,6 +135,8 @@ class Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Take bytes; headers that do not come to an end are waited for only so long."""
         super().data_received(data)
+        if len(data) >= HEADS and self.transport is not None:
+            read_little(self.transport, self._parser.pace)
         if self.busy is (self._late is None):
             return
         if self.busy:
@@ -237,10 +240,6 @@ class Connection(web.RequestHandler):
         dismiss(self.transport, TOO_LONG)
         return True
 
-    def _read_crumbs(self) -> None:
-        if self.transport is not None:
-            read_little(self.transport, CRUMB)
-
     def _drop(self) -> None:
         if self.transport is not None:
             self.transport.abort()
@@ -251,28 +250,25 @@ class Intake:
 
     That is what it keeps: a head, trailers, the extension of a chunk. Their bytes are counted since the last request or
     piece of a body. ``end`` is called when the body of a request cannot be read on: it is the connection's last.
-    ``on_crumbs`` is called when a body comes in chunks so small that most of what is read only parts them.
     ``dismiss`` may answer a head that does not end; it returns whether it has.
     """
 
     __slots__ = (
         "_body",
         "_chunked",
+        "_crumbs",
         "_dismiss",
         "_end",
         "_ended",
         "_kept",
-        "_on_crumbs",
         "_parser",
         "deaf",
         "message_consumed",
     )
 
-    def __init__(
-        self, parser: Any, end: Callable[[], None], on_crumbs: Callable[[], None], dismiss: Callable[[], bool]
-    ) -> None:
+    def __init__(self, parser: Any, end: Callable[[], None], dismiss: Callable[[], bool]) -> None:
         self.deaf = False
-        self._on_crumbs = on_crumbs
+        self._crumbs = False  # a body came in chunks so small that most of what was read only parted them
         self._dismiss = dismiss
         self._chunked = False  # the body of the last request comes in chunks
         self._ended = True
@@ -281,6 +277,13 @@ class Intake:
         self._end = end
         self._kept = 0
         self._body: StreamReader = EMPTY_PAYLOAD  # of the last request
+
+    @property
+    def pace(self) -> int:
+        """Return how many bytes to read at once."""
+        if self._crumbs:
+            return CRUMB
+        return HEADS if self._body.is_eof() else READ
 
     def feed_data(self, data: bytes) -> tuple[Sequence[Any], bool, bytes]:
         """Return the requests that begin in these bytes, as aiohttp's own; raises ``HttpProcessingError``."""
@@ -327,7 +330,7 @@ class Intake:
             return found
         gained = body.total_bytes - before
         if 0 < gained < len(data) // 2 > CRUMB:
-            self._on_crumbs()
+            self._crumbs = True
         kept = 0 if gained else self._kept + len(data)
         if kept > HEAD and (not found[0] or _length(found[0][0][0]) > HEAD):
             if self._dismiss():
@@ -399,6 +402,7 @@ def connections(runner: web.AppRunner) -> Iterator[Connection]:
             yield connection
 
 
+@lru_cache(maxsize=8)  # 300 clients may have to be told the same in one turn of the loop
 def plain_answer(failure: Failure) -> bytes:
     """Return a failure as a whole HTTP answer."""
     body = error_body(failure)

@@ -20,7 +20,7 @@ BELOW_THE_DOOR = {"dispatch", "course", "stall", "capture", "converter", "pool",
 # A room is the first name below gemproxy. A row with a dot is about one module, and wins over the row of its room.
 FLOORS: dict[str, set[str]] = {
     "__main__": {"cli"},
-    "cli": {"serving", "demo", "server", "checkup", "config", "login", "logs", "errors"},
+    "cli": {"serving", "demo", "server", "checkup", "config", "login", "logs", "load.rounds", "errors"},
     "demo": {"serving", "server.debug", "config", "simulator"},
     "serving": {"server", "listening", "supervisor", "config", "load", "errors"},
     "supervisor": set(),

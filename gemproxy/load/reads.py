@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 READ = 1 << 14  # bytes; asyncio's own 256 KiB have room for 40,000 chunks of one byte: a tenth of a second of parsing
+HEADS = 1 << 13  # bytes of what may be no more than a head: 300 clients at once send those
 CRUMB = 1 << 12  # bytes, from who sends such chunks indeed
 
 

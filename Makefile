@@ -8,7 +8,7 @@ LISTEN = $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
 .DEFAULT_GOAL := help
 
 help: ## say what there is
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: $(VENV)/.demo ## serve a simulated Gemini on 127.0.0.1:8080; needs no key (PORT=… HOST=…)
 	@exec $(BIN)/gemproxy serve --demo $(LISTEN)

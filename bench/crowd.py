@@ -72,10 +72,11 @@ class Tally(Struct):
 
 
 class Crowd:
-    """Clients of one server, as one session."""
+    """Clients of one server, as one session; ``burdens``: some of them are heavy."""
 
-    def __init__(self, url: str, session: aiohttp.ClientSession, chance: random.Random) -> None:
+    def __init__(self, url: str, session: aiohttp.ClientSession, chance: random.Random, *, burdens: bool) -> None:
         self.tally = Tally()
+        self.manners = BEHAVIOURS | BURDENS if burdens else BEHAVIOURS
         self.behaviours: Counter[str] = Counter()
         self._url = url + "/v1/chat/completions"
         self._session = session
@@ -84,14 +85,14 @@ class Crowd:
     async def client(self, stop: asyncio.Event) -> None:
         """Ask again and again, each time as somebody else, until told to stop."""
         while not stop.is_set():
-            name = self._chance.choices(list(BEHAVIOURS), [weight for weight, _ in BEHAVIOURS.values()])[0]
+            name = self._chance.choices(list(self.manners), [weight for weight, _ in self.manners.values()])[0]
             self.behaviours[name] += 1
             self.tally.started += 1
             await self._ask(name, self.tally.started)
 
     async def _ask(self, name: str, number: int) -> None:
         try:
-            await BEHAVIOURS[name][1](self, number)
+            await self.manners[name][1](self, number)
         except (aiohttp.ClientError, OSError) as lost:  # the session's own TimeoutError is an OSError
             self.tally.lost += 1
             self.tally.complain(f"{name}, question {number}: no answer ({lost!r})")
@@ -260,7 +261,7 @@ def _error_object(body: Any) -> None:
 
 
 Behaviour = Callable[[Crowd, int], Awaitable[None]]
-BEHAVIOURS: dict[str, tuple[float, Behaviour]] = {  # with weights; what is heavy comes once in two or three seconds
+BEHAVIOURS: dict[str, tuple[float, Behaviour]] = {  # with weights
     "reads": (76, Crowd.reads),
     "reads slowly": (6, Crowd.reads_slowly),
     "hangs up": (10, Crowd.hangs_up),
@@ -268,6 +269,8 @@ BEHAVIOURS: dict[str, tuple[float, Behaviour]] = {  # with weights; what is heav
     "has no key": (2, Crowd.has_no_key),
     "names another model": (2, Crowd.names_another_model),
     "sends too much": (1, Crowd.sends_too_much),
+}
+BURDENS: dict[str, tuple[float, Behaviour]] = {  # each comes once in two or three seconds
     "never reads": (0.3, Crowd.never_reads),
     "asks heavily": (0.3, Crowd.asks_heavily),
     "uploads slowly": (0.3, Crowd.uploads_slowly),

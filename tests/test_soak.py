@@ -16,13 +16,14 @@ from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from bench import crowd, soak
-from bench.crowd import BEHAVIOURS, Crowd, Tally
+from bench.crowd import BEHAVIOURS, BURDENS, Crowd, Tally
 from bench.faulty import FAULTS, FLOOD, FLOOD_FRAME, Faulty
 from bench.soak import MIB, SPARE_AT_REST, SPARE_MEMORY, SPARE_PER_REQUEST, Reading, Run, verdict
 from gemproxy.converter.reading import decode
 from gemproxy.simulator import Recorded
 from tests.test_bench import served
 
+MANNERS = BEHAVIOURS | BURDENS
 LATER = 10_000  # requests between the middle and the end
 ERROR = b'{"error":{"message":"No.","type":"x","param":null,"code":null}}'
 ALLOWED = 60 * MIB + SPARE_MEMORY + LATER * SPARE_PER_REQUEST
@@ -40,7 +41,7 @@ def run(**more: Any) -> Run:
     return msgspec.structs.replace(good, **{"peace": True, "exit": 0} | more)
 
 
-def judged(run: Run, tally: Tally | None = None, behaviours: Any = BEHAVIOURS, faults: Any = FAULTS) -> set[str]:
+def judged(run: Run, tally: Tally | None = None, behaviours: Any = MANNERS, faults: Any = FAULTS) -> set[str]:
     """Return what did not hold."""
     seen, upstream = crowd_of(None, ""), Faulty(random.Random(1))
     seen.tally = tally or Tally(started=2 * LATER, whole=2 * LATER)
@@ -50,7 +51,7 @@ def judged(run: Run, tally: Tally | None = None, behaviours: Any = BEHAVIOURS, f
 
 
 def crowd_of(session: Any, url: str) -> Crowd:
-    return Crowd(url, session, random.Random(1))
+    return Crowd(url, session, random.Random(1), burdens=True)
 
 
 def test_a_good_run_holds() -> None:
@@ -136,6 +137,7 @@ async def test_no_answer_ends_the_crowd(status, body, content_type, delay, monke
         await self.reads(number)
 
     monkeypatch.setattr(crowd, "BEHAVIOURS", {"reads": (1, reads_once)})
+    monkeypatch.setattr(crowd, "BURDENS", {})
     patience = aiohttp.ClientTimeout(total=0.05 if delay else 10)
     async with answering(status, body, content_type, delay) as url, aiohttp.ClientSession(timeout=patience) as session:
         clients = crowd_of(session, url)
@@ -153,6 +155,7 @@ async def test_a_complaint_names_the_question_that_it_is_about(monkeypatch) -> N
         raise crowd.Wrong(f"about {number}")
 
     monkeypatch.setattr(crowd, "BEHAVIOURS", {"reads": (1, wrong_later)})
+    monkeypatch.setattr(crowd, "BURDENS", {})
     clients = crowd_of(None, "")
     await asyncio.gather(clients.client(stop), clients.client(stop))
     assert sorted(clients.tally.why) == ["reads, question 1: about 1", "reads, question 2: about 2"]

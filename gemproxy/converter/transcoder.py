@@ -90,7 +90,7 @@ class Transcoder:
         self._sse = SSEDecoder()
         self._fault: UpstreamFault | ErrorFrame | None = None
         self._at_once = at_once
-        self._kept = 0
+        self._kept = 0  # bytes of a whole answer so far: what is made of it at its end is as large
         self._late: Callable[[list[bytes]], object] | None = None
         self.reasons: list[str] = []  # finish reasons, for the log line
 
@@ -117,7 +117,7 @@ class Transcoder:
             self._late = partial(self._feed, piece)
             return b""
         written: list[bytes] = []
-        try:
+        try:  # ``_try`` in full: two calls a frame less
             self._read(self._sse.feed(piece), written)
         except (UpstreamFault, ErrorFrame) as fault:
             self._fault = fault

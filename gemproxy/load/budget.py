@@ -16,7 +16,7 @@ from gemproxy.errors import Overload
 
 RECENT = 60.0  # seconds that a client counts as one of those who ask, after its last request
 RESERVE = 4  # a sixteenth of all is kept for small requests
-SMALL = 1 << 18  # bytes held by one of those at most
+SMALL_HOLD = 1 << 18  # bytes held by one of those at most
 CROWD = 64  # clients, before the first look for those that can be forgotten
 
 
@@ -49,7 +49,7 @@ class Budget:
 
     def check(self, account: Account, held: int, own: int, whole: int) -> None:
         """Raise ``Overload`` unless all may hold ``held`` bytes, a client ``own``, and part of a request ``whole``."""
-        reserve = 0 if whole <= SMALL else self.reserve
+        reserve = 0 if whole <= SMALL_HOLD else self.reserve
         if held > self.most - reserve:
             raise Overload(f"The server holds as many bytes as server.memory = {self.most} allows.")
         if own > self._share(account) + (0 if reserve else self.reserve):

@@ -128,7 +128,7 @@ def test_the_most_that_was_held_is_remembered_until_somebody_has_looked() -> Non
 
 def test_small_requests_find_room_where_large_ones_find_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget_room, "RESERVE", 4)
-    monkeypatch.setattr(budget_room, "SMALL", 10)
+    monkeypatch.setattr(budget_room, "SMALL_HOLD", 10)
     budget, _ = make(most=1_600)
     large = [budget.open(owner) for owner in ("ann", "bob")]
     large[0].resize(800)

@@ -77,6 +77,7 @@ class Line(ResponseHandler):
         self._on_unasked = on_unasked
         self._room: int | None = 0  # bytes that may come before a body; 0: nobody asks; None: the body has begun
         self._parsing = False
+        self._pauses = False  # whether reading was ever paused
         self._poll = select.poll()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -125,9 +126,17 @@ class Line(ResponseHandler):
             if self._room is not None:
                 self._look(data)
 
+    def pause_reading(self) -> None:
+        """Read no further for now."""
+        self._pauses = True
+        super().pause_reading()
+
     def resume_reading(self, resume_parser: bool = True) -> None:
-        """Read on after a pause; aiohttp does so after every piece, which is 3 % of a small request."""
-        if self._reading_paused or self._buffer_paused:
+        """Read on; aiohttp does so after every piece, which is 3 % of a small request.
+
+        After a first pause it has to: the parser may have kept a piece without saying so.
+        """
+        if self._pauses or self._buffer_paused:
             super().resume_reading(resume_parser)
 
     def feed_data(self, data: tuple[RawResponseMessage, aiohttp.StreamReader], size: int = 0) -> None:

@@ -32,7 +32,7 @@ from gemproxy.upstream.aim import aimed
 from gemproxy.upstream.dialect import OK, Action, Call, Dialect, Scope, Token, Verdict
 from gemproxy.upstream.rows import NO_MODEL
 
-UNCOUNTED = 1 << 12  # bytes of an answer that nobody looks at what is held for them: at most tenfold
+UNCOUNTED = 1 << 12  # bytes of an answer, before a look at what is held for them: 350 KB at worst (probabilities)
 MOST_OF_A_REFUSAL = 1 << 20  # bytes; an error body beyond this is cut: its head tells enough
 FAULTS = (UpstreamFault, ErrorFrame, aiohttp.ClientError, OSError)  # of an answer that has begun to come
 Listen = Callable[[Dialect], Transcoder]

@@ -32,6 +32,7 @@ LATE = Failure(
 )
 ACCEPTS = 16  # connections in one turn of the loop
 LINGER = 1.0  # seconds
+MOST_SILENCE = 2**31 - 1  # milliseconds; the kernel takes no more, and 0 for no limit
 HEAD = 1 << 16  # bytes of a request's line and headers; nginx takes half of it, clients send 1 KiB
 STEP = 1 << 14  # bytes parsed at once of what is more than a head
 QUEUED = 2  # requests behind the one that is answered; with more the connection is read no further
@@ -98,12 +99,13 @@ class GuardedSite(web.SockSite):
 class Connection(web.RequestHandler):
     """One client's connection, which knows whether anything is under way on it."""
 
-    __slots__ = ("_late", "_stalled", "patience", "send")
+    __slots__ = ("_late", "_pauses", "_stalled", "patience", "send")
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.patience = 30.0  # seconds for the headers of a request
         self.send = 60.0  # seconds in which a client takes some of its answers
+        self._pauses = False  # whether reading was ever paused
         self._late: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self._parser: Any = Intake(self._parser, self._end, self._dismiss_long_head)
@@ -160,9 +162,17 @@ class Connection(web.RequestHandler):
         self._took()
         super().resume_writing()
 
+    def pause_reading(self) -> None:
+        """Read no further for now."""
+        self._pauses = True
+        super().pause_reading()
+
     def resume_reading(self, resume_parser: bool = True) -> None:
-        """Read on after a pause; aiohttp does so after every piece, which is 3 % of a small request."""
-        if self._reading_paused or self._buffer_paused:
+        """Read on; aiohttp does so after every piece, which is 3 % of a small request.
+
+        After a first pause it has to: the parser may have kept a piece without saying so.
+        """
+        if self._pauses or self._buffer_paused:
             super().resume_reading(resume_parser)
 
     def retire(self) -> None:
@@ -392,7 +402,7 @@ def _limit_silence(transport: asyncio.BaseTransport, seconds: float) -> None:
     """Have the kernel give up a client that confirms nothing: pings to it would be taken as written for hours."""
     sock, option = transport.get_extra_info("socket"), getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux has it
     if option is not None and sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-        sock.setsockopt(socket.IPPROTO_TCP, option, int(seconds * 1000))
+        sock.setsockopt(socket.IPPROTO_TCP, option, max(1, min(int(seconds * 1000), MOST_SILENCE)))
 
 
 def connections(runner: web.AppRunner) -> Iterator[Connection]:

@@ -17,6 +17,7 @@ import pytest
 from bench.keepalive import BEHAVIOURS, fuzz
 from gemproxy import connections
 from gemproxy.connections import HEAD, Connector, open_connector, warn_of_unknown
+from gemproxy.load.reads import READ
 from gemproxy.posting import Poster, head
 from gemproxy.upstream.dialect import HttpRequest
 from tests.tls import contexts
@@ -321,3 +322,26 @@ async def test_a_connection_that_fails_its_check_is_closed_whatever_the_fault(fa
         with pytest.raises(told):
             await session.get(url)
         assert [transport.is_closing() for transport in seen] == [True]
+
+
+@pytest.mark.parametrize("chunks", [1_024, 1_025, 1_026])
+async def test_an_answer_in_tiny_chunks_comes_whole_to_a_slow_reader(chunks: int) -> None:
+    """Of more than 1,024 aiohttp stops reading (of 16 KiB a read), and what its parser keeps is asked for again."""
+    begun = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * chunks)
+        await begun.wait()
+        writer.write(b"1\r\ny\r\n0\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = "http://127.0.0.1:{1}/".format(*server.sockets[0].getsockname())
+    session = aiohttp.ClientSession(connector=open_connector(), read_bufsize=READ)
+    async with server, session, session.get(url) as response:
+        await soon(lambda: response.content.total_bytes == chunks)
+        said = await response.content.readany()
+        begun.set()
+        said += await asyncio.wait_for(response.content.read(), 10)
+    assert said == b"x" * chunks + b"y"

@@ -240,3 +240,40 @@ async def test_the_kernel_gives_up_a_client_that_confirms_nothing() -> None:
     async with guarded(answer, send=7.5) as (_, port), bare(port) as client:
         await client.say(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert (await client.reader.read()).endswith(b"7500")
+
+
+@pytest.mark.parametrize("send", [1e-6, 31_536_000.0], ids=["no time at all", "a year"])
+async def test_any_limit_on_silence_is_one_that_the_kernel_takes(send: float) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(text="served")
+
+    async with guarded(answer, send=send) as (_, port), bare(port) as client:
+        await client.say(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert (await asyncio.wait_for(client.reader.read(), 10)).endswith(b"served")
+
+
+@pytest.mark.parametrize("chunks", [16_384, 16_385, 16_386])
+async def test_a_body_in_tiny_chunks_that_waits_behind_an_answer_comes_whole(chunks: int) -> None:
+    """Of more than 16,384 aiohttp stops reading, and what its parser keeps then is asked for again."""
+    first = asyncio.Event()
+    bodies: list[int] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        if not bodies:
+            await first.wait()
+        bodies.append(len(await request.content.read()))
+        return web.Response(text="served")
+
+    head = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
+    async with guarded(answer) as (runner, port), bare(port) as client:
+        await client.say(head + b"\r\n" + head + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await client.say(b"1\r\nx\r\n" * chunks)
+        await soon(
+            lambda: any(one._messages and one._messages[0][1].total_bytes == chunks for one in connections(runner))
+        )
+        first.set()
+        await soon(lambda: len(bodies) == 1)
+        await asyncio.sleep(0.05)  # the second is being read
+        await client.say(b"1\r\ny\r\n0\r\n\r\n")
+        await asyncio.wait_for(client.reader.read(), 10)
+    assert bodies == [0, chunks + 1]

@@ -27,7 +27,7 @@ class Effort:
 
     def __init__(self, allowed: int, here: int | None = None) -> None:
         self.allowed = self._left = allowed
-        self._here = 0 if here is None else allowed - here
+        self._here = 0 if here is None else max(0, allowed - here)
 
     def spend(self, steps: int) -> None:
         """Take so many steps (none: only hear). Raises ``Exhausted`` beyond ``allowed``, ``Elsewhere`` beyond ``here``,

@@ -76,7 +76,10 @@ class Worker:
                 self._loop.call_soon_threadsafe(freed)
 
     def _pass_turn(self) -> None:
-        """(in the thread) Wait until the loop has gone round: then whatever had come was read, and answered."""
+        """(in the thread) Wait until the loop has gone round: then what had come was read, and answered.
+
+        That is, of as many connections as a round takes in (``rounds``); more of them get theirs between Python's own.
+        """
         turned = threading.Event()
         with suppress(RuntimeError):  # the loop is closed
             if self._loop is not None:

@@ -108,6 +108,8 @@ class Whole(web.Response):
             raise ConnectionResetError
         self._keep_alive = request.keep_alive if self._keep_alive is None else self._keep_alive
         transport.write(self._message())
+        if request.protocol.writing_paused:
+            await request.writer.drain()
         self._eof_sent = True
         return None
 

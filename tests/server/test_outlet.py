@@ -150,11 +150,13 @@ async def answering(handler: Answering) -> AsyncIterator[Callable[..., Awaitable
     """Serve one handler; gives what returns all that a connection answers to a request, once it has ended."""
     server = await asyncio.get_running_loop().create_server(web.Server(handler), "127.0.0.1", 0)
 
-    async def told(version: str, *headers: str) -> bytes:
+    async def told(version: str, *headers: str, takes: bool = True) -> bytes:
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
         writer.write("\r\n".join([f"POST / HTTP/{version}", "Host: localhost", *headers, "", ""]).encode())
+        if not takes:
+            writer.transport.pause_reading()  # type: ignore[attr-defined] # a transport that reads, too
         try:
-            return await asyncio.wait_for(reader.read(), 10)
+            return await asyncio.wait_for(reader.read(), 10 if takes else 1)
         finally:
             writer.close()
 
@@ -234,3 +236,20 @@ async def test_a_stream_that_ends_early_has_no_task_for_pings() -> None:
         await told("1.1", "Connection: close")
     assert names
     assert "pings" not in names
+
+
+async def test_a_client_that_takes_no_small_answers_is_asked_to_wait() -> None:
+    """What its requests beyond those cost, nobody would take."""
+    waiting: list[int] = []
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        assert request.transport is not None
+        waiting.append(request.transport.get_write_buffer_size())
+        return Whole(body=bytes(SLICE), content_type="text/plain", headers=HEADERS)
+
+    async with answering(answer) as told:
+        asked = [""] + ["POST / HTTP/1.1", "Host: localhost", ""] * 400
+        with pytest.raises(TimeoutError):
+            await told("1.1", *asked, takes=False)
+    assert max(waiting) <= SLICE
+    assert len(waiting) < 400

@@ -17,13 +17,16 @@ from msgspec import Struct
 
 from gemproxy.config.sections import URLS, ApiKey, Config, Credential, Models, OAuthFile, ServiceAccount, Upstream
 from gemproxy.errors import ClientFault, ConfigFault
-from gemproxy.models import Catalogue
+from gemproxy.models import Catalogue, bare, is_name
 from gemproxy.server.addresses import Allowed
 
 NO_CREDENTIAL = (
     "no credential: set GEMINI_API_KEY in the environment, or list [[credentials]] in a file given with --config, "
     "or try `gemproxy serve --demo`, which needs none"
 )
+
+
+_NO_NAME = "expected a model's name: letters, digits and . _ : @ / -, without dots side by side"
 
 
 class _Client(Struct):
@@ -69,6 +72,7 @@ def cautions(config: Config) -> Iterator[str]:
     yield from _shared(config.credentials)
     yield from _client_names(config)
     yield from _memory(config)
+    yield from _unlisted(config.models)
     catalogue = Catalogue(aliases=config.models.aliases, extra=config.models.extra)
     for section, owners in (("credentials", config.credentials), ("auth.clients", config.auth.clients)):
         for place, owner in enumerate(owners):
@@ -219,6 +223,12 @@ def _models(config: Config) -> Iterator[str]:
     for alias, model in config.models.aliases.items():
         if model in config.models.aliases:
             yield f'models.aliases.{alias} = "{model}": an alias must name a model, not another alias'
+        elif not is_name(bare(model)):
+            yield f'models.aliases.{alias} = "{model}": {_NO_NAME}'
+    for key in ("extra", "logprobs"):
+        for place, model in enumerate(getattr(config.models, key)):
+            if not is_name(bare(config.models.aliases.get(model, model))):
+                yield f'models.{key}[{place}] = "{model}": {_NO_NAME}'
     yield from _fallbacks(config.models)
 
 
@@ -233,6 +243,16 @@ def _fallbacks(models: Models) -> Iterator[str]:
             yield f'models.fallbacks.{model}: no model "{unknown}" is known; if there is one, add it to models.extra'
         elif ids[0] in ids[1:]:
             yield f"models.fallbacks.{model}: a model cannot be its own fallback"
+
+
+def _unlisted(models: Models) -> Iterator[str]:
+    """Name models of Google's that no list has: they are passed on, and a misspelt one fails only when it is asked."""
+    catalogue = Catalogue(aliases=models.aliases, extra=[*models.extra, *models.logprobs])
+    named = [(f"models.aliases.{alias}", name) for alias, name in models.aliases.items()]
+    named += [(f"models.fallbacks.{model}", name) for model, others in models.fallbacks.items() for name in others]
+    for key, name in named:
+        if catalogue.meant(name) not in catalogue:
+            yield f'{key}: no model "{name}" is listed; if Google has it, add it to models.extra'
 
 
 def _model_id(catalogue: Catalogue, name: str) -> str | None:

@@ -10,7 +10,7 @@ from aiohttp import web
 from msgspec import UNSET
 
 from gemproxy import __version__
-from gemproxy.models import Model
+from gemproxy.models import Model, bare, retired
 from gemproxy.server.keyring import Caller, allow
 from gemproxy.server.middleware import JSON
 from gemproxy.server.service import Service
@@ -66,10 +66,11 @@ async def probe(request: web.Request, service: Service) -> web.Response:
 
 
 async def list_models(request: web.Request, service: Service, caller: Caller) -> web.Response:
-    """List the catalogue, as far as this caller may use it."""
-    catalogue = service.catalogue
+    """List the catalogue, as far as this caller may use it; what Google no longer serves comes last."""
+    catalogue, today = service.catalogue, _timestamp(service.clock())
     named = [(model.id, model) for model in catalogue.listed()]
     named += [(alias, catalogue.lookup(alias)) for alias in catalogue.aliases]
+    named.sort(key=lambda one: retired(one[1], today))
     return as_json(
         ModelList([_shown(model, name) for name, model in named if caller.models is None or model.id in caller.models])
     )
@@ -77,10 +78,10 @@ async def list_models(request: web.Request, service: Service, caller: Caller) ->
 
 async def show_model(request: web.Request, service: Service, caller: Caller) -> web.Response:
     """Show one model; 404 ``model_not_found`` for names of other makers."""
-    name, catalogue = request.match_info["id"].removeprefix("models/"), service.catalogue
+    name, catalogue = request.match_info["id"], service.catalogue
     model = catalogue.lookup(name)
     allow(caller, model.id)
-    return as_json(_shown(model, name))
+    return as_json(_shown(model, name if name in catalogue.aliases else bare(name)))
 
 
 def _shown(model: Model, name: str) -> ModelOut:

@@ -119,6 +119,18 @@ def write(folder: Path, text: str, login: str | None = None) -> Path:
             id="a fallback that is misspelt",
         ),
         pytest.param(
+            "[models.aliases]\nfast='gemini-2/../x'",
+            'models.aliases.fast = "gemini-2/../x": expected a model\'s name: letters, digits and . _ : @ / -, '
+            "without dots side by side",
+            id="an alias that would change a URL",
+        ),
+        pytest.param(
+            "[models]\nextra=['gemini-x', 'gemini 2']",
+            'models.extra[1] = "gemini 2": expected a model\'s name: letters, digits and . _ : @ / -, '
+            "without dots side by side",
+            id="a further model with a blank",
+        ),
+        pytest.param(
             "[images]\nallow_hosts=['cdn.example.org','10.0.0.0/99']",
             'images.allow_hosts[1] = "10.0.0.0/99": expected a name, ".example.com" for every name below it, '
             'an address or a network like "10.0.0.0/8"',
@@ -408,6 +420,19 @@ ALIAS = "[models]\naliases={fast='gemini-2.5-flash'}\n"
             KEY.format(name="a", key="fake1") + KEY.format(name="b", key="fake2") + KEY.format(name="c", key="fake1"),
             ["credentials[2].key: the same as credentials[0].key"],
             id="one key under two names",
+        ),
+        pytest.param(
+            "[models]\naliases={fast='gemini-2.5-flahs'}\nfallbacks={gemini-9=['gemini-2.5-pro','gemini-8']}",
+            [
+                'models.aliases.fast: no model "gemini-2.5-flahs" is listed; if Google has it, add it to models.extra',
+                'models.fallbacks.gemini-9: no model "gemini-8" is listed; if Google has it, add it to models.extra',
+            ],
+            id="models of Google's that no list has",
+        ),
+        pytest.param(
+            "[models]\nextra=['gemini-9']\naliases={fast='google/gemini-9'}\nfallbacks={fast=['gemini-2.5-pro']}",
+            [],
+            id="a further model under an alias",
         ),
         pytest.param(
             LOGIN + LOGIN.replace("team", "other"),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from gemproxy import __version__, logs
 from gemproxy.config import Config, OAuthFile, Purpose, cautions, load
 from gemproxy.errors import ConfigFault, StartFault
+from gemproxy.proxies import proxies
 
 if TYPE_CHECKING:
     from gemproxy.checkup import Row
@@ -81,6 +82,8 @@ def _serve(asked: argparse.Namespace) -> int:
 
     config = read()
     logs.configure(config.log.level, config.log.format)
+    if between := proxies(os.environ).shown:
+        log.info("requests to Google go through the proxy %s (HTTPS_PROXY)", between)
     for warning in _warnings(config, demo=asked.demo):
         log.warning(warning)
     work = demo.serve(read, _announce_demo(config)) if asked.demo else serving.serve(config, read, _announce)
@@ -152,6 +155,7 @@ def summary(config: Config) -> str:
     lines = [
         f"listens on    {server.host}:{server.port}",
         f"clients       {callers}",
+        *([f"proxy         {between} (HTTPS_PROXY)"] if (between := proxies(os.environ).shown) else []),
         f"state         {config.state.path or 'in memory: rests and tokens end with the process (state.path)'}",
         "credentials",
     ]
@@ -188,6 +192,7 @@ def _login(asked: argparse.Namespace) -> int:
             browser=not asked.no_browser,
             auth_url=config.upstream.auth_url,
             token_url=config.upstream.token_url,
+            between=proxies(os.environ),
         )
     )
     return OK

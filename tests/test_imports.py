@@ -20,32 +20,43 @@ BELOW_THE_DOOR = {"dispatch", "course", "stall", "capture", "converter", "pool",
 # A room is the first name below gemproxy. A row with a dot is about one module, and wins over the row of its room.
 FLOORS: dict[str, set[str]] = {
     "__main__": {"cli"},
-    "cli": {"serving", "demo", "server", "checkup", "config", "login", "logs", "errors"},
+    "cli": {"serving", "demo", "server", "checkup", "config", "login", "logs", "errors", "proxies"},
     "demo": {"serving", "server.debug", "config", "simulator"},
     "serving": {"server", "listening", "supervisor", "config", "load", "errors"},
     "supervisor": set(),
     "logs": {"upstream.redaction"},
-    "server.app": {"config", "server", "checkup", "discovery", "metrics", "connections", "posting", *BELOW_THE_DOOR},
-    "server.media": {"server", "connections", "posting", *BELOW_THE_DOOR},  # fetches over connections of its own
+    "server.app": {
+        *("config", "server", "checkup", "discovery", "metrics", "connections", "posting", "proxies", *BELOW_THE_DOOR)
+    },
+    "server.media": {
+        "server",
+        "connections",
+        "posting",
+        "proxies",
+        *BELOW_THE_DOOR,
+    },  # fetches over connections of its own
     "server": {"server", "checkup", "metrics", "posting", *BELOW_THE_DOOR},
-    "discovery": {"pool", "upstream", "posting", "models", "wire.UNREADABLE"},
+    "discovery": {"pool", "upstream", "posting", "proxies", "models", "wire.UNREADABLE"},
     "listening": {"server", "load", "errors"},
-    "checkup": {"posting", *BELOW_THE_DOOR},
+    "checkup": {"posting", "proxies", *BELOW_THE_DOOR},
     "metrics": {"pool", "upstream", "converter"},
-    "dispatch": {"dispatch", "arrival", "course", "stall", "posting", "converter", "pool", "upstream", *LEAVES},
+    "dispatch": {
+        *("dispatch", "arrival", "course", "stall", "posting", "proxies", "converter", "pool", "upstream", *LEAVES)
+    },
     "connections": {"load.reads"},
+    "proxies": {"errors"},
     "posting": {"connections", "upstream", "errors", "load.weigh"},
     "capture": {"upstream.redaction"},
     "course": {"upstream", "errors"},
     "stall": set(),
     "arrival": set(),
     "converter": {"converter", "upstream", "load.effort", *LEAVES},
-    "pool": {"pool", "upstream", "posting", *LEAVES},
+    "pool": {"pool", "upstream", "posting", "proxies", *LEAVES},
     "upstream": {  # and nothing of OpenAI
         *("upstream", "models", "errors", "load.turns"),
         *("wire.gemini", "wire.long_answer", "wire.incoming", "wire.text", "wire.UNREADABLE"),
     },
-    "login": {"posting", "upstream", "errors", "wire.UNREADABLE"},
+    "login": {"posting", "proxies", "upstream", "errors", "wire.UNREADABLE"},
     "config": {"config", "errors", "models", "server.addresses"},  # whose rules `check` must know, too
     "simulator": {"simulator"},  # an oracle must not share the code it judges
     "errors": {"wire"},

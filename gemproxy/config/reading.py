@@ -15,6 +15,8 @@ from gemproxy.config.sections import Config, read_secret
 from gemproxy.config.wording import explain
 from gemproxy.errors import ConfigFault
 
+BOM = b"\xef\xbb\xbf"  # some editors begin a file with it
+
 
 def read(path: Path) -> Config:
     """Return the configuration that a TOML file holds."""
@@ -27,7 +29,7 @@ def read(path: Path) -> Config:
 def parse(data: bytes) -> Config:
     """Return the configuration that TOML text holds."""
     try:
-        table = tomllib.loads(data.decode())
+        table = tomllib.loads(data.removeprefix(BOM).decode())
     except UnicodeDecodeError as error:
         raise ConfigFault(f"not UTF-8 text (at line {_line(data[: error.start])})") from None
     except tomllib.TOMLDecodeError as error:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct
 
+from gemproxy.config.reading import BOM
 from gemproxy.config.sections import URLS, ApiKey, Config, Credential, Models, OAuthFile, ServiceAccount, Upstream
 from gemproxy.errors import ClientFault, ConfigFault
 from gemproxy.models import Catalogue, bare, is_name
@@ -295,7 +296,7 @@ def _service_account(key: str, credential: ServiceAccount) -> Iterator[str]:
 def _read(path: str) -> _File | str:
     """Return what a credential file says of itself, or why it cannot be used."""
     try:
-        return msgspec.json.decode(Path(path).read_bytes(), type=_File)
+        return msgspec.json.decode(Path(path).read_bytes().removeprefix(BOM), type=_File)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     except (msgspec.DecodeError, ValueError, RecursionError):

@@ -109,7 +109,7 @@ def read_text(key: str, name: str, places: Places) -> str:
     if len(data) > _MAX_FILE:
         raise ConfigFault(f"{key}: {shown} is longer than {_MAX_FILE} bytes")
     try:
-        return data.decode()
+        return data.decode("utf-8-sig")  # some editors begin a file with a byte-order mark
     except UnicodeDecodeError:
         raise ConfigFault(f"{key}: {shown} is not UTF-8 text") from None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -37,6 +38,7 @@ from gemproxy.pool.state import State, open_state
 from gemproxy.pool.tokens import Tokens
 from gemproxy.pool.waiting import WaitingRoom
 from gemproxy.posting import READ
+from gemproxy.proxies import Proxies, proxies, request_class
 from gemproxy.server.allowance import Allowances
 from gemproxy.server.exchange import RandomIds
 from gemproxy.server.keyring import Caller, Keyring
@@ -76,7 +78,9 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
     """Return the wired rooms; ``stack`` closes them in the opposite order."""
     sources = await asyncio.to_thread(_sources, config)
     held.hold("configuration", await asyncio.to_thread(_secrets, config, sources))
-    session = await stack.enter_async_context(_session(config))
+    between = proxies(os.environ)
+    held.hold("proxy", between.secrets)
+    session = await stack.enter_async_context(_session(config, between))
     state = await open_state(Path(config.state.path) if config.state.path else None, wall_clock)
     stack.push_async_callback(state.close)
     dialects = _dialects(config)
@@ -100,7 +104,7 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
         catalogue=catalogue,
         options=_options(config),
         signatures=SignatureCache(wall_clock),
-        images=ImageFetcher(_images(config)),
+        images=ImageFetcher(_images(config), between=between),
         checkup=Checkup(session, dispatcher, tokens, dialects, _onboarding(config), load, wall_clock),
         clock=wall_clock,
         new_id=RandomIds(),
@@ -126,7 +130,7 @@ async def reload(app: web.Application, config: Config) -> None:
     """
     service = app[SERVICE]
     sources = await asyncio.to_thread(_sources, config)
-    fetcher, catalogue = ImageFetcher(_images(config)), _catalogue(config)
+    fetcher, catalogue = ImageFetcher(_images(config), between=proxies(os.environ)), _catalogue(config)
     slots = await asyncio.to_thread(_slots, config, sources, catalogue)
     held.hold("configuration", await asyncio.to_thread(_secrets, config, sources))
     door = _door(config, catalogue)
@@ -197,7 +201,7 @@ async def _learn(rotator: Rotator, state: State) -> None:
 # ------------------------------------------------------------------------------------------ the upstream side
 
 
-def _session(config: Config) -> aiohttp.ClientSession:
+def _session(config: Config, between: Proxies) -> aiohttp.ClientSession:
     warn_of_unknown()
     # limits are ours (rotation.*, timeouts.*): aiohttp's own would cut streams at 300 s and hold back at 100
     return aiohttp.ClientSession(
@@ -208,6 +212,7 @@ def _session(config: Config) -> aiohttp.ClientSession:
         headers={"Accept-Encoding": "identity", "User-Agent": _agent(config)},
         auto_decompress=False,
         read_bufsize=READ,
+        request_class=request_class(between),
     )
 
 

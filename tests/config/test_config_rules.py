@@ -451,3 +451,10 @@ def test_what_is_hardly_meant_is_named(tmp_path, text, expected):
     login = '{"refresh_token": "fake", "client_id": "fake", "client_secret": "fake"}'
     config = load(write(tmp_path, text, login), ENVIRON)
     assert [*cautions(config)] == expected
+
+
+def test_a_byte_order_mark_is_read_over(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_bytes(b"\xef\xbb\xbftest-key-1\n")
+    login = '\ufeff{"refresh_token": "fake", "client_id": "fake", "client_secret": "fake"}'
+    config = load(write(tmp_path, f"\ufeff[auth]\nkeys_file = 'keys'\n{LOGIN}", login), {})
+    assert [client.key.reveal() for client in config.auth.clients] == ["test-key-1"]

@@ -24,6 +24,11 @@ def test_a_variable_gives_its_value(tmp_path) -> None:
     assert resolve(KEY, ABSENT, "STUDIO", None, places(tmp_path, STUDIO="test-key-1")).reveal() == "test-key-1"
 
 
+def test_a_byte_order_mark_is_read_over(tmp_path) -> None:
+    (tmp_path / "key").write_bytes(b"\xef\xbb\xbftest-key-1\r\n")
+    assert resolve(KEY, ABSENT, None, "key", places(tmp_path)).reveal() == "test-key-1"
+
+
 def test_a_relative_file_lies_beside_the_configuration(tmp_path) -> None:
     (tmp_path / "key").write_text("test-key-1\n")
     assert resolve(KEY, ABSENT, None, "key", places(tmp_path)).reveal() == "test-key-1"

@@ -27,7 +27,7 @@ from gemproxy.pool.rest import ANY
 from gemproxy.pool.slot import SlotView
 from gemproxy.pool.tokens import Tokens
 from gemproxy.posting import ask
-from gemproxy.proxies import trouble
+from gemproxy.tunnel import trouble
 from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.dialect import OK, Action, Call, Dialect, HttpRequest, Method, Token, Verdict
 from gemproxy.upstream.onboarding import Onboarding, account_link

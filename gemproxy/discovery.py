@@ -15,7 +15,7 @@ from gemproxy.pool.refusals import TokenRefused
 from gemproxy.pool.slot import SlotView
 from gemproxy.pool.tokens import Tokens
 from gemproxy.posting import ask
-from gemproxy.proxies import trouble
+from gemproxy.tunnel import trouble
 from gemproxy.upstream.ai_studio import AiStudio, read_models
 from gemproxy.wire import UNREADABLE
 

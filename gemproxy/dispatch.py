@@ -27,8 +27,8 @@ from gemproxy.pool.refusals import TokenRefused
 from gemproxy.pool.slot import Lease
 from gemproxy.pool.waiting import WaitingRoom
 from gemproxy.posting import Incoming, Poster, head
-from gemproxy.proxies import trouble
 from gemproxy.stall import StallWatch
+from gemproxy.tunnel import trouble
 from gemproxy.upstream.aim import aimed
 from gemproxy.upstream.dialect import OK, Action, Call, Dialect, Scope, Token, Verdict
 from gemproxy.upstream.rows import NO_MODEL

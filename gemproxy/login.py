@@ -26,7 +26,8 @@ from msgspec import Struct
 
 from gemproxy.errors import ConfigFault
 from gemproxy.posting import MOST, head
-from gemproxy.proxies import DIRECT, Proxies, request_class, trouble
+from gemproxy.proxies import DIRECT, Proxies
+from gemproxy.tunnel import request_class, trouble
 from gemproxy.upstream.oauth import AUTH_URL, LIFETIME, SCOPES, TOKEN_URL, read_refusal, word
 from gemproxy.wire import UNREADABLE
 

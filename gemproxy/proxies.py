@@ -1,8 +1,7 @@
-"""(edge) The proxy that the environment names for what goes out: ``HTTPS_PROXY``, but for hosts in ``NO_PROXY``.
+"""The proxy that the environment names for what goes out: ``HTTPS_PROXY``, but for hosts in ``NO_PROXY``. Pure.
 
-In: the environment, read once. Out: for an address the proxy to go through, or none; a kind of request for aiohttp that
-knows it by itself. Only https:// goes through, in a tunnel (CONNECT): the proxy sees a host's name and no key. Must not
-show the proxy's user or password, and reads no netrc, whose passwords are for others.
+In: the environment. Out: whether an address is asked through the proxy, and what the proxy wants to see. Only https://
+goes through, in a tunnel (CONNECT): the proxy sees a host's name and no key. Must not show who we are to the proxy.
 """
 
 from __future__ import annotations
@@ -10,9 +9,7 @@ from __future__ import annotations
 import ipaddress
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import aiohttp
 from msgspec import Struct
 from yarl import URL
 
@@ -81,34 +78,6 @@ def _address(written: str) -> URL:
 
 def _encoded(login: str) -> str:
     return b64encode(login.encode()).decode()
-
-
-def request_class(known: Proxies) -> type[aiohttp.ClientRequest]:
-    """Return the class of requests that go the right way (``ClientSession(request_class=...)``)."""
-    if known.proxy is None:
-        return aiohttp.ClientRequest
-
-    class Request(aiohttp.ClientRequest):
-        def update_proxy(self, proxy: Any, proxy_auth: Any, proxy_headers: Any) -> None:
-            if known.through(self.url):
-                # with its Host from the start: aiohttp would add it later, and then know the connection no more
-                proxy, proxy_headers = known.proxy, known.headers and {"Host": self.headers["Host"], **known.headers}
-            super().update_proxy(proxy, proxy_auth, proxy_headers)
-
-    return Request
-
-
-def trouble(fault: BaseException) -> str:
-    """Return why there was no answer, as far as an operator can mend it; else the name of its type."""
-    match fault:
-        case aiohttp.ClientHttpProxyError():
-            return f"the proxy of HTTPS_PROXY refused with status {fault.status}"
-        case aiohttp.ClientProxyConnectionError():
-            return "the proxy of HTTPS_PROXY cannot be reached"
-        case aiohttp.ClientConnectorCertificateError():
-            return "its certificate is not trusted (SSL_CERT_FILE names further authorities)"
-        case _:
-            return type(fault).__name__
 
 
 def _is_here(host: str) -> bool:

@@ -21,9 +21,10 @@ from gemproxy import connections
 from gemproxy.connections import open_connector
 from gemproxy.errors import ClientFault, ConfigFault
 from gemproxy.posting import Poster, head, outgoing
-from gemproxy.proxies import proxies, request_class, trouble
+from gemproxy.proxies import proxies
 from gemproxy.server.media import ImageFetcher, ImagePolicy
 from gemproxy.simulator import Simulator
+from gemproxy.tunnel import request_class, trouble
 from gemproxy.upstream.dialect import HttpRequest
 from tests.server.test_server_media import PNG, hold, wanted
 from tests.server_process import ServerProcess, serving

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from gemproxy.config.reading import BOM
+from gemproxy.config.secret import UNREAD
 from gemproxy.config.sections import URLS, ApiKey, Config, Credential, Models, OAuthFile, ServiceAccount, Upstream
 from gemproxy.errors import ClientFault, ConfigFault
 from gemproxy.models import Catalogue, bare, is_name
@@ -35,18 +36,28 @@ class _Client(Struct):
     client_secret: str | None = None
 
 
+class _Token(_Client):
+    refresh_token: str | None = None
+
+
 class _File(_Client):
     """The fields of a credential file that say whose it is, in the shapes that ``pool/sources`` reads."""
 
     type: str | None = None
     project_id: str | None = None
     quota_project_id: str | None = None
-    token: _Client | str | None = None
+    refresh_token: str | None = None
+    token: _Token | str | None = None
+
+    @property
+    def refreshes(self) -> bool:
+        """Return whether tokens can be had with it."""
+        return bool(self.refresh_token or (isinstance(self.token, _Token) and self.token.refresh_token))
 
     @property
     def names_client(self) -> bool:
         """Return whether the file needs no client of ``[oauth]``."""
-        inner = self.token if isinstance(self.token, _Client) else _Client()
+        inner = self.token if isinstance(self.token, _Token) else _Token()
         return bool((self.client_id or inner.client_id) and (self.client_secret or inner.client_secret))
 
 
@@ -147,7 +158,7 @@ def _names(key: str, names: Sequence[str]) -> Iterator[str]:
 def _clients(config: Config) -> Iterator[str]:
     keys = [client.key for client in config.auth.clients]
     for place, key in enumerate(keys):
-        if (first := keys.index(key)) != place:
+        if (first := keys.index(key)) != place and key is not UNREAD:
             yield f"auth.clients[{place}].key: the same as auth.clients[{first}].key; every client needs its own"
 
 
@@ -274,6 +285,8 @@ def _oauth_file(key: str, credential: OAuthFile, config: Config) -> Iterator[str
     found = _read(credential.file)
     if isinstance(found, str):
         yield f'{key}.file = "{credential.file}": {found}; `gemproxy login` writes such a file'
+    elif not found.refreshes:
+        yield f'{key}.file = "{credential.file}": holds no refresh_token; `gemproxy login` writes such a file'
     elif not config.oauth.client_id and not found.names_client:
         yield (
             f"{key}.file: the file names no OAuth client; set oauth.client_id and oauth.client_secret "
@@ -287,8 +300,11 @@ def _service_account(key: str, credential: ServiceAccount) -> Iterator[str]:
     found = _read(credential.file)
     if isinstance(found, str):
         yield f'{key}.file = "{credential.file}": {found}'
-    elif not found.type:
-        yield f'{key}.file = "{credential.file}": not a Google credential file (it has no "type")'
+    elif found.type not in ("service_account", "authorized_user"):
+        yield (
+            f'{key}.file = "{credential.file}": its "type" is not service_account or authorized_user; for other kinds '
+            "leave the file out, and name it in GOOGLE_APPLICATION_CREDENTIALS"
+        )
     elif not (credential.project or found.project_id or found.quota_project_id):
         yield f"{key}.project: required, since the file names no project_id"
 

@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from gemproxy.pool.sources import ServiceAccount, UserGrant
 from gemproxy.posting import ask
-from gemproxy.proxies import trouble
+from gemproxy.tunnel import trouble
 from gemproxy.upstream import oauth
 from gemproxy.upstream.dialect import HttpRequest
 from gemproxy.upstream.redaction import held

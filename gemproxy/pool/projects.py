@@ -17,7 +17,7 @@ import aiohttp
 from gemproxy.pool.refusals import TokenRefused, ineligible, unavailable, undiscovered
 from gemproxy.pool.state import State
 from gemproxy.posting import Reply, ask
-from gemproxy.proxies import trouble
+from gemproxy.tunnel import trouble
 from gemproxy.upstream.dialect import Action, HttpRequest, Scope, Token, Verdict
 from gemproxy.upstream.onboarding import (
     Ineligible,

@@ -38,7 +38,7 @@ from gemproxy.pool.state import State, open_state
 from gemproxy.pool.tokens import Tokens
 from gemproxy.pool.waiting import WaitingRoom
 from gemproxy.posting import READ
-from gemproxy.proxies import Proxies, proxies, request_class
+from gemproxy.proxies import Proxies, proxies
 from gemproxy.server.allowance import Allowances
 from gemproxy.server.exchange import RandomIds
 from gemproxy.server.keyring import Caller, Keyring
@@ -46,6 +46,7 @@ from gemproxy.server.media import ImageFetcher, ImagePolicy
 from gemproxy.server.routes import add_routes
 from gemproxy.server.service import SERVICE, Door, Service
 from gemproxy.server.tasks import spawn
+from gemproxy.tunnel import request_class
 from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.cause import Cause
 from gemproxy.upstream.code_assist import CodeAssist

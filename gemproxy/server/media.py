@@ -41,11 +41,12 @@ from gemproxy.converter.media import RemoteImage
 from gemproxy.errors import ClientFault, Overload
 from gemproxy.load.budget import Hold
 from gemproxy.posting import packed
-from gemproxy.proxies import DIRECT, Proxies, request_class
+from gemproxy.proxies import DIRECT, Proxies
 from gemproxy.server.addresses import UNREACHABLE, Address, Allowed, Target, Unfetchable, redirected, target
 from gemproxy.server.interfaces import Interfaces
 from gemproxy.server.lookup import CALLER, Lookup
 from gemproxy.server.shares import Shares
+from gemproxy.tunnel import request_class
 from gemproxy.wire.gemini import Blob
 
 log = logging.getLogger("gemproxy.server")

@@ -104,7 +104,7 @@ def test_a_file_without_credentials_takes_those_of_the_environment(tmp_path) -> 
 
 
 def test_the_oauth_client_of_the_file_comes_before_that_of_the_environment(tmp_path) -> None:
-    (tmp_path / "a.json").write_text("{}")
+    (tmp_path / "a.json").write_text('{"refresh_token": "fake"}')
     file = tmp_path / "gemproxy.toml"
     file.write_text("[oauth]\nclient_id = 'of-the-file'\nclient_secret = 'fake'")
     environ = {"GEMPROXY_OAUTH_FILES": "a.json", "GEMPROXY_OAUTH_CLIENT_ID": "of-the-environment"}

@@ -40,13 +40,7 @@ FLOORS: dict[str, set[str]] = {
         *("config", "server", "checkup", "discovery", "metrics", "connections", "posting"),
         *("proxies", "tunnel", *BELOW_THE_DOOR),
     },
-    "server.media": {
-        "server",
-        "connections",
-        "posting",
-        "proxies",
-        *BELOW_THE_DOOR,
-    },  # fetches over connections of its own
+    "server.media": {"server", "connections", "posting", "proxies", "tunnel", *BELOW_THE_DOOR},
     "server": {"server", "checkup", "metrics", "posting", *BELOW_THE_DOOR},
     "discovery": {"pool", "upstream", "posting", "tunnel", "models", "wire.UNREADABLE"},
     "listening": {"server", "load", "errors"},

@@ -7,13 +7,15 @@ Must not be imported by any room but cli and server/app: all others take plain v
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from msgspec import structs
 from msgspec.structs import replace
 
 from gemproxy.config import environment, reading, rules, surroundings
+from gemproxy.config.changes import changes, dropped
 from gemproxy.config.reading import Draft
 from gemproxy.config.rules import address, cautions, is_loopback, needs_restart, open_door
 from gemproxy.config.secret import UNREAD, Places, Secret, lines, read_text, resolve, words
@@ -24,6 +26,7 @@ from gemproxy.config.sections import (
     Client,
     Config,
     Credential,
+    Loaded,
     OAuth,
     OAuthFile,
     ServiceAccount,
@@ -49,11 +52,33 @@ def load(
     ``purpose`` says what must be there: "serve" needs a credential; "demo" brings its own, so that none is read;
     "login" needs the OAuth client alone and keeps only the ``oauth`` credentials, whose files may not exist yet.
     """
+    heard = _Heard(environ)
     try:
-        return _load(path, environ, host, port, purpose)
+        config = _load(path, heard, host, port, purpose)
+        return Loaded(**structs.asdict(config), variables=frozenset(heard.taken))
     except ConfigFault as fault:
         prefix = f"{path}: " if path else ""
         raise ConfigFault("\n".join(prefix + line for line in str(fault).split("\n"))) from None
+
+
+class _Heard(Mapping[str, str]):
+    """The environment, and which of its variables gave something; what systemd sets is nobody's to take back."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.taken: set[str] = set()
+        self._environ = environ
+
+    def __getitem__(self, name: str) -> str:
+        value = self._environ[name]
+        if value and name not in ("CREDENTIALS_DIRECTORY", "STATE_DIRECTORY"):
+            self.taken.add(name)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._environ)
+
+    def __len__(self) -> int:
+        return len(self._environ)
 
 
 class _Findings:
@@ -205,6 +230,8 @@ __all__ = [
     "State",
     "address",
     "cautions",
+    "changes",
+    "dropped",
     "is_loopback",
     "load",
     "needs_restart",

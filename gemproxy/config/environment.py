@@ -34,8 +34,7 @@ def credentials(environ: Mapping[str, str]) -> list[Credential]:
     files = [item.strip() for item in environ.get("GEMPROXY_OAUTH_FILES", "").split(",") if item.strip()]
     found: list[Credential] = [ApiKey(name=f"studio-{place}", key=key) for place, key in enumerate(keys, 1)]
     found += [OAuthFile(name=f"oauth-{place}", file=file) for place, file in enumerate(files, 1)]
-    project = environ.get("GOOGLE_CLOUD_PROJECT", "")
-    if not found and project:
+    if not found and (project := environ.get("GOOGLE_CLOUD_PROJECT", "")):
         location = environ.get("GOOGLE_CLOUD_LOCATION") or "global"
         found.append(ServiceAccount(name="vertex-1", project=project, location=location))
     return found

@@ -124,10 +124,11 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
     return service
 
 
-async def reload(app: web.Application, config: Config) -> None:
+async def reload(app: web.Application, config: Config) -> list[str]:
     """Take a new configuration over: credentials, client keys, models and limits. Streams under way are not touched.
 
-    Raises ``ConfigFault`` before anything has changed. What needs a restart: ``config.needs_restart``.
+    Returns the names of credentials that were here before and are others now, be it only in their files. Raises
+    ``ConfigFault`` before anything has changed. What needs a restart: ``config.needs_restart``.
     """
     service = app[SERVICE]
     sources = await asyncio.to_thread(_sources, config)
@@ -136,9 +137,10 @@ async def reload(app: web.Application, config: Config) -> None:
     held.hold("configuration", await asyncio.to_thread(_secrets, config, sources))
     door = _door(config, catalogue)
     records = await service.state.records()
+    before, prints = service.dispatcher.room.rotator.fingerprints(), _fingerprints(slots)
     # From here on nothing fails or awaits: a request meets the old configuration or the new one, never half of each.
     catalogue.add_discovered(service.discovered)
-    service.tokens.replace(sources, _fingerprints(slots))
+    service.tokens.replace(sources, prints)
     service.dispatcher.room.rotator.replace(slots, _policy(config), records)
     service.dispatcher.room.limit = config.timeouts.queue
     service.dispatcher.limits = _limits(config)
@@ -147,6 +149,7 @@ async def reload(app: web.Application, config: Config) -> None:
     service.load.budget.most = config.server.memory
     service.images, old = fetcher, service.images
     _ = spawn(old.close(), name="images of the old configuration")  # waits for those under way, as the reload must not
+    return [name for name, print_ in prints.items() if before.get(name, print_) != print_]
 
 
 def _keep(state: State, record: Record) -> None:
@@ -162,7 +165,9 @@ def _set_up_metrics(service: Service) -> None:
     except ImportError:
         return
     rotator = service.dispatcher.room.rotator
-    service.metrics = Metrics(rotator.snapshot, lambda: service.open_requests)
+    service.metrics = Metrics(
+        rotator.snapshot, lambda: service.open_requests, lambda: service.reload_refused is not None
+    )
 
 
 def _hear(service: Service, lease: Lease, verdict: Verdict | None) -> None:

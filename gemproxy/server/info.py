@@ -51,13 +51,21 @@ async def health(request: web.Request, service: Service) -> web.Response:
 async def ready(request: web.Request, service: Service) -> web.Response:
     """Tell whether a request could be served now; 503 with the reason and the earliest return otherwise."""
     if service.draining:
-        return _unready("The server is draining and takes no new requests.", None)
+        return _unready(service, "The server is draining and takes no new requests.", None)
     state = service.dispatcher.room.rotator.ready(model.id for model in service.catalogue.listed())
     if state.ok:
-        return as_json({"status": "ready"})
+        return as_json({"status": "ready", **_refusal(service)})
     if state.returns_in is None:
-        return _unready("Every credential is parked until the operator acts; see /v1/debug/cache.", None)
-    return _unready("Every credential rests.", state.returns_in)
+        return _unready(service, "Every credential is parked until the operator acts; see /v1/debug/cache.", None)
+    return _unready(service, "Every credential rests.", state.returns_in)
+
+
+def _refusal(service: Service) -> dict[str, str]:
+    """Return what tells of a refused reload; the reason may name what not everybody may know, and stands in the log."""
+    if service.reload_refused is None:
+        return {}
+    told = "The reload at {} was refused, an older configuration is in force; the log and `gemproxy check` say why."
+    return {"reload": told.format(_timestamp(service.reload_refused))}
 
 
 async def probe(request: web.Request, service: Service) -> web.Response:
@@ -88,8 +96,9 @@ def _shown(model: Model, name: str) -> ModelOut:
     return ModelOut(name, model.created, shutdown_date=model.shutdown_date or UNSET)
 
 
-def _unready(reason: str, returns_in: float | None) -> web.Response:
-    response = as_json({"status": "unready", "reason": reason, "returns_in": returns_in}, status=503)
+def _unready(service: Service, reason: str, returns_in: float | None) -> web.Response:
+    told = {"status": "unready", "reason": reason, "returns_in": returns_in, **_refusal(service)}
+    response = as_json(told, status=503)
     if returns_in is not None:
         response.headers["Retry-After"] = str(math.ceil(returns_in))
     return response

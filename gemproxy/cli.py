@@ -84,7 +84,7 @@ def _serve(asked: argparse.Namespace) -> int:
 
     config = read()
     logs.configure(config.log.level, config.log.format)
-    if between := proxies(os.environ).shown:
+    if (between := proxies(os.environ).shown) and not asked.demo:
         log.info("requests to Google go through the proxy %s (HTTPS_PROXY)", between)
     for warning in _warnings(config, asked.config, demo=asked.demo):
         log.warning(warning)

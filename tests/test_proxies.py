@@ -123,13 +123,13 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any
     monkeypatch.setattr(connections, "DISTRUST", 0.0)
 
     @asynccontextmanager
-    async def opened(answer: bytes = AGAIN, direct: bool = True) -> AsyncIterator[Desk]:
+    async def opened(answer: bytes = AGAIN, direct: bool = True, tls: bool = False) -> AsyncIterator[Desk]:
         everyone: list[Upstream] = []
         server_side, client_side = contexts(tmp_path)
         loop = asyncio.get_running_loop()
         make = lambda: Upstream(everyone, answer)  # noqa: E731
         async with await loop.create_server(make, "127.0.0.1", 0, ssl=server_side) as server:
-            async with tunnels(server.sockets[0].getsockname()[1]) as proxy:
+            async with tunnels(server.sockets[0].getsockname()[1], server_side if tls else None) as proxy:
                 known = proxies({"HTTPS_PROXY": proxy.url.replace("//", f"//someone:{PASSWORD}@")})
                 async with aiohttp.ClientSession(
                     connector=open_connector(limit=0, ssl=client_side),
@@ -156,6 +156,12 @@ async def test_a_tunnel_is_kept_and_the_proxy_alone_gets_its_password(opened, di
     assert asked.startswith(f"CONNECT {NAME}:443 HTTP/1.1\r\n")
     assert f"Proxy-Authorization: Basic {LOGIN}\r\n" in asked
     assert "test-key-1" not in asked
+
+
+async def test_a_proxy_may_be_spoken_to_over_tls_itself(opened, direct) -> None:
+    async with opened(direct=direct, tls=True) as it:
+        assert [await it.ask() for _ in range(3)] == [b"{}"] * 3
+        assert (len(it.proxy.heads), len(it.opened), it.kept()) == (1, 1, 1)
 
 
 async def test_what_comes_behind_an_answer_ends_its_tunnel(opened, direct) -> None:

@@ -57,11 +57,11 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 @asynccontextmanager
-async def tunnels(port: int) -> AsyncIterator[Tunnels]:
-    """Run a proxy whose tunnels all lead to a port."""
+async def tunnels(port: int, context: ssl.SSLContext | None = None) -> AsyncIterator[Tunnels]:
+    """Run a proxy whose tunnels all lead to a port; ``context``: it is itself spoken to over TLS."""
     proxy = Tunnels(port)
-    async with await asyncio.start_server(proxy.serve, "127.0.0.1", 0) as server:
-        proxy.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with await asyncio.start_server(proxy.serve, "127.0.0.1", 0, ssl=context) as server:
+        proxy.url = f"http{'s' if context else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         yield proxy
 
 

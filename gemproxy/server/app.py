@@ -38,7 +38,7 @@ from gemproxy.pool.state import State, open_state
 from gemproxy.pool.tokens import Tokens
 from gemproxy.pool.waiting import WaitingRoom
 from gemproxy.posting import READ
-from gemproxy.proxies import Proxies, proxies
+from gemproxy.proxies import DIRECT, Proxies, proxies
 from gemproxy.server.allowance import Allowances
 from gemproxy.server.exchange import RandomIds
 from gemproxy.server.keyring import Caller, Keyring
@@ -207,7 +207,7 @@ async def _learn(rotator: Rotator, state: State) -> None:
 # ------------------------------------------------------------------------------------------ the upstream side
 
 
-def _session(config: Config, between: Proxies) -> aiohttp.ClientSession:
+def _session(config: Config, between: Proxies = DIRECT) -> aiohttp.ClientSession:
     warn_of_unknown()
     # limits are ours (rotation.*, timeouts.*): aiohttp's own would cut streams at 300 s and hold back at 100
     return aiohttp.ClientSession(

@@ -27,6 +27,7 @@ from gemproxy.pool.rest import ANY
 from gemproxy.pool.slot import SlotView
 from gemproxy.pool.tokens import Tokens
 from gemproxy.posting import ask
+from gemproxy.tunnel import trouble
 from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.dialect import OK, Action, Call, Dialect, HttpRequest, Method, Token, Verdict
 from gemproxy.upstream.onboarding import Onboarding, account_link
@@ -167,7 +168,7 @@ class Checkup:
         try:
             reply = await ask(self._session, request, PATIENCE)
         except (aiohttp.ClientError, OSError) as fault:
-            return Verdict(Action.RETRY, reason="unreachable", message=type(fault).__name__), ""
+            return Verdict(Action.RETRY, reason="unreachable", message=trouble(fault)), ""
         if reply.status == 200:
             return OK, ""
         return dialect.judge(reply.status, reply.headers, reply.body, self._clock()), account_link(reply.body)

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import logging
 import os
+import pwd
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gemproxy import __version__, logs
-from gemproxy.config import Config, OAuthFile, Purpose, cautions, load
+from gemproxy.config import Config, OAuthFile, Purpose, cautions, load, surroundings
 from gemproxy.errors import ConfigFault, StartFault
 from gemproxy.load.rounds import new_loop
+from gemproxy.proxies import proxies
 
 if TYPE_CHECKING:
     from gemproxy.checkup import Row
@@ -55,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="validate the configuration and print what would run")
     _config_option(check)
     check.add_argument("--online", action="store_true", help="authenticate every credential too")
+    check.add_argument("--as", dest="user", metavar="USER", help="see what this user may read (for root alone)")
     check.set_defaults(run=_check)
 
     login = commands.add_parser("login", help="get an OAuth credential with Google's installed-app flow")
@@ -82,7 +85,9 @@ def _serve(asked: argparse.Namespace) -> int:
 
     config = read()
     logs.configure(config.log.level, config.log.format)
-    for warning in _warnings(config, demo=asked.demo):
+    if (between := proxies(os.environ).shown) and not asked.demo:
+        log.info("requests to Google go through the proxy %s (HTTPS_PROXY)", between)
+    for warning in _warnings(config, asked.config, demo=asked.demo):
         log.warning(warning)
     work = demo.serve(read, _announce_demo(config)) if asked.demo else serving.serve(config, read, _announce)
     _run(work, config.server.loop)
@@ -94,16 +99,13 @@ def _run(work: Coroutine[Any, Any, None], loop: str) -> None:
         with asyncio.Runner(loop_factory=new_loop) as runner:
             runner.run(work)
         return
-    try:
-        import uvloop
-    except ImportError:
-        work.close()
-        raise ConfigFault("""server.loop = "uvloop": not installed; `pip install '.[speed]'`""") from None
+    import uvloop  # it is there: ``load`` looks
+
     uvloop.run(work)
 
 
-def _warnings(config: Config, *, demo: bool) -> list[str]:
-    found = [*cautions(config)]
+def _warnings(config: Config, path: Path | None, *, demo: bool) -> list[str]:
+    found = [*cautions(config), *surroundings.cautions(config, path, os.environ)]
     if not (config.auth.clients or demo):
         found.append(
             "no client key is configured (auth.keys): whoever is on this machine is let in, on loopback addresses only"
@@ -130,13 +132,43 @@ def _announce_demo(config: Config) -> Callable[[str], None]:
 
 
 def _check(asked: argparse.Namespace) -> int:
+    if asked.user is not None:
+        _become(asked.user)
     config = load(asked.config, os.environ)
-    print(summary(config))
+    print(summary(config, [*_warnings(config, asked.config, demo=False), *_state_trouble(config)]))
     if not asked.online:
         return OK
     rows = asyncio.run(_look(config))
     print("\n" + table(rows))
     return OK if all(row.ok for row in rows) else FAILED
+
+
+def _become(name: str) -> None:
+    """Go on as another user, so that the system itself says what that one may read."""
+    try:
+        user = pwd.getpwnam(name)
+        if user.pw_uid != os.geteuid():
+            os.initgroups(name, user.pw_gid)
+            os.setgid(user.pw_gid)
+            os.setuid(user.pw_uid)
+            os.environ["HOME"] = user.pw_dir
+    except KeyError:
+        raise ConfigFault(f"--as {name}: there is no such user") from None
+    except PermissionError:
+        raise ConfigFault(f"--as {name}: only root may go on as another user") from None
+
+
+def _state_trouble(config: Config) -> list[str]:
+    """Return what ``serve`` would warn of when it opens the state."""
+    if config.state.path is None:
+        return []
+    from gemproxy.pool.sqlite_state import UnusableState, look
+
+    try:
+        look(Path(config.state.path))
+    except UnusableState as fault:
+        return [f"{fault}; rests, tokens and projects are kept in memory only"]
+    return []
 
 
 async def _look(config: Config) -> list[Row]:
@@ -147,18 +179,19 @@ async def _look(config: Config) -> list[Row]:
         return await service.checkup.tokens()
 
 
-def summary(config: Config) -> str:
+def summary(config: Config, warnings: Sequence[str]) -> str:
     """Return what would run, without anything secret."""
     server, clients = config.server, config.auth.clients
     callers = ", ".join(client.name for client in clients) or "anybody on this machine (no auth.keys)"
     lines = [
         f"listens on    {server.host}:{server.port}",
         f"clients       {callers}",
+        *([f"proxy         {between} (HTTPS_PROXY)"] if (between := proxies(os.environ).shown) else []),
         f"state         {config.state.path or 'in memory: rests and tokens end with the process (state.path)'}",
         "credentials",
     ]
     lines += [f"  {one.name:<20} {one.kind:<16} {one.pool}" for one in config.credentials]
-    lines += [f"warning       {caution}" for caution in cautions(config)]
+    lines += [f"warning       {warning}" for warning in warnings]
     return "\n".join(lines)
 
 
@@ -190,6 +223,7 @@ def _login(asked: argparse.Namespace) -> int:
             browser=not asked.no_browser,
             auth_url=config.upstream.auth_url,
             token_url=config.upstream.token_url,
+            between=proxies(os.environ),
         )
     )
     return OK

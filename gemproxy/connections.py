@@ -206,6 +206,13 @@ class Checked(aiohttp.TCPConnector):
         return made
 
 
+def _woken(line: ResponseHandler) -> ResponseHandler:
+    if not cast("Line", line).wake():
+        line.close()
+        raise aiohttp.ClientConnectionError(UNASKED)
+    return line
+
+
 class Connector(Checked):
     """Opens connections and keeps them while they are clean."""
 
@@ -231,11 +238,17 @@ class Connector(Checked):
     async def _create_connection(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> ResponseHandler:
-        line = await super()._create_connection(req, traces, timeout)
-        if not cast("Line", line).wake():
-            line.close()
-            raise aiohttp.ClientConnectionError(UNASKED)
-        return line
+        async with asyncio.timeout(timeout.sock_connect if req.proxy else None):  # aiohttp waits for a proxy's word
+            line = await super()._create_connection(req, traces, timeout)
+        return _woken(line)
+
+    async def _create_direct_connection(
+        self, *arguments: Any, client_error: type[Exception] = aiohttp.ClientConnectorError, **options: Any
+    ) -> tuple[asyncio.Transport, ResponseHandler]:
+        made = await super()._create_direct_connection(*arguments, client_error=client_error, **options)
+        if client_error is aiohttp.ClientProxyConnectionError:
+            _woken(made[1])  # for CONNECT; what is asked through the tunnel has a line of its own
+        return made
 
     def _release(self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False) -> None:
         if not cast("Line", protocol).rest(key) or (self._distrusted and self._distrusts(key)):

@@ -15,6 +15,7 @@ from gemproxy.pool.refusals import TokenRefused
 from gemproxy.pool.slot import SlotView
 from gemproxy.pool.tokens import Tokens
 from gemproxy.posting import ask
+from gemproxy.tunnel import trouble
 from gemproxy.upstream.ai_studio import AiStudio, read_models
 from gemproxy.wire import UNREADABLE
 
@@ -41,7 +42,7 @@ class Discovery:
                 try:
                     return await self._pages(view.name)
                 except (aiohttp.ClientError, OSError, TokenRefused, *UNREADABLE) as fault:
-                    log.info("models.discover: credential %s tells no models (%s)", view.name, type(fault).__name__)
+                    log.info("models.discover: credential %s tells no models (%s)", view.name, trouble(fault))
         return []
 
     async def _pages(self, slot: str) -> list[str]:

@@ -28,6 +28,7 @@ from gemproxy.pool.slot import Lease
 from gemproxy.pool.waiting import WaitingRoom
 from gemproxy.posting import Incoming, Poster, head
 from gemproxy.stall import StallWatch
+from gemproxy.tunnel import trouble
 from gemproxy.upstream.aim import aimed
 from gemproxy.upstream.dialect import OK, Action, Call, Dialect, Scope, Token, Verdict
 from gemproxy.upstream.rows import NO_MODEL
@@ -429,11 +430,12 @@ def _unreachable(fault: BaseException) -> Verdict:
             status=504,
             code="upstream_timeout",
         )
-    connecting = isinstance(fault, aiohttp.ClientConnectorError)
+    connecting = isinstance(fault, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError)
+    why = "" if (told := trouble(fault)) == type(fault).__name__ else f": {told}"
     return Verdict(
         Action.RETRY,
         Scope.UPSTREAM,
         reason="unreachable" if connecting else "connection_lost",
-        message="The upstream cannot be reached." if connecting else "The connection to the upstream was lost.",
+        message=f"The upstream cannot be reached{why}." if connecting else "The connection to the upstream was lost.",
         status=502,
     )

@@ -26,6 +26,8 @@ from msgspec import Struct
 
 from gemproxy.errors import ConfigFault
 from gemproxy.posting import MOST, head
+from gemproxy.proxies import DIRECT, Proxies
+from gemproxy.tunnel import request_class, trouble
 from gemproxy.upstream.oauth import AUTH_URL, LIFETIME, SCOPES, TOKEN_URL, read_refusal, word
 from gemproxy.wire import UNREADABLE
 
@@ -128,6 +130,7 @@ async def login(
     browser: bool = True,
     auth_url: str | None = None,
     token_url: str | None = None,
+    between: Proxies = DIRECT,
     show: Callable[[str], None] = print,
     ask: Callable[[str], str] = input,
     open_page: Callable[[str], object] = webbrowser.open,
@@ -137,6 +140,7 @@ async def login(
     """Get consent and write the credential file. Raises ``LoginFault``; ``path`` is then as it was.
 
     ``browser`` False: nothing is opened or listened to, and the person pastes the code. URLs left out are Google's.
+    ``between`` is the proxy on the way to it.
     """
     auth_url = auth_url or AUTH_URL
     if browser:
@@ -144,7 +148,7 @@ async def login(
     else:
         code, used = await _by_paste(client_id, auth_url, show, ask)
     now = clock()
-    issued = await _redeem(token_url or TOKEN_URL, client_id, client_secret, code, used)
+    issued = await _redeem(token_url or TOKEN_URL, client_id, client_secret, code, used, between)
     try:
         await asyncio.to_thread(_write, path, _file(issued, now))
     except OSError as error:
@@ -218,7 +222,9 @@ async def _by_paste(
 # ------------------------------------------------------------------------------------------------------- tokens
 
 
-async def _redeem(token_url: str, client_id: str, client_secret: str, code: str, used: Attempt) -> _Issued:
+async def _redeem(
+    token_url: str, client_id: str, client_secret: str, code: str, used: Attempt, between: Proxies
+) -> _Issued:
     form = {
         "grant_type": "authorization_code",
         "code": code,
@@ -233,13 +239,13 @@ async def _redeem(token_url: str, client_id: str, client_secret: str, code: str,
                 timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT),
                 headers={"Accept-Encoding": "identity"},
                 auto_decompress=False,
-                trust_env=True,
+                request_class=request_class(between),
             ) as session,
             session.post(token_url, data=form, allow_redirects=False) as response,
         ):
             status, body = response.status, await head(response, MOST)
     except (aiohttp.ClientError, OSError, TimeoutError) as fault:
-        raise LoginFault(f"Google's token endpoint cannot be reached ({type(fault).__name__})") from None
+        raise LoginFault(f"Google's token endpoint cannot be reached ({trouble(fault)})") from None
     if status != 200:
         raise LoginFault(_refused(body))
     try:

@@ -49,11 +49,17 @@ class Spread:
 
 
 class Metrics(Collector):
-    """The counts of one process. ``views`` and ``open_requests`` are asked at each scrape."""
+    """The counts of one process. What is given here is asked at each scrape."""
 
-    def __init__(self, views: Callable[[], list[SlotView]], open_requests: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        views: Callable[[], list[SlotView]],
+        open_requests: Callable[[], int],
+        reload_refused: Callable[[], bool] = bool,
+    ) -> None:
         self._views = views
         self._open_requests = open_requests
+        self._reload_refused = reload_refused
         self._requests: defaultdict[tuple[str, bool, int], int] = defaultdict(int)
         self._attempts: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._tokens: defaultdict[tuple[str, str], int] = defaultdict(int)
@@ -99,6 +105,8 @@ class Metrics(Collector):
         about = "Attempts at an upstream, by what came of them"
         yield _counter("gemproxy_upstream_attempts", about, ["upstream", "verdict"], self._attempts)
         yield GaugeMetricFamily("gemproxy_open_requests", "Chat requests open now", value=self._open_requests())
+        about = "0 while the last reload was refused and an older configuration is in force"
+        yield GaugeMetricFamily("gemproxy_config_last_reload_successful", about, value=not self._reload_refused())
         yield from _pool(self._views())
 
 

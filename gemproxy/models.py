@@ -18,6 +18,10 @@ from gemproxy.errors import ClientFault
 
 DYNAMIC = -1  # Google's word for "the model decides how long it thinks"
 MAX_NAME = 128  # characters of a name that is passed on unknown: it is kept in caches and written into logs
+# A name becomes a part of a URL: what could lead elsewhere in it (dots alone between slashes, a query) is no name.
+_PART = r"[A-Za-z0-9_:@-][A-Za-z0-9._:@-]*"
+_NAME = re.compile(rf"{_PART}(?:/{_PART})*")
+_PREFIXES = re.compile(r"(?:(?:models|google|gemini)/)+")  # Google's own, and how other software says whose it is
 FIRST_DAY = 1_702_425_600  # 2023-12-13, when the Gemini API opened: no model is older
 
 # --------------------------------------------------------------------------------------------------- what one can do
@@ -213,21 +217,23 @@ class Catalogue:
         aliases: Mapping[str, str] | None = None,
         extra: Iterable[str | Model] = (),
     ) -> None:
-        self.aliases: dict[str, str] = {_bare(name): _bare(target) for name, target in (aliases or {}).items()}
+        named = (aliases or {}).items()
+        self.aliases: dict[str, str] = {name.removeprefix("models/"): bare(target) for name, target in named}
         self._entries: dict[str, Model] = {model.id: model for model in entries}
         for item in extra:
-            model = capabilities(_bare(item)) if isinstance(item, str) else item
+            model = capabilities(bare(item)) if isinstance(item, str) else item
             self._entries[model.id] = model
 
     def lookup(self, name: str) -> Model:
         """Return the model that a client means; raises ``ClientFault`` (404) for names of other makers."""
-        bare = name.removeprefix("models/")
-        target = self.aliases.get(bare, bare)
-        found = self._entries.get(target)
+        found = self._entries.get(self.aliases.get(name, name))  # as nearly everybody writes it
         if found is not None:
             return found
-        passes = target.startswith(("gemini-", "gemma-")) and len(target) <= MAX_NAME
-        if target is not bare or passes:
+        target = self.meant(name)
+        if target in self._entries:
+            return self._entries[target]
+        passes = target.startswith(("gemini-", "gemma-")) and len(target) <= MAX_NAME and is_name(target)
+        if passes or name in self.aliases or bare(name) in self.aliases:  # an alias is the operator's word
             return capabilities(target)
         shown = repr(name) if len(name) <= 80 else "named"
         raise ClientFault(
@@ -240,8 +246,11 @@ class Catalogue:
 
     def meant(self, name: str) -> str:
         """Return the id that a name stands for, whether there is such a model or not."""
-        bare = _bare(name)
-        return self.aliases.get(bare, bare)
+        target = self.aliases.get(name)
+        if target is None:
+            name = bare(name)
+            target = self.aliases.get(name, name)
+        return target
 
     def __contains__(self, model_id: str) -> bool:
         """Return whether an id is listed: unknown ones pass through, but are not."""
@@ -253,12 +262,24 @@ class Catalogue:
 
     def add_discovered(self, ids: Iterable[str]) -> None:
         """Add ids that Google's own list names; what is known already stays as it is."""
-        for name in map(_bare, ids):
+        for name in map(bare, ids):
             self._entries.setdefault(name, capabilities(name))
 
 
-def _bare(name: str) -> str:
-    return name.removeprefix("models/")
+def bare(name: str) -> str:
+    """Return a name without what other software writes before it: ``models/``, ``google/``, ``gemini/``."""
+    found = _PREFIXES.match(name) if "/" in name else None
+    return name if found is None else name[found.end() :]
+
+
+def is_name(text: str) -> bool:
+    """Return whether this can be the name of a model at Google: it becomes a part of a URL."""
+    return _NAME.fullmatch(text) is not None and ".." not in text
+
+
+def retired(model: Model, today: str) -> bool:
+    """Return whether a model is past its shutdown date; ``today`` is ISO 8601."""
+    return model.shutdown_date is not None and model.shutdown_date <= today
 
 
 # ------------------------------------------------------------------------------------------ how hard a model thinks

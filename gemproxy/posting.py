@@ -145,7 +145,7 @@ class Poster:
         The headers called ``names`` are each request's own: what is kept here holds no credential.
         """
         session, loop = self._session, asyncio.get_running_loop()
-        request = aiohttp.ClientRequest(
+        request = session._request_class(  # which knows whether a proxy stands between
             "POST", URL(url, encoded=True), headers=session.headers, loop=loop, session=session
         )
         for name in (*names, "Content-Length"):

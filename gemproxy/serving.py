@@ -22,7 +22,7 @@ from typing import Any
 from aiohttp import web
 
 from gemproxy import supervisor
-from gemproxy.config import Config, address, needs_restart, open_door
+from gemproxy.config import Config, address, cautions, changes, dropped, needs_restart, open_door
 from gemproxy.errors import ConfigFault, StartFault
 from gemproxy.listening import GuardedSite, connections
 from gemproxy.load.budget import Budget
@@ -236,18 +236,28 @@ class Reloading:
         """Read the file and take it over, or say why not."""
         async with self._turn:
             supervisor.notify(supervisor.reloading())
+            service = self._runner.app[SERVICE]
             try:
                 await self._take_over(await asyncio.to_thread(self._load))
+                service.reload_refused = None
             except ConfigFault as fault:
-                log.error("reload refused, the old configuration stays: %s", fault)  # noqa: TRY400 - no bug
+                service.reload_refused = service.clock()
+                why = "; ".join(str(fault).split("\n"))
+                log.error("reload refused, the old configuration stays: %s", why)  # noqa: TRY400 - no bug
             finally:
                 supervisor.notify("READY=1")
 
     async def _take_over(self, config: Config) -> None:
         _check_doors(config, self._runner.addresses)
-        await reload(self._runner.app, config)
-        self.config = config
-        log.info("configuration reloaded")
+        renewed = await reload(self._runner.app, config)
+        old, self.config = self.config, config
+        log.info("configuration reloaded; %s", changes(old, config, renewed))
+        known = {*cautions(old)}
+        for caution in cautions(config):
+            if caution not in known:
+                log.warning(caution)
+        for name in dropped(old, config):
+            log.warning("%s is set but no longer used: the new configuration takes nothing from it", name)
         if fixed := needs_restart(self._started, config):
             log.warning("needs a restart: %s", ", ".join(fixed))
 

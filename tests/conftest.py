@@ -25,8 +25,13 @@ SAYINGS = (
     "GEMINI_",
     "GEMPROXY_",
     "GOOGLE_",
+    "HTTPS_PROXY",
+    "https_proxy",
     "LISTEN_",
     "NOTIFY_SOCKET",
+    "NO_PROXY",
+    "no_proxy",
+    "SSL_CERT_",
     "STATE_DIRECTORY",
     "WATCHDOG_",
 )

@@ -24,9 +24,10 @@ KEY = "sk-test"
 class Running:
     """What tests need of a server: its address, its application, and clients."""
 
-    def __init__(self, url: str, app: web.Application, session: aiohttp.ClientSession) -> None:
+    def __init__(self, url: str, runner: web.AppRunner, session: aiohttp.ClientSession) -> None:
         self.url = url
-        self.app = app
+        self.runner = runner
+        self.app = runner.app
         self.session = session
 
     def openai(self, **options: Any) -> openai.AsyncOpenAI:
@@ -76,11 +77,10 @@ async def running(simulator: Simulator, config: Config | None = None) -> AsyncIt
     config = msgspec.structs.replace(config, timeouts=msgspec.structs.replace(config.timeouts, drain=1))
     runner = make_runner(config)
     await runner.setup()
-    app = runner.app
     try:
         for sock in bind("127.0.0.1", 0, reuse_port=False):
             await GuardedSite(runner, sock, limit=lambda: 0, patience=lambda: 30.0).start()
         async with aiohttp.ClientSession() as session:
-            yield Running(base_url(runner), app, session)
+            yield Running(base_url(runner), runner, session)
     finally:
         await runner.cleanup()

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
+import sqlite3
+import subprocess
 import sys
+import tempfile
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -15,6 +20,7 @@ from gemproxy.checkup import Row
 from gemproxy.cli import main, table
 from gemproxy.simulator import AccountState, KeyState, Simulator
 from gemproxy.simulator.accounts import Account
+from tests.server_process import serving
 from tests.test_pool_scenarios import config_text
 
 CONFIG = '[[credentials]]\nname = "studio-1"\nkind = "api_key"\nkey = "test-key-1"\n'
@@ -168,3 +174,84 @@ async def test_zero_config_with_a_key_in_the_environment(simulator: Simulator, t
     process.terminate()
     assert await asyncio.wait_for(process.wait(), 10) == 0
     assert "test-key" not in "".join(lines)
+
+
+# ------------------------------------------------------------------------------------- one verdict, whoever is asked
+
+
+ANOTHER = "PRAGMA user_version = 9; CREATE TABLE t (x)"
+WARNED = [
+    pytest.param('[state]\npath = "{folder}"', "state.path = {folder}: ", id="a folder for the state"),
+    pytest.param('[state]\npath = "{folder}/gemproxy.toml"', "file is not a database", id="another file"),
+    pytest.param('[state]\npath = "{folder}/link"', "link is a symbolic link", id="a link"),
+    pytest.param('[state]\npath = "{folder}/other.db"', "schema 9, not 1", id="the state of another version"),
+    pytest.param('[state]\npath = "{folder}/gemproxy.toml/x/state.db"', "Not a directory", id="a file for a folder"),
+    pytest.param(
+        '[models]\nfallbacks = {{ gemini-2 = ["gemini-0"] }}', 'no model "gemini-0"', id="an unlisted fallback"
+    ),
+    pytest.param(
+        '[log]\ncapture_dir = "{folder}/link"', "log.capture_dir = {folder}/link", id="frames without a place"
+    ),
+    pytest.param("", "{folder}/.env is ignored", id="a .env file"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), WARNED)
+async def test_check_warns_of_what_serve_warns_of(
+    bare: Path, capsys: pytest.CaptureFixture[str], text: str, words: str
+) -> None:
+    (bare / "link").symlink_to(bare / "gemproxy.toml")
+    (bare / ".env").write_text("")
+    with closing(sqlite3.connect(bare / "other.db")) as db:
+        db.executescript(ANOTHER)
+    toml = f"{text.format(folder=bare)}\n{CONFIG}"
+    expected = words.format(folder=bare)
+    assert main(["check", "--config", write(bare, toml)]) == 0
+    [warning] = [line for line in capsys.readouterr().out.splitlines() if expected in line]
+    assert warning.startswith("warning  ")
+    assert (bare / "gemproxy.toml").read_text() == toml
+    async with serving(bare, toml + "\n[server]\nport = 0\n") as server:
+        await server.logged(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param("[models]\nfallbacks = { gemini-2 = ['gpt-9'] }", 'no model "gpt-9" is known', id="a fallback"),
+        pytest.param("[server]\nloop = 'uvloop'", "not installed", id="a loop that is not installed"),
+        pytest.param("[[auth.clients]]\nname = 'a'\nkey = \"'x'\"", "auth.clients[0].key: the key stands", id="quotes"),
+        pytest.param("[[auth.clients]]\nname = 'a'\nkey_file = 'ci'", "{folder}/ci", id="a file that is not there"),
+        pytest.param("[[auth.clients]]\nname = 'a'\nkey_env = 'CI_KEY'", "variable CI_KEY is", id="a variable"),
+    ],
+)
+@pytest.mark.parametrize("command", ["check", "serve"])
+def test_check_refuses_what_serve_refuses(
+    bare: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str, text: str, words: str
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main([command, "--config", write(bare, f"{text}\n{CONFIG}")]) == 2
+    assert words.replace("{folder}", str(bare)) in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may go on as another user")
+def test_check_sees_what_another_user_may_read() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        place.chmod(0o755)
+        (place / "key").write_text("test-key-1")
+        file = write(place, CONFIG.replace('key = "test-key-1"', 'key_file = "key"'))
+        for mode, status, words in ((0o600, 2, f"cannot read {folder}/key"), (0o644, 0, "studio-1")):
+            (place / "key").chmod(mode)
+            asked = [sys.executable, "-m", "gemproxy", "check", "--as", "nobody", "--config", file]
+            done = subprocess.run(asked, capture_output=True, text=True, check=False)
+            assert (done.returncode, words in done.stdout + done.stderr) == (status, True), done.stderr
+
+
+def test_check_as_nobody_known_is_refused(bare: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--as", "no-such-user", "--config", write(bare, CONFIG)]) == 2
+    assert "--as no-such-user: there is no such user" in capsys.readouterr().err
+
+
+def test_check_as_oneself_is_as_without(bare: Path) -> None:
+    myself = pwd.getpwuid(os.geteuid()).pw_name
+    assert main(["check", "--as", myself, "--config", write(bare, CONFIG)]) == 0

@@ -20,33 +20,52 @@ BELOW_THE_DOOR = {"dispatch", "course", "stall", "capture", "converter", "pool",
 # A room is the first name below gemproxy. A row with a dot is about one module, and wins over the row of its room.
 FLOORS: dict[str, set[str]] = {
     "__main__": {"cli"},
-    "cli": {"serving", "demo", "server", "checkup", "config", "login", "logs", "load.rounds", "errors"},
+    "cli": {
+        "serving",
+        "demo",
+        "server",
+        "checkup",
+        "config",
+        "login",
+        "logs",
+        "load.rounds",
+        "errors",
+        "proxies",
+        "pool.sqlite_state",
+    },
     "demo": {"serving", "server.debug", "config", "simulator"},
     "serving": {"server", "listening", "supervisor", "config", "load", "errors"},
     "supervisor": set(),
     "logs": {"upstream.redaction"},
-    "server.app": {"config", "server", "checkup", "discovery", "metrics", "connections", "posting", *BELOW_THE_DOOR},
-    "server.media": {"server", "connections", "posting", *BELOW_THE_DOOR},  # fetches over connections of its own
+    "server.app": {
+        *("config", "server", "checkup", "discovery", "metrics", "connections", "posting"),
+        *("proxies", "tunnel", *BELOW_THE_DOOR),
+    },
+    "server.media": {"server", "connections", "posting", "proxies", "tunnel", *BELOW_THE_DOOR},
     "server": {"server", "checkup", "metrics", "posting", *BELOW_THE_DOOR},
-    "discovery": {"pool", "upstream", "posting", "models", "wire.UNREADABLE"},
+    "discovery": {"pool", "upstream", "posting", "tunnel", "models", "wire.UNREADABLE"},
     "listening": {"server", "load", "errors"},
-    "checkup": {"posting", *BELOW_THE_DOOR},
+    "checkup": {"posting", "tunnel", *BELOW_THE_DOOR},
     "metrics": {"pool", "upstream", "converter"},
-    "dispatch": {"dispatch", "arrival", "course", "stall", "posting", "converter", "pool", "upstream", *LEAVES},
+    "dispatch": {
+        *("dispatch", "arrival", "course", "stall", "posting", "tunnel", "converter", "pool", "upstream", *LEAVES)
+    },
     "connections": {"load.reads"},
+    "proxies": {"errors"},
+    "tunnel": {"proxies"},
     "posting": {"connections", "upstream", "errors", "load.weigh"},
     "capture": {"upstream.redaction"},
     "course": {"upstream", "errors"},
     "stall": set(),
     "arrival": set(),
     "converter": {"converter", "upstream", "load.effort", *LEAVES},
-    "pool": {"pool", "upstream", "posting", *LEAVES},
+    "pool": {"pool", "upstream", "posting", "tunnel", *LEAVES},
     "upstream": {  # and nothing of OpenAI
         *("upstream", "models", "errors", "load.turns"),
         *("wire.gemini", "wire.long_answer", "wire.incoming", "wire.text", "wire.UNREADABLE"),
     },
-    "login": {"posting", "upstream", "errors", "wire.UNREADABLE"},
-    "config": {"config", "errors", "models", "server.addresses"},  # whose rules `check` must know, too
+    "login": {"posting", "proxies", "tunnel", "upstream", "errors", "wire.UNREADABLE"},
+    "config": {"config", "errors", "models", "proxies", "server.addresses"},  # whose rules `check` must know, too
     "simulator": {"simulator"},  # an oracle must not share the code it judges
     "errors": {"wire"},
     "load": {"load", "errors"},
@@ -56,6 +75,7 @@ FLOORS: dict[str, set[str]] = {
 }
 PURE = [
     *("wire", "errors", "models", "upstream", "converter", "course", "pool.rotator", "pool.slot", "pool.rest"),
+    "proxies",
     *("load.budget", "load.effort", "load.weigh"),
 ]
 # Large requests are converted beside the loop, so what all conversions share needs a lock: no clock, no network.

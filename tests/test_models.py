@@ -68,16 +68,46 @@ def test_shipped_ids_are_listed_once_in_order() -> None:
         pytest.param("tuned", "learnlm-2", id="an alias to a name of no known maker is the operator's word"),
         pytest.param("learnlm-1", "learnlm-1", id="a configured id"),
         pytest.param("nano-x", "nano-x", id="a discovered id"),
+        pytest.param("google/gemini-3.8-flash", "gemini-3.8-flash", id="the maker's name is taken off"),
+        pytest.param("gemini/gemini-3.8-flash", "gemini-3.8-flash", id="a provider's name is taken off"),
+        pytest.param("gemini/models/gemini-3.8-flash", "gemini-3.8-flash", id="one before the other is taken off, too"),
+        pytest.param("google/gemma-9-1b", "gemma-9-1b", id="an unknown model behind a maker's name"),
+        pytest.param("google/gpt-4o", "gemini-3.8-flash", id="an alias behind a maker's name"),
+        pytest.param("google/fast", "gemini-2.5-pro", id="an alias that holds a maker's name"),
+        pytest.param("gemini-9:tuned@001/a_b", "gemini-9:tuned@001/a_b", id="signs that names of models may hold"),
     ],
 )
 def test_lookup_finds(name: str, found: str) -> None:
-    catalogue = Catalogue(aliases={"gpt-4o": "models/gemini-3.8-flash", "tuned": "learnlm-2"}, extra=["learnlm-1"])
+    aliases = {"gpt-4o": "models/gemini-3.8-flash", "tuned": "learnlm-2", "google/fast": "google/gemini-2.5-pro"}
+    catalogue = Catalogue(aliases=aliases, extra=["learnlm-1"])
     catalogue.add_discovered(["models/nano-x"])
     assert catalogue.lookup(name).id == found
 
 
-@pytest.mark.parametrize("name", ["gpt-4o", "", "gemini", "Gemini-2.5-pro", "claude-4"])
+@pytest.mark.parametrize("name", ["gpt-4o", "", "gemini", "Gemini-2.5-pro", "claude-4", "google/", "openai/gemini-4"])
 def test_lookup_of_other_makers_is_404(name: str) -> None:
+    with pytest.raises(ClientFault) as caught:
+        Catalogue().lookup(name)
+    assert (caught.value.status, caught.value.code, caught.value.param) == (404, "model_not_found", "model")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("gemini-2/../../v1/projects", "gemini-..", "google/gemini-2..5", "gemini-2/./x", "gemini-2//x", "gemini-2/"),
+        *(
+            "gemini-2?key=x",
+            "gemini-2#x",
+            "gemini-2%2e",
+            "gemini 2",
+            "gemini-2\n",
+            "gemini-é",
+            "gemini-2\\x",
+            "gemini-\0",
+        ),
+    ],
+)
+def test_lookup_of_a_name_that_could_lead_elsewhere_is_404(name: str) -> None:
     with pytest.raises(ClientFault) as caught:
         Catalogue().lookup(name)
     assert (caught.value.status, caught.value.code, caught.value.param) == (404, "model_not_found", "model")

@@ -15,13 +15,13 @@ from aiohttp import web
 from msgspec.structs import replace
 
 from gemproxy import serving, supervisor
-from gemproxy.config import Config, ConfigFault
+from gemproxy.config import Config, ConfigFault, load
 from gemproxy.errors import ClientFault
 from gemproxy.server.app import reload
 from gemproxy.server.service import SERVICE
 from gemproxy.serving import Reloading, make_runner, serve
 from gemproxy.simulator import Simulator, unary_answer
-from tests.running import configuration, running
+from tests.running import KEY, Running, configuration, running
 from tests.waiting import soon
 
 KEYS = '[auth]\nkeys = ["sk-test"]\n'
@@ -189,6 +189,60 @@ async def test_the_limits_of_a_conversation_follow_a_reload(simulator: Simulator
         await reload(server.app, configuration(simulator, tmp_path, "[server]\nmax_messages = 1\n"))
         status, answer = await server.post(CHAT, two)
         assert (status, b"server.max_messages" in answer) == (400, True)
+
+
+async def test_a_reload_tells_what_is_new_and_what_is_not_used_any_more(
+    simulator: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bare, login = tmp_path / "bare.toml", tmp_path / "team.json"
+    bare.write_text("")
+    login.write_text('{"refresh_token": "fake-1", "client_id": "fake", "client_secret": "fake"}')
+    team = f'[[credentials]]\nkind = "oauth"\nname = "team"\nfile = "{login}"\n'
+    old = load(bare, {"GEMINI_API_KEY": "test-key-1"})
+    new = configuration(simulator, tmp_path, KEYS + team + '[models]\naliases = { fast = "gemini-0" }')
+    caplog.set_level(logging.INFO, "gemproxy")
+    async with running(simulator, old) as server:
+        reloading = Reloading(server.runner, old, lambda: new)
+        await reloading.run()
+        told = [record.getMessage() for record in caplog.records if record.name == "gemproxy"]
+        assert told[-4:-1] == [
+            "configuration reloaded; credentials: new team; clients: new key-1; models: new fast",
+            'models.aliases.fast: no model "gemini-0" is listed; if Google has it, add it to models.extra',
+            "GEMINI_API_KEY is set but no longer used: the new configuration takes nothing from it",
+        ]
+        login.write_text('{"refresh_token": "fake-2", "client_id": "fake", "client_secret": "fake"}')
+        caplog.clear()
+        await reloading.run()
+        assert "configuration reloaded; new in its file: team" in caplog.messages
+
+
+async def test_a_refused_reload_shows_until_one_is_taken(simulator: Simulator, tmp_path: Path) -> None:
+    config, configs = configuration(simulator, tmp_path, KEYS), []
+
+    def read() -> Config:
+        if not configs:
+            raise ConfigFault("/etc/secret.toml: server.port: wrong\nserver.host: wrong")
+        return configs.pop()
+
+    async def shown(server: Running) -> tuple[dict[str, Any], bool]:
+        async with server.session.get(server.url + "/metrics", headers={"Authorization": f"Bearer {KEY}"}) as response:
+            metrics = await response.text()
+        return (await server.get("/ready"))[1], "gemproxy_config_last_reload_successful 1.0" in metrics
+
+    async with running(simulator, config) as server:
+        reloading = Reloading(server.runner, config, read)
+        assert await shown(server) == ({"status": "ready"}, True)
+        await reloading.run()
+        ready, successful = await shown(server)
+        assert (ready["status"], successful) == ("ready", False)
+        assert "was refused, an older configuration is in force" in ready["reload"]
+        assert "secret" not in ready["reload"], "whoever asks /ready need not know what is configured"
+        server.app[SERVICE].draining = True
+        assert "was refused" in (await server.get("/ready"))[1]["reload"]
+        server.app[SERVICE].draining = False
+        configs.append(config)
+        await reloading.run()
+        assert await shown(server) == ({"status": "ready"}, True)
 
 
 async def test_what_needs_a_restart_is_named(

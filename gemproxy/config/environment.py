@@ -26,15 +26,15 @@ def complete(config: Config, environ: Mapping[str, str]) -> Config:
 def credentials(environ: Mapping[str, str]) -> list[Credential]:
     """Return the credentials that the environment names.
 
-    ``GOOGLE_CLOUD_PROJECT`` is set on many machines for other reasons, and Vertex AI costs money: it counts only where
-    nothing else is named.
+    ``GOOGLE_API_KEY``, as Google's own SDKs know it, counts where no key has our name. ``GOOGLE_CLOUD_PROJECT`` is set
+    on many machines for other reasons, and Vertex AI costs money: it counts only where nothing else is named.
     """
     keys = dict.fromkeys([*listed("GEMINI_API_KEY", environ), *listed("GEMINI_API_KEYS", environ)])
+    keys = keys or dict.fromkeys(listed("GOOGLE_API_KEY", environ))
     files = [item.strip() for item in environ.get("GEMPROXY_OAUTH_FILES", "").split(",") if item.strip()]
     found: list[Credential] = [ApiKey(name=f"studio-{place}", key=key) for place, key in enumerate(keys, 1)]
     found += [OAuthFile(name=f"oauth-{place}", file=file) for place, file in enumerate(files, 1)]
-    project = environ.get("GOOGLE_CLOUD_PROJECT", "")
-    if not found and project:
+    if not found and (project := environ.get("GOOGLE_CLOUD_PROJECT", "")):
         location = environ.get("GOOGLE_CLOUD_LOCATION") or "global"
         found.append(ServiceAccount(name="vertex-1", project=project, location=location))
     return found

@@ -15,9 +15,11 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct
 
+from gemproxy.config.reading import BOM
+from gemproxy.config.secret import UNREAD
 from gemproxy.config.sections import URLS, ApiKey, Config, Credential, Models, OAuthFile, ServiceAccount, Upstream
 from gemproxy.errors import ClientFault, ConfigFault
-from gemproxy.models import Catalogue
+from gemproxy.models import Catalogue, bare, is_name
 from gemproxy.server.addresses import Allowed
 
 NO_CREDENTIAL = (
@@ -26,9 +28,16 @@ NO_CREDENTIAL = (
 )
 
 
+_NO_NAME = "expected a model's name: letters, digits and . _ : @ / -, without dots side by side"
+
+
 class _Client(Struct):
     client_id: str | None = None
     client_secret: str | None = None
+
+
+class _Token(_Client):
+    refresh_token: str | None = None
 
 
 class _File(_Client):
@@ -37,12 +46,18 @@ class _File(_Client):
     type: str | None = None
     project_id: str | None = None
     quota_project_id: str | None = None
-    token: _Client | str | None = None
+    refresh_token: str | None = None
+    token: _Token | str | None = None
+
+    @property
+    def refreshes(self) -> bool:
+        """Return whether tokens can be had with it."""
+        return bool(self.refresh_token or (isinstance(self.token, _Token) and self.token.refresh_token))
 
     @property
     def names_client(self) -> bool:
         """Return whether the file needs no client of ``[oauth]``."""
-        inner = self.token if isinstance(self.token, _Client) else _Client()
+        inner = self.token if isinstance(self.token, _Token) else _Token()
         return bool((self.client_id or inner.client_id) and (self.client_secret or inner.client_secret))
 
 
@@ -69,6 +84,7 @@ def cautions(config: Config) -> Iterator[str]:
     yield from _shared(config.credentials)
     yield from _client_names(config)
     yield from _memory(config)
+    yield from _unlisted(config.models)
     catalogue = Catalogue(aliases=config.models.aliases, extra=config.models.extra)
     for section, owners in (("credentials", config.credentials), ("auth.clients", config.auth.clients)):
         for place, owner in enumerate(owners):
@@ -142,7 +158,7 @@ def _names(key: str, names: Sequence[str]) -> Iterator[str]:
 def _clients(config: Config) -> Iterator[str]:
     keys = [client.key for client in config.auth.clients]
     for place, key in enumerate(keys):
-        if (first := keys.index(key)) != place:
+        if (first := keys.index(key)) != place and key is not UNREAD:
             yield f"auth.clients[{place}].key: the same as auth.clients[{first}].key; every client needs its own"
 
 
@@ -219,6 +235,12 @@ def _models(config: Config) -> Iterator[str]:
     for alias, model in config.models.aliases.items():
         if model in config.models.aliases:
             yield f'models.aliases.{alias} = "{model}": an alias must name a model, not another alias'
+        elif not is_name(bare(model)):
+            yield f'models.aliases.{alias} = "{model}": {_NO_NAME}'
+    for key in ("extra", "logprobs"):
+        for place, model in enumerate(getattr(config.models, key)):
+            if not is_name(bare(config.models.aliases.get(model, model))):
+                yield f'models.{key}[{place}] = "{model}": {_NO_NAME}'
     yield from _fallbacks(config.models)
 
 
@@ -233,6 +255,16 @@ def _fallbacks(models: Models) -> Iterator[str]:
             yield f'models.fallbacks.{model}: no model "{unknown}" is known; if there is one, add it to models.extra'
         elif ids[0] in ids[1:]:
             yield f"models.fallbacks.{model}: a model cannot be its own fallback"
+
+
+def _unlisted(models: Models) -> Iterator[str]:
+    """Name models of Google's that no list has: they are passed on, and a misspelt one fails only when it is asked."""
+    catalogue = Catalogue(aliases=models.aliases, extra=[*models.extra, *models.logprobs])
+    named = [(f"models.aliases.{alias}", name) for alias, name in models.aliases.items()]
+    named += [(f"models.fallbacks.{model}", name) for model, others in models.fallbacks.items() for name in others]
+    for key, name in named:
+        if catalogue.meant(name) not in catalogue:
+            yield f'{key}: no model "{name}" is listed; if Google has it, add it to models.extra'
 
 
 def _model_id(catalogue: Catalogue, name: str) -> str | None:
@@ -253,6 +285,8 @@ def _oauth_file(key: str, credential: OAuthFile, config: Config) -> Iterator[str
     found = _read(credential.file)
     if isinstance(found, str):
         yield f'{key}.file = "{credential.file}": {found}; `gemproxy login` writes such a file'
+    elif not found.refreshes:
+        yield f'{key}.file = "{credential.file}": holds no refresh_token; `gemproxy login` writes such a file'
     elif not config.oauth.client_id and not found.names_client:
         yield (
             f"{key}.file: the file names no OAuth client; set oauth.client_id and oauth.client_secret "
@@ -266,8 +300,11 @@ def _service_account(key: str, credential: ServiceAccount) -> Iterator[str]:
     found = _read(credential.file)
     if isinstance(found, str):
         yield f'{key}.file = "{credential.file}": {found}'
-    elif not found.type:
-        yield f'{key}.file = "{credential.file}": not a Google credential file (it has no "type")'
+    elif found.type not in ("service_account", "authorized_user"):
+        yield (
+            f'{key}.file = "{credential.file}": its "type" is not service_account or authorized_user; for other kinds '
+            "leave the file out, and name it in GOOGLE_APPLICATION_CREDENTIALS"
+        )
     elif not (credential.project or found.project_id or found.quota_project_id):
         yield f"{key}.project: required, since the file names no project_id"
 
@@ -275,7 +312,7 @@ def _service_account(key: str, credential: ServiceAccount) -> Iterator[str]:
 def _read(path: str) -> _File | str:
     """Return what a credential file says of itself, or why it cannot be used."""
     try:
-        return msgspec.json.decode(Path(path).read_bytes(), type=_File)
+        return msgspec.json.decode(Path(path).read_bytes().removeprefix(BOM), type=_File)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     except (msgspec.DecodeError, ValueError, RecursionError):

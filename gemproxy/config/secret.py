@@ -14,7 +14,10 @@ from msgspec import Struct
 
 from gemproxy.errors import ConfigFault
 
-_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+# What is written where a name belongs and is the key itself: by how Google's and OpenAI's begin, or by its length.
+_KEY = re.compile(r"(?:AIza|AQ\.|GOCSPX-|ya29\.|1//|sk-).*|(?=.*\d)[A-Za-z0-9_-]{24,}", re.DOTALL)
+_QUOTES = "'\"`"  # an env file of Docker's keeps them, a shell does not
 _MAX_FILE = 65_536  # bytes; no key is longer, and a wrong path should not be read whole
 
 
@@ -44,6 +47,7 @@ class Secret:
 
 
 ABSENT = Secret("")  # the default of every secret field: left out, which is not the same as empty
+UNREAD = Secret("-")  # stands where a secret was to be and could not be had, so that all else can be judged
 
 
 class Places(Struct, frozen=True):
@@ -91,7 +95,8 @@ def from_variable(key: str, variable: str, places: Places) -> str:
     """Return the text of an environment variable that a setting names."""
     text = places.environ.get(variable)
     if text is None:
-        shown = f"the environment variable {variable}" if _VARIABLE.fullmatch(variable) else "the variable it names"
+        plain = _VARIABLE.fullmatch(variable) and _is_name(variable)
+        shown = f"the environment variable {variable}" if plain else "the variable it names"
         raise ConfigFault(f"{key}: {shown} is not set")
     return text
 
@@ -99,7 +104,9 @@ def from_variable(key: str, variable: str, places: Places) -> str:
 def read_text(key: str, name: str, places: Places) -> str:
     """Return the text of a file that a setting names; raises ``ConfigFault`` if it cannot be read."""
     path = places.locate(name)
-    shown = str(path) if "/" in name else "the file it names (looked up in $CREDENTIALS_DIRECTORY and beside the file)"
+    shown = str(path) if _is_name(name) else "the file it names"
+    if not Path(name).is_absolute():
+        shown += " (looked up in $CREDENTIALS_DIRECTORY first)"
     try:
         with path.open("rb") as stream:
             data = stream.read(_MAX_FILE + 1)
@@ -109,9 +116,14 @@ def read_text(key: str, name: str, places: Places) -> str:
     if len(data) > _MAX_FILE:
         raise ConfigFault(f"{key}: {shown} is longer than {_MAX_FILE} bytes")
     try:
-        return data.decode()
+        return data.decode().removeprefix("\ufeff")  # some editors begin a file with a byte-order mark
     except UnicodeDecodeError:
         raise ConfigFault(f"{key}: {shown} is not UTF-8 text") from None
+
+
+def _is_name(text: str) -> bool:
+    """Return whether a name may be shown: it is not the key itself, written in the wrong place."""
+    return text.isprintable() and not _KEY.fullmatch(text)
 
 
 def words(key: str, secrets: list[Secret]) -> list[Secret]:
@@ -141,4 +153,6 @@ def _word(key: str, text: str) -> Secret:
         raise ConfigFault(f"{key}: an empty key is refused")
     if not (text.isascii() and text.isprintable() and " " not in text):
         raise ConfigFault(f"{key}: a key is one word of printable ASCII characters")
+    if text[0] in _QUOTES or text[-1] in _QUOTES:
+        raise ConfigFault(f"{key}: the key stands in quotes, which would be sent as a part of it; take them away")
     return Secret(text)

@@ -226,6 +226,12 @@ class Config(Section, frozen=True, kw_only=True):
     log: Log = Log()
 
 
+class Loaded(Config, frozen=True, kw_only=True):
+    """A configuration after ``load``; ``variables`` of the environment gave something to it."""
+
+    variables: frozenset[str] = frozenset()
+
+
 def read_secret(kind: type, value: Any) -> Any:
     """Read a ``Secret`` for msgspec; the message must not show what was written."""
     if kind is Secret and isinstance(value, str):

@@ -1,7 +1,7 @@
 """What msgspec refused, in the operator's words: dotted key, value, what is allowed.
 
-In: msgspec's message and the table that it refused. Out: one line. msgspec decides; only words are made here. Must not
-show a value that may be a secret.
+In: msgspec's message and the table that it refused. Out: one line, and the place. msgspec decides; only words are made
+here. Must not show a value that may be a secret.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from gemproxy.config.secret import Secret
 from gemproxy.config.sections import Config, Credential, Section, read_secret
@@ -32,17 +32,30 @@ _KINDS: dict[str, type[Section]] = {one.__struct_config__.tag: one for one in ty
 _PLAIN: dict[Any, str] = {str: "a string", bool: "true or false", int: "a whole number", float: "a number"}
 
 
-def explain(message: str, table: dict[str, Any]) -> str:
-    """Return one line that names the key, its value unless that may be a secret, and what is allowed."""
+class Mistake(Struct, frozen=True):
+    """What is wrong, in one line, and where: the steps to the key, whether it is one at all, whether it is there."""
+
+    text: str
+    path: list[str]
+    unknown: bool = False
+
+    @property
+    def key(self) -> str:
+        """Return the dotted key."""
+        return _dotted(self.path)
+
+
+def explain(message: str, table: dict[str, Any]) -> Mistake:
+    """Return what names the key, its value unless that may be a secret, and what is allowed."""
     found = _MESSAGE.fullmatch(message)
     assert found is not None  # the pattern matches any text
     what, path = found["what"], _STEP.findall(found["path"] or "")
     if unknown := _UNKNOWN.fullmatch(what):
-        return _unknown(path, unknown[1], table)
+        return Mistake(_unknown(path, unknown[1], table), [*path, unknown[1]], unknown=True)
     if missing := _MISSING.fullmatch(what):
-        return _missing(path, missing[1])
+        return Mistake(_missing(path, missing[1]), [*path, missing[1]])
     path, value, kind = _follow(path, table)
-    return f"{_dotted(path)}{_shown(path, value)}: expected {_allowed(path, kind)}"
+    return Mistake(f"{_dotted(path)}{_shown(path, value)}: expected {_allowed(path, kind)}", path)
 
 
 def _unknown(path: list[str], key: str, table: dict[str, Any]) -> str:

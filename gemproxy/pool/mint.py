@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from gemproxy.pool.sources import ServiceAccount, UserGrant
 from gemproxy.posting import ask
+from gemproxy.tunnel import trouble
 from gemproxy.upstream import oauth
 from gemproxy.upstream.dialect import HttpRequest
 from gemproxy.upstream.redaction import held
@@ -112,7 +113,7 @@ class Courier:
         try:
             reply = self._send(method, url, body, headers, min(timeout or REQUEST_TIMEOUT, REQUEST_TIMEOUT)).result()
         except (aiohttp.ClientError, OSError, TimeoutError, CancelledError) as fault:
-            self.trouble = f"no answer ({type(fault).__name__})"
+            self.trouble = f"no answer ({trouble(fault)})"
             raise TransportError(self.trouble) from None  # type: ignore[no-untyped-call]
         if reply.status != 200:
             self.refusal = oauth.read_refusal(reply.data)

@@ -250,6 +250,10 @@ class Rotator:
         now = self._now()
         return [slot.view(now) for slot in self._slots]
 
+    def fingerprints(self) -> dict[str, str]:
+        """Return the fingerprint of every credential, by its name."""
+        return {slot.name: slot.fingerprint for slot in self._slots}
+
     def offered(self, name: str) -> frozenset[str] | None:
         """Return the models that a credential is held to; None: all."""
         return next((slot.models for slot in self._slots if slot.name == name), None)

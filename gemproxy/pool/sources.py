@@ -207,7 +207,7 @@ def fingerprint(source: Source) -> str:
 
 def _read(file: Path, advice: str) -> bytes:
     try:
-        return file.read_bytes()
+        return file.read_bytes().removeprefix(b"\xef\xbb\xbf")  # a byte-order mark, as some editors write it
     except FileNotFoundError:
         raise ConfigFault(f"credentials.file = {file}: not found; {advice}") from None
     except (PermissionError, IsADirectoryError, NotADirectoryError) as error:

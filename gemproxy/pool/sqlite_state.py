@@ -7,6 +7,7 @@ other processes wrote. The event loop never waits for the disk; a write that fai
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import sqlite3
@@ -72,6 +73,52 @@ ON CONFLICT (credential) DO UPDATE SET project = excluded.project, changed = exc
 WHERE excluded.changed > projects.changed
 """
 RESTS = "SELECT fingerprint, model, until, since, reason, daily, strikes, changed FROM rests"
+
+
+def look(path: Path) -> None:
+    """Raise ``UnusableState`` for what cannot be opened, as far as a look tells: nothing is made, changed or locked."""
+    try:
+        there = next(place for place in (path, *path.parents) if place.exists() or place.is_symlink())
+        _refuse_links(path)
+        if there != path:
+            _look_at_folder(there)
+        else:
+            _look_at_folder(path.parent)
+            _look_at_file(path)
+    except (OSError, sqlite3.Error) as error:
+        raise UnusableState(f"state.path = {path}: {error}") from None
+
+
+def _look_at_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+
+def _look_at_file(path: Path) -> None:
+    file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise OSError("not a regular file")
+        head = os.read(file, 100)  # of SQLite's file format: its name, and the version that its user gave it
+    finally:
+        os.close(file)
+    if head and not head.startswith(b"SQLite format 3\0"):
+        raise sqlite3.DatabaseError("file is not a database")
+    if head and (version := int.from_bytes(head[60:64])) not in (0, VERSION):
+        raise sqlite3.DatabaseError(_other_version(version))
+
+
+def _refuse_links(path: Path) -> None:
+    """Raise ``OSError`` for a link where a file must be: who may write in its folder would choose what we write."""
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+        if path.with_name(name).is_symlink():
+            raise OSError(f"{name} is a symbolic link, which is not followed: name the file itself")
+
+
+def _other_version(version: int) -> str:
+    return f"written by another version of gemproxy (schema {version}, not {VERSION})"
 
 
 class UnusableState(Exception):  # noqa: N818 - the house says fault and failure
@@ -297,10 +344,7 @@ class SqliteState:
         self._refuse_links()  # the side files are there now
 
     def _refuse_links(self) -> None:
-        """Raise ``OSError`` for a link where a file must be: who may write in its folder would choose what we write."""
-        for name in (self.path.name, f"{self.path.name}-wal", f"{self.path.name}-shm"):
-            if self.path.with_name(name).is_symlink():
-                raise OSError(f"{name} is a symbolic link, which is not followed: name the file itself")
+        _refuse_links(self.path)
 
     def _close_to_others(self) -> None:
         """Make the file, or its mode, right. SQLite gives its side files the mode of the main one."""
@@ -333,7 +377,7 @@ class SqliteState:
                 db.execute(statement)
             db.execute(f"PRAGMA user_version = {VERSION}")
         elif version != VERSION:
-            raise sqlite3.DatabaseError(f"written by another version of gemproxy (schema {version}, not {VERSION})")
+            raise sqlite3.DatabaseError(_other_version(version))
         self._forget(db)
 
     def _forget(self, db: sqlite3.Connection) -> None:

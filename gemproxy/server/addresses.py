@@ -104,6 +104,11 @@ class Allowed:
         """Return whether a host (lower case, no trailing dot) may be internal."""
         return host in self._names or host.endswith(self._suffixes)
 
+    def wrote(self, host: str) -> bool:
+        """Return whether a host was written down, by a name or by its address."""
+        literal = _literal(host)
+        return self.names(host) if literal is None else self.lists(literal)
+
     def lists(self, address: Address) -> bool:
         """Return whether an address, or a network around it, was written down."""
         return _within(address, self._networks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -37,6 +38,7 @@ from gemproxy.pool.state import State, open_state
 from gemproxy.pool.tokens import Tokens
 from gemproxy.pool.waiting import WaitingRoom
 from gemproxy.posting import READ
+from gemproxy.proxies import DIRECT, Proxies, proxies
 from gemproxy.server.allowance import Allowances
 from gemproxy.server.exchange import RandomIds
 from gemproxy.server.keyring import Caller, Keyring
@@ -44,6 +46,7 @@ from gemproxy.server.media import ImageFetcher, ImagePolicy
 from gemproxy.server.routes import add_routes
 from gemproxy.server.service import SERVICE, Door, Service
 from gemproxy.server.tasks import spawn
+from gemproxy.tunnel import request_class
 from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.cause import Cause
 from gemproxy.upstream.code_assist import CodeAssist
@@ -76,7 +79,9 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
     """Return the wired rooms; ``stack`` closes them in the opposite order."""
     sources = await asyncio.to_thread(_sources, config)
     held.hold("configuration", await asyncio.to_thread(_secrets, config, sources))
-    session = await stack.enter_async_context(_session(config))
+    between = proxies(os.environ)
+    held.hold("proxy", between.secrets)
+    session = await stack.enter_async_context(_session(config, between))
     state = await open_state(Path(config.state.path) if config.state.path else None, wall_clock)
     stack.push_async_callback(state.close)
     dialects = _dialects(config)
@@ -100,7 +105,7 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
         catalogue=catalogue,
         options=_options(config),
         signatures=SignatureCache(wall_clock),
-        images=ImageFetcher(_images(config)),
+        images=ImageFetcher(_images(config), between=between),
         checkup=Checkup(session, dispatcher, tokens, dialects, _onboarding(config), load, wall_clock),
         clock=wall_clock,
         new_id=RandomIds(),
@@ -119,21 +124,23 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
     return service
 
 
-async def reload(app: web.Application, config: Config) -> None:
+async def reload(app: web.Application, config: Config) -> list[str]:
     """Take a new configuration over: credentials, client keys, models and limits. Streams under way are not touched.
 
-    Raises ``ConfigFault`` before anything has changed. What needs a restart: ``config.needs_restart``.
+    Returns the names of credentials that were here before and are others now, be it only in their files. Raises
+    ``ConfigFault`` before anything has changed. What needs a restart: ``config.needs_restart``.
     """
     service = app[SERVICE]
     sources = await asyncio.to_thread(_sources, config)
-    fetcher, catalogue = ImageFetcher(_images(config)), _catalogue(config)
+    fetcher, catalogue = ImageFetcher(_images(config), between=proxies(os.environ)), _catalogue(config)
     slots = await asyncio.to_thread(_slots, config, sources, catalogue)
     held.hold("configuration", await asyncio.to_thread(_secrets, config, sources))
     door = _door(config, catalogue)
     records = await service.state.records()
+    before, prints = service.dispatcher.room.rotator.fingerprints(), _fingerprints(slots)
     # From here on nothing fails or awaits: a request meets the old configuration or the new one, never half of each.
     catalogue.add_discovered(service.discovered)
-    service.tokens.replace(sources, _fingerprints(slots))
+    service.tokens.replace(sources, prints)
     service.dispatcher.room.rotator.replace(slots, _policy(config), records)
     service.dispatcher.room.limit = config.timeouts.queue
     service.dispatcher.limits = _limits(config)
@@ -142,6 +149,7 @@ async def reload(app: web.Application, config: Config) -> None:
     service.load.budget.allow(config.server.memory)
     service.images, old = fetcher, service.images
     _ = spawn(old.close(), name="images of the old configuration")  # waits for those under way, as the reload must not
+    return [name for name, print_ in prints.items() if before.get(name, print_) != print_]
 
 
 def _keep(state: State, record: Record) -> None:
@@ -157,7 +165,9 @@ def _set_up_metrics(service: Service) -> None:
     except ImportError:
         return
     rotator = service.dispatcher.room.rotator
-    service.metrics = Metrics(rotator.snapshot, lambda: service.open_requests)
+    service.metrics = Metrics(
+        rotator.snapshot, lambda: service.open_requests, lambda: service.reload_refused is not None
+    )
 
 
 def _hear(service: Service, lease: Lease, verdict: Verdict | None) -> None:
@@ -197,7 +207,7 @@ async def _learn(rotator: Rotator, state: State) -> None:
 # ------------------------------------------------------------------------------------------ the upstream side
 
 
-def _session(config: Config) -> aiohttp.ClientSession:
+def _session(config: Config, between: Proxies = DIRECT) -> aiohttp.ClientSession:
     warn_of_unknown()
     # limits are ours (rotation.*, timeouts.*): aiohttp's own would cut streams at 300 s and hold back at 100
     return aiohttp.ClientSession(
@@ -208,6 +218,7 @@ def _session(config: Config) -> aiohttp.ClientSession:
         headers={"Accept-Encoding": "identity", "User-Agent": _agent(config)},
         auto_decompress=False,
         read_bufsize=READ,
+        request_class=request_class(between),
     )
 
 

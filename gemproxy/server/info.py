@@ -10,7 +10,7 @@ from aiohttp import web
 from msgspec import UNSET
 
 from gemproxy import __version__
-from gemproxy.models import Model
+from gemproxy.models import Model, bare, retired
 from gemproxy.server.keyring import Caller, allow
 from gemproxy.server.middleware import JSON
 from gemproxy.server.service import Service
@@ -51,13 +51,21 @@ async def health(request: web.Request, service: Service) -> web.Response:
 async def ready(request: web.Request, service: Service) -> web.Response:
     """Tell whether a request could be served now; 503 with the reason and the earliest return otherwise."""
     if service.draining:
-        return _unready("The server is draining and takes no new requests.", None)
+        return _unready(service, "The server is draining and takes no new requests.", None)
     state = service.dispatcher.room.rotator.ready(model.id for model in service.catalogue.listed())
     if state.ok:
-        return as_json({"status": "ready"})
+        return as_json({"status": "ready", **_refusal(service)})
     if state.returns_in is None:
-        return _unready("Every credential is parked until the operator acts; see /v1/debug/cache.", None)
-    return _unready("Every credential rests.", state.returns_in)
+        return _unready(service, "Every credential is parked until the operator acts; see /v1/debug/cache.", None)
+    return _unready(service, "Every credential rests.", state.returns_in)
+
+
+def _refusal(service: Service) -> dict[str, str]:
+    """Return what tells of a refused reload; the reason may name what not everybody may know, and stands in the log."""
+    if service.reload_refused is None:
+        return {}
+    told = "The reload at {} was refused, an older configuration is in force; the log and `gemproxy check` say why."
+    return {"reload": told.format(_timestamp(service.reload_refused))}
 
 
 async def probe(request: web.Request, service: Service) -> web.Response:
@@ -66,10 +74,11 @@ async def probe(request: web.Request, service: Service) -> web.Response:
 
 
 async def list_models(request: web.Request, service: Service, caller: Caller) -> web.Response:
-    """List the catalogue, as far as this caller may use it."""
-    catalogue = service.catalogue
+    """List the catalogue, as far as this caller may use it; what Google no longer serves comes last."""
+    catalogue, today = service.catalogue, _timestamp(service.clock())
     named = [(model.id, model) for model in catalogue.listed()]
     named += [(alias, catalogue.lookup(alias)) for alias in catalogue.aliases]
+    named.sort(key=lambda one: retired(one[1], today))
     return as_json(
         ModelList([_shown(model, name) for name, model in named if caller.models is None or model.id in caller.models])
     )
@@ -77,18 +86,19 @@ async def list_models(request: web.Request, service: Service, caller: Caller) ->
 
 async def show_model(request: web.Request, service: Service, caller: Caller) -> web.Response:
     """Show one model; 404 ``model_not_found`` for names of other makers."""
-    name, catalogue = request.match_info["id"].removeprefix("models/"), service.catalogue
+    name, catalogue = request.match_info["id"], service.catalogue
     model = catalogue.lookup(name)
     allow(caller, model.id)
-    return as_json(_shown(model, name))
+    return as_json(_shown(model, name if name in catalogue.aliases else bare(name)))
 
 
 def _shown(model: Model, name: str) -> ModelOut:
     return ModelOut(name, model.created, shutdown_date=model.shutdown_date or UNSET)
 
 
-def _unready(reason: str, returns_in: float | None) -> web.Response:
-    response = as_json({"status": "unready", "reason": reason, "returns_in": returns_in}, status=503)
+def _unready(service: Service, reason: str, returns_in: float | None) -> web.Response:
+    told = {"status": "unready", "reason": reason, "returns_in": returns_in, **_refusal(service)}
+    response = as_json(told, status=503)
     if returns_in is not None:
         response.headers["Retry-After"] = str(math.ceil(returns_in))
     return response

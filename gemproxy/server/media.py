@@ -2,8 +2,11 @@
 
 In: addresses that strangers chose, each with the part that names it. Out: their bytes and types, or ``ClientFault``
 400 ``invalid_image_url`` naming the part. Must not: reach what is not public (``server.addresses`` judges every URL,
-every redirect and every address connected to), send anything that we know (no cookies, no credentials, no proxy and
-netrc settings, a session of its own), take more time or memory than the policy says, or leave an image out.
+every redirect and every address connected to), send anything that we know (no cookies, no credentials, no netrc, a
+session of its own), take more time or memory than the policy says, or leave an image out.
+
+Behind a proxy (``HTTPS_PROXY``) nobody here sees which address a name leads to: so only hosts that the operator wrote
+down are fetched through it.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from functools import partial
 from aiohttp import (
     ClientConnectorError,
     ClientError,
+    ClientHttpProxyError,
     ClientResponse,
     ClientSession,
     ClientSSLError,
@@ -37,10 +41,12 @@ from gemproxy.converter.media import RemoteImage
 from gemproxy.errors import ClientFault, Overload
 from gemproxy.load.budget import Hold
 from gemproxy.posting import packed
-from gemproxy.server.addresses import UNREACHABLE, Address, Allowed, Unfetchable, redirected, target
+from gemproxy.proxies import DIRECT, Proxies
+from gemproxy.server.addresses import UNREACHABLE, Address, Allowed, Target, Unfetchable, redirected, target
 from gemproxy.server.interfaces import Interfaces
 from gemproxy.server.lookup import CALLER, Lookup
 from gemproxy.server.shares import Shares
+from gemproxy.tunnel import request_class
 from gemproxy.wire.gemini import Blob
 
 log = logging.getLogger("gemproxy.server")
@@ -80,18 +86,21 @@ class ImageFetcher:
         *,
         resolver: AbstractResolver | None = None,
         own: Container[Address] | None = None,
+        between: Proxies = DIRECT,
     ) -> None:
         """Raise ``ConfigFault`` for an ``allow_hosts`` that cannot be read. A ``resolver`` is the caller's to close.
 
-        ``own`` are this machine's addresses; without it the kernel is asked.
+        ``own`` are this machine's addresses; without it the kernel is asked. ``between`` is the proxy, if there is one.
         """
         self._policy = policy
+        self._between = between
         self._allowed = Allowed(policy.allow_hosts, Interfaces(time.monotonic) if own is None else own)
         self._places = Shares(_CONNECTIONS, _SHARE)
         self._headers = {"User-Agent": user_agent, "Accept": "image/*, */*;q=0.5", "Accept-Encoding": "identity"}
         self._resolver = resolver
         self._lookup: Lookup | None = None
-        self._sessions: dict[bool, ClientSession] = {}  # by ``Target.named``: the two judge addresses differently
+        # By ``Target.named`` and whether a proxy stands between: each judges the addresses of connections differently.
+        self._sessions: dict[tuple[bool, bool], ClientSession] = {}
         self._under_way = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -189,7 +198,7 @@ class ImageFetcher:
                 return f"it did not arrive within images.timeout = {self._policy.timeout:g} s"
             case ClientSSLError():
                 return "there is no trusted TLS connection to its server"
-            case ClientConnectorError():
+            case ClientConnectorError() | ClientHttpProxyError():
                 return UNREACHABLE
             case _:
                 return "its server broke off"
@@ -197,7 +206,7 @@ class ImageFetcher:
     async def _get(self, errand: _Errand, url: str, uses: int) -> Blob:
         place = target(url, self._allowed)
         for _ in range(self._policy.max_redirects + 1):
-            async with self._session(place.named).get(place.url, allow_redirects=False) as response:
+            async with self._session(place).get(place.url, allow_redirects=False) as response:
                 if response.status not in _REDIRECTS:
                     return await self._read(errand, response, uses)
                 place = redirected(place, response.headers.get("Location"), self._allowed)
@@ -229,22 +238,25 @@ class ImageFetcher:
         if size > self._policy.max_bytes:
             raise Unfetchable(f"it is larger than images.max_bytes = {self._policy.max_bytes}")
 
-    def _session(self, named: bool) -> ClientSession:
-        session = self._sessions.get(named)
+    def _session(self, place: Target) -> ClientSession:
+        through = self._between.through(place.url)
+        if through and not self._allowed.wrote(place.url.host or ""):
+            raise Unfetchable("it would come through a proxy (HTTPS_PROXY), which only images.allow_hosts do")
+        session = self._sessions.get((place.named, through))
         if session is None:
-            session = self._sessions[named] = self._open(named)
+            session = self._sessions[place.named, through] = self._open(place.named, through)
         return session
 
-    def _open(self, named: bool) -> ClientSession:
+    def _open(self, named: bool, through: bool) -> ClientSession:
         if self._resolver is None and self._lookup is None:
             self._lookup = Lookup()
         connector = open_connector(
-            partial(self._check_ends, named),
+            None if through else partial(self._check_ends, named),
             resolver=self._resolver or self._lookup,
             use_dns_cache=False,
             force_close=True,  # a kept connection would be one that is judged no more
             limit=0,  # ``_places`` instead, which are shared fairly
-            socket_factory=partial(self._socket, named),
+            socket_factory=None if through else partial(self._socket, named),
         )
         return ClientSession(
             connector=connector,
@@ -253,6 +265,7 @@ class ImageFetcher:
             timeout=ClientTimeout(total=None),  # one limit for all images instead, in ``_bring``
             auto_decompress=False,
             trust_env=False,
+            request_class=request_class(self._between),
         )
 
     def _socket(self, named: bool, info: AddressInfo) -> socket.socket:

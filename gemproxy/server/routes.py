@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import cast
 
@@ -19,6 +20,7 @@ from gemproxy.server.origins import check_host, preflight
 from gemproxy.server.service import Service
 
 CHAT = "/chat/completions"
+_SLASHES, _BASES = re.compile("//+"), re.compile("^(?:/v1)+(?=/|$)")
 ForAnybody = Callable[[web.Request, Service], Awaitable[web.StreamResponse]]
 ForCaller = Callable[[web.Request, Service, Caller], Awaitable[web.StreamResponse]]
 
@@ -49,14 +51,24 @@ def shortcut(server: web.Server, service: Service) -> None:
     others, paths = server.request_handler, {CHAT, f"/v1{CHAT}"}
 
     def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
-        chat = request.rel_url.raw_path in paths and request.method == "POST" and "Expect" not in request.headers
-        if chat:
+        path = request.rel_url.raw_path
+        if path in paths and request.method == "POST" and "Expect" not in request.headers:
             return answer(_chat, service, cast("web.Request", request))
-        return (
-            others(request) if request.method != "CONNECT" else answer(_tunnel, service, cast("web.Request", request))
-        )
+        if request.method == "CONNECT":
+            return answer(_tunnel, service, cast("web.Request", request))
+        if (plain := plain_path(path)) != path:
+            url = request.rel_url.with_path(plain, encoded=True, keep_query=True)
+            return handle(request.clone(rel_url=url))
+        return others(request)
 
     server.request_handler = handle
+
+
+def plain_path(path: str) -> str:
+    """Return a path as it was meant: base URLs come with a slash too many, or with a /v1 that the client adds again."""
+    if "//" in path or path.endswith("/") or path.startswith("/v1/v1"):
+        path = _BASES.sub("/v1", _SLASHES.sub("/", path)).rstrip("/") or "/"
+    return path
 
 
 def _open(handler: ForAnybody) -> Handler:

@@ -71,6 +71,7 @@ class Service(Struct):
     draining: bool = False  # /ready is 503, and connections close after their answer
     refusing: bool = False  # new requests are answered 503: another instance will serve them
     open_requests: int = 0
+    reload_refused: float | None = None  # when the last reload was, if it was: the configuration is an old one
     discovered: Sequence[str] = ()  # ids found last (models.discover), for the catalogue that a reload makes anew
     outdated: set[str] = set()  # models past their shutdown date that were asked for, each logged once
 

@@ -23,6 +23,17 @@ def names(environ: dict[str, str]) -> list[str]:
             id="a key in both counts once",
         ),
         pytest.param({"GEMINI_API_KEY": "", "GEMINI_API_KEYS": " , "}, [], id="empty variables count as unset"),
+        pytest.param({"GOOGLE_API_KEY": "test-key-1", "GEMINI_API_KEYS": ""}, ["studio-1"], id="Google's own name"),
+        pytest.param(
+            {"GOOGLE_API_KEY": "test-key-1", "GEMINI_API_KEY": "test-key-2"},
+            ["studio-1"],
+            id="Google's name beside ours",
+        ),
+        pytest.param(
+            {"GOOGLE_API_KEY": "test-key-1", "GOOGLE_CLOUD_PROJECT": "demo-project"},
+            ["studio-1"],
+            id="a key beside a project",
+        ),
         pytest.param({"GEMPROXY_OAUTH_FILES": "/a.json,/b.json"}, ["oauth-1", "oauth-2"], id="login files"),
         pytest.param(
             {"GEMINI_API_KEY": "test-key-1", "GEMPROXY_OAUTH_FILES": "/a.json"},
@@ -41,6 +52,11 @@ def names(environ: dict[str, str]) -> list[str]:
 )
 def test_the_environment_names_credentials(environ: dict[str, str], expected: list[str]) -> None:
     assert names(environ) == expected
+
+
+def test_our_name_for_a_key_goes_before_googles() -> None:
+    environ = {"GOOGLE_API_KEY": "test-key-1", "GEMINI_API_KEY": "test-key-2"}
+    assert credentials(environ) == [ApiKey(name="studio-1", key=Secret("test-key-2"))]
 
 
 def test_each_kind_carries_what_was_given() -> None:
@@ -88,7 +104,7 @@ def test_a_file_without_credentials_takes_those_of_the_environment(tmp_path) -> 
 
 
 def test_the_oauth_client_of_the_file_comes_before_that_of_the_environment(tmp_path) -> None:
-    (tmp_path / "a.json").write_text("{}")
+    (tmp_path / "a.json").write_text('{"refresh_token": "fake"}')
     file = tmp_path / "gemproxy.toml"
     file.write_text("[oauth]\nclient_id = 'of-the-file'\nclient_secret = 'fake'")
     environ = {"GEMPROXY_OAUTH_FILES": "a.json", "GEMPROXY_OAUTH_CLIENT_ID": "of-the-environment"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import typing
 
@@ -287,7 +288,10 @@ def test_any_table_is_read_or_refused_in_one_line(table: dict) -> None:
     try:
         msgspec.convert(table, Config, dec_hook=read_secret)
     except msgspec.ValidationError as error:
-        line = explain(str(error), table)
+        line = explain(str(error), table).text
+        told = reading.survey(copy.deepcopy(table)).faults
+        assert told[0] == line
+        assert len(set(told)) == len(told)
         assert ": " in line
         assert not line.startswith(":")
         assert "\n" not in line

@@ -119,6 +119,18 @@ def write(folder: Path, text: str, login: str | None = None) -> Path:
             id="a fallback that is misspelt",
         ),
         pytest.param(
+            "[models.aliases]\nfast='gemini-2/../x'",
+            'models.aliases.fast = "gemini-2/../x": expected a model\'s name: letters, digits and . _ : @ / -, '
+            "without dots side by side",
+            id="an alias that would change a URL",
+        ),
+        pytest.param(
+            "[models]\nextra=['gemini-x', 'gemini 2']",
+            'models.extra[1] = "gemini 2": expected a model\'s name: letters, digits and . _ : @ / -, '
+            "without dots side by side",
+            id="a further model with a blank",
+        ),
+        pytest.param(
             "[images]\nallow_hosts=['cdn.example.org','10.0.0.0/99']",
             'images.allow_hosts[1] = "10.0.0.0/99": expected a name, ".example.com" for every name below it, '
             'an address or a network like "10.0.0.0/8"',
@@ -146,7 +158,8 @@ def write(folder: Path, text: str, login: str | None = None) -> Path:
         ),
         pytest.param(
             "[auth]\nkeys_file='./none'",
-            "auth.keys_file: cannot read {folder}/none: No such file or directory",
+            "auth.keys_file: cannot read {folder}/none (looked up in $CREDENTIALS_DIRECTORY first): "
+            "No such file or directory",
             id="a file of keys that is not there",
         ),
         pytest.param(
@@ -156,7 +169,7 @@ def write(folder: Path, text: str, login: str | None = None) -> Path:
             id="a client without a key",
         ),
         pytest.param(
-            LOGIN + "[oauth]\nclient_id='fake'",
+            "[[credentials]]\nkind='oauth'\nname='team'\nfile='{folder}/own.json'\n[oauth]\nclient_id='fake'",
             "oauth.client_secret: give exactly one of oauth.client_secret, oauth.client_secret_env and "
             "oauth.client_secret_file; none is set",
             id="half an OAuth client",
@@ -175,7 +188,8 @@ def write(folder: Path, text: str, login: str | None = None) -> Path:
     ],
 )
 def test_a_broken_rule_is_named_with_the_file(tmp_path, text: str, message: str) -> None:
-    file = write(tmp_path, text)
+    (tmp_path / "own.json").write_text('{"refresh_token": "fake", "client_id": "fake", "client_secret": "fake"}')
+    file = write(tmp_path, text.replace("{folder}", str(tmp_path)))
     with pytest.raises(ConfigFault) as caught:
         load(file, ENVIRON)
     assert str(caught.value) == f"{file}: {message.replace('{folder}', str(tmp_path))}"
@@ -187,10 +201,17 @@ def test_a_broken_rule_is_named_with_the_file(tmp_path, text: str, message: str)
         pytest.param(
             LOGIN, '{"refresh_token": "fake"}', "credentials[0].file: the file names no OAuth client", id="none"
         ),
-        pytest.param(LOGIN, '{"client_id": "fake"}', "the file names no OAuth client", id="an id without its secret"),
+        pytest.param(
+            LOGIN,
+            '{"refresh_token": "fake", "client_id": "fake"}',
+            "the file names no OAuth client",
+            id="an id without its secret",
+        ),
+        pytest.param(LOGIN, '{"access_token": "fake"}', "holds no refresh_token; `gemproxy login`", id="no grant"),
+        pytest.param(VERTEX, '{"type": "external_account"}', '"type" is not service_account or', id="another type"),
         pytest.param(LOGIN, "[1]", "not a JSON credential file", id="JSON of another shape"),
         pytest.param(LOGIN, "not json", "not a JSON credential file", id="no JSON"),
-        pytest.param(VERTEX, '{"project_id": "p"}', 'not a Google credential file (it has no "type")', id="no type"),
+        pytest.param(VERTEX, '{"project_id": "p"}', 'its "type" is not service_account or', id="no type"),
         pytest.param(
             VERTEX,
             '{"type": "service_account"}',
@@ -207,14 +228,18 @@ def test_a_credential_file_that_cannot_serve_is_refused(tmp_path, text: str, log
 @pytest.mark.parametrize(
     ("text", "login"),
     [
-        pytest.param(LOGIN, '{"type": "authorized_user", "client_id": "a", "client_secret": "b"}', id="its own client"),
+        pytest.param(LOGIN, '{"refresh_token": "r", "client_id": "a", "client_secret": "b"}', id="its own client"),
         pytest.param(
-            LOGIN, '{"token": {"client_id": "a", "client_secret": "b"}, "project_id": null}', id="a client inside"
+            LOGIN, '{"token": {"refresh_token": "r", "client_id": "a", "client_secret": "b"}}', id="a client inside"
         ),
         pytest.param(
             VERTEX, '{"type": "authorized_user", "quota_project_id": "p", "project_id": null}', id="a quota project"
         ),
-        pytest.param(LOGIN + "[oauth]\nclient_id='a'\nclient_secret_env='FAKE'", "{}", id="a client in [oauth]"),
+        pytest.param(
+            LOGIN + "[oauth]\nclient_id='a'\nclient_secret_env='FAKE'",
+            '{"refresh_token": "r"}',
+            id="a client in [oauth]",
+        ),
         pytest.param(VERTEX, '{"type": "service_account", "project_id": "demo-project"}', id="a project in the file"),
         pytest.param(
             VERTEX + 'project = "demo-project"', '{"type": "service_account"}', id="a project in the settings"
@@ -410,6 +435,19 @@ ALIAS = "[models]\naliases={fast='gemini-2.5-flash'}\n"
             id="one key under two names",
         ),
         pytest.param(
+            "[models]\naliases={fast='gemini-2.5-flahs'}\nfallbacks={gemini-9=['gemini-2.5-pro','gemini-8']}",
+            [
+                'models.aliases.fast: no model "gemini-2.5-flahs" is listed; if Google has it, add it to models.extra',
+                'models.fallbacks.gemini-9: no model "gemini-8" is listed; if Google has it, add it to models.extra',
+            ],
+            id="models of Google's that no list has",
+        ),
+        pytest.param(
+            "[models]\nextra=['gemini-9']\naliases={fast='google/gemini-9'}\nfallbacks={fast=['gemini-2.5-pro']}",
+            [],
+            id="a further model under an alias",
+        ),
+        pytest.param(
             LOGIN + LOGIN.replace("team", "other"),
             ["credentials[1].file: the same as credentials[0].file"],
             id="one login under two names",
@@ -426,3 +464,10 @@ def test_what_is_hardly_meant_is_named(tmp_path, text, expected):
     login = '{"refresh_token": "fake", "client_id": "fake", "client_secret": "fake"}'
     config = load(write(tmp_path, text, login), ENVIRON)
     assert [*cautions(config)] == expected
+
+
+def test_a_byte_order_mark_is_read_over(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_bytes(b"\xef\xbb\xbftest-key-1\n")
+    login = '\ufeff{"refresh_token": "fake", "client_id": "fake", "client_secret": "fake"}'
+    config = load(write(tmp_path, f"\ufeff[auth]\nkeys_file = 'keys'\n{LOGIN}", login), {})
+    assert [client.key.reveal() for client in config.auth.clients] == ["test-key-1"]

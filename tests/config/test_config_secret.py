@@ -24,6 +24,11 @@ def test_a_variable_gives_its_value(tmp_path) -> None:
     assert resolve(KEY, ABSENT, "STUDIO", None, places(tmp_path, STUDIO="test-key-1")).reveal() == "test-key-1"
 
 
+def test_a_byte_order_mark_is_read_over(tmp_path) -> None:
+    (tmp_path / "key").write_bytes(b"\xef\xbb\xbftest-key-1\r\n")
+    assert resolve(KEY, ABSENT, None, "key", places(tmp_path)).reveal() == "test-key-1"
+
+
 def test_a_relative_file_lies_beside_the_configuration(tmp_path) -> None:
     (tmp_path / "key").write_text("test-key-1\n")
     assert resolve(KEY, ABSENT, None, "key", places(tmp_path)).reveal() == "test-key-1"
@@ -67,6 +72,11 @@ def test_a_home_folder_is_expanded(tmp_path, monkeypatch) -> None:
         pytest.param(None, None, "./two", f"{KEY}_file: a key is one word", id="a file with two lines"),
         pytest.param("a b", None, None, f"{KEY}: a key is one word of printable ASCII", id="a key with a blank"),
         pytest.param("a\r\nX-Evil: 1", None, None, f"{KEY}: a key is one word", id="a key that is a header"),
+        pytest.param('"a"', None, None, f"{KEY}: the key stands in quotes", id="a key in quotes"),
+        pytest.param("`a", None, None, f"{KEY}: the key stands in quotes", id="a key of a list in quotes"),
+        pytest.param(None, "QUOTED", None, f"{KEY}_env: the key stands in quotes", id="a variable in quotes"),
+        pytest.param(None, "my_key", None, "the environment variable my_key is not set", id="a variable in lower case"),
+        pytest.param(None, None, "studio-key", "cannot read {folder}/studio-key (looked up in", id="a bare file name"),
         pytest.param("schlüssel", None, None, f"{KEY}: a key is one word", id="a key beyond ASCII"),
     ],
 )
@@ -80,16 +90,20 @@ def test_a_secret_that_cannot_be_used_is_refused(
     (tmp_path / "two").write_text("test-key-1\ntest-key-2\n")
     secret = ABSENT if value is None else Secret(value)
     with pytest.raises(ConfigFault) as caught:
-        resolve(KEY, secret, variable, file, places(tmp_path, EMPTY=""))
-    assert message in str(caught.value)
+        resolve(KEY, secret, variable, file, places(tmp_path, EMPTY="", QUOTED="'a'"))
+    assert message.replace("{folder}", str(tmp_path)) in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("value", "variable", "file"),
     [
         pytest.param("fake secret-9", None, None, id="as a value"),
+        pytest.param('"fake-secret-9"', None, None, id="in quotes"),
         pytest.param(None, "fake-secret-9", None, id="where a variable's name belongs"),
-        pytest.param(None, None, "fake-secret-9", id="where a file's name belongs"),
+        pytest.param(None, "AIzaSyFakesecret-9", None, id="where a variable's name belongs, and looking like one"),
+        pytest.param(None, None, "AIzaSyFake-secret-9", id="where a file's name belongs"),
+        pytest.param(None, None, "sk-fake-secret-9", id="a client's key where a file's name belongs"),
+        pytest.param(None, None, "0123456789abcdef-secret-9", id="a long one where a file's name belongs"),
         pytest.param("fake-secret-9", "fake-secret-9", None, id="in two places"),
     ],
 )

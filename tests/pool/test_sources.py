@@ -43,6 +43,12 @@ GEMINI_CLI = {
 }
 
 
+def test_a_byte_order_mark_is_read_over(write) -> None:
+    assert grant(write(b"\xef\xbb\xbf" + msgspec.json.encode(GEMINI_CLI))).refresh_token == "fake-refresh"
+    account = {"type": "service_account", "project_id": "demo-project"}
+    assert read_service_account(write(b"\xef\xbb\xbf" + msgspec.json.encode(account))).project == "demo-project"
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [

@@ -13,6 +13,7 @@ import aiohttp
 import msgspec
 import pytest
 
+from gemproxy.server.service import SERVICE
 from gemproxy.simulator import Answer, Hang, KeyState, Pause, Simulator, Wait, frames_answer, text_answer
 from gemproxy.upstream.redaction import held
 from tests.corpus import WIRE
@@ -123,6 +124,24 @@ async def test_models_are_listed_and_shown(server: Running, base: str) -> None:
     assert (await server.get(f"{base}/models/models/{MODEL}"))[1] == by_id[MODEL]
 
 
+async def test_models_past_their_shutdown_date_are_listed_last(simulator: Simulator, tmp_path: Path) -> None:
+    more = '[models]\naliases = { new = "gemini-3.5-flash", old = "gemini-1.5-pro" }'
+    async with running(simulator, configuration(simulator, tmp_path, more)) as server:
+        server.app[SERVICE].clock = lambda: 1_785_000_000.0  # 2026-07-25
+        listed = [model["id"] for model in (await server.get("/v1/models"))[1]["data"]]
+    assert listed[:2] == ["gemini-2.5-pro", "gemini-2.5-flash"], "their day is yet to come"
+    assert listed[-5:] == ["new", "gemini-2.0-flash-exp", "gemini-1.5-pro", "gemini-1.5-flash", "old"]
+
+
+async def test_a_model_name_that_could_lead_elsewhere_never_goes_upstream(
+    server: Running, simulator: Simulator
+) -> None:
+    expected = (404, "invalid_request_error", "model_not_found", "model")
+    for name in ("gemini-2/../../v1/x", "gemini-2?key=x", "gemini 2", "gemini-2\n"):
+        assert told(*await server.post(CHAT, HELLO | {"model": name})) == expected, name
+    assert not simulator.requests
+
+
 async def test_unknown_model_is_404(server: Running) -> None:
     expected = (404, "invalid_request_error", "model_not_found", "model")
     assert told(*await server.get("/v1/models/gpt-4o")) == expected
@@ -130,6 +149,44 @@ async def test_unknown_model_is_404(server: Running) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------ chat
+
+
+ODD = {
+    "/v1/v1/chat/completions": "a base URL that was given its /v1 twice",
+    "/v1/v1/v1/chat/completions": "and once more",
+    "/v1//chat/completions": "a base URL that ends with a slash",
+    "//chat/completions": "the same without /v1",
+    "//v1/chat/completions": "a slash too many before all",
+    "/v1/chat/completions/": "a slash at the end",
+    "/v1/v1//chat//completions//?a=b//c": "all of it, and a query that stays",
+}
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=about) for path, about in ODD.items()])
+async def test_a_path_is_served_as_it_was_meant(server: Running, path: str) -> None:
+    for stream in (False, True):
+        status, body = await server.post(path, HELLO | {"stream": stream})
+        assert status == 200, body
+    large = HELLO | {"messages": [{"role": "user", "content": "long " * 400_000}]}
+    assert (await server.post(path, large, {"Expect": "100-continue"}))[0] == 200
+
+
+async def test_other_routes_take_odd_paths_too(server: Running) -> None:
+    plain = (await server.get(f"/v1/models/{MODEL}"))[1]
+    for path in (
+        "/v1/v1/models/",
+        f"/v1/models//{MODEL}",
+        f"/v1/models/google/{MODEL}/",
+        "/v1/debug/cache/",
+        "/ready/",
+    ):
+        status, found = await server.get(path)
+        assert status == 200, path
+        assert MODEL not in path or found == plain | {"id": found["id"]}
+    async with server.session.get(server.url + "/v1/none//x/") as response:
+        assert response.status == 404
+    async with server.session.get(server.url + "/v1/chat/completions/") as response:
+        assert (response.status, response.headers["Allow"]) == (405, "OPTIONS,POST")
 
 
 @pytest.mark.parametrize("path", [CHAT, "/chat/completions"])
@@ -309,7 +366,7 @@ async def test_client_is_held_to_its_models_and_away_from_operators_routes(guard
         ("GET", "/v1/nothing"),
         ("OPTIONS", "/v1/nothing"),
         ("POST", "/a%0Ab"),
-        ("DELETE", "//v1//models"),
+        ("DELETE", "//v1//nothing"),
         ("OPTIONS", "*"),
     ],
 )

@@ -15,7 +15,7 @@ from aiohttp.typedefs import Handler
 from msgspec import json
 
 from gemproxy import errors
-from gemproxy.errors import ClientFault, Failure
+from gemproxy.errors import ClientFault, Draining, Failure
 from gemproxy.server.exchange import Exchange, request_id, shortened
 from gemproxy.server.origins import cors
 from gemproxy.server.service import SERVICE, Service
@@ -58,6 +58,10 @@ async def answer(handler: Answering, service: Service, request: web.Request) -> 
             response = await handler(request, service, exchange)  # here: each chunk passes every coroutine above it
         except ConnectionResetError:
             raise
+        except asyncio.CancelledError:
+            if not _interrupted(request, service):
+                raise
+            response = await _excuse(request, service, exchange, Draining())
         except Exception as fault:  # noqa: BLE001 - the one place; ``_excuse`` logs it
             response = await _excuse(request, service, exchange, fault)
         else:
@@ -79,6 +83,15 @@ async def answer(handler: Answering, service: Service, request: web.Request) -> 
         _record(service, exchange, clock())
         exchange.response = None  # which holds the request and so the exchange, if the client left
     return response
+
+
+def _interrupted(request: web.Request, service: Service) -> bool:
+    """Return whether the end of a drain cancelled this request, and not the end of its client."""
+    task = asyncio.current_task()
+    if not service.refusing or request.transport is None or task is None:
+        return False
+    task.uncancel()  # it goes on, to tell its client
+    return True
 
 
 def ends(request: web.Request, service: Service) -> bool:

@@ -72,7 +72,7 @@ def _config_option(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(asked: argparse.Namespace) -> int:
-    from gemproxy import demo, serving  # here: `check` and `--version` need no server
+    from gemproxy import serving  # here: `check` and `--version` need no server
 
     purpose: Purpose = "demo" if asked.demo else "serve"
 
@@ -83,9 +83,15 @@ def _serve(asked: argparse.Namespace) -> int:
     logs.configure(config.log.level, config.log.format)
     for warning in _warnings(config, demo=asked.demo):
         log.warning(warning)
-    work = demo.serve(read, _announce_demo(config)) if asked.demo else serving.serve(config, read, _announce)
+    work = _demo(read, config) if asked.demo else serving.serve(config, read, _announce)
     _run(work, config.server.loop)
     return OK
+
+
+def _demo(read: Callable[[], Config], config: Config) -> Coroutine[Any, Any, None]:
+    from gemproxy import demo  # here: the simulator is a seventh of the time to start
+
+    return demo.serve(read, _announce_demo(config))
 
 
 def _run(work: Coroutine[Any, Any, None], loop: str) -> None:

@@ -42,6 +42,7 @@ TURN = (
 RETURNS, LEFT = 5.0, 16 << 20  # seconds between looks at what is left free, and bytes worth giving back
 LAST_WORDS = 1.0  # seconds
 LOOK, LATER = 0.02, 0.2  # seconds between looks whether all is said, within LAST_WORDS and after them
+ORDERS = (signal.SIGHUP, signal.SIGUSR2)
 OWN, SCRAPES = "own", "metrics"  # names of the sockets that are ours to bind; systemd gives others to those it holds
 
 
@@ -50,9 +51,12 @@ async def serve(config: Config, load: Callable[[], Config], started: Callable[[s
     raise_descriptor_limit()
     runner = make_runner(config)
     await runner.setup()
+    signal.pthread_sigmask(signal.SIG_BLOCK, ORDERS)  # till somebody hears them: they would end the process
     async with AsyncExitStack() as scrapes:  # closed last: /metrics shows a drain to its end
         try:
             sockets, own = _sockets(config)
+            for _, sock in sockets:
+                scrapes.callback(sock.close)  # for a start that fails
             await _listen(runner, config, [sock for name, sock in sockets if name != SCRAPES])
             monitor = await _listen_for_scrapes(
                 scrapes, runner.app, [sock for name, sock in sockets if name == SCRAPES]
@@ -71,6 +75,7 @@ async def serve(config: Config, load: Callable[[], Config], started: Callable[[s
             watchdog.cancel()
             returning.cancel()
         finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ORDERS)
             await runner.cleanup()
 
 
@@ -308,6 +313,7 @@ class Ending:
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGUSR2, self._upgrade.begin)
         loop.add_signal_handler(signal.SIGHUP, lambda: spawn(reloading.run(), name="reload"))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ORDERS)
 
     async def drain(self, runner: web.AppRunner, scrapes: web.AppRunner, *, shared: bool) -> None:
         """Stop listening, and serve what was accepted. ``shared``: systemd holds the sockets, too."""

@@ -62,16 +62,23 @@ def _status(process: int) -> str:
 # ------------------------------------------------------------------------------------------------------ it goes well
 
 
-@pytest.mark.parametrize("held", [False, True], ids=["a socket of its own", "a socket that systemd holds"])
+@pytest.mark.parametrize(
+    ("held", "loop"),
+    [
+        pytest.param(False, "asyncio", id="a socket of its own"),
+        pytest.param(True, "asyncio", id="a socket that systemd holds"),
+        pytest.param(False, "uvloop", id="a socket of its own, with uvloop"),
+    ],
+)
 async def test_successor_serves_and_the_hanging_stream_goes_on_to_its_end(
-    simulator: Simulator, tmp_path: Path, held: bool
+    simulator: Simulator, tmp_path: Path, held: bool, loop: str
 ) -> None:
     """And a roll-back is the same way in the other direction."""
     gate, metrics = asyncio.Event(), f"http://127.0.0.1:{(port := free_port())}/metrics"
     simulator.script(halfway(gate))
     install(tmp_path, "1")
     with socket.create_server(("127.0.0.1", 0)) as sock:
-        text = toml(simulator, tmp_path, "drain = 0.5", f'metrics_listen = "127.0.0.1:{port}"')
+        text = toml(simulator, tmp_path, "drain = 0.5", f'metrics_listen = "127.0.0.1:{port}"\nloop = "{loop}"')
         async with service(tmp_path, text, sock=sock if held else None, watchdog=0.4) as managed:
             url, old = managed.server.url, managed.main
             async with fresh_connections() as session, asyncio.TaskGroup() as group:

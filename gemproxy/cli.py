@@ -76,7 +76,7 @@ def _config_option(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(asked: argparse.Namespace) -> int:
-    from gemproxy import demo, serving  # here: `check` and `--version` need no server
+    from gemproxy import serving  # here: `check` and `--version` need no server
 
     purpose: Purpose = "demo" if asked.demo else "serve"
 
@@ -89,9 +89,15 @@ def _serve(asked: argparse.Namespace) -> int:
         log.info("requests to Google go through the proxy %s (HTTPS_PROXY)", between)
     for warning in _warnings(config, asked.config, demo=asked.demo):
         log.warning(warning)
-    work = demo.serve(read, _announce_demo(config)) if asked.demo else serving.serve(config, read, _announce)
+    work = _demo(read, config) if asked.demo else serving.serve(config, read, _announce)
     _run(work, config.server.loop)
     return OK
+
+
+def _demo(read: Callable[[], Config], config: Config) -> Coroutine[Any, Any, None]:
+    from gemproxy import demo  # here: the simulator is a seventh of the time to start
+
+    return demo.serve(read, _announce_demo(config))
 
 
 def _run(work: Coroutine[Any, Any, None], loop: str) -> None:

@@ -5,7 +5,8 @@
     ├── NoCredential                time, or the operator: 429 while resting, 503 when all are parked
     ├── UpstreamFault               Google or the network: 502 503 504
     │   └── BadAnswer               the model: an empty or malformed answer, asked for once more
-    └── Overload                    our own limits: 429 503 504
+    ├── Overload                    our own limits: 429 503 504
+    └── Draining                    nobody: this process ends, another one will serve: 503
     ConfigFault                     the operator, at start or reload; never reaches HTTP
     StartFault                      the machine, at start: trying again may help
 
@@ -129,6 +130,19 @@ class Overload(Failure):
             retry_after=retry_after,
         )
         self.headers = headers or {}
+
+
+class Draining(Failure):
+    """This process ends (``timeouts.drain`` is over), and the request with it; another one will serve it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The server is going down, and timeouts.drain is over; another instance or a later try will serve this.",
+            status=503,
+            type="server_error",
+            code="draining",
+            retry_after=1.0,
+        )
 
 
 class ConfigFault(Exception):  # noqa: N818 - as above

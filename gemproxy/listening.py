@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import select
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
@@ -31,6 +32,7 @@ LATE = Failure(
     "The request's headers did not arrive within timeouts.headers.", status=408, type="timeout", code="timeout"
 )
 ACCEPTS = 16  # connections in one turn of the loop
+QUIET = 2  # turns of the loop in which nobody came, and whoever came before has a transport
 LINGER = 1.0  # seconds
 MOST_SILENCE = 2**31 - 1  # milliseconds; the kernel takes no more, and 0 for no limit
 HEAD = 1 << 16  # bytes of a request's line and headers; nginx takes half of it, clients send 1 KiB
@@ -52,10 +54,11 @@ class GuardedSite(web.SockSite):
     """A listening socket whose connections are counted and watched.
 
     ``limit`` gives the most connections there may be (0: any number), ``patience`` the seconds that headers may take,
-    ``send`` those for which a client may leave its answers untaken.
+    ``send`` those for which a client may leave its answers untaken. ``shared``: another process holds the socket, too,
+    and takes what waits in its queue.
     """
 
-    __slots__ = ("_limit", "_patience", "_send")
+    __slots__ = ("_limit", "_patience", "_send", "shared")
 
     def __init__(
         self,
@@ -70,6 +73,7 @@ class GuardedSite(web.SockSite):
         self._limit = limit
         self._patience = patience
         self._send = send
+        self.shared = False
 
     async def start(self) -> None:
         """Listen."""
@@ -80,12 +84,23 @@ class GuardedSite(web.SockSite):
         self._sock.listen(self._backlog)
 
     async def stop(self) -> None:
-        """Accept no more; what was accepted is served."""
-        asyncio.get_running_loop().remove_reader(self._sock)
+        """Accept no more; what was accepted is served, and so is what waits if nobody else would take it."""
+        if self.shared:
+            asyncio.get_running_loop().remove_reader(self._sock)
         # asyncio makes the transport of a connection one turn of the loop after accepting it,
         # and drops the connection without a word if the server was closed in between
-        await asyncio.sleep(0)
-        await super().stop()
+        quiet, looks = 0, 0
+        while quiet < QUIET and looks < self._backlog:
+            await asyncio.sleep(0)
+            quiet = 0 if not self.shared and self._waited_for() else quiet + 1
+            looks += 1
+        await super().stop()  # in this very turn: a listener resets what it holds when it closes
+
+    def _waited_for(self) -> bool:
+        """Return whether a connection waits to be accepted."""
+        waiting = select.poll()  # ``select`` knows no descriptor above 1023
+        waiting.register(self._sock, select.POLLIN)
+        return bool(waiting.poll(0))
 
     def _connection(self) -> asyncio.Protocol:
         server = self._runner.server
@@ -99,13 +114,14 @@ class GuardedSite(web.SockSite):
 class Connection(web.RequestHandler):
     """One client's connection, which knows whether anything is under way on it."""
 
-    __slots__ = ("_late", "_pauses", "_stalled", "patience", "send")
+    __slots__ = ("_late", "_pauses", "_retired", "_stalled", "patience", "send")
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.patience = 30.0  # seconds for the headers of a request
         self.send = 60.0  # seconds in which a client takes some of its answers
         self._pauses = False  # whether reading was ever paused
+        self._retired = False
         self._late: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self._parser: Any = Intake(self._parser, self._end, self._dismiss_long_head)
@@ -176,9 +192,17 @@ class Connection(web.RequestHandler):
             super().resume_reading(resume_parser)
 
     def retire(self) -> None:
-        """Close the connection at once if it is idle."""
+        """Close the connection at once if it is idle, else after the answer under way: its client may not know yet."""
+        self._retired = True
         if not self.busy and not self.speaking and self.transport is not None:
             self.transport.close()
+
+    def interrupt(self) -> None:
+        """Have the request under way cancelled, as if its client had left."""
+        task = self._task_handler
+        if self._current_request is not None and task is not None:
+            task.cancel()
+            task.uncancel()  # it is the handler within that must hear of it; the connection goes on to its end
 
     def handle_error(
         self,
@@ -202,6 +226,8 @@ class Connection(web.RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         """Write the answer; after the last one to a client that may still be sending, take that for a while."""
         done = await super().finish_response(request, resp, start_time)
+        if self._retired and not self._messages:
+            self._end()
         parser, transport = self._parser, self.transport
         if (
             parser is not None

@@ -1,8 +1,8 @@
 """(edge) One process from its first socket to its last answer: listen, reload on SIGHUP, drain on SIGTERM.
 
-Order of a drain (SPEC 5): ``/ready`` turns 503 and idle connections close; an inherited socket stops at once, since its
-successor takes what comes, a socket of our own answers 503 for ``timeouts.drain_delay``; running streams get
-``timeouts.drain`` seconds.
+Order of a drain (SPEC 5): ``/ready`` turns 503, idle connections close, and all others after their answer; a socket
+that systemd or a successor holds as well stops at once, since they take what comes; one of our own serves as usual for
+``timeouts.drain_delay`` and then until nobody waits; what runs gets ``timeouts.drain`` seconds, and then an error.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 from aiohttp import web
@@ -31,6 +31,7 @@ from gemproxy.server.debug import scrape
 from gemproxy.server.routes import shortcut
 from gemproxy.server.service import SERVICE, Service
 from gemproxy.server.tasks import spawn
+from gemproxy.upgrade import Named, Upgrade, relieve
 
 log = logging.getLogger("gemproxy")
 M_MMAP_THRESHOLD, LARGE = -3, 1 << 20  # malloc.h; bytes, well above the 256 KiB that asyncio reads into
@@ -40,7 +41,9 @@ TURN = (
 )
 RETURNS, LEFT = 5.0, 16 << 20  # seconds between looks at what is left free, and bytes worth giving back
 LAST_WORDS = 1.0  # seconds
-LOOKS = 50  # within them
+LOOK, LATER = 0.02, 0.2  # seconds between looks whether all is said, within LAST_WORDS and after them
+ORDERS = (signal.SIGHUP, signal.SIGUSR2)
+OWN, SCRAPES = "own", "metrics"  # names of the sockets that are ours to bind; systemd gives others to those it holds
 
 
 async def serve(config: Config, load: Callable[[], Config], started: Callable[[str], None]) -> None:
@@ -48,13 +51,18 @@ async def serve(config: Config, load: Callable[[], Config], started: Callable[[s
     raise_descriptor_limit()
     runner = make_runner(config)
     await runner.setup()
+    signal.pthread_sigmask(signal.SIG_BLOCK, ORDERS)  # till somebody hears them: they would end the process
     async with AsyncExitStack() as scrapes:  # closed last: /metrics shows a drain to its end
         try:
-            inherited = supervisor.inherited_sockets()
-            await _listen(runner, config, inherited)
-            await _listen_for_scrapes(scrapes, runner.app, config.server.metrics_listen)
+            sockets, own = _sockets(config)
+            for _, sock in sockets:
+                scrapes.callback(sock.close)  # for a start that fails
+            await _listen(runner, config, [sock for name, sock in sockets if name != SCRAPES])
+            monitor = await _listen_for_scrapes(
+                scrapes, runner.app, [sock for name, sock in sockets if name == SCRAPES]
+            )
             reloading = Reloading(runner, config, load)
-            stop = _signals(reloading)
+            ending = Ending(reloading, sockets)
             started(base_url(runner))
             spare_collections()
             return_large_blocks()
@@ -62,11 +70,12 @@ async def serve(config: Config, load: Callable[[], Config], started: Callable[[s
             supervisor.notify("READY=1")
             watchdog = _watchdog()
             returning = spawn(_return_memory(runner.app[SERVICE].load.budget), name="memory given back")
-            await stop.wait()
-            await _drain(runner, reloading.config, inherited=bool(inherited))
+            await ending.asked.wait()
+            await ending.drain(runner, monitor, shared=not own)
             watchdog.cancel()
             returning.cancel()
         finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ORDERS)
             await runner.cleanup()
 
 
@@ -79,7 +88,7 @@ def make_runner(config: Config) -> web.AppRunner:
         auto_decompress=False,  # a packed body is refused, not unpacked: a small one may hold gigabytes
         lingering_time=2.0,  # seconds for the rest of a body that was refused: long enough to hear the answer
         keepalive_timeout=config.timeouts.keepalive,
-        shutdown_timeout=config.timeouts.drain,
+        shutdown_timeout=LAST_WORDS,  # it waits twice as long, for requests that do not end when told to
     )
 
 
@@ -94,8 +103,11 @@ class Runner(web.AppRunner):
 
 
 def base_url(runner: web.AppRunner) -> str:
-    """Return the URL of the first socket."""
-    host, port = runner.addresses[0][:2]
+    """Return the URL of the first socket; systemd may have opened it on a path."""
+    name = runner.addresses[0]
+    if not isinstance(name, tuple):
+        return f"unix:{name}"
+    host, port = name[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
@@ -144,12 +156,33 @@ async def _return_memory(budget: Budget) -> None:
             await asyncio.to_thread(trim, SPARE)
 
 
-async def _listen(runner: web.AppRunner, config: Config, inherited: list[socket.socket]) -> None:
-    server, service = config.server, runner.app[SERVICE]
-    sockets = inherited or bind(server.host, server.port, reuse_port=server.reuse_port)
+def _sockets(config: Config) -> tuple[list[Named], bool]:
+    """Return the sockets to listen on, and whether those of the API are ours to bind.
+
+    What systemd holds goes before ``server.host`` and ``port``. A predecessor's are taken over as far as the
+    configuration still names their addresses.
+    """
+    server, inherited = config.server, supervisor.inherited_sockets()
+    given = list(zip(supervisor.inherited_names(len(inherited)), inherited, strict=True))
+    held = [(name, sock) for name, sock in given if name not in (OWN, SCRAPES)]
+    found = held or _bound(OWN, given, server.host, server.port, reuse_port=server.reuse_port)
+    if server.metrics_listen is not None and (place := address(server.metrics_listen)) is not None:
+        found = [*found, *_bound(SCRAPES, given, *place, reuse_port=False, setting="server.metrics_listen")]
+    for name, sock in given:
+        if (name, sock) not in found:
+            sock.close()
+    return found, not held
+
+
+def _bound(name: str, given: Sequence[Named], host: str, port: int, **how: Any) -> list[Named]:
+    return [(name, sock) for sock in bind(host, port, given=[sock for its, sock in given if its == name], **how)]
+
+
+async def _listen(runner: web.AppRunner, config: Config, sockets: list[socket.socket]) -> None:
     _check_doors(config, [sock.getsockname() for sock in sockets])
+    await relieve()  # last of what may fail: what is accepted from here on is served
     for sock in sockets:
-        await _site(runner, sock, service).start()
+        await _site(runner, sock, runner.app[SERVICE]).start()
 
 
 def _site(runner: web.AppRunner, sock: socket.socket, service: Service) -> GuardedSite:
@@ -173,33 +206,46 @@ def _check_doors(config: Config, names: Iterable[Any]) -> None:
             raise ConfigFault(f"the server listens on {name[0]}: {fault}")
 
 
-async def _listen_for_scrapes(stack: AsyncExitStack, app: web.Application, listen: str | None) -> None:
+async def _listen_for_scrapes(
+    stack: AsyncExitStack, app: web.Application, sockets: Sequence[socket.socket]
+) -> web.AppRunner:
     """Serve ``/metrics`` alone, without a key, on ``server.metrics_listen``."""
-    place = address(listen) if listen is not None else None
-    if place is None:
-        return
 
     async def metrics(request: web.Request) -> web.Response:
         return scrape(app[SERVICE])
 
     own = web.Application()
     own.router.add_get("/metrics", metrics)
-    runner = web.AppRunner(own, access_log=None, handler_cancellation=True, lingering_time=LAST_WORDS)
+    runner = web.AppRunner(
+        own, access_log=None, handler_cancellation=True, lingering_time=LAST_WORDS, shutdown_timeout=LAST_WORDS
+    )
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    for sock in bind(*place, reuse_port=False, setting="server.metrics_listen"):
+    for sock in sockets:
         await _site(runner, sock, app[SERVICE]).start()
+    return runner
 
 
 def bind(
-    host: str, port: int, *, reuse_port: bool, setting: str = "server.host and server.port"
+    host: str,
+    port: int,
+    *,
+    reuse_port: bool,
+    setting: str = "server.host and server.port",
+    given: Sequence[socket.socket] = (),
 ) -> list[socket.socket]:
-    """Return a listening socket for each address of the host. Raises ``StartFault``."""
+    """Return a listening socket for each address of the host, one of those given where it fits.
+
+    Raises ``StartFault``.
+    """
     sockets: list[socket.socket] = []
     try:
         for family, kind, protocol, _, address in socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         ):
+            if fitting := [sock for sock in given if _fits(sock, family, *address[:2])]:
+                sockets.append(fitting[0])
+                continue
             sock = socket.socket(family, kind, protocol)
             sockets.append(sock)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -215,12 +261,9 @@ def bind(
     return sockets
 
 
-def _signals(reloading: Reloading) -> asyncio.Event:
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, lambda: spawn(reloading.run(), name="reload"))
-    return stop
+def _fits(sock: socket.socket, family: int, host: str | int, port: int | bytes) -> bool:
+    """Return whether a socket has an address; port 0 is any."""
+    return sock.family == family and sock.getsockname()[0] == host and port in (0, sock.getsockname()[1])
 
 
 class Reloading:
@@ -262,27 +305,91 @@ class Reloading:
             log.warning("needs a restart: %s", ", ".join(fixed))
 
 
-async def _drain(runner: web.AppRunner, config: Config, *, inherited: bool) -> None:
-    log.info("draining: running requests have timeouts.drain = %g s", config.timeouts.drain)
-    supervisor.notify("STOPPING=1")
-    runner._shutdown_timeout = config.timeouts.drain  # a reload may have changed it
-    service = runner.app[SERVICE]
-    service.draining, service.refusing = True, not inherited
+class Ending:
+    """How the process ends: SIGTERM and SIGINT give what runs ``timeouts.drain``; a successor gives it all its time.
+
+    ``asked`` is set by either. SIGTERM may still come to a process that has been relieved.
+    """
+
+    def __init__(self, reloading: Reloading, sockets: Sequence[Named]) -> None:
+        self.asked = asyncio.Event()
+        self._reloading = reloading
+        self._told = False
+        self._relieved = False
+        self._time: asyncio.Timeout | None = None
+        self._upgrade = Upgrade(sockets, lambda: reloading.config.timeouts.upgrade, self._relieve)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        loop.add_signal_handler(signal.SIGUSR2, self._upgrade.begin)
+        loop.add_signal_handler(signal.SIGHUP, lambda: spawn(reloading.run(), name="reload"))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ORDERS)
+
+    async def drain(self, runner: web.AppRunner, scrapes: web.AppRunner, *, shared: bool) -> None:
+        """Stop listening, and serve what was accepted. ``shared``: systemd holds the sockets, too."""
+        timeouts = self._reloading.config.timeouts
+        if not self._relieved:
+            supervisor.notify(supervisor.stopping(timeouts.drain_delay + timeouts.drain + 3 * LAST_WORDS))
+        runner.app[SERVICE].draining = True
+        leaving = [runner, scrapes] if self._relieved else [runner]  # a drain shows in /metrics to its end
+        for connection in [one for each in leaving for one in connections(each)]:
+            connection.retire()
+        if not (shared or self._relieved):
+            await asyncio.sleep(timeouts.drain_delay)
+        for site in [one for each in leaving for one in each.sites]:
+            if isinstance(site, GuardedSite):
+                site.shared = shared or self._relieved
+            await site.stop()
+        await self._finish(runner)
+
+    async def _finish(self, runner: web.AppRunner) -> None:
+        try:
+            async with asyncio.timeout(None) as self._time:
+                if self._told:
+                    self._hurry()
+                await _all_said(runner)
+        except TimeoutError:
+            await _interrupt(runner)
+
+    def _stop(self) -> None:
+        if not self._told:
+            self._told = True
+            log.info("draining: running requests have timeouts.drain = %g s", self._reloading.config.timeouts.drain)
+            self._upgrade.give_up()
+            self.asked.set()
+            self._hurry()
+
+    def _relieve(self) -> None:
+        self._relieved = True
+        self.asked.set()
+
+    def _hurry(self) -> None:
+        if self._time is not None:
+            drain = self._reloading.config.timeouts.drain
+            self._time.reschedule(asyncio.get_running_loop().time() + drain)
+
+
+async def _all_said(runner: web.AppRunner) -> None:
+    """Wait until nothing is under way.
+
+    For requests on their way, whose connections were accepted and nobody else will answer, only LAST_WORDS long.
+    """
+    loop = asyncio.get_running_loop()
+    early, under_way = loop.time() + LAST_WORDS, True
+    while under_way:
+        soon = loop.time() < early
+        await asyncio.sleep(LOOK if soon else LATER)  # first, so that what was accepted is seen
+        under_way = any(one.busy or (soon and one.speaking) for one in connections(runner))
+
+
+async def _interrupt(runner: web.AppRunner) -> None:
+    """End what runs, each request with an error, and refuse what comes."""
+    runner.app[SERVICE].refusing = True
     for connection in connections(runner):
-        connection.retire()
-    if not inherited:
-        await asyncio.sleep(config.timeouts.drain_delay)
-    for site in list(runner.sites):
-        await site.stop()
-    await _last_words(runner)
-
-
-async def _last_words(runner: web.AppRunner) -> None:
-    """Wait a moment for requests that are on their way: their connections were accepted, nobody else will answer."""
-    for _ in range(LOOKS):
-        await asyncio.sleep(LAST_WORDS / LOOKS)  # first, so that what was accepted is seen
-        if not any(connection.speaking or connection.starting for connection in connections(runner)):
-            return
+        connection.interrupt()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LAST_WORDS):
+            await _all_said(runner)
 
 
 def _watchdog() -> asyncio.Task[None]:

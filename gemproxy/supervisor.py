@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 
 FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
+UNNAMED = "unknown"  # what sd_listen_fds_with_names(3) calls a socket without a name
 
 
 def notify(state: str, environ: Mapping[str, str] = os.environ) -> bool:
@@ -27,6 +28,16 @@ def notify(state: str, environ: Mapping[str, str] = os.environ) -> bool:
         except OSError:
             return False
     return True
+
+
+def fall_silent() -> None:
+    """Tell systemd no more: it has another main process."""
+    os.environ.pop("NOTIFY_SOCKET", None)
+
+
+def stopping(seconds: float) -> str:
+    """Return the state that begins a stop which may take so long; systemd waits for it beyond TimeoutStopSec."""
+    return f"STOPPING=1\nEXTEND_TIMEOUT_USEC={round(seconds * 1_000_000)}"
 
 
 def reloading() -> str:
@@ -53,8 +64,14 @@ def inherited_sockets(environ: Mapping[str, str] = os.environ) -> list[socket.so
         count = int(environ.get("LISTEN_FDS", "0"))
     except ValueError:
         return []
-    found = []
+    found: list[socket.socket] = []
     for descriptor in range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + count):
         os.set_inheritable(descriptor, False)
         found.append(socket.socket(fileno=descriptor))
     return found
+
+
+def inherited_names(count: int, environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Return the names of so many inherited sockets (``FileDescriptorName=``, or a predecessor's)."""
+    names = environ.get("LISTEN_FDNAMES", "").split(":")
+    return names if len(names) == count else [UNNAMED] * count

@@ -34,7 +34,8 @@ FLOORS: dict[str, set[str]] = {
         "pool.sqlite_state",
     },
     "demo": {"serving", "server.debug", "config", "simulator"},
-    "serving": {"server", "listening", "supervisor", "config", "load", "errors"},
+    "serving": {"server", "listening", "supervisor", "upgrade", "config", "load", "errors"},
+    "upgrade": {"supervisor", "server.tasks", "errors"},
     "supervisor": set(),
     "logs": {"upstream.redaction"},
     "server.app": {

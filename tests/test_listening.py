@@ -6,7 +6,7 @@ import asyncio
 import re
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -113,6 +113,30 @@ async def test_connection_that_comes_while_the_site_stops_is_served_or_left(turn
             except BlockingIOError:
                 answer = await asyncio.wait_for(loop.sock_recv(client, 4096), 5)
                 assert answer.startswith(b"HTTP/1.1 200 ")
+    await runner.cleanup()
+
+
+async def test_whoever_waits_when_the_site_stops_is_served() -> None:
+    """A listener that closes resets what its queue holds."""
+
+    async def hello(request: web.Request) -> web.Response:
+        return web.Response(text="hello")
+
+    app = web.Application()
+    app.router.add_get("/", hello)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    [sock] = bind("127.0.0.1", 0, reuse_port=False)
+    site = GuardedSite(runner, sock, limit=lambda: 0, patience=lambda: 30.0)
+    await site.start()
+    with ExitStack() as clients:
+        waiting = [clients.enter_context(socket.create_connection(sock.getsockname())) for _ in range(100)]
+        await site.stop()
+        for client in waiting:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+            client.setblocking(False)
+            answer = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(client, 4096), 5)
+            assert answer.startswith(b"HTTP/1.1 200 ")
     await runner.cleanup()
 
 

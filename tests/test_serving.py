@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,7 +17,7 @@ from msgspec.structs import replace
 
 from gemproxy import serving, supervisor
 from gemproxy.config import Config, ConfigFault, load
-from gemproxy.errors import ClientFault
+from gemproxy.errors import ClientFault, StartFault
 from gemproxy.server.app import reload
 from gemproxy.server.service import SERVICE
 from gemproxy.serving import Reloading, make_runner, serve
@@ -93,6 +94,25 @@ async def test_a_reload_does_not_take_the_keys_off_an_open_socket(
             assert "the server listens on 0.0.0.0" in caplog.text
             with pytest.raises(ClientFault, match=r"not known to this server"):
                 runner.app[SERVICE].door.keyring.caller("Bearer anybody")
+
+
+async def test_an_order_that_comes_too_soon_waits(
+    simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A successor is told of the next upgrade as soon as it is the main process; that must not end it."""
+    held: list[set[int]] = []
+
+    async def relieve() -> None:
+        held.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+        raise StartFault("as far as this goes")
+
+    monkeypatch.setattr(serving, "raise_descriptor_limit", lambda: None)
+    monkeypatch.setattr(serving, "relieve", relieve)
+    config = configuration(simulator, tmp_path, "[server]\nport = 0\n")
+    with pytest.raises(StartFault):
+        await serve(config, lambda: config, pytest.fail)
+    assert held[0] >= {signal.SIGHUP, signal.SIGUSR2}
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 # ------------------------------------------------------------------------------------------------------------ reload

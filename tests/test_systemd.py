@@ -97,6 +97,12 @@ def test_the_stop_leaves_time_to_drain() -> None:
     assert float(settings("gemproxy.service", "Service")["TimeoutStopSec"]) > timeouts.drain + timeouts.drain_delay
 
 
+@pytest.mark.parametrize("name", ["gemproxy.service", "gemproxy@.service"])
+def test_a_stop_lets_both_processes_of_an_upgrade_drain(name: str) -> None:
+    """With KillMode=mixed systemd would kill the one that was relieved as soon as the main one has ended."""
+    assert settings(name, "Service")["KillMode"] == "control-group"
+
+
 def test_a_process_may_open_what_the_configuration_allows() -> None:
     assert int(settings("gemproxy.service", "Service")["LimitNOFILE"]) > 2 * Config().server.max_connections
 

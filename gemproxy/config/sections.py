@@ -169,8 +169,9 @@ class Timeouts(Section, frozen=True, kw_only=True):
     body: Wait = 60
     keepalive: Wait = 75
     queue: Seconds = 5  # 0: do not wait
-    drain: Seconds = 30
+    drain: Seconds = 30  # 0: end what runs at once
     drain_delay: Seconds = 0
+    upgrade: Wait = 30
 
 
 class Models(Section, frozen=True, kw_only=True):

@@ -255,6 +255,8 @@ class _Stream:
     async def _prepare(self) -> None:
         self._exchange.response = self._response
         self._response.headers.update(self._exchange.headers)
+        if ends(self._request, self._service):
+            self._response.force_close()
         self._writer = await self._response.prepare(self._request)
 
     async def _committed(self) -> bool:

@@ -15,7 +15,7 @@ from aiohttp.typedefs import Handler
 from msgspec import json
 
 from gemproxy import errors
-from gemproxy.errors import ClientFault, Failure
+from gemproxy.errors import ClientFault, Draining, Failure
 from gemproxy.server.exchange import Exchange, request_id, shortened
 from gemproxy.server.origins import cors
 from gemproxy.server.service import SERVICE, Service
@@ -44,23 +44,16 @@ async def _routed(handler: Answering, request: web.Request) -> web.StreamRespons
 async def answer(handler: Answering, service: Service, request: web.Request) -> web.StreamResponse:
     """Run a handler, and answer whatever it raises in OpenAI's form."""
     clock = request.task.get_loop().time
-    exchange = Exchange(
-        request_id(request.headers.get("x-request-id")),
-        clock,
-        clock(),
-        request.method,
-        request.rel_url.raw_path,
-    )
-    if len(exchange.method) + len(exchange.path) > SHORT:
-        exchange.method, exchange.path = shortened(exchange.method, 20), shortened(exchange.path)
-    exchange.headers = {"x-request-id": exchange.id, "Server": "gemproxy"}
-    if service.door.cors_origins:
-        exchange.headers |= cors(request.headers.get("Origin"), service.door.cors_origins)
+    exchange = _open(request, service, clock)
     try:
         try:
             response = await handler(request, service, exchange)  # here: each chunk passes every coroutine above it
         except ConnectionResetError:
             raise
+        except asyncio.CancelledError:
+            if not _interrupted(request, service):
+                raise
+            response = await _excuse(request, service, exchange, Draining())
         except Exception as fault:  # noqa: BLE001 - the one place; ``_excuse`` logs it
             response = await _excuse(request, service, exchange, fault)
         else:
@@ -82,6 +75,26 @@ async def answer(handler: Answering, service: Service, request: web.Request) -> 
         _record(service, exchange, clock())
         exchange.response = None  # which holds the request and so the exchange, if the client left
     return response
+
+
+def _open(request: web.Request, service: Service, clock: Callable[[], float]) -> Exchange:
+    method, path = request.method, request.rel_url.raw_path
+    if len(method) + len(path) > SHORT:
+        method, path = shortened(method, 20), shortened(path)
+    exchange = Exchange(request_id(request.headers.get("x-request-id")), clock, clock(), method, path)
+    exchange.headers = {"x-request-id": exchange.id, "Server": "gemproxy"}
+    if service.door.cors_origins:
+        exchange.headers |= cors(request.headers.get("Origin"), service.door.cors_origins)
+    return exchange
+
+
+def _interrupted(request: web.Request, service: Service) -> bool:
+    """Return whether the end of a drain cancelled this request, and not the end of its client."""
+    task = asyncio.current_task()
+    if not service.refusing or request.transport is None or task is None:
+        return False
+    task.uncancel()  # it goes on, to tell its client
+    return True
 
 
 def ends(request: web.Request, service: Service) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -132,15 +133,22 @@ class EventStream(EventSourceResponse):
 
     Its headers go out with the first bytes, one system call for both, or with ``send_headers`` of its writer. Its pings
     become a task when the first is due, which for most never happens, and the kernel's limit for who confirms nothing
-    is set with the connection (``listening``): 4 % of a small stream.
+    is set with the connection (``listening``): 4 % of a small stream. Whether its connection stays open is told as with
+    every other answer: aiohttp-sse says so even where it closes.
     """
 
     outlet: Outlet | None = None
     _send_headers_immediately = False
     _first_ping: asyncio.TimerHandle | None = None
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        del self.headers["Connection"]
+
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Begin: status, headers, and the time to the first ping."""
+        if request.version < HttpVersion11:
+            self.force_close()  # nothing else tells its end there, whatever the client asked for
         writer = await web.StreamResponse.prepare(self, request)
         if self._first_ping is None:
             self._first_ping = asyncio.get_running_loop().call_later(self._ping_interval, self._begin_pings)

@@ -9,7 +9,7 @@ from typing import cast
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from gemproxy.errors import Overload
+from gemproxy.errors import Draining, Failure, Overload
 from gemproxy.server import debug, info
 from gemproxy.server.body import expect_body, expectation
 from gemproxy.server.chat import chat_completions
@@ -108,7 +108,7 @@ def _counted(handler: ForCaller) -> Handler:
 
 
 async def _chat(request: web.Request, service: Service, exchange: Exchange) -> web.StreamResponse:
-    """Let known callers in within limits: what is beyond one, or comes while draining, is refused before it is read."""
+    """Let known callers in within limits: what is beyond one, or comes after a drain, is refused before it is read."""
     caller = _caller(request, service, exchange)
     _enter(service, exchange, caller)
     try:
@@ -127,7 +127,7 @@ async def _tunnel(request: web.Request, service: Service, exchange: Exchange) ->
 
 
 def _enter(service: Service, exchange: Exchange, caller: Caller) -> None:
-    """Count a request, unless a limit or a drain forbids it; ``_leave`` must follow."""
+    """Count a request, unless a limit or the end of a drain forbids it; ``_leave`` must follow."""
     if service.refusing or 0 < service.door.max_requests <= service.open_requests:
         raise _overload(service)
     exchange.headers |= service.allowances.enter(caller, exchange.started)
@@ -154,9 +154,9 @@ def _check_host(request: web.Request) -> None:
         check_host(request.url.raw_authority)
 
 
-def _overload(service: Service) -> Overload:
+def _overload(service: Service) -> Failure:
     if service.refusing:
-        return Overload("The server is shutting down; another instance or a later try will serve this.")
+        return Draining()
     return Overload(f"The server is at its limit of server.max_requests = {service.door.max_requests} open requests.")
 
 

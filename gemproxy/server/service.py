@@ -69,7 +69,7 @@ class Service(Struct):
     metrics: Metrics | None = None  # None: prometheus-client is not installed
     capture: Capture | None = None
     draining: bool = False  # /ready is 503, and connections close after their answer
-    refusing: bool = False  # new requests are answered 503: another instance will serve them
+    refusing: bool = False  # the drain is over: what runs ends, and new requests are answered 503
     open_requests: int = 0
     reload_refused: float | None = None  # when the last reload was, if it was: the configuration is an old one
     discovered: Sequence[str] = ()  # ids found last (models.discover), for the catalogue that a reload makes anew

@@ -269,7 +269,7 @@ async def test_one_of_two_servers_restarts_and_no_request_fails(
             stop.set()
         note(f"one of two servers stops behind nginx: {len(outcomes)} requests, {set(outcomes)}")
         assert set(outcomes) == {"whole"}
-        await one.logged("status=503")
+        await one.logged("draining")
         await two.logged("status=200")
 
 

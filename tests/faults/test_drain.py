@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from gemproxy.simulator import Hang, Simulator, frames_answer
-from tests.faults.client import AUTH, CHAT, ask, bare, hello, post
+from tests.faults.client import ask, bare, hello, post
 from tests.faults.figures import note
 from tests.faults.load import TEXT, TICK, Load, fresh_connections, halfway
 from tests.server_process import configured, rewrite, serving
@@ -41,14 +41,30 @@ async def test_sigterm_on_a_socket_of_our_own_loses_no_running_stream(simulator:
             for path, status in (("/ready", 503), ("/health", 200), ("/", 200)):
                 async with keeping.get(server.url + path) as response:
                     assert response.status == status, path
-            late = [await ask(session, server.url, hello()) for _ in range(5)]
-            assert [(got.status, got.headers["Connection"]) for got in late] == [(503, "close")] * 5
-            assert all(int(got.headers["Retry-After"]) > 0 for got in late)
+            late = [await ask(session, server.url, hello(stream=turn % 2 == 0)) for turn in range(6)]
+            assert [(got.outcome, got.headers["Connection"]) for got in late] == [("whole", "close")] * 6
             gate.set()
         assert [task.result().text for task in streams] == [TEXT] * 30
         assert await server.ended() == 0
         note(f"SIGTERM with 30 streams: all whole, process ended after {time.monotonic() - begin:.2f} s")
-    assert len(simulator.generations) == 30, "no request was taken after SIGTERM"
+    assert len(simulator.generations) == 36, "what comes within the delay is served"
+
+
+async def test_connection_whose_answer_began_before_sigterm_closes_after_it(
+    simulator: Simulator, tmp_path: Path
+) -> None:
+    """Its head told the client to keep it: a proxy would send the next request there, to nobody."""
+    gate = asyncio.Event()
+    simulator.script(halfway(gate))
+    toml = configured(simulator.ai_studio_url, "[timeouts]\ndrain_delay = 20\n")
+    async with serving(tmp_path, toml) as server, bare(server.port) as client:
+        await client.say(post(msgspec.json.encode(hello(stream=True))))
+        head = await client.reader.readuntil(b"\r\n\r\n")
+        assert b"close" not in head
+        server.tell(signal.SIGTERM)
+        await server.logged("draining")
+        gate.set()
+        assert (await client.rest()).endswith(b"[DONE]\n\n\r\n0\r\n\r\n"), "whole, and closed within the delay"
 
 
 async def test_idle_keep_alive_connections_close_at_once(simulator: Simulator, tmp_path: Path) -> None:
@@ -70,40 +86,50 @@ async def test_idle_keep_alive_connections_close_at_once(simulator: Simulator, t
     assert took < 2
 
 
-@pytest.mark.parametrize("reload", [False, True], ids=["of the start", "of a reload"])
-async def test_drain_ends_at_its_limit_and_tells_the_clients(
-    simulator: Simulator, tmp_path: Path, reload: bool
-) -> None:
-    """A stream that outlives ``timeouts.drain`` must not look complete to its client."""
-    simulator.script(frames_answer([TICK]).then(Hang()), times=5)
-    limited = configured(simulator.ai_studio_url, "[timeouts]\ndrain = 0.5\n")
-    toml = configured(simulator.ai_studio_url) if reload else limited
-    async with serving(tmp_path, toml) as server, fresh_connections() as session:
+LIMITS = {
+    "of the start": ("drain = 0.5", ""),
+    "of a reload": ("drain = 30", "drain = 0.5"),
+    "none: what runs ends at once": ("drain = 0", ""),
+}
 
-        async def stream() -> bytes:
-            async with session.post(
-                server.url + CHAT, data=msgspec.json.encode(hello(stream=True)), headers=AUTH
-            ) as response:
-                try:
-                    return await response.read()
-                except aiohttp.ClientPayloadError:
-                    return b"cut"
 
-        streams = [asyncio.get_running_loop().create_task(stream()) for _ in range(5)]
-        await soon(lambda: len(simulator.generations) == 5)
-        if reload:
-            rewrite(tmp_path, limited)
+@pytest.mark.parametrize("limit", LIMITS)
+async def test_drain_ends_at_its_limit_and_tells_the_clients(simulator: Simulator, tmp_path: Path, limit: str) -> None:
+    """A stream that outlives ``timeouts.drain`` must not look complete to its client; nor is JSON cut in silence."""
+    simulator.script(frames_answer([TICK]).then(Hang()), times=7)
+    first, later = (configured(simulator.ai_studio_url, f"[timeouts]\n{drain}\n") for drain in LIMITS[limit])
+    async with serving(tmp_path, first) as server, fresh_connections() as session:
+        asked = [ask(session, server.url, hello(stream=turn < 5)) for turn in range(7)]
+        running = [asyncio.get_running_loop().create_task(one) for one in asked]
+        await soon(lambda: len(simulator.generations) == 7)
+        await asyncio.sleep(0.1)  # for their first content
+        if LIMITS[limit][1]:
+            rewrite(tmp_path, later)
             server.tell(signal.SIGHUP)
             await server.logged("configuration reloaded")
         begin = time.monotonic()
         server.tell(signal.SIGTERM)
+        got = await asyncio.gather(*running)
         assert await server.ended() == 0
-        took = time.monotonic() - begin
-        bodies = await asyncio.gather(*streams)
-    note(f"drain of 0.5 s with streams that never end: process ended after {took:.2f} s")
-    assert took < 5
-    assert all(body == b"cut" or b'"error"' in body for body in bodies), "a silent truncation"
-    assert not any(b"[DONE]" in body for body in bodies)
+        note(f"drain, limit {limit}, with requests that never end: process ended in {time.monotonic() - begin:.2f} s")
+        assert [one.outcome for one in got[:5]] == ['"tick " + draining'] * 5
+        assert [(one.status, one.code, one.headers["Retry-After"]) for one in got[5:]] == [(503, "draining", "1")] * 2
+        await server.logged("status=503", times=7)
+        await server.logged("error=draining", times=7)
+    assert all(asked.disconnected for asked in simulator.generations), "nothing goes on upstream"
+
+
+async def test_request_that_comes_when_the_drain_is_over_is_told(simulator: Simulator, tmp_path: Path) -> None:
+    toml = configured(simulator.ai_studio_url, "[timeouts]\ndrain = 0\n")
+    async with serving(tmp_path, toml) as server, bare(server.port) as late:
+        await asyncio.sleep(0.1)
+        server.tell(signal.SIGTERM)
+        await server.logged("draining")
+        await late.say(post(msgspec.json.encode(hello())))
+        assert b" 503 " in (said := await late.rest())
+        assert b"Retry-After: 1" in said
+        assert await server.ended() == 0
+    assert not simulator.generations
 
 
 async def test_second_sigterm_does_not_cut_what_the_first_lets_finish(simulator: Simulator, tmp_path: Path) -> None:

@@ -253,3 +253,15 @@ async def test_a_client_that_takes_no_small_answers_is_asked_to_wait() -> None:
             await told("1.1", *asked, takes=False)
     assert max(waiting) <= SLICE
     assert len(waiting) < 400
+
+
+async def test_a_stream_to_an_old_client_ends_with_its_connection() -> None:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        stream = EventStream(sep="\n", allow_all_methods=True)
+        await stream.prepare(request)
+        await stream.write(b"data: all\n\n")
+        stream.end_pings()
+        return stream
+
+    async with answering(answer) as told:
+        assert (await told("1.0", "Connection: keep-alive")).endswith(b"data: all\n\n")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp_sse import EventSourceResponse
@@ -92,9 +93,13 @@ class Outlet:
 
 
 class EventStream(EventSourceResponse):
-    """A stream of events whose pings keep out of an event that goes out in pieces."""
+    """A stream of events whose pings keep out of an event that goes out in pieces, and that no proxy packs."""
 
     outlet: Outlet | None = None
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.headers["Cache-Control"] = "no-cache, no-transform"  # who compresses a stream collects it first
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Write a ping, or the last event: it waits for the end of the one before."""

@@ -154,7 +154,7 @@ async def test_headers_tell_of_the_request(guarded: Running) -> None:
         await response.read()
         assert response.headers["x-request-id"] == "my-id.1"
         assert response.headers["Content-Type"].startswith("text/event-stream")
-        assert response.headers["Cache-Control"] == "no-cache"
+        assert response.headers["Cache-Control"] == "no-cache, no-transform"
         assert response.headers["X-Accel-Buffering"] == "no"
         assert response.headers["x-gemproxy-credential"] == "studio-1"
         assert response.headers["x-gemproxy-attempts"] == "1"

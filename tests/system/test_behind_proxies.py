@@ -21,7 +21,7 @@ from tests.faults.client import AUTH, CHAT, Got, ask, hello, post
 from tests.faults.load import LAST, TICK, Load
 from tests.server_process import ServerProcess, configured, free_port, serving
 from tests.system.conftest import Program
-from tests.system.proxies import Proxy, caddy, certificate, haproxy, nginx, shipped
+from tests.system.deployed import Proxy, caddy, certificate, haproxy, nginx, shipped
 from tests.waiting import soon
 
 KEYS = '[auth]\nkeys = ["sk-test"]\n'

@@ -10,7 +10,7 @@ from gemproxy.simulator import Simulator
 from tests.faults.client import ask, hello
 from tests.server_process import configured, serving
 from tests.system.conftest import Program
-from tests.system.proxies import nginx
+from tests.system.deployed import nginx
 
 SHORTEST = """
 events {{}}

@@ -13,7 +13,7 @@ from gemproxy.simulator import Simulator
 from tests.faults.client import ask, hello
 from tests.server_process import configured, free_port, serving
 from tests.system.conftest import Program
-from tests.system.proxies import shipped
+from tests.system.deployed import shipped
 
 KEYS = '[auth]\nkeys = ["sk-test"]\nadmin_keys = ["sk-prometheus"]\n'
 

@@ -115,6 +115,7 @@ def _warnings(config: Config, path: Path | None, *, demo: bool) -> list[str]:
     if not (config.auth.clients or demo):
         found.append(
             "no client key is configured (auth.keys): whoever is on this machine is let in, on loopback addresses only"
+            "; no reverse proxy may stand in front: it would let everybody in"
         )
     return found
 

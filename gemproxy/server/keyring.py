@@ -29,6 +29,11 @@ class Keyring:
     def __init__(self, keys: Sequence[tuple[str, Caller]]) -> None:
         self._keys = [(key.encode(), caller) for key, caller in keys]
 
+    @property
+    def keyless(self) -> bool:
+        """Return whether there is no key, so that only callers on this machine may be served."""
+        return not self._keys
+
     def caller(self, authorization: str | None) -> Caller:
         """Return who shows this ``Authorization`` header; raises ``ClientFault`` 401."""
         token = _token(authorization)

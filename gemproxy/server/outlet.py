@@ -109,9 +109,9 @@ class Whole(web.Response):
             raise ConnectionResetError
         self._keep_alive = request.keep_alive if self._keep_alive is None else self._keep_alive
         transport.write(self._message())
+        self._eof_sent = True
         if request.protocol.writing_paused:
             await request.writer.drain()
-        self._eof_sent = True
         return None
 
     def _message(self) -> bytes:
@@ -144,6 +144,7 @@ class EventStream(EventSourceResponse):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         del self.headers["Connection"]
+        self.headers["Cache-Control"] = "no-cache, no-transform"  # who compresses a stream collects it first
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Begin: status, headers, and the time to the first ping."""

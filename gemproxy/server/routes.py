@@ -14,9 +14,9 @@ from gemproxy.server import debug, info
 from gemproxy.server.body import expect_body, expectation
 from gemproxy.server.chat import chat_completions
 from gemproxy.server.exchange import Exchange
-from gemproxy.server.keyring import ANYONE, Caller
+from gemproxy.server.keyring import Caller
 from gemproxy.server.middleware import answer, answering
-from gemproxy.server.origins import check_host, preflight
+from gemproxy.server.origins import check_direct, check_host, preflight
 from gemproxy.server.service import Service
 
 CHAT = "/chat/completions"
@@ -140,15 +140,17 @@ def _leave(service: Service, caller: Caller) -> None:
 
 
 def _caller(request: web.Request, service: Service, exchange: Exchange) -> Caller:
-    caller = service.door.keyring.caller(request.headers.get("Authorization"))
-    exchange.client = caller.name
-    if caller is ANYONE:
+    keyring = service.door.keyring
+    if keyring.keyless:  # first: no key would help
+        check_direct(request.version, request.headers)
         _check_host(request)
+    caller = keyring.caller(request.headers.get("Authorization"))
+    exchange.client = caller.name
     return caller
 
 
 def _check_host(request: web.Request) -> None:
-    host = request.headers.get("Host", "localhost")  # HTTP/1.0 knows none, and no browser speaks it
+    host = request.headers.get("Host", "")
     check_host(host)
     if request.host != host:  # a whole URL was asked for, whose host goes before (RFC 9112, 3.2.2)
         check_host(request.url.raw_authority)

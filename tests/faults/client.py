@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -92,10 +93,16 @@ def _read_stream(got: Got) -> None:
         raise AssertionError(f"a silent truncation: the stream ends with {last!r}")
 
 
-async def ask(session: aiohttp.ClientSession, url: str, body: Any, headers: Mapping[str, str] = AUTH) -> Got:
-    """Post a chat request and return what came."""
+async def ask(
+    session: aiohttp.ClientSession,
+    url: str,
+    body: Any,
+    headers: Mapping[str, str] = AUTH,
+    tls: ssl.SSLContext | None = None,
+) -> Got:
+    """Post a chat request and return what came; ``tls`` is what makes the client trust the server."""
     data = outgoing(body if isinstance(body, bytes) else msgspec.json.encode(body))
-    async with session.post(url + CHAT, data=data, headers=headers) as response:
+    async with session.post(url + CHAT, data=data, headers=headers, ssl=tls or True) as response:
         return read_answer(response.status, dict(response.headers), await response.read())
 
 

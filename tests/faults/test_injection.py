@@ -74,7 +74,8 @@ async def test_upstream_gets_exactly_our_headers_and_the_converted_body(
     simulator: Simulator, tmp_path: Path, model: str, own: str, stream: bool
 ) -> None:
     file = tmp_path / "trio.toml"
-    file.write_text(trio(simulator, tmp_path), encoding="utf-8")
+    keys = '[auth]\nkeys = ["sk-test"]\n'  # without any, what a proxy passed on is refused
+    file.write_text(keys + trio(simulator, tmp_path), encoding="utf-8")
     async with running(simulator, load(file, {})) as server:
         got = await ask(server.session, server.url, hello(model=model, stream=stream, **UNKNOWN), AUTH | NOSY)
     assert got.whole, got.body

@@ -211,7 +211,7 @@ async def test_headers_tell_of_the_request(guarded: Running) -> None:
         await response.read()
         assert response.headers["x-request-id"] == "my-id.1"
         assert response.headers["Content-Type"].startswith("text/event-stream")
-        assert response.headers["Cache-Control"] == "no-cache"
+        assert response.headers["Cache-Control"] == "no-cache, no-transform"
         assert response.headers["X-Accel-Buffering"] == "no"
         assert response.headers["x-gemproxy-credential"] == "studio-1"
         assert response.headers["x-gemproxy-attempts"] == "1"
@@ -243,13 +243,13 @@ async def test_text_arrives_as_it_comes(server: Running, simulator: Simulator) -
     assert "".join(text or "" for text in texts) == "firstlast"
 
 
-async def test_an_old_client_gets_a_stream_without_chunk_coding(server: Running, simulator: Simulator) -> None:
+async def test_an_old_client_gets_a_stream_without_chunk_coding(guarded: Running, simulator: Simulator) -> None:
     said = [{"candidates": [{"content": {"parts": [{"text": word}]}}]} for word in ("Hello ", "old ", "world.")]
     said[-1]["candidates"][0]["finishReason"] = "STOP"  # type: ignore[assignment]
     simulator.script(frames_answer(said).paced(0.01))
-    reader, writer = await connection(server)
+    reader, writer = await connection(guarded)
     body = msgspec.json.encode(HELLO | {"stream": True})
-    writer.write(b"POST %b HTTP/1.0\r\nHost: 127.0.0.1\r\nAuthorization: Bearer x\r\n" % CHAT.encode())
+    writer.write(b"POST %b HTTP/1.0\r\nHost: 127.0.0.1\r\nAuthorization: Bearer sk-test\r\n" % CHAT.encode())
     writer.write(b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
     head, _, stream = (await reader.read()).partition(b"\r\n\r\n")
     writer.close()

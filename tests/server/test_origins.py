@@ -1,11 +1,11 @@
-"""Browsers are let in only where the operator says so, and no foreign name leads to an open server."""
+"""Browsers are let in only where the operator says so, and no foreign name or proxy leads to an open server."""
 
 from __future__ import annotations
 
 import pytest
 
 from gemproxy.errors import ClientFault
-from gemproxy.server.origins import check_host, cors, preflight
+from gemproxy.server.origins import check_direct, check_host, cors, preflight
 
 PAGE = "https://page.example"
 
@@ -60,4 +60,37 @@ def test_names_of_this_machine_are_served(host: str) -> None:
 def test_any_other_name_needs_a_key(host: str) -> None:
     with pytest.raises(ClientFault, match=r"auth\.keys") as caught:
         check_host(host)
+    assert caught.value.status == 403
+
+
+@pytest.mark.parametrize(
+    ("version", "names"),
+    [
+        pytest.param((1, 1), ["Host", "Authorization", "Content-Type"], id="a client of this machine"),
+        pytest.param(
+            (1, 1), ["Viable", "X-Via", "X-Forward", "X-Real-IPs", "Not-Forwarded"], id="names that look like it"
+        ),
+    ],
+)
+def test_who_comes_straight_is_served(version: tuple[int, int], names: list[str]) -> None:
+    check_direct(version, names)
+
+
+@pytest.mark.parametrize(
+    ("version", "names"),
+    [
+        pytest.param((1, 0), ["Host", "Connection"], id="nginx with proxy_pass and nothing else"),
+        pytest.param((0, 9), [], id="an older version yet"),
+        pytest.param((1, 1), ["Host", "X-Forwarded-For"], id="HAProxy with option forwardfor"),
+        pytest.param((1, 1), ["Host", "X-Forwarded-Proto"], id="Caddy"),
+        pytest.param((1, 1), ["X-Forwarded-Server"], id="Apache"),
+        pytest.param((1, 1), ["x-FORWARDED-host"], id="any case"),
+        pytest.param((1, 1), ["Host", "X-Real-IP"], id="nginx as many pages show it"),
+        pytest.param((1, 1), ["forwarded"], id="RFC 7239"),
+        pytest.param((1, 1), ["via"], id="RFC 9110"),
+    ],
+)
+def test_what_a_proxy_passes_on_needs_a_key(version: tuple[int, int], names: list[str]) -> None:
+    with pytest.raises(ClientFault, match=r"auth\.keys") as caught:
+        check_direct(version, names)
     assert caught.value.status == 403

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
+import aiohttp
 import pytest
 
 Program = Callable[[str], str]
@@ -18,6 +19,12 @@ Program = Callable[[str], str]
 def program() -> Program:
     """Return a function from a program's name to its path, which ends the test where there is none."""
     return find
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as made:
+        yield made
 
 
 def find(name: str) -> str:

@@ -1,5 +1,5 @@
 # The same commands at the desk and in CI. Needs make and python3-venv (Debian: apt install make python3-venv).
-# Variables: HOST and PORT (demo, run), CONFIG (run), ARGS (test, bench), PYTHON (any Python from 3.11 on).
+# Variables: HOST and PORT (demo, run), CONFIG (run), ARGS (test, bench), EXTRAS (install), PYTHON (any from 3.11 on).
 
 PYTHON ?= python3
 VENV := .venv
@@ -15,6 +15,15 @@ demo: $(VENV)/.demo ## serve a simulated Gemini on 127.0.0.1:8080; needs no key 
 
 run: $(VENV)/.run ## serve with the keys of the environment, or of CONFIG=file
 	@exec $(BIN)/gemproxy serve $(if $(CONFIG),--config $(CONFIG)) $(LISTEN)
+
+install: ## install as a service, or upgrade the one that runs (sudo; EXTRAS=metrics,speed)
+	@PYTHON='$(PYTHON)' EXTRAS='$(EXTRAS)' deploy/install.sh install
+
+back: ## go back to the build before (sudo)
+	@deploy/install.sh back
+
+uninstall: ## remove the service; settings and state stay (sudo)
+	@deploy/install.sh uninstall
 
 test: $(VENV)/.test ## run every test (ARGS="-k quota -x")
 	$(BIN)/python -m pytest $(ARGS)
@@ -70,4 +79,4 @@ $(BIN)/pip:
 	  || { echo "gemproxy needs Python 3.11 or later; name one with PYTHON=…"; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV) || { echo "On Debian: apt install python3-venv"; exit 1; }
 
-.PHONY: help demo run test test-system check format bench neighbours bench-guard bench-record soak dev clean
+.PHONY: help demo run install back uninstall test test-system check format bench neighbours bench-guard bench-record soak dev clean

@@ -213,13 +213,6 @@ def test_the_tests_that_the_security_page_names_exist() -> None:
     assert [name for name in named if not (ROOT / "tests" / name).exists()] == []
 
 
-def test_installing_again_leaves_the_operators_files_alone() -> None:
-    files = [line for block in blocks("sh") for line in block.split("\n") if re.search(r" /etc/gemproxy/\S+$", line)]
-    made = [line for line in files if "install" in line]
-    assert len(made) == 2
-    assert all(line.startswith(f"[ -e {line.split()[-1]} ] || ") for line in made)
-
-
 def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 

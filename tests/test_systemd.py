@@ -14,7 +14,7 @@ from gemproxy import cli
 from gemproxy.config import Config
 
 UNITS = Path(__file__).parents[1] / "systemd"
-PROGRAM = "/opt/gemproxy/.venv/bin/gemproxy"
+PROGRAM = "/opt/gemproxy/current/bin/gemproxy"
 NAMES = ["gemproxy.service", "gemproxy.socket", "gemproxy@.service", "gemproxy@.socket"]
 
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
@@ -75,9 +75,17 @@ def test_the_user_can_be_made(tmp_path) -> None:
     assert "'gemproxy'" in found.stdout + found.stderr
 
 
-@pytest.mark.parametrize("section", ["Service", "Install"])
-def test_the_template_is_as_hard_as_the_single_service(section: str) -> None:
-    assert settings("gemproxy@.service", section) == settings("gemproxy.service", section)
+@pytest.mark.parametrize(("section", "own"), [("Service", {"Environment": "GEMPROXY_INSTANCE=%i"}), ("Install", {})])
+def test_the_template_is_as_hard_as_the_single_service(section: str, own: dict[str, str]) -> None:
+    assert settings("gemproxy@.service", section) == settings("gemproxy.service", section) | own
+
+
+def test_a_reload_checks_first_and_takes_no_program_that_a_small_debian_lacks() -> None:
+    text = (UNITS / "gemproxy.service").read_text().replace("\\\n", "")
+    check, tell = [line.split() for line in text.split("\n") if line.startswith("ExecReload=")]
+    assert [word for word in check if "/" in word][:3] == ["ExecReload=+/usr/bin/nsenter", "/usr/bin/setpriv", PROGRAM]
+    assert check[-3:] == ["check", *settings("gemproxy.service", "Service")["ExecStart"].split()[-2:]]
+    assert tell[0] == "ExecReload=/bin/sh"
 
 
 def test_the_template_belongs_to_its_socket() -> None:

@@ -1,26 +1,34 @@
 """What the environment adds to the configuration, so that no file is needed.
 
 In: a ``Config`` as read, and the environment. Out: the same with credentials (only where the file lists none), client
-keys and the state path filled in. Must not read a file. Variables: SPEC 5.
+keys, the state path and the instance's port filled in. Must not read a file. Variables: SPEC 5.
 """
 
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from msgspec.structs import replace
 
+from gemproxy.config.rules import address
 from gemproxy.config.secret import Secret, listed
-from gemproxy.config.sections import ApiKey, Client, Config, Credential, OAuth, OAuthFile, ServiceAccount, State
+from gemproxy.config.sections import ApiKey, Client, Config, Credential, OAuth, OAuthFile, Server, ServiceAccount, State
+from gemproxy.errors import ConfigFault
 
 
 def complete(config: Config, environ: Mapping[str, str]) -> Config:
     """Return the configuration with all that the environment gives."""
     if not config.credentials:
         config = replace(config, credentials=credentials(environ))
-    return replace(config, oauth=_oauth(config.oauth, environ), state=_state(config.state, environ))
+    return replace(
+        config,
+        server=_server(config.server, environ),
+        oauth=_oauth(config.oauth, environ),
+        state=_state(config.state, environ),
+    )
 
 
 def credentials(environ: Mapping[str, str]) -> list[Credential]:
@@ -61,3 +69,21 @@ def _state(section: State, environ: Mapping[str, str]) -> State:
     if section.path is not None or not folder:
         return section
     return State(path=str(Path(folder) / "state.db"))
+
+
+def _server(section: Server, environ: Mapping[str, str]) -> Server:
+    """Return the section with a listener for metrics of the instance's own: ``gemproxy@2`` has the second port after.
+
+    A scrape must know whose counts it gets, so the instances cannot share one port as they share ``server.port``.
+    """
+    listen, instance = section.metrics_listen, environ.get("GEMPROXY_INSTANCE", "")
+    place = address(listen) if listen else None
+    if not (listen and place and place[1] and instance):
+        return section
+    number = int(instance) if re.fullmatch("[0-9]{1,5}", instance) else None
+    if number is None or place[1] + number > 65_535:
+        raise ConfigFault(
+            f'server.metrics_listen = "{listen}": the instance "{instance}" (GEMPROXY_INSTANCE) is no number to add to '
+            "the port; call the instances 1, 2 …, as gemproxy@1"
+        )
+    return replace(section, metrics_listen=f"{listen.rpartition(':')[0]}:{place[1] + number}")

@@ -51,7 +51,7 @@ class Server(Section, frozen=True, kw_only=True):
     ping_interval: Wait = 15
     loop: Literal["asyncio", "uvloop"] = "asyncio"
     reuse_port: bool = False
-    metrics_listen: Text | None = None  # host:port
+    metrics_listen: Text | None = None  # host:port; an instance adds its number
     expose_routing: bool = False
     cors_origins: list[Text] = []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gemproxy.config import ApiKey, Client, OAuthFile, Secret, ServiceAccount, load
+from gemproxy.config import ApiKey, Client, ConfigFault, OAuthFile, Secret, ServiceAccount, load
 from gemproxy.config.environment import callers, credentials
 
 
@@ -142,3 +142,33 @@ def test_the_state_lies_where_the_file_or_systemd_says(
     file = tmp_path / "gemproxy.toml"
     file.write_text(text)
     assert load(file, {"GEMINI_API_KEY": "test-key-1", **environ}).state.path == expected
+
+
+@pytest.mark.parametrize(
+    ("listen", "instance", "expected"),
+    [
+        pytest.param("127.0.0.1:9090", None, "127.0.0.1:9090", id="a service of which there is one"),
+        pytest.param("127.0.0.1:9090", "", "127.0.0.1:9090", id="a variable that is empty"),
+        pytest.param("127.0.0.1:9090", "2", "127.0.0.1:9092", id="gemproxy@2"),
+        pytest.param("[::1]:9090", "1", "[::1]:9091", id="an address with colons of its own"),
+        pytest.param("127.0.0.1:0", "1", "127.0.0.1:0", id="any free port"),
+    ],
+)
+def test_each_instance_has_a_port_of_its_own_for_its_metrics(
+    tmp_path, listen: str, instance: str | None, expected: str
+) -> None:
+    file = tmp_path / "gemproxy.toml"
+    file.write_text(f"[server]\nmetrics_listen = '{listen}'")
+    environ = {"GEMINI_API_KEY": "test-key-1"} | ({} if instance is None else {"GEMPROXY_INSTANCE": instance})
+    assert load(file, environ).server.metrics_listen == expected
+
+
+@pytest.mark.parametrize("instance", ["blue", "-1", "70000", "٢"])
+def test_an_instance_that_gives_no_port_is_told_so(tmp_path, instance: str) -> None:
+    file = tmp_path / "gemproxy.toml"
+    environ = {"GEMINI_API_KEY": "test-key-1", "GEMPROXY_INSTANCE": instance}
+    file.write_text("")
+    assert load(file, environ).server.metrics_listen is None
+    file.write_text("[server]\nmetrics_listen = '127.0.0.1:9090'")
+    with pytest.raises(ConfigFault, match=r"server\.metrics_listen .*GEMPROXY_INSTANCE.*to add to the port"):
+        load(file, environ)

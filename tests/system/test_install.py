@@ -23,7 +23,8 @@ pytestmark = pytest.mark.timeout(900)
 
 README = (REPOSITORY / "README.md").read_text()
 HERE = Path(__file__).parent
-VARIABLES = {"REPOSITORY": "/srv/repository", "KEY": "placeholder"}
+NAME = "gemproxy.test"
+VARIABLES = {"REPOSITORY": "/srv/repository", "KEY": "placeholder", "NAME": NAME}
 SERVICE = "Running it as a service"
 CURRENT = "readlink /opt/gemproxy/current"
 ASK = (
@@ -39,6 +40,18 @@ ExecStart=/home/ada/gemproxy/.venv/bin/python /srv/upstream.py
 WantedBy=multi-user.target
 END
 systemctl enable --now upstream
+"""
+CERTIFICATE = f"""
+cp /etc/gemproxy/gemproxy.toml /root/before.toml
+echo 127.0.0.1 {NAME} >> /etc/hosts
+mkdir -p /etc/letsencrypt/live/{NAME}; cd /etc/letsencrypt/live/{NAME}
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN={NAME} \\
+  -addext subjectAltName=DNS:{NAME} -keyout privkey.pem -out fullchain.pem
+cp fullchain.pem /usr/local/share/ca-certificates/mine.crt; update-ca-certificates
+"""
+MY_KEY = """$(sudo sed -n 's/^keys = \\["\\(.*\\)"\\]/\\1/p' /etc/gemproxy/gemproxy.toml)"""
+WITHOUT_NGINX = """
+cp /root/before.toml /etc/gemproxy/gemproxy.toml; systemctl reload gemproxy; systemctl disable --now nginx
 """
 
 
@@ -83,6 +96,13 @@ class Story:
         self._block(SERVICE, 1)
         self.printed["first answer"] = self.machine.run(ASK % 3).stdout
         self._tick("the first answer of the service")
+        self.machine.root_run(CERTIFICATE)
+        self._block(SERVICE, 2)
+        asked = (ASK % 3).replace("http://127.0.0.1:8080", f"https://{NAME}")
+        asked = asked.replace("'Authorization: Bearer x'", "@me")
+        self.printed["over TLS"] = self.machine.run(f'echo "Authorization: Bearer {MY_KEY}" > me; {asked}').stdout
+        self._tick("the first answer through nginx with TLS")
+        self.machine.root_run(WITHOUT_NGINX)
 
     def _block(self, heading: str, number: int) -> None:
         done = self.machine.run(self._in_clone(self.blocks[heading][number]), **VARIABLES)
@@ -133,13 +153,15 @@ def test_readme_holds_on_a_bare_debian(story: Story, capsys: pytest.CaptureFixtu
     assert '"status":"ok"' in story.printed["With the real Gemini"]
     assert '{"status":"ready"}' in story.printed[f"{SERVICE} 1"]
     assert story.printed["first answer"].rstrip().endswith("data: [DONE]")
+    assert '"status":"ready"' in story.printed[f"{SERVICE} 2"]
+    assert story.printed["over TLS"].rstrip().endswith("data: [DONE]")
     night = story.printed["At three in the morning 0"]
     assert ("listens on" in night, '"status":"ready"' in night, '"state"' in night) == (True, True, True), night
 
 
 def test_every_block_of_readme_is_run() -> None:
     counts = {heading: len(texts) for heading, texts in blocks().items()}
-    assert counts == {"Try it in a minute": 2, "With the real Gemini": 1, "At three in the morning": 1, SERVICE: 2}
+    assert counts == {"Try it in a minute": 2, "With the real Gemini": 1, "At three in the morning": 1, SERVICE: 3}
 
 
 def test_without_a_key_it_is_installed_and_says_what_is_missing(story: Story) -> None:

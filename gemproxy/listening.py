@@ -192,9 +192,12 @@ class Connection(web.RequestHandler):
             super().resume_reading(resume_parser)
 
     def retire(self) -> None:
-        """Close the connection at once if it is idle, else after the answer under way: its client may not know yet."""
+        """Close the connection at once if it is idle, else after the answer under way: its client may not know yet.
+
+        A request that has come and was not read yet is under way, too.
+        """
         self._retired = True
-        if not self.busy and not self.speaking and self.transport is not None:
+        if not self.busy and not self.speaking and self.transport is not None and not _has_come(self.transport):
             self.transport.close()
 
     def interrupt(self) -> None:
@@ -429,6 +432,13 @@ def _limit_silence(transport: asyncio.BaseTransport, seconds: float) -> None:
     sock, option = transport.get_extra_info("socket"), getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux has it
     if option is not None and sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.IPPROTO_TCP, option, max(1, min(int(seconds * 1000), MOST_SILENCE)))
+
+
+def _has_come(transport: asyncio.Transport) -> bool:
+    """Return whether something was sent that the loop has not read yet, be it an end."""
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def connections(runner: web.AppRunner) -> Iterator[Connection]:

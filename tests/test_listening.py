@@ -301,3 +301,20 @@ async def test_a_body_in_tiny_chunks_that_waits_behind_an_answer_comes_whole(chu
         await client.say(b"1\r\ny\r\n0\r\n\r\n")
         await asyncio.wait_for(client.reader.read(), 10)
     assert bodies == [0, chunks + 1]
+
+
+async def test_a_request_that_came_before_its_connection_was_to_close_is_served() -> None:
+    """A proxy that keeps connections may just have sent one; closed, it could only be lost."""
+    asked = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(text="served")
+
+    async with guarded(answer) as (runner, port), bare(port) as client:
+        await client.say(asked)
+        await client.reader.readuntil(b"served")
+        [connection] = connections(runner)
+        await soon(lambda: not connection.busy)
+        client.writer.write(asked)
+        connection.retire()
+        assert (await asyncio.wait_for(client.reader.read(), 10)).endswith(b"served")

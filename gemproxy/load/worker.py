@@ -22,8 +22,8 @@ from typing import Any, TypeVar
 from gemproxy.load.turns import left_by, pass_turn, passed_by
 
 T = TypeVar("T")
-ROUNDS = 3  # of the loop: one reads a small request, one handles it, and what that began begins
-BREATH = 0.005  # seconds more: a small request and its way to the upstream and back fit in
+ROUNDS = 8  # of the loop, of 64 connections each: three serve a small request, and hundreds may be ready before it
+BREATH = 0.01  # seconds more: a small request and its way to the upstream and back fit in
 PATIENCE = 0.1  # seconds for them; a loop that has more to do than that gets its turns between Python's own
 
 

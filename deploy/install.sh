@@ -69,6 +69,7 @@ make_venv() { # make_venv FOLDER SOURCES
 
 made_of() { # made_of FOLDER: our own files and every package with its version
   (cd "$1"/lib/python3*/site-packages/gemproxy && find . -name '*.pyc' -o -type f -exec sha256sum {} + | sort) 2>&1
+  "$1/bin/python" -V 2>&1
   "$1/bin/python" -m pip freeze --exclude gemproxy 2>&1
 }
 
@@ -162,7 +163,7 @@ use() { # use BUILD: move the link, and have all that runs go over to it, or non
 take_back() { # take_back UNIT: the one that did not come up
   say "$1 did not come up with $(current): back to $before; journalctl -u $1 says why" >&2
   [ "$before" = none ] || move_link "$before"
-  for unit in $gone; do hand_over "$unit"; done
+  for unit in $gone; do hand_over "$unit" || true; done
   systemctl start "$1" # unless the old process goes on
   exit 1
 }

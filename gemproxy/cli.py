@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gemproxy import __version__, logs
-from gemproxy.config import Config, OAuthFile, Purpose, cautions, load, surroundings
+from gemproxy.config import KEYLESS, Config, OAuthFile, Purpose, cautions, load, surroundings
 from gemproxy.errors import ConfigFault, StartFault
 from gemproxy.load.rounds import new_loop
 from gemproxy.proxies import proxies
@@ -113,10 +113,7 @@ def _run(work: Coroutine[Any, Any, None], loop: str) -> None:
 def _warnings(config: Config, path: Path | None, *, demo: bool) -> list[str]:
     found = [*cautions(config), *surroundings.cautions(config, path, os.environ)]
     if not (config.auth.clients or demo):
-        found.append(
-            "no client key is configured (auth.keys): whoever is on this machine is let in, on loopback addresses only"
-            "; no reverse proxy may stand in front: it would let everybody in"
-        )
+        found.append(KEYLESS)
     return found
 
 

@@ -22,7 +22,7 @@ from typing import Any
 from aiohttp import web
 
 from gemproxy import supervisor
-from gemproxy.config import Config, address, cautions, changes, dropped, needs_restart, open_door
+from gemproxy.config import KEYLESS, Config, address, cautions, changes, dropped, needs_restart, open_door
 from gemproxy.errors import ConfigFault, StartFault
 from gemproxy.listening import GuardedSite, connections
 from gemproxy.load.budget import Budget
@@ -50,8 +50,9 @@ async def serve(config: Config, load: Callable[[], Config], started: Callable[[s
     """Serve until SIGTERM or SIGINT. ``load`` reads the configuration anew; ``started`` hears the base URL."""
     raise_descriptor_limit()
     runner = make_runner(config)
+    # Till somebody hears them they would end the process; here, before there are threads, which have the mask, too.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ORDERS)
     await runner.setup()
-    signal.pthread_sigmask(signal.SIG_BLOCK, ORDERS)  # till somebody hears them: they would end the process
     async with AsyncExitStack() as scrapes:  # closed last: /metrics shows a drain to its end
         try:
             sockets, own = _sockets(config)
@@ -283,7 +284,7 @@ class Reloading:
             try:
                 await self._take_over(await asyncio.to_thread(self._load))
                 service.reload_refused = None
-            except ConfigFault as fault:
+            except (ConfigFault, OSError) as fault:
                 service.reload_refused = service.clock()
                 why = "; ".join(str(fault).split("\n"))
                 log.error("reload refused, the old configuration stays: %s", why)  # noqa: TRY400 - no bug
@@ -299,6 +300,8 @@ class Reloading:
         for caution in cautions(config):
             if caution not in known:
                 log.warning(caution)
+        if old.auth.clients and not config.auth.clients:
+            log.warning(KEYLESS)
         for name in dropped(old, config):
             log.warning("%s is set but no longer used: the new configuration takes nothing from it", name)
         if fixed := needs_restart(self._started, config):
@@ -350,6 +353,8 @@ class Ending:
                 await _all_said(runner)
         except TimeoutError:
             await _interrupt(runner)
+        finally:
+            self._time = None  # which a late SIGTERM would find ended
 
     def _stop(self) -> None:
         if not self._told:

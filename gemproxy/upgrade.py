@@ -137,13 +137,14 @@ class Successor(Struct):
         ours, theirs = socket.socketpair()
         with theirs:
             ours.setblocking(False)
-            given = [_aside(sock) for _, sock in sockets] + [_aside(theirs)]
+            given: list[int] = []
             environ = os.environ | {
                 "LISTEN_FDS": str(len(sockets)),
                 "LISTEN_FDNAMES": ":".join(name for name, _ in sockets),
                 CHANNEL: str(supervisor.FIRST_DESCRIPTOR + len(sockets)),
             }
             try:
+                given += map(_aside, [*(sock for _, sock in sockets), theirs])
                 actions = [
                     (os.POSIX_SPAWN_DUP2, descriptor, place)
                     for place, descriptor in enumerate(given, supervisor.FIRST_DESCRIPTOR)

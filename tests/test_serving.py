@@ -318,3 +318,24 @@ async def test_discovery_goes_on_after_a_bad_answer(
     simulator.script(FOUND, method="models", times=None)
     async with running(simulator, configuration(simulator, tmp_path, DISCOVER)) as server:
         await soon(lambda: "nano-x" in server.app[SERVICE].catalogue)
+
+
+async def test_a_reload_that_takes_the_keys_away_says_what_that_means(
+    simulator: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    guarded, bare = configuration(simulator, tmp_path, KEYS), configuration(simulator, tmp_path)
+    async with running(simulator, guarded) as server:
+        reloading = Reloading(server.runner, guarded, lambda: bare)
+        await reloading.run()
+        await reloading.run()
+    assert caplog.text.count("no reverse proxy may stand in front") == 1
+
+
+async def test_a_reload_that_may_not_read_something_is_refused(simulator: Simulator, tmp_path: Path) -> None:
+    def locked() -> Config:
+        raise PermissionError(13, "Permission denied", "/root/gemproxy.toml")
+
+    config = configuration(simulator, tmp_path)
+    async with running(simulator, config) as server:
+        await Reloading(server.runner, config, locked).run()
+        assert server.app[SERVICE].reload_refused is not None

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from gemproxy.config import environment, reading, rules, surroundings
 from gemproxy.config.changes import changes, dropped
 from gemproxy.config.reading import Draft
-from gemproxy.config.rules import address, cautions, is_loopback, needs_restart, open_door
+from gemproxy.config.rules import KEYLESS, address, cautions, is_loopback, needs_restart, open_door
 from gemproxy.config.secret import UNREAD, Places, Secret, lines, read_text, resolve, words
 from gemproxy.config.sections import (
     URLS,
@@ -217,6 +217,7 @@ def _tidy(config: Config, places: Places) -> Config:
 
 
 __all__ = [
+    "KEYLESS",
     "ApiKey",
     "Auth",
     "Client",

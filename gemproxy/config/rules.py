@@ -79,6 +79,12 @@ def faults(config: Config) -> Iterator[str]:
             yield from _service_account(key, credential)
 
 
+KEYLESS = (
+    "no client key is configured (auth.keys): whoever is on this machine is let in, on loopback addresses only"
+    "; no reverse proxy may stand in front: it would let everybody in"
+)
+
+
 def cautions(config: Config) -> Iterator[str]:
     """Return what is allowed but hardly meant; each names its keys."""
     yield from _shared(config.credentials)

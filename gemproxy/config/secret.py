@@ -66,13 +66,21 @@ class Places(Struct, frozen=True):
         relative to the configuration's folder, whether it exists there or not.
         """
         given = self.environ.get("CREDENTIALS_DIRECTORY")
-        if given and (Path(given) / name).exists():
+        if given and is_there(Path(given) / name):
             return Path(given) / name
         return self.beside(name)
 
     def beside(self, name: str) -> Path:
         """Return the absolute path of a name that starts from the configuration's folder."""
         return (self.folder / Path(name).expanduser()).absolute()
+
+
+def is_there(path: Path) -> bool:
+    """Return whether something is there that this process may know of; where it may not, ``Path.exists`` raises."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def resolve(key: str, value: Secret, variable: str | None, file: str | None, places: Places) -> Secret:

@@ -12,6 +12,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from gemproxy.config.secret import is_there
 from gemproxy.config.sections import Config
 
 
@@ -32,7 +33,7 @@ def cautions(config: Config, path: Path | None, environ: Mapping[str, str]) -> I
     if authorities and (why := _no_authorities(authorities)):
         yield f"SSL_CERT_FILE = {authorities}: {why}, so its authorities are not known"
     ignored = (path.parent if path else Path()).absolute() / ".env"
-    if ignored.exists():
+    if is_there(ignored):
         yield f"{ignored} is ignored: gemproxy reads its environment and the file given with --config, no .env file"
 
 
@@ -42,7 +43,7 @@ def _installed(package: str) -> bool:
 
 def _writable(folder: Path) -> bool:
     """Return whether a folder can be written to, or be made."""
-    there = next(place for place in (folder, *folder.parents) if place.exists())
+    there = next(place for place in (folder, *folder.parents) if is_there(place))
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 

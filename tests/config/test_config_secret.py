@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gemproxy.config.secret import ABSENT, Places, Secret, lines, listed, resolve
+from gemproxy.config.secret import ABSENT, Places, Secret, is_there, lines, listed, resolve
 from gemproxy.errors import ConfigFault
 
 KEY = "credentials[0].key"
@@ -145,3 +145,12 @@ def test_secrets_compare_by_what_they_hold() -> None:
     assert len({Secret("test-key-1"), Secret("test-key-1")}) == 1
     assert Secret("test-key-1")
     assert not ABSENT
+
+
+def test_what_this_process_may_not_look_at_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_arguments: object, **_options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    assert is_there(tmp_path)
+    monkeypatch.setattr("os.stat", denied)
+    assert not is_there(tmp_path)

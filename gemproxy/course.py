@@ -11,6 +11,7 @@ from collections.abc import Callable, Set
 
 from gemproxy.errors import ClientFault, Failure, NoCredential, UpstreamFault
 from gemproxy.upstream.dialect import Action, Repair, Scope, Verdict
+from gemproxy.upstream.rows import NO_MODEL
 
 CAPACITY_TRIES = 2  # further tries at an upstream that has no room, before the other upstreams are asked
 PAUSES = (0.0, 0.5)  # seconds before each of them; a reset of an idle connection heals at once
@@ -82,7 +83,8 @@ class Course:
 
     def next(self, slot: str, dialect: str, verdict: Verdict) -> Step:
         """Return the next step after a refusal; raises the failure when there is none."""
-        self._last = failure(verdict)
+        if self._last is None or not _lacks_model(verdict):  # which says the least of why the request fails
+            self._last = failure(verdict)
         self._own = verdict.action is Action.ELSEWHERE
         match verdict.action:
             case Action.STOP | Action.OK:
@@ -108,6 +110,8 @@ class Course:
             return self._last  # ``none`` speaks only of the upstreams that were left to ask
         if self._last is None or self._rested or none.full:
             return none
+        if self._last.code == NO_MODEL and none.returns_in != 0.0:
+            return none  # others may have the model, which rest or are parked
         return self._last if self._last.status != 429 else none
 
     def _once(self, whom: str, what: Step) -> bool:
@@ -141,6 +145,10 @@ class Course:
             return  # the next one may have the model, in the backup pool above all; each is asked once an hour
         elif verdict.scope is not Scope.NONE:
             self._rested = True
+
+
+def _lacks_model(verdict: Verdict) -> bool:
+    return verdict.status == 404 and verdict.code == NO_MODEL
 
 
 def failure(verdict: Verdict) -> Failure:

@@ -14,6 +14,7 @@ QUOTA = Verdict(Action.NEXT, Scope.MODEL, reason="quota", message="quota", statu
 DEAD = Verdict(Action.NEXT, Scope.CREDENTIAL, float("inf"), "key_invalid", "key", status=503)
 DENIED = Verdict(Action.NEXT, Scope.NONE, reason="denied", message="denied", status=403, code="forbidden")
 MISSING = Verdict(Action.NEXT, Scope.MODEL, reason="model", message="no model", status=404, code="model_not_found")
+GONE = Verdict(Action.NEXT, Scope.NONE, reason="resource_not_found", message="no file", status=404, code="not_found")
 STALE = Verdict(Action.REFRESH, Scope.CREDENTIAL, float("inf"), "unauthenticated", "token", status=503)
 WRONG_PROJECT = Verdict(Action.REDISCOVER, Scope.CREDENTIAL, float("inf"), "project", "project", status=503)
 BUSY = Verdict(Action.RETRY, Scope.UPSTREAM, reason="overloaded", message="busy", status=503, code="overloaded")
@@ -148,7 +149,9 @@ NONE = NoCredential("all rest", returns_in=40.0)
     [
         pytest.param([], 429, id="nobody was there from the start"),
         pytest.param([("a", QUOTA)], 429, id="the only one rests"),
-        pytest.param([("a", MISSING)], 404, id="the only one lacks the model"),
+        pytest.param([("a", MISSING)], 429, id="one lacks the model, the others rest and may have it"),
+        pytest.param([("a", DENIED), ("b", MISSING)], 403, id="one lacks the model, the other is denied"),
+        pytest.param([("a", GONE)], 404, id="what the request names is not there"),
         pytest.param([("a", DENIED)], 403, id="the only one is denied"),
         pytest.param([("a", QUOTA), ("b", MISSING)], 429, id="one rests: it may have the model"),
         pytest.param([("a", BUSY), ("a", BUSY), ("a", BUSY)], 503, id="no capacity anywhere"),
@@ -159,6 +162,19 @@ def test_nobody_left_tells_the_truest_reason(refusals: list[tuple[str, Verdict]]
     made = course()
     walk(made, *refusals)
     assert made.outcome(NONE).status == status
+
+
+def test_the_only_one_that_may_be_asked_lacks_the_model() -> None:
+    made = course()
+    walk(made, ("a", MISSING))
+    assert made.outcome(NoCredential("the others are passed over", returns_in=0.0)).status == 404
+
+
+def test_parked_beside_one_that_lacks_the_model_is_the_operators_to_mend() -> None:
+    made = course()
+    walk(made, ("a", MISSING))
+    parked = NoCredential("all are out", returns_in=None)
+    assert made.outcome(parked) is parked
 
 
 @pytest.mark.parametrize(

@@ -223,6 +223,19 @@ async def test_model_that_nobody_has_stays_404(simulator: Simulator, tmp_path: P
         assert len(simulator.generations) == 2
 
 
+@pytest.mark.parametrize("parked", ["a", "b"])
+async def test_a_parked_credential_beside_one_that_lacks_the_model_is_503(
+    simulator: Simulator, tmp_path: Path, parked: str
+) -> None:
+    simulator.keys[f"key-{parked}"] = KeyState.INVALID
+    gone = HELLO | {"model": "gemini-1.5-pro"}
+    async with running(simulator, configured(tmp_path, config_text(simulator, tmp_path, [], ["a", "b"]))) as server:
+        for _ in range(3):
+            status, body = await server.post(CHAT, gone)
+            assert (status, msgspec.json.decode(body)["error"]["code"]) == (503, "no_upstream_credentials")
+        assert len(simulator.generations) == 2
+
+
 async def test_the_log_tells_what_happens_to_credentials_and_of_old_models(
     simulator: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

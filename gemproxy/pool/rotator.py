@@ -185,10 +185,10 @@ class Rotator:
         return {slot.name for slot in self._slots for like in own if _same_pool(slot, like)} | {name}
 
     def missing(self, model: str) -> bool:
-        """Return whether every credential that might serve ``model`` was found to lack it."""
+        """Return whether every credential that might serve ``model`` was found to lack it; a parked one may have it."""
         now = self._now()
-        asked = [slot.resting.get(model) for slot in self._fitting(model, None) if slot.parked is None]
-        return bool(asked) and all(rest and rest.until > now and rest.reason == NO_MODEL for rest in asked)
+        fitting = list(self._fitting(model, None))
+        return bool(fitting) and all(slot.parked is None and _lacks(slot, model, now) for slot in fitting)
 
     def ready(self, models: Iterable[str]) -> Readiness:
         """Return whether any credential is neither parked nor resting for one of ``models`` at least.
@@ -210,7 +210,7 @@ class Rotator:
                 yield slot
 
     def _wait(self, slot: Slot, model: str, now: float, demand: Demand) -> float:
-        if slot.parked is not None:
+        if slot.parked is not None or _lacks(slot, model, now):  # of these waiting makes none serve
             return NEVER
         return BUSY_WAIT if self._busy(slot, model, now, demand) else slot.rest_left(model, now, demand)
 
@@ -347,6 +347,11 @@ def _end_probe(lease: Lease) -> tuple[str, ...]:
     for key in ended:
         del probing[key]
     return ended
+
+
+def _lacks(slot: Slot, model: str, now: float) -> bool:
+    rest = slot.resting.get(model)
+    return rest is not None and rest.reason == NO_MODEL and rest.until > now
 
 
 def _same_project(slot: Slot, other: Slot) -> bool:

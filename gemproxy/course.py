@@ -7,15 +7,16 @@ Rules: SPEC 4, PROTOCOL 3.2; one refresh, one rediscovery and one repair of a ki
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterator, Set
 
 from gemproxy.errors import ClientFault, Failure, NoCredential, UpstreamFault
 from gemproxy.upstream.dialect import Action, Repair, Scope, Verdict
 from gemproxy.upstream.rows import NO_MODEL
 
-CAPACITY_TRIES = 2  # further tries at an upstream that has no room, before the other upstreams are asked
+CAPACITY_TRIES = 2  # further tries at an upstream that fails, before a credential is left that failed there
 PAUSES = (0.0, 0.5)  # seconds before each of them; a reset of an idle connection heals at once
 BAD_ANSWER = "bad_answer"  # the reason of a verdict on an empty or malformed answer: asked once more
+UNREACHABLE = ("unreachable", "connect_timeout")  # reasons of verdicts that hold for whoever asks that upstream
 OVERLOADED_RETRY = 5.0  # seconds, ``Retry-After`` when Google has no room and gave no hint
 
 
@@ -31,22 +32,32 @@ class Step(enum.Enum):
 class Course:
     """One request's way through the pool. ``started`` and every ``now`` in seconds of one clock.
 
-    ``peers`` returns the slots of the same pool and upstream as one of them.
+    ``peers`` returns the slots of the same pool and upstream as one of them, ``kin`` those of its upstream.
     """
 
     def __init__(
-        self, *, attempts: int, budget: float, started: float, peers: Callable[[str], Set[str]] = lambda slot: {slot}
+        self,
+        *,
+        attempts: int,
+        budget: float,
+        started: float,
+        peers: Callable[[str], Set[str]] = lambda slot: {slot},
+        kin: Callable[[str], Set[str]] = lambda slot: {slot},
     ) -> None:
         self.attempts = 0  # leases taken
         self.slot = ""  # the last of them
         self.tried: set[str] = set()  # slots that must not serve this request again
-        self.full_upstreams: set[str] = set()  # dialects without capacity for it
+        self.asked: set[str] = set()  # slots that have served it, in vain
+        self.later: set[str] = set()  # slots to be asked when no others are left
         self.repairs: dict[Repair, str] = {}  # of its body, and the dialect that asked for each
         self._most = attempts
         self._until = started + budget
         self._peers = peers
+        self._kin = kin
         self._free: set[tuple[str, Step]] = set()
         self._capacity: dict[str, int] = {}
+        self._failed: dict[str, set[str]] = {}  # slots, by the dialect that failed them
+        self._troubled = False  # an upstream failed it for good
         self._denials = 0
         self._bad_answers = 0
         self._rested = False
@@ -61,6 +72,16 @@ class Course:
         """An attempt starts, on this slot."""
         self.attempts += 1
         self.slot = slot
+        self.asked.add(slot)
+
+    def choices(self) -> Iterator[Set[str]]:
+        """Yield the slots to pass over besides ``tried`` in the search for the next one, the best choice first.
+
+        A credential that this request has not met goes before one that failed it, whichever its pool.
+        """
+        if self.later:
+            yield self.tried | self.asked | self.later
+        yield self.tried | self.asked
 
     def sign(self, failure: Failure) -> Failure:
         """Return the failure with what the operator wants to know of it: how many attempts, and where the last was."""
@@ -99,15 +120,15 @@ class Course:
             case Action.REPAIR:
                 raise self._last
             case Action.RETRY:
-                self._retry(dialect, verdict)
+                self._retry(slot, dialect, verdict)
             case _:
-                self._next_credential(slot, dialect, verdict)
+                self._next_credential(slot, verdict)
         return Step.MOVE
 
     def outcome(self, none: NoCredential) -> Failure:
         """Return what to tell the client when nobody is left: the truest of what was seen on the way."""
-        if self._last is not None and ((self._own and not none.full) or self.full_upstreams):
-            return self._last  # ``none`` speaks only of the upstreams that were left to ask
+        if self._last is not None and ((self._own and not none.full) or self._troubled):
+            return self._last
         if self._last is None or self._rested or none.full:
             return none
         if self._last.code == NO_MODEL and none.returns_in != 0.0:
@@ -120,23 +141,29 @@ class Course:
         self._free.add((whom, what))
         return True
 
-    def _retry(self, dialect: str, verdict: Verdict) -> None:
+    def _retry(self, slot: str, dialect: str, verdict: Verdict) -> None:
         if verdict.reason == BAD_ANSWER:
             self._bad_answers += 1
             if self._bad_answers > 1 and self._last is not None:
                 raise self._last
             return
+        if verdict.reason in UNREACHABLE:
+            self.later |= self._kin(slot)
+        self._failed.setdefault(dialect, set()).add(slot)
         tries = self._capacity[dialect] = self._capacity.get(dialect, 0) + 1
-        if tries > CAPACITY_TRIES:
-            self.full_upstreams.add(dialect)
+        if tries > CAPACITY_TRIES:  # from here on only those are asked that were not yet, of other pools first
+            self._troubled = True
+            self.tried |= self._failed[dialect]
+            self.later |= self._peers(slot)
 
-    def _next_credential(self, slot: str, dialect: str, verdict: Verdict) -> None:
+    def _next_credential(self, slot: str, verdict: Verdict) -> None:
         self.tried.add(slot)
         if verdict.action is Action.ELSEWHERE:
             self.tried |= self._peers(slot)
             return
-        if verdict.scope is Scope.UPSTREAM:  # no token for any of its kind; a backup pool may be another upstream
-            self.full_upstreams.add(dialect)
+        if verdict.scope is Scope.UPSTREAM:  # no token for any of its kind, but for those that hold one
+            self._troubled = True
+            self.later |= self._kin(slot)
         if verdict.status == 403:  # no credential trouble: asked once elsewhere, then it is the client's to know
             self._denials += 1
             if self._denials > 1 and self._last is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Protocol
 
@@ -92,8 +93,10 @@ class Dispatcher:
         task = asyncio.current_task()
         assert task is not None
         loop = task.get_loop()
-        attempts, budget, peers = self.limits.attempts, self.limits.budget, self.room.rotator.peers
-        course = Course(attempts=attempts, budget=budget, started=loop.time(), peers=peers)
+        limits, rotator = self.limits, self.room.rotator
+        course = Course(
+            attempts=limits.attempts, budget=limits.budget, started=loop.time(), peers=rotator.peers, kin=rotator.kin
+        )
         course.tried.update(avoid)
         first = StallWatch(self.limits.first, task.cancel, loop)  # asyncio.timeout would cost six times as much
         first.start()
@@ -131,11 +134,12 @@ class Dispatcher:
             await asyncio.sleep(pause)
 
     async def _lease(self, call: Call, course: Course) -> Lease:
-        able = None
-        if course.full_upstreams:
-            able = [name for name in self._dialects if name not in course.full_upstreams]
+        if course.asked:
+            for passed in course.choices():
+                with suppress(NoCredential):  # who is busy is waited for only when nobody else is left
+                    return self.room.rotator.acquire(call.model, passed, None, call.demand)
         try:
-            return await self.room.acquire(call.model, course.tried, able, call.demand)
+            return await self.room.acquire(call.model, course.tried, None, call.demand)
         except NoCredential as none:
             if self.room.rotator.missing(call.model):  # it is 404, not a matter of time
                 raise _no_model(call.model) from None

@@ -19,6 +19,8 @@ STALE = Verdict(Action.REFRESH, Scope.CREDENTIAL, float("inf"), "unauthenticated
 WRONG_PROJECT = Verdict(Action.REDISCOVER, Scope.CREDENTIAL, float("inf"), "project", "project", status=503)
 BUSY = Verdict(Action.RETRY, Scope.UPSTREAM, reason="overloaded", message="busy", status=503, code="overloaded")
 NO_TOKENS = Verdict(Action.NEXT, Scope.UPSTREAM, reason="token_unavailable", message="no token", status=503)
+LOST = Verdict(Action.RETRY, Scope.UPSTREAM, reason="connection_lost", message="lost")
+DARK = Verdict(Action.RETRY, Scope.UPSTREAM, reason="unreachable", message="unreachable")
 EMPTY = Verdict(Action.RETRY, Scope.NONE, reason=BAD_ANSWER, message="empty")
 BAD_REQUEST = Verdict(Action.STOP, reason="invalid", message="bad", status=400, code="", param="tools")
 TOO_MUCH = Verdict(
@@ -90,25 +92,41 @@ def test_refused_slots_are_not_asked_again_but_busy_upstreams_are() -> None:
     assert made.tried == {"a", "c"}
 
 
-def test_full_upstream_is_left_after_two_more_tries_with_a_growing_pause() -> None:
+def test_slot_that_fails_is_left_after_two_more_tries_with_a_growing_pause() -> None:
     made = course()
     pauses = []
     assert made.pause("ai_studio") == 0.0
     for _ in range(3):
-        assert made.full_upstreams == set()
+        assert made.tried == set()
         walk(made, ("a", BUSY))
         pauses.append(made.pause("ai_studio"))
     assert pauses == [0.0, 0.5, 0.0]
-    assert made.full_upstreams == {"ai_studio"}
+    assert made.tried == {"a"}
     assert made.pause("vertex") == 0.0
 
 
 def test_upstream_without_tokens_is_left_at_once() -> None:
-    made = course()
+    made = pool_of("a", "b")
     walk(made, ("a", NO_TOKENS))
-    assert made.full_upstreams == {"ai_studio"}
+    assert (made.tried, made.later) == ({"a"}, {"a", "b"})
     told = made.outcome(NONE)
     assert (told.status, told.retry_after) == (503, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("refusals", "choices"),
+    [
+        pytest.param([BUSY], [{"a"}], id="one that it has not met"),
+        pytest.param([LOST], [{"a"}], id="one that it has not met, perhaps of the same upstream"),
+        pytest.param([DARK], [{"a", "b", "x"}, {"a"}], id="one of another upstream, if this one cannot be reached"),
+        pytest.param([BUSY] * 3, [{"a", "b"}, {"a"}], id="one of another pool, then any that it has not met"),
+    ],
+)
+def test_a_credential_that_the_request_has_not_met_goes_first(refusals: list[Verdict], choices: list[set[str]]) -> None:
+    made = pool_of("a", "b", kin={"a", "b", "x"})
+    made.leased("a")
+    walk(made, *(("a", refusal) for refusal in refusals))
+    assert list(made.choices()) == choices
 
 
 @pytest.mark.parametrize(
@@ -199,8 +217,9 @@ def test_a_servers_wrong_location_is_not_worth_a_retry() -> None:
     assert (told.retryable, told.retry_after) == (False, None)
 
 
-def pool_of(*slots: str) -> Course:
-    return Course(attempts=6, budget=30.0, started=100.0, peers=lambda slot: set(slots))
+def pool_of(*slots: str, kin: set[str] | None = None) -> Course:
+    peers = set(slots)
+    return Course(attempts=6, budget=30.0, started=100.0, peers=lambda slot: peers, kin=lambda slot: kin or peers)
 
 
 def test_a_request_above_the_quota_goes_to_another_pool_only() -> None:

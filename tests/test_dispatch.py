@@ -299,6 +299,83 @@ async def test_fault_before_the_content_commit_is_healed(bench: Bench, fault: An
     assert {view.state for view in bench.rotator.snapshot()} == {"ready"}
 
 
+OUT_OF_ORDER = [
+    pytest.param(error_answer(500, "Internal error encountered."), id="500"),
+    pytest.param(Answer((b"<html>Bad Gateway</html>",), status=502, content_type="text/html"), id="HTML 502"),
+    pytest.param(error_answer(503, OVERLOADED), id="503"),
+    pytest.param(error_answer(504, "Deadline expired."), id="504"),
+    pytest.param(Answer().after(Reset()), id="reset"),
+    pytest.param(Answer((CutOff(),)), id="cut before content"),
+    pytest.param(Answer((b"<html>login</html>",), content_type="text/html"), id="a page in a 200"),
+    pytest.param(frames_answer([OVERLOADED]), id="an error frame"),
+    pytest.param(frames_answer([EMPTY]), id="an empty answer"),
+]
+
+
+@pytest.mark.parametrize("method", ["generateContent", "streamGenerateContent"])
+@pytest.mark.parametrize("fault", OUT_OF_ORDER)
+async def test_what_one_credential_meets_is_asked_of_the_backup(bench: Bench, fault: Answer, method: Method) -> None:
+    bench.build(("a", "backup"))
+    bench.simulator.script(fault, times=None, credential="key-a")
+    for _ in range(2):
+        assert await bench.ask(bench.call(method))
+    assert bench.asked() == ["a", "backup", "a", "backup"]
+    assert {view.state for view in bench.rotator.snapshot()} == {"ready"}
+
+
+@pytest.mark.parametrize("fault", OUT_OF_ORDER[:-1])
+@pytest.mark.parametrize(
+    ("slots", "ill", "asked"),
+    [
+        pytest.param("a b c backup", "a b c", "a b c backup", id="a pool that failed three times is left"),
+        pytest.param("a b c d e f backup", "a b c d e f", "a b c backup", id="however many are left in it"),
+        pytest.param("a b c d", "a b c", "a b c d", id="another one of its pool, where there is no other pool"),
+        pytest.param("a b backup", "a backup", "a b", id="one of its own pool goes before the backup"),
+        pytest.param("a b c d backup", "a b c backup", "a b c backup d", id="one that was not asked, after the backup"),
+    ],
+)
+async def test_a_healthy_credential_is_asked_before_a_failure_is_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, fault: Answer, slots: str, ill: str, asked: str
+) -> None:
+    monkeypatch.setattr(course, "PAUSES", (0.0, 0.0))
+    bench.build(slots.split())
+    for name in ill.split():
+        bench.simulator.script(fault, times=None, credential=f"key-{name}")
+    assert await bench.ask()
+    assert bench.asked() == asked.split()
+
+
+async def test_a_failure_is_told_when_all_have_failed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(course, "PAUSES", (0.0, 0.0))
+    bench.build("a b c d e backup".split())
+    bench.simulator.script(error_answer(500, "Internal"), times=None)
+    with pytest.raises(UpstreamFault) as caught:
+        await bench.ask()
+    assert (caught.value.status, caught.value.attempts) == (502, 6)
+    assert bench.asked() == ["a", "b", "c", "backup", "d", "e"]
+
+
+async def test_an_upstream_that_cannot_be_reached_is_left_for_another_at_once(bench: Bench) -> None:
+    bench.build(("a", "b", "backup"))
+    for slot in bench.rotator._slots[:2]:
+        slot.dialect = "dead"
+    bench.dispatcher._dialects = {**bench.dispatcher._dialects, "dead": AiStudio("http://127.0.0.1:9/v1beta", "test")}
+    assert await bench.ask()
+    assert (bench.asked(), bench.slot("a").failed, bench.slot("b").failed) == (["backup"], 1, 0)
+
+
+async def test_a_busy_credential_is_waited_for_once_the_failing_one_is_out(bench: Bench) -> None:
+    bench.build(("a", "backup"), max_in_flight=1)
+    bench.simulator.script(error_answer(500, "Internal"), times=None, credential="key-a")
+    busy = bench.rotator.acquire(MODEL, tried=("a",))
+    asking = asyncio.get_running_loop().create_task(bench.ask())
+    await soon(lambda: len(bench.asked()) == 3)
+    await asyncio.sleep(0.01)
+    bench.dispatcher.room.report(busy, None)
+    assert await asking
+    assert bench.asked() == ["a", "a", "a", "backup"]
+
+
 @pytest.mark.parametrize(
     ("fault", "status"),
     [

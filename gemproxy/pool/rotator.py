@@ -184,6 +184,11 @@ class Rotator:
         own = [slot for slot in self._slots if slot.name == name]
         return {slot.name for slot in self._slots for like in own if _same_pool(slot, like)} | {name}
 
+    def kin(self, name: str) -> set[str]:
+        """Return the slots of the same upstream as this one, itself included: what it cannot reach they cannot."""
+        upstreams = {slot.dialect for slot in self._slots if slot.name == name}
+        return {slot.name for slot in self._slots if slot.dialect in upstreams} | {name}
+
     def missing(self, model: str) -> bool:
         """Return whether every credential that might serve ``model`` was found to lack it; a parked one may have it."""
         now = self._now()

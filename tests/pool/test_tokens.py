@@ -231,6 +231,20 @@ async def test_a_token_of_another_process_is_taken_over(desk):
     assert (desk.asked(), desk.asked("/v1internal:loadCodeAssist")) == (1, 1)
 
 
+@pytest.mark.parametrize("kind", ["oauth", "robot"])
+async def test_two_that_hold_a_revoked_token_get_another_though_a_renewal_fails(desk, kind):
+    tokens = desk.tokens(desk.oauth() if kind == "oauth" else desk.robot())
+    stale = await tokens.get("team-1")
+    desk.sim.script(error_answer(503, b""), method="token", times=3)
+    assert (await refusal(tokens.refresh("team-1", stale))).scope is Scope.UPSTREAM
+    desk.clock.advance(BACKOFF)
+    asking = begin(tokens.get("team-1"))
+    await asyncio.sleep(0)
+    renewed = await tokens.refresh("team-1", stale)
+    assert renewed.secret != stale.secret
+    assert (await asking).secret == renewed.secret
+
+
 async def test_a_token_that_was_refused_is_not_taken_from_the_state_again(desk):
     stale = await desk.tokens(desk.oauth()).get("team-1")
     tokens = desk.tokens(desk.oauth())

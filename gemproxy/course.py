@@ -7,12 +7,14 @@ Rules: SPEC 4, PROTOCOL 3.2; one refresh, one rediscovery and one repair of a ki
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Callable, Iterator, Set
 
 from gemproxy.errors import ClientFault, Failure, NoCredential, UpstreamFault
 from gemproxy.upstream.dialect import Action, Repair, Scope, Verdict
 from gemproxy.upstream.rows import NO_MODEL
 
+TOKEN_GRACE = 1.0  # seconds to wait for a token before the other credentials are asked: mostly it takes 0.2
 CAPACITY_TRIES = 2  # further tries at an upstream that fails, before a credential is left that failed there
 PAUSES = (0.0, 0.5)  # seconds before each of them; a reset of an idle connection heals at once
 BAD_ANSWER = "bad_answer"  # the reason of a verdict on an empty or malformed answer: asked once more
@@ -57,6 +59,7 @@ class Course:
         self._free: set[tuple[str, Step]] = set()
         self._capacity: dict[str, int] = {}
         self._failed: dict[str, set[str]] = {}  # slots, by the dialect that failed them
+        self.grace = TOKEN_GRACE  # seconds that are left to wait for a token while others may serve
         self._troubled = False  # an upstream failed it for good
         self._denials = 0
         self._bad_answers = 0
@@ -74,14 +77,18 @@ class Course:
         self.slot = slot
         self.asked.add(slot)
 
-    def choices(self) -> Iterator[Set[str]]:
+    def choices(self, without: Set[str] = frozenset()) -> Iterator[tuple[Set[str], float]]:
         """Yield the slots to pass over besides ``tried`` in the search for the next one, the best choice first.
 
-        A credential that this request has not met goes before one that failed it, whichever its pool.
+        A credential that this request has not met goes before one that failed it, whichever its pool, and those
+        ``without`` a token come after the others. With each choice comes how long to wait for a token.
         """
+        met = self.tried | self.asked
         if self.later:
-            yield self.tried | self.asked | self.later
-        yield self.tried | self.asked
+            yield met | self.later | without, self.grace
+        yield met | without, self.grace
+        if without:
+            yield met, math.inf  # nobody is left who could serve at once
 
     def sign(self, failure: Failure) -> Failure:
         """Return the failure with what the operator wants to know of it: how many attempts, and where the last was."""
@@ -104,6 +111,9 @@ class Course:
 
     def next(self, slot: str, dialect: str, verdict: Verdict) -> Step:
         """Return the next step after a refusal; raises the failure when there is none."""
+        if verdict.action is Action.LATER:
+            self._without_token(slot)
+            return Step.MOVE
         if self._last is None or not _lacks_model(verdict):  # which says the least of why the request fails
             self._last = failure(verdict)
         self._own = verdict.action is Action.ELSEWHERE
@@ -156,6 +166,12 @@ class Course:
             self.tried |= self._failed[dialect]
             self.later |= self._peers(slot)
 
+    def _without_token(self, slot: str) -> None:
+        """It was not asked; nobody else is waited for, either, while there is one who has a token."""
+        self.attempts -= 1
+        self.asked.discard(slot)
+        self.grace = 0.0
+
     def _next_credential(self, slot: str, verdict: Verdict) -> None:
         self.tried.add(slot)
         if verdict.action is Action.ELSEWHERE:
@@ -163,7 +179,7 @@ class Course:
             return
         if verdict.scope is Scope.UPSTREAM:  # no token for any of its kind, but for those that hold one
             self._troubled = True
-            self.later |= self._kin(slot)
+            self.grace = 0.0
         if verdict.status == 403:  # no credential trouble: asked once elsewhere, then it is the client's to know
             self._denials += 1
             if self._denials > 1 and self._last is not None:

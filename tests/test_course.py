@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -17,6 +18,7 @@ MISSING = Verdict(Action.NEXT, Scope.MODEL, reason="model", message="no model", 
 GONE = Verdict(Action.NEXT, Scope.NONE, reason="resource_not_found", message="no file", status=404, code="not_found")
 STALE = Verdict(Action.REFRESH, Scope.CREDENTIAL, float("inf"), "unauthenticated", "token", status=503)
 WRONG_PROJECT = Verdict(Action.REDISCOVER, Scope.CREDENTIAL, float("inf"), "project", "project", status=503)
+SLOW = Verdict(Action.LATER, reason="token_slow", message="slow", status=503)
 BUSY = Verdict(Action.RETRY, Scope.UPSTREAM, reason="overloaded", message="busy", status=503, code="overloaded")
 NO_TOKENS = Verdict(Action.NEXT, Scope.UPSTREAM, reason="token_unavailable", message="no token", status=503)
 LOST = Verdict(Action.RETRY, Scope.UPSTREAM, reason="connection_lost", message="lost")
@@ -105,10 +107,10 @@ def test_slot_that_fails_is_left_after_two_more_tries_with_a_growing_pause() -> 
     assert made.pause("vertex") == 0.0
 
 
-def test_upstream_without_tokens_is_left_at_once() -> None:
+def test_one_without_a_token_is_left_and_no_other_is_waited_for() -> None:
     made = pool_of("a", "b")
     walk(made, ("a", NO_TOKENS))
-    assert (made.tried, made.later) == ({"a"}, {"a", "b"})
+    assert (made.tried, made.grace) == ({"a"}, 0.0)
     told = made.outcome(NONE)
     assert (told.status, told.retry_after) == (503, 5.0)
 
@@ -126,7 +128,14 @@ def test_a_credential_that_the_request_has_not_met_goes_first(refusals: list[Ver
     made = pool_of("a", "b", kin={"a", "b", "x"})
     made.leased("a")
     walk(made, *(("a", refusal) for refusal in refusals))
-    assert list(made.choices()) == choices
+    assert [passed for passed, _ in made.choices()] == choices
+
+
+def test_those_without_a_token_come_last_and_are_waited_for() -> None:
+    made = course()
+    walk(made, ("a", SLOW))
+    assert made.attempts == 0
+    assert list(made.choices({"a", "b"})) == [({"a", "b"}, 0.0), (set(), math.inf)]
 
 
 @pytest.mark.parametrize(

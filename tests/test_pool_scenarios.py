@@ -13,7 +13,17 @@ import msgspec
 import pytest
 
 from gemproxy.config import load
-from gemproxy.simulator import Account, AccountState, KeyState, Simulator, error_answer, replay, unary_answer
+from gemproxy.simulator import (
+    Account,
+    AccountState,
+    Hang,
+    KeyState,
+    Simulator,
+    Wait,
+    error_answer,
+    replay,
+    unary_answer,
+)
 from tests.corpus import needs_wire
 from tests.credentials import service_account
 from tests.recorded import Recorded, answers, said
@@ -66,6 +76,15 @@ def asked(simulator: Simulator) -> Counter[str]:
     return Counter(
         request.account.removeprefix("refresh-") or request.credential.removeprefix("key-")
         for request in simulator.generations
+    )
+
+
+def answered(simulator: Simulator) -> Counter[str]:
+    """Return how often each credential served."""
+    return Counter(
+        request.account.removeprefix("refresh-") or request.credential.removeprefix("key-")
+        for request in simulator.generations
+        if request.status == 200
     )
 
 
@@ -150,6 +169,52 @@ async def test_without_tokens_for_one_upstream_the_backup_of_another_serves(
         assert sum(request.call == "token" for request in simulator.requests) == 2, "once for each primary"
         _, body = await server.get("/v1/debug/cache")
         assert {row["state"] for row in body["credentials"]} == {"ready"}
+
+
+async def test_nobody_waits_for_a_slow_token_endpoint_who_can_be_served(
+    simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gemproxy.course.TOKEN_GRACE", 0.05)
+    gate = asyncio.Event()
+    simulator.script(unary_answer({"access_token": "late", "expires_in": 3600}).after(Wait(gate)), method="token")
+    config = configured(tmp_path, config_text(simulator, tmp_path, ["p1"], ["b1"]))
+    async with running(simulator, config) as server:
+        assert [(await server.post(CHAT, HELLO))[0] for _ in range(5)] == [200] * 5
+        assert asked(simulator) == {"b1": 5}
+        gate.set()  # the fetch has gone on meanwhile
+        await soon(lambda: any(request.call == "loadCodeAssist" for request in simulator.requests))
+        assert sum(request.call == "token" for request in simulator.requests) == 1
+        _, body = await server.get("/v1/debug/cache")
+        assert {row["name"]: (row["state"], row["failed"]) for row in body["credentials"]} == {
+            "p1": ("ready", 0),
+            "b1": ("ready", 0),
+        }
+
+
+async def test_a_slow_refresh_after_a_401_is_not_waited_for_either(
+    simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gemproxy.course.TOKEN_GRACE", 0.05)
+    config = configured(tmp_path, config_text(simulator, tmp_path, ["p1"], ["b1"]))
+    async with running(simulator, config) as server:
+        assert (await server.post(CHAT, HELLO))[0] == 200
+        simulator.accounts.expire_all()
+        simulator.script(unary_answer({}).after(Hang()), method="token", times=None)
+        assert [(await server.post(CHAT, HELLO))[0] for _ in range(3)] == [200] * 3
+        assert answered(simulator) == {"p1": 1, "b1": 3}
+
+
+async def test_another_login_with_a_token_at_hand_serves_while_the_endpoint_is_dead(
+    simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gemproxy.course.TOKEN_GRACE", 0.05)
+    config = configured(tmp_path, config_text(simulator, tmp_path, ["p1", "p2"], ["b1"]))
+    async with running(simulator, config) as server:
+        assert [(await server.post(CHAT, HELLO))[0] for _ in range(2)] == [200] * 2
+        simulator.script(unary_answer({}).after(Hang()), method="token", times=None)
+        del simulator.accounts.access["sim-access-1"]
+        assert [(await server.post(CHAT, HELLO))[0] for _ in range(4)] == [200] * 4
+        assert answered(simulator) == {"p1": 1, "p2": 5}
 
 
 async def test_fifty_requests_at_expiry_make_one_refresh(simulator: Simulator, tmp_path: Path) -> None:

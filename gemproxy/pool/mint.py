@@ -28,7 +28,9 @@ from gemproxy.upstream.redaction import held
 
 T = TypeVar("T")
 
-REQUEST_TIMEOUT = 4.0  # seconds for one post: three tries leave half of rotation.budget to the other credentials
+REQUEST_TIMEOUT = 10.0  # seconds for one post: an endpoint under load answers after eight
+PATIENCE = 15.0  # seconds for all tries together: half of rotation.budget is left to other credentials
+THREADS = 32  # each waits for one answer and does nothing; as many as hang keep no other from its token
 PAUSES = (0.5, 1.5)  # seconds before the second and the third try
 UNWELL = frozenset({408, 429, 500, 502, 503, 504})
 LONGEST = 16_384  # characters of a token: it goes into a header
@@ -123,7 +125,10 @@ class Courier:
 
 
 class Mint:
-    """Makes access tokens, several at once, none twice. ``token_url`` "" leaves each file its own."""
+    """Makes access tokens, several at once, none twice. ``token_url`` "" leaves each file its own.
+
+    ``patience``: seconds for one token, with all tries.
+    """
 
     def __init__(
         self,
@@ -132,12 +137,14 @@ class Mint:
         *,
         token_url: str = "",
         pauses: Sequence[float] = PAUSES,
+        patience: float = PATIENCE,
     ) -> None:
+        self.patience = patience
         self._session = session
         self._clock = clock
         self._token_url = token_url
         self._pauses = pauses
-        self._threads = ThreadPoolExecutor(8, "gemproxy-mint")
+        self._threads = ThreadPoolExecutor(THREADS, "gemproxy-mint")
         self._sending: set[Future[Reply]] = set()
         self._defaults: Any = None  # google-auth's credentials, once found: looking for them takes long
         self._closed = False
@@ -175,14 +182,22 @@ class Mint:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _persist(self, work: Callable[[Courier], Access]) -> Access:
-        """Do ``work``, up to three times when the endpoint is out of order."""
-        send = functools.partial(self._send, asyncio.get_running_loop())
-        for pause in self._pauses:
-            try:
+        """Do ``work``, up to three times within ``patience`` seconds when the endpoint is out of order."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self.patience
+        send = functools.partial(self._send, loop, until)
+        try:
+            async with asyncio.timeout_at(until):
+                for pause in self._pauses:
+                    try:
+                        return await self.aside(lambda: work(Courier(send)))
+                    except MintUnavailable:
+                        if loop.time() + pause >= until:
+                            raise
+                        await asyncio.sleep(pause)
                 return await self.aside(lambda: work(Courier(send)))
-            except MintUnavailable:
-                await asyncio.sleep(pause)
-        return await self.aside(lambda: work(Courier(send)))
+        except TimeoutError:
+            raise MintUnavailable("no answer in time") from None
 
     # ---------------------------------------------------------------------------------------------- in a thread
 
@@ -255,6 +270,7 @@ class Mint:
     def _send(
         self,
         loop: asyncio.AbstractEventLoop,
+        until: float,
         method: str,
         url: str,
         body: bytes | None,
@@ -264,7 +280,8 @@ class Mint:
         if self._closed or loop.is_closed():
             raise CancelledError
         request = HttpRequest(url, dict(headers or {}), body or b"", method)
-        future = asyncio.run_coroutine_threadsafe(self._ask(request, timeout), loop)
+        left = max(until - loop.time(), 0.001)  # 0 would be no limit
+        future = asyncio.run_coroutine_threadsafe(self._ask(request, min(timeout, left)), loop)
         self._sending.add(future)
         future.add_done_callback(self._sending.discard)
         return future

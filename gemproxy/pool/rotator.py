@@ -109,7 +109,7 @@ class Rotator:
         slot = lease.slot
         slot.in_flight -= 1
         probed = _end_probe(lease) if lease.probes else ()
-        if verdict is None:
+        if verdict is None or verdict.action is Action.LATER:
             return
         if verdict.action is Action.OK:
             slot.served += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 
 import pytest
@@ -45,7 +46,9 @@ async def test_a_rotated_refresh_token_is_told(desk, mint):
 async def test_google_auth_finds_a_header_however_it_is_written(desk, mint):
     desk.sim.script(error_answer(200, b"{}", headers={"Metadata-Flavor": "Google"}), method="token")
     loop = asyncio.get_running_loop()
-    reply = await asyncio.to_thread(Courier(lambda *request: mint._send(loop, *request)), desk.sim.token_url, "POST")
+    reply = await asyncio.to_thread(
+        Courier(lambda *request: mint._send(loop, math.inf, *request)), desk.sim.token_url, "POST"
+    )
     assert reply.headers["metadata-flavor"] == "Google"
 
 
@@ -60,6 +63,32 @@ async def test_a_silent_endpoint_is_given_up(desk, mint, monkeypatch):
     with pytest.raises(MintUnavailable, match="no answer"):
         await mint.user(GRANT, "fake-refresh")
     assert desk.asked() == 2
+
+
+def test_an_endpoint_that_answers_after_eight_seconds_is_not_dead():
+    assert minting.REQUEST_TIMEOUT == 10
+
+
+async def test_all_tries_together_take_no_longer_than_the_mints_patience(desk, monkeypatch):
+    mint = Mint(desk.session, desk.clock, token_url=desk.sim.token_url, pauses=(0.05, 600), patience=0.5)
+    desk.sim.script(error_answer(503, b""), method="token", times=2)
+    with pytest.raises(MintUnavailable, match="status 503"):
+        await mint.user(GRANT, "fake-refresh")
+    assert desk.asked() == 2, "the third would come too late"
+    desk.sim.script(unary_answer({}).after(Hang()), method="token", times=None)
+    with pytest.raises(MintUnavailable, match="no answer"):
+        await asyncio.wait_for(mint.user(GRANT, "fake-refresh"), 5)
+    assert desk.asked() == 3
+    mint.close()
+
+
+async def test_many_that_hang_keep_no_thread_from_another(desk, mint):
+    desk.sim.script(unary_answer({}).after(Hang()), method="token", times=20)
+    hanging = [begin(mint.user(GRANT, "fake-refresh")) for _ in range(20)]
+    await soon(lambda: desk.asked() == 20)
+    assert (await mint.user(GRANT, "fake-refresh")).secret
+    for each in hanging:
+        each.cancel()
 
 
 async def test_an_unreachable_endpoint_is_told_without_its_address(desk):
@@ -93,7 +122,7 @@ async def test_a_thread_that_comes_after_the_end_sends_nothing(desk, mint):
 
     def late() -> None:
         mint._closed = True
-        courier = Courier(lambda *request: mint._send(loop, *request))
+        courier = Courier(lambda *request: mint._send(loop, math.inf, *request))
         courier(desk.sim.token_url, "POST", b"")
 
     with pytest.raises(TransportError, match="CancelledError"):

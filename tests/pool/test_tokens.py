@@ -16,7 +16,7 @@ from gemproxy.pool.keeper import BACKOFF
 from gemproxy.pool.sources import OAuthSource, ServiceAccountSource, read_oauth
 from gemproxy.pool.state import open_state
 from gemproxy.pool.tokens import TokenView
-from gemproxy.simulator import AccountState, Answer, Pause, Reset, error_answer, unary_answer
+from gemproxy.simulator import AccountState, Answer, Pause, Reset, Wait, error_answer, unary_answer
 from gemproxy.upstream.dialect import Action, Scope, Token
 from tests.pool.token_desk import CLIENT, KEY, SECRET, begin, prints, refusal
 from tests.waiting import soon
@@ -338,6 +338,36 @@ async def test_a_living_token_serves_through_an_outage_and_a_dead_one_does_not(d
     desk.sim.clear()
     desk.clock.advance(BACKOFF)
     assert (await tokens.get("team-1")).secret == "sim-access-2"
+
+
+async def test_a_slow_token_is_fetched_on_for_those_who_will_not_wait(desk, caplog):
+    gate = asyncio.Event()
+    desk.sim.script(unary_answer({"access_token": "late", "expires_in": 3600}).after(Wait(gate)), method="token")
+    tokens = desk.tokens(desk.oauth("own"))
+    caplog.set_level(logging.INFO)
+    assert tokens.without() == set()
+    for grace in (0.01, 0.0, 0.0):
+        verdict = await refusal(tokens.get("team-1", grace))
+        assert (verdict.action, verdict.scope, verdict.reason) == (Action.LATER, Scope.NONE, "token_slow")
+    assert tokens.without() == {"team-1"}
+    assert caplog.text.count("takes long") == 1
+    patient = begin(tokens.get("team-1"))
+    gate.set()
+    assert (await patient).secret == "late"
+    assert tokens.without() == set()
+    assert desk.asked() == 1
+
+
+async def test_who_got_no_token_is_known_for_a_while(desk):
+    desk.sim.script(error_answer(503, b""), method="token", times=3)
+    tokens = desk.tokens(desk.oauth("own"))
+    assert (await refusal(tokens.get("team-1"))).scope is Scope.UPSTREAM
+    assert tokens.without() == {"team-1"}
+    desk.clock.advance(BACKOFF)
+    assert tokens.without() == set()
+    assert await tokens.get("team-1", 5.0)
+    tokens.replace({}, {}, 3.0)
+    assert tokens._mint.patience == 3.0
 
 
 async def test_an_outage_is_not_waited_for_by_every_request_and_a_reload_forgets_it(desk):

@@ -59,9 +59,9 @@ async def answer(handler: Answering, service: Service, request: web.Request) -> 
     try:
         try:
             response = await handler(request, service, exchange)  # here: each chunk passes every coroutine above it
-        except ConnectionResetError:
-            raise
         except Exception as fault:  # noqa: BLE001 - the one place; ``_excuse`` logs it
+            if isinstance(fault, ConnectionResetError) and _left(request):
+                raise  # else a connection of ours broke, and the client waits for its answer
             response = await _excuse(request, service, exchange, fault)
         else:
             if not response.prepared:
@@ -82,6 +82,10 @@ async def answer(handler: Answering, service: Service, request: web.Request) -> 
         _record(service, exchange, clock())
         exchange.response = None  # which holds the request and so the exchange, if the client left
     return response
+
+
+def _left(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
 
 
 def ends(request: web.Request, service: Service) -> bool:

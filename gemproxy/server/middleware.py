@@ -59,7 +59,7 @@ async def answer(handler: Answering, service: Service, request: web.Request) -> 
     try:
         try:
             response = await handler(request, service, exchange)  # here: each chunk passes every coroutine above it
-        except Exception as fault:  # noqa: BLE001 - the one place; ``_excuse`` logs it
+        except Exception as fault:  # the one place; ``_excuse`` logs it
             if isinstance(fault, ConnectionResetError) and _left(request):
                 raise  # else a connection of ours broke, and the client waits for its answer
             response = await _excuse(request, service, exchange, fault)

@@ -147,6 +147,8 @@ class Mint:
         self._threads = ThreadPoolExecutor(THREADS, "gemproxy-mint")
         self._sending: set[Future[Reply]] = set()
         self._defaults: Any = None  # google-auth's credentials, once found: looking for them takes long
+        self._forgotten = 0  # how often
+        self._sharing: asyncio.Task[Access] | None = None  # a refresh of theirs
         self._closed = False
 
     async def user(self, grant: UserGrant, refresh_token: str) -> Access:
@@ -160,9 +162,14 @@ class Mint:
     async def default(self) -> Access:
         """Return a token of the application-default credentials, with their project.
 
+        All who ask meanwhile get the same: google-auth's object is one for all, and not made for two threads.
         Raises ``NoDefaultCredentials``, ``GrantRefused`` or ``MintUnavailable``.
         """
-        return await self._persist(self._default)
+        if self._sharing is None or self._sharing.done():
+            refreshing = self._persist(self._default)
+            self._sharing = asyncio.get_running_loop().create_task(refreshing, name="default credentials")
+            self._sharing.add_done_callback(_looked_at)
+        return await asyncio.shield(self._sharing)
 
     async def aside(self, work: Callable[[], T]) -> T:
         """Do what blocks (reading a file) in the mint's threads."""
@@ -172,11 +179,14 @@ class Mint:
 
     def forget(self) -> None:
         """Look for the application-default credentials anew: the operator may have changed them."""
-        self._defaults = None
+        self._defaults = self._sharing = None
+        self._forgotten += 1
 
     def close(self) -> None:
         """Give up what is under way; threads end as soon as their request does."""
         self._closed = True
+        if self._sharing is not None:
+            self._sharing.cancel()
         for sending in list(self._sending):
             sending.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -235,12 +245,14 @@ class Mint:
         import google.auth
         from google.auth.exceptions import GoogleAuthError
 
-        found = self._defaults  # a reload may forget them meanwhile
+        found, forgotten = self._defaults, self._forgotten  # a reload may forget them meanwhile
         if found is None:
             try:
-                self._defaults = found = google.auth.default([oauth.SCOPE], request=courier)  # type: ignore[arg-type]
+                found = google.auth.default([oauth.SCOPE], request=courier)  # type: ignore[arg-type]
             except (GoogleAuthError, ValueError) as fault:
                 raise NoDefaultCredentials(type(fault).__name__) from None
+            if forgotten == self._forgotten:
+                self._defaults = found
         credentials, project = found
         access = self._refreshed(self._redirected(credentials), courier)
         return msgspec.structs.replace(access, project=project or "")
@@ -290,6 +302,11 @@ class Mint:
         held.hold("token requests", _secrets(request.body))
         reply = await ask(self._session, request, timeout)
         return Reply(reply.status, reply.headers, reply.body)
+
+
+def _looked_at(refreshing: asyncio.Task[Access]) -> None:
+    if not refreshing.cancelled():
+        _ = refreshing.exception()  # even if everybody who waited has left
 
 
 def _secrets(body: bytes) -> list[str]:

@@ -99,6 +99,72 @@ async def test_an_unreachable_endpoint_is_told_without_its_address(desk):
     mint.close()
 
 
+class Default:
+    """google-auth's one object for all that runs on a machine; counts who refreshes it at once."""
+
+    def __init__(self) -> None:
+        self.token, self.expiry = "", None
+        self.refreshes = self.at_once = self.most = 0
+        self.gate = threading.Event()
+
+    def refresh(self, _: object) -> None:
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
+        self.refreshes += 1
+        self.gate.wait(5)
+        self.token = f"fake-{self.refreshes}"
+        self.at_once -= 1
+
+
+@pytest.fixture
+def default(monkeypatch) -> Default:
+    found = Default()
+    monkeypatch.setattr("google.auth.default", lambda *_, **__: (found, "own-project"))
+    return found
+
+
+async def test_the_default_credentials_are_refreshed_once_for_all_their_locations(mint, default):
+    asking = [begin(mint.default()) for _ in range(3)]
+    await soon(lambda: default.refreshes)
+    asking[0].cancel()  # who leaves takes it from nobody
+    await asyncio.sleep(0.05)
+    default.gate.set()
+    assert [(await each).secret for each in asking[1:]] == ["fake-1"] * 2
+    assert (default.most, default.refreshes) == (1, 1)
+    assert (await mint.default()).secret == "fake-2"
+
+
+async def test_default_credentials_found_before_a_reload_are_not_kept_after_it(mint, default, monkeypatch):
+    asking = begin(mint.default())
+    await soon(lambda: default.refreshes)
+    mint.forget()
+    new = Default()
+    new.gate.set()
+    monkeypatch.setattr("google.auth.default", lambda *_, **__: (new, "new-project"))
+    assert (await mint.default()).project == "new-project"
+    default.gate.set()
+    assert (await asking).project == "own-project"
+    assert (await mint.default()).project == "new-project"
+
+
+async def test_what_is_found_while_it_is_forgotten_is_not_kept(mint, default, monkeypatch):
+    default.gate.set()
+    found = threading.Event()
+
+    def slowly(*_: object, **__: object) -> tuple[Default, str]:
+        found.wait(5)
+        return default, "old-project"
+
+    monkeypatch.setattr("google.auth.default", slowly)
+    asking = begin(mint.default())
+    await asyncio.sleep(0.05)
+    mint.forget()
+    found.set()
+    assert (await asking).project == "old-project"
+    monkeypatch.setattr("google.auth.default", lambda *_, **__: (default, "new-project"))
+    assert (await mint.default()).project == "new-project"
+
+
 async def test_a_closed_mint_makes_nothing(desk, mint):
     mint.close()
     with pytest.raises(MintUnavailable):

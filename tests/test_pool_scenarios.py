@@ -382,6 +382,46 @@ async def test_fallback_model_is_named_in_answer_and_header(simulator: Simulator
                 assert b'"model":"gemini-2.5-flash"' in await response.read()
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])
+async def test_when_all_fallbacks_fail_all_that_is_told_is_of_the_model_asked_for(
+    simulator: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture, stream: bool
+) -> None:
+    caplog.set_level(logging.INFO, "gemproxy.access")
+    simulator.script(error_answer(503, "The first is overloaded."), times=None, model="gemini-3.8-flash")
+    simulator.script(error_answer(500, "The second failed."), times=None, model="gemini-2.5-flash")
+    more = '[server]\nexpose_routing = true\n[models.fallbacks]\n"gemini-3.8-flash" = ["gemini-2.5-flash"]\n'
+    async with (
+        running(simulator, configured(tmp_path, config_text(simulator, tmp_path, [], ["a"], more))) as server,
+        server.session.post(
+            server.url + CHAT,
+            data=msgspec.json.encode(HELLO | {"model": "gemini-3.8-flash", "stream": stream}),
+            headers={"Authorization": "Bearer x"},
+        ) as response,
+    ):
+        assert {request.model for request in simulator.generations} == {"gemini-3.8-flash", "gemini-2.5-flash"}
+        assert (response.status, (await response.json())["error"]["message"]) == (503, "The first is overloaded.")
+        assert "x-gemproxy-model" not in response.headers
+    assert "status=503 model=gemini-3.8-flash" in caplog.text
+    assert "error=overloaded" in caplog.text
+
+
+async def test_a_fallback_is_not_named_before_it_serves(simulator: Simulator, tmp_path: Path) -> None:
+    """The status is committed while the fallback is still being asked; then it fails."""
+    gate = asyncio.Event()
+    simulator.script(error_answer(503, "The first is overloaded."), times=None, model="gemini-3.8-flash")
+    simulator.script(error_answer(500, "The second failed.").after(Wait(gate)), times=None, model="gemini-2.5-flash")
+    more = '[timeouts]\nhold = 0.9\n[models.fallbacks]\n"gemini-3.8-flash" = ["gemini-2.5-flash"]\n'
+    body = msgspec.json.encode(HELLO | {"model": "gemini-3.8-flash", "stream": True})
+    async with (
+        running(simulator, configured(tmp_path, config_text(simulator, tmp_path, [], ["a"], more))) as server,
+        server.session.post(server.url + CHAT, data=body, headers={"Authorization": "Bearer x"}) as response,
+    ):
+        assert response.status == 200
+        assert "x-gemproxy-model" not in response.headers
+        gate.set()
+        assert b"The first is overloaded." in await response.read()
+
+
 async def test_discovered_models_are_listed(
     simulator: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -17,6 +17,7 @@ from gemproxy.upstream.rows import NO_MODEL
 TOKEN_GRACE = 1.0  # seconds to wait for a token before the other credentials are asked: mostly it takes 0.2
 CAPACITY_TRIES = 2  # further tries at an upstream that fails, before a credential is left that failed there
 PAUSES = (0.0, 0.5)  # seconds before each of them; a reset of an idle connection heals at once
+NOBODY: Set[str] = frozenset()
 BAD_ANSWER = "bad_answer"  # the reason of a verdict on an empty or malformed answer: asked once more
 UNREACHABLE = ("unreachable", "connect_timeout")  # reasons of verdicts that hold for whoever asks that upstream
 OVERLOADED_RETRY = 5.0  # seconds, ``Retry-After`` when Google has no room and gave no hint
@@ -34,7 +35,7 @@ class Step(enum.Enum):
 class Course:
     """One request's way through the pool. ``started`` and every ``now`` in seconds of one clock.
 
-    ``peers`` returns the slots of the same pool and upstream as one of them, ``kin`` those of its upstream.
+    ``peers`` returns the slots of the same upstream as one of them, True: in its own pool only.
     """
 
     def __init__(
@@ -43,22 +44,19 @@ class Course:
         attempts: int,
         budget: float,
         started: float,
-        peers: Callable[[str], Set[str]] = lambda slot: {slot},
-        kin: Callable[[str], Set[str]] = lambda slot: {slot},
+        peers: Callable[[str, bool], Set[str]] = lambda slot, pooled: {slot},
     ) -> None:
         self.attempts = 0  # leases taken
         self.slot = ""  # the last of them
         self.tried: set[str] = set()  # slots that must not serve this request again
-        self.asked: set[str] = set()  # slots that have served it, in vain
-        self.later: set[str] = set()  # slots to be asked when no others are left
+        self.asked = NOBODY  # slots that failed it
+        self.later = NOBODY  # slots to be asked when no others are left
         self.repairs: dict[Repair, str] = {}  # of its body, and the dialect that asked for each
         self._most = attempts
         self._until = started + budget
         self._peers = peers
-        self._kin = kin
         self._free: set[tuple[str, Step]] = set()
-        self._capacity: dict[str, int] = {}
-        self._failed: dict[str, set[str]] = {}  # slots, by the dialect that failed them
+        self._failed: dict[str, list[str]] = {}  # slots, each as often as it failed, by dialect
         self.grace = TOKEN_GRACE  # seconds that are left to wait for a token while others may serve
         self._troubled = False  # an upstream failed it for good
         self._denials = 0
@@ -75,9 +73,8 @@ class Course:
         """An attempt starts, on this slot."""
         self.attempts += 1
         self.slot = slot
-        self.asked.add(slot)
 
-    def choices(self, without: Set[str] = frozenset()) -> Iterator[tuple[Set[str], float]]:
+    def choices(self, without: Set[str] = NOBODY) -> Iterator[tuple[Set[str], float]]:
         """Yield the slots to pass over besides ``tried`` in the search for the next one, the best choice first.
 
         A credential that this request has not met goes before one that failed it, whichever its pool, and those
@@ -106,14 +103,16 @@ class Course:
 
     def pause(self, dialect: str) -> float:
         """Return the seconds to wait before the same upstream is asked again; 0 once it is left."""
-        tries = self._capacity.get(dialect, 0)
+        tries = len(self._failed.get(dialect, ()))
         return PAUSES[tries - 1] if 0 < tries <= CAPACITY_TRIES else 0.0
 
     def next(self, slot: str, dialect: str, verdict: Verdict) -> Step:
         """Return the next step after a refusal; raises the failure when there is none."""
         if verdict.action is Action.LATER:
-            self._without_token(slot)
+            self.attempts -= 1
+            self.grace = 0.0  # nor is anybody else waited for while there is one who has a token
             return Step.MOVE
+        self.asked |= {slot}
         if self._last is None or not _lacks_model(verdict):  # which says the least of why the request fails
             self._last = failure(verdict)
         self._own = verdict.action is Action.ELSEWHERE
@@ -158,24 +157,18 @@ class Course:
                 raise self._last
             return
         if verdict.reason in UNREACHABLE:
-            self.later |= self._kin(slot)
-        self._failed.setdefault(dialect, set()).add(slot)
-        tries = self._capacity[dialect] = self._capacity.get(dialect, 0) + 1
-        if tries > CAPACITY_TRIES:  # from here on only those are asked that were not yet, of other pools first
+            self.later |= self._peers(slot, False)
+        failed = self._failed.setdefault(dialect, [])
+        failed.append(slot)
+        if len(failed) > CAPACITY_TRIES:  # from here on only those are asked that were not yet, of other pools first
             self._troubled = True
-            self.tried |= self._failed[dialect]
-            self.later |= self._peers(slot)
-
-    def _without_token(self, slot: str) -> None:
-        """It was not asked; nobody else is waited for, either, while there is one who has a token."""
-        self.attempts -= 1
-        self.asked.discard(slot)
-        self.grace = 0.0
+            self.tried.update(failed)
+            self.later |= self._peers(slot, True)
 
     def _next_credential(self, slot: str, verdict: Verdict) -> None:
         self.tried.add(slot)
         if verdict.action is Action.ELSEWHERE:
-            self.tried |= self._peers(slot)
+            self.tried |= self._peers(slot, True)
             return
         if verdict.scope is Scope.UPSTREAM:  # no token for any of its kind, but for those that hold one
             self._troubled = True

@@ -97,10 +97,8 @@ class Dispatcher:
         task = asyncio.current_task()
         assert task is not None
         loop = task.get_loop()
-        limits, rotator = self.limits, self.room.rotator
-        course = Course(
-            attempts=limits.attempts, budget=limits.budget, started=loop.time(), peers=rotator.peers, kin=rotator.kin
-        )
+        attempts, budget, peers = self.limits.attempts, self.limits.budget, self.room.rotator.peers
+        course = Course(attempts=attempts, budget=budget, started=loop.time(), peers=peers)
         course.tried.update(avoid)
         first = StallWatch(self.limits.first, task.cancel, loop)  # asyncio.timeout would cost six times as much
         first.start()

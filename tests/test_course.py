@@ -126,7 +126,6 @@ def test_one_without_a_token_is_left_and_no_other_is_waited_for() -> None:
 )
 def test_a_credential_that_the_request_has_not_met_goes_first(refusals: list[Verdict], choices: list[set[str]]) -> None:
     made = pool_of("a", "b", kin={"a", "b", "x"})
-    made.leased("a")
     walk(made, *(("a", refusal) for refusal in refusals))
     assert [passed for passed, _ in made.choices()] == choices
 
@@ -228,7 +227,7 @@ def test_a_servers_wrong_location_is_not_worth_a_retry() -> None:
 
 def pool_of(*slots: str, kin: set[str] | None = None) -> Course:
     peers = set(slots)
-    return Course(attempts=6, budget=30.0, started=100.0, peers=lambda slot: peers, kin=lambda slot: kin or peers)
+    return Course(attempts=6, budget=30.0, started=100.0, peers=lambda slot, pooled: peers if pooled else kin or peers)
 
 
 def test_a_request_above_the_quota_goes_to_another_pool_only() -> None:

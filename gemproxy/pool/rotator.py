@@ -179,15 +179,13 @@ class Rotator:
         """Return the kinds of this request that any slot rests or tries apart from other requests for the model."""
         return tuple(kind for kind in demand.kinds if any(key_of(model, kind) in slot.resting for slot in self._slots))
 
-    def peers(self, name: str) -> set[str]:
-        """Return the slots of the same pool and upstream as this one, itself included: they have like quotas."""
-        own = [slot for slot in self._slots if slot.name == name]
-        return {slot.name for slot in self._slots for like in own if _same_pool(slot, like)} | {name}
+    def peers(self, name: str, pooled: bool) -> set[str]:
+        """Return the slots of the same upstream as this one, itself included: what it cannot reach they cannot.
 
-    def kin(self, name: str) -> set[str]:
-        """Return the slots of the same upstream as this one, itself included: what it cannot reach they cannot."""
-        upstreams = {slot.dialect for slot in self._slots if slot.name == name}
-        return {slot.name for slot in self._slots if slot.dialect in upstreams} | {name}
+        ``pooled``: those of the same pool only, which have like quotas.
+        """
+        own = [slot for slot in self._slots if slot.name == name]
+        return {slot.name for slot in self._slots for like in own if _alike(slot, like, pooled)} | {name}
 
     def missing(self, model: str) -> bool:
         """Return whether every credential that might serve ``model`` was found to lack it; a parked one may have it."""
@@ -363,8 +361,8 @@ def _same_project(slot: Slot, other: Slot) -> bool:
     return slot.project == other.project and slot.dialect == other.dialect
 
 
-def _same_pool(slot: Slot, other: Slot) -> bool:
-    return slot.tier == other.tier and slot.dialect == other.dialect
+def _alike(slot: Slot, other: Slot, pooled: bool) -> bool:
+    return slot.dialect == other.dialect and (slot.tier == other.tier or not pooled)
 
 
 def _forget(slot: Slot) -> None:

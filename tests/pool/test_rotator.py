@@ -276,8 +276,9 @@ def test_no_model_can_be_named_like_a_kind(pool):
 
 def test_peers_are_of_the_same_pool_and_upstream(clock):
     p = Pool(clock, Slot("a", dialect="x"), Slot("b", dialect="x"), Slot("c", dialect="y"), Slot("d", 1, "x"))
-    assert p.rotator.peers("a") == {"a", "b"}
-    assert p.rotator.peers("gone") == {"gone"}
+    assert p.rotator.peers("a", True) == {"a", "b"}
+    assert p.rotator.peers("gone", True) == {"gone"}
+    assert p.rotator.peers("a", False) == {"a", "b", "d"}
 
 
 def test_a_request_that_cannot_pass_anywhere_is_no_failure_of_the_credential(pool):

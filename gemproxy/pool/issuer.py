@@ -74,13 +74,14 @@ class Issuer:
     async def _refreshed(self, grant: UserGrant) -> Access:
         """Return a token from Google; a rotated refresh token goes before the file's, from which it came."""
         tried: set[str] = set()
+        until = self._mint.deadline()
         while True:
             kept, token = await self._untried(grant, tried)
             if not token:
                 raise refusals.parked("invalid_grant")
             tried.add(token)
             try:
-                access = await self._mint.user(grant, token)
+                access = await self._mint.user(grant, token, until)
             except GrantRefused as fault:
                 if fault.word != "invalid_grant":
                     raise refusals.by_grant(fault.word, fault.about, own_client=grant.own_client) from None

@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 REQUEST_TIMEOUT = 10.0  # seconds for one post: an endpoint under load answers after eight
 PATIENCE = 15.0  # seconds for all tries together: half of rotation.budget is left to other credentials
+POSTING = 0.95  # of these for the posts: what comes at the last moment, a rotated refresh token, is still taken in
 THREADS = 32  # each waits for one answer and does nothing; as many as hang keep no other from its token
 PAUSES = (0.5, 1.5)  # seconds before the second and the third try
 UNWELL = frozenset({408, 429, 500, 502, 503, 504})
@@ -151,9 +152,16 @@ class Mint:
         self._sharing: asyncio.Task[Access] | None = None  # a refresh of theirs
         self._closed = False
 
-    async def user(self, grant: UserGrant, refresh_token: str) -> Access:
-        """Return a token of a person's grant. Raises ``GrantRefused`` or ``MintUnavailable``."""
-        return await self._persist(functools.partial(self._user, grant, refresh_token))
+    def deadline(self) -> float:
+        """Return when, on the loop's clock, a token that is asked for now must be there."""
+        return asyncio.get_running_loop().time() + self.patience
+
+    async def user(self, grant: UserGrant, refresh_token: str, until: float | None = None) -> Access:
+        """Return a token of a person's grant; ``until``: by then, if several refresh tokens share the ``deadline``.
+
+        Raises ``GrantRefused`` or ``MintUnavailable``.
+        """
+        return await self._persist(functools.partial(self._user, grant, refresh_token), until)
 
     async def service(self, account: ServiceAccount) -> Access:
         """Return a token of a service account. Raises ``BadAccount``, ``GrantRefused`` or ``MintUnavailable``."""
@@ -191,18 +199,19 @@ class Mint:
             sending.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _persist(self, work: Callable[[Courier], Access]) -> Access:
-        """Do ``work``, up to three times within ``patience`` seconds when the endpoint is out of order."""
+    async def _persist(self, work: Callable[[Courier], Access], until: float | None = None) -> Access:
+        """Do ``work``, up to three times until then, when the endpoint is out of order."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + self.patience
-        send = functools.partial(self._send, loop, until)
+        end = self.deadline() if until is None else until
+        last = end - (1 - POSTING) * self.patience
+        send = functools.partial(self._send, loop, last)
         try:
-            async with asyncio.timeout_at(until):
+            async with asyncio.timeout_at(end):
                 for pause in self._pauses:
                     try:
                         return await self.aside(lambda: work(Courier(send)))
                     except MintUnavailable:
-                        if loop.time() + pause >= until:
+                        if loop.time() + pause >= last:
                             raise
                         await asyncio.sleep(pause)
                 return await self.aside(lambda: work(Courier(send)))

@@ -14,10 +14,10 @@ from aiohttp import web
 
 from gemproxy.pool.keeper import BACKOFF
 from gemproxy.pool.sources import OAuthSource, ServiceAccountSource, read_oauth
-from gemproxy.pool.state import open_state
+from gemproxy.pool.state import Grant, open_state
 from gemproxy.pool.tokens import TokenView
-from gemproxy.simulator import AccountState, Answer, Pause, Reset, Wait, error_answer, unary_answer
-from gemproxy.upstream.dialect import Action, Scope, Token
+from gemproxy.simulator import AccountState, Answer, Hang, Pause, Reset, Wait, error_answer, unary_answer
+from gemproxy.upstream.dialect import Action, HttpRequest, Scope, Token
 from tests.pool.token_desk import CLIENT, KEY, SECRET, begin, prints, refusal
 from tests.waiting import soon
 
@@ -356,6 +356,25 @@ async def test_a_slow_token_is_fetched_on_for_those_who_will_not_wait(desk, capl
     assert (await patient).secret == "late"
     assert tokens.without() == set()
     assert desk.asked() == 1
+
+
+async def test_two_refresh_tokens_share_the_time_for_one_token(desk):
+    """The rotated one is refused late, then the file's is tried."""
+    desk.state.keep_grant(read_oauth(desk.oauth()).key, Grant(refresh="fake-rotated", issued=1.0, changed=1.0))
+    desk.sim.script(error_answer(400, {"error": "invalid_grant"}).after(Pause(0.3)), method="token")
+    desk.sim.script(unary_answer({}).after(Hang()), method="token", times=None)
+    tokens = desk.tokens(desk.oauth("own"))
+    tokens.replace({"team-1": desk.oauth("own")}, {"team-1": ""}, 0.5)
+    left: list[float] = []
+    asking = tokens._mint._ask
+
+    async def ask(request: HttpRequest, timeout: float) -> object:
+        left.append(timeout)
+        return await asking(request, timeout)
+
+    tokens._mint._ask = ask
+    assert (await refusal(tokens.get("team-1"))).scope is Scope.UPSTREAM
+    assert [seconds <= most for seconds, most in zip(left, (0.5, 0.2), strict=True)] == [True, True]
 
 
 async def test_who_got_no_token_is_known_for_a_while(desk):

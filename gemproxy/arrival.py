@@ -29,14 +29,16 @@ class Arrivals(asyncio.Protocol):
         ``ClientConnectionError`` if the connection ended and ``look`` still wants more.
         """
         self._enough = asyncio.get_running_loop().create_future()
-        protocol = transport.get_protocol()
+        protocol = _protocol(transport)
+        if protocol is None:
+            raise aiohttp.ClientConnectionError("the connection was closed")
         assert isinstance(protocol, asyncio.Protocol)
         self._protocol = protocol
         transport.set_protocol(self)
         try:
             await self._enough
         finally:
-            if transport.get_protocol() is self:  # an ended connection has let go of it, and must not hold it again
+            if _protocol(transport) is self:  # an ended connection has let go of it, and must not hold it again
                 transport.set_protocol(protocol)
 
     def tell(self) -> None:
@@ -72,3 +74,11 @@ class Arrivals(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Pass it on."""
         self._protocol.resume_writing()
+
+
+def _protocol(transport: asyncio.Transport) -> asyncio.BaseProtocol | None:
+    """Return a connection's protocol; None: a TLS transport that was closed twice has let go of it, and raises."""
+    try:
+        return transport.get_protocol()
+    except AttributeError:
+        return None

@@ -8,7 +8,8 @@ can only be told. A credential never changes across that point. Must not know Op
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
+from contextlib import suppress
 from functools import partial
 from typing import Protocol
 
@@ -40,11 +41,15 @@ Listen = Callable[[Dialect], Transcoder]
 
 
 class Tokens(Protocol):
-    """What authenticates a slot. All raise ``TokenRefused`` with the verdict on the credential."""
+    """What authenticates a slot. All raise ``TokenRefused`` with the verdict on the credential.
 
-    async def get(self, slot: str) -> Token: ...
-    async def refresh(self, slot: str, stale: Token) -> Token: ...
+    What takes more than ``grace`` seconds goes on without the one who asked; ``without`` tells whom it concerns.
+    """
+
+    async def get(self, slot: str, grace: float) -> Token: ...
+    async def refresh(self, slot: str, stale: Token, grace: float) -> Token: ...
     async def rediscover(self, slot: str) -> Token: ...
+    def without(self) -> Set[str]: ...
 
 
 class Refused(Exception):  # noqa: N818 - a verdict on its way to the loop, not a failure
@@ -120,9 +125,9 @@ class Dispatcher:
         time: Callable[[], float],
     ) -> Answer:
         while True:
-            lease = await self._lease(call, course)
+            lease, grace = await self._lease(call, course)
             course.leased(lease.slot.name)
-            answer = await self._serve(lease, call, listen, burden, course, first)
+            answer = await self._serve(lease, grace, call, listen, burden, course, first)
             if answer is not None:
                 answer.attempts = course.attempts
                 return answer
@@ -131,19 +136,30 @@ class Dispatcher:
                 raise course.exhausted(self.room.rotator.earliest(call.model, None, call.demand))
             await asyncio.sleep(pause)
 
-    async def _lease(self, call: Call, course: Course) -> Lease:
-        able = None
-        if course.full_upstreams:
-            able = [name for name in self._dialects if name not in course.full_upstreams]
+    async def _lease(self, call: Call, course: Course) -> tuple[Lease, float]:
+        """Return a lease, and how many seconds its token may be waited for before others are asked."""
+        without = self._tokens.without()
+        grace = course.grace
+        if course.asked or without:
+            for passed, grace in course.choices(without):
+                with suppress(NoCredential):  # who is busy is waited for only when nobody else is left
+                    return self.room.rotator.acquire(call.model, passed, None, call.demand), grace
         try:
-            return await self.room.acquire(call.model, course.tried, able, call.demand)
+            return await self.room.acquire(call.model, course.tried, None, call.demand), grace
         except NoCredential as none:
             if self.room.rotator.missing(call.model):  # it is 404, not a matter of time
                 raise _no_model(call.model) from None
             raise course.outcome(none) from None
 
     async def _serve(
-        self, lease: Lease, call: Call, listen: Listen, burden: Burden, course: Course, first: StallWatch
+        self,
+        lease: Lease,
+        grace: float,
+        call: Call,
+        listen: Listen,
+        burden: Burden,
+        course: Course,
+        first: StallWatch,
     ) -> Answer | None:
         """Return the answer that owns the lease from now on, or None: the lease is reported, the next one may try."""
         dialect = self._dialects[lease.slot.dialect]
@@ -156,9 +172,9 @@ class Dispatcher:
                 verdict = None  # what is reported if the client leaves now: nothing
                 try:
                     if token is None:
-                        token = await self._tokens.get(lease.slot.name)
+                        token = await self._tokens.get(lease.slot.name, grace)
                     else:
-                        token = await self._renewed(step, lease.slot.name, token)
+                        token = await self._renewed(step, lease.slot.name, token, grace)
                     answer = await self._attempt(lease, dialect, call, token, listen, burden, course)
                 except (Refused, TokenRefused) as refused:
                     refusal = refused.verdict
@@ -173,9 +189,9 @@ class Dispatcher:
                 self.room.report(lease, verdict)
         return answer
 
-    async def _renewed(self, step: Step | None, slot: str, token: Token) -> Token:
+    async def _renewed(self, step: Step | None, slot: str, token: Token, grace: float) -> Token:
         if step is Step.REFRESH:
-            return await self._tokens.refresh(slot, token)
+            return await self._tokens.refresh(slot, token, grace)
         if step is Step.REDISCOVER:
             return await self._tokens.rediscover(slot)
         return token

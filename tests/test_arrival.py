@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import sslproto
 from collections.abc import Callable
 from typing import Any
 
@@ -125,6 +126,43 @@ async def test_an_ended_connection_holds_no_protocol_again(line, own):
     with pytest.raises(aiohttp.ClientConnectionError):
         await task
     assert line.get_protocol() is None
+
+
+class Tls:
+    """What asyncio's TLS transport needs behind it."""
+
+    def __init__(self, protocol: Any) -> None:
+        self._app_protocol = protocol
+
+    def _set_app_protocol(self, protocol: Any) -> None:
+        self._app_protocol = protocol
+
+    def _start_shutdown(self) -> None:
+        """Nothing is shut down."""
+
+
+def closed_twice(own: Own) -> asyncio.Transport:
+    """Return asyncio's own TLS transport, which lets go of all it has when it is closed once more."""
+    transport: Any = sslproto._SSLProtocolTransport(asyncio.get_running_loop(), Tls(own))  # type: ignore[attr-defined]
+    transport.close()
+    transport.close()
+    return transport
+
+
+async def test_a_tls_connection_that_is_closed_twice_hides_no_reason(own):
+    transport: Any = sslproto._SSLProtocolTransport(asyncio.get_running_loop(), Tls(own))  # type: ignore[attr-defined]
+    task = watching(transport, lambda: False)
+    await soon(lambda: transport.get_protocol() is not own)
+    transport.get_protocol().connection_lost(None)
+    transport.close()
+    transport.close()
+    with pytest.raises(aiohttp.ClientConnectionError, match="ended"):
+        await task
+
+
+async def test_a_tls_connection_that_is_closed_already_is_an_ended_one(own):
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await Arrivals(lambda: False).watch(closed_twice(own))
 
 
 async def test_the_last_words_of_a_connection_are_heard(line, own):

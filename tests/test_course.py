@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -14,10 +15,14 @@ QUOTA = Verdict(Action.NEXT, Scope.MODEL, reason="quota", message="quota", statu
 DEAD = Verdict(Action.NEXT, Scope.CREDENTIAL, float("inf"), "key_invalid", "key", status=503)
 DENIED = Verdict(Action.NEXT, Scope.NONE, reason="denied", message="denied", status=403, code="forbidden")
 MISSING = Verdict(Action.NEXT, Scope.MODEL, reason="model", message="no model", status=404, code="model_not_found")
+GONE = Verdict(Action.NEXT, Scope.NONE, reason="resource_not_found", message="no file", status=404, code="not_found")
 STALE = Verdict(Action.REFRESH, Scope.CREDENTIAL, float("inf"), "unauthenticated", "token", status=503)
 WRONG_PROJECT = Verdict(Action.REDISCOVER, Scope.CREDENTIAL, float("inf"), "project", "project", status=503)
+SLOW = Verdict(Action.LATER, reason="token_slow", message="slow", status=503)
 BUSY = Verdict(Action.RETRY, Scope.UPSTREAM, reason="overloaded", message="busy", status=503, code="overloaded")
 NO_TOKENS = Verdict(Action.NEXT, Scope.UPSTREAM, reason="token_unavailable", message="no token", status=503)
+LOST = Verdict(Action.RETRY, Scope.UPSTREAM, reason="connection_lost", message="lost")
+DARK = Verdict(Action.RETRY, Scope.UPSTREAM, reason="unreachable", message="unreachable")
 EMPTY = Verdict(Action.RETRY, Scope.NONE, reason=BAD_ANSWER, message="empty")
 BAD_REQUEST = Verdict(Action.STOP, reason="invalid", message="bad", status=400, code="", param="tools")
 TOO_MUCH = Verdict(
@@ -89,25 +94,47 @@ def test_refused_slots_are_not_asked_again_but_busy_upstreams_are() -> None:
     assert made.tried == {"a", "c"}
 
 
-def test_full_upstream_is_left_after_two_more_tries_with_a_growing_pause() -> None:
+def test_slot_that_fails_is_left_after_two_more_tries_with_a_growing_pause() -> None:
     made = course()
     pauses = []
     assert made.pause("ai_studio") == 0.0
     for _ in range(3):
-        assert made.full_upstreams == set()
+        assert made.tried == set()
         walk(made, ("a", BUSY))
         pauses.append(made.pause("ai_studio"))
     assert pauses == [0.0, 0.5, 0.0]
-    assert made.full_upstreams == {"ai_studio"}
+    assert made.tried == {"a"}
     assert made.pause("vertex") == 0.0
 
 
-def test_upstream_without_tokens_is_left_at_once() -> None:
-    made = course()
+def test_one_without_a_token_is_left_and_no_other_is_waited_for() -> None:
+    made = pool_of("a", "b")
     walk(made, ("a", NO_TOKENS))
-    assert made.full_upstreams == {"ai_studio"}
+    assert (made.tried, made.grace) == ({"a"}, 0.0)
     told = made.outcome(NONE)
     assert (told.status, told.retry_after) == (503, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("refusals", "choices"),
+    [
+        pytest.param([BUSY], [{"a"}], id="one that it has not met"),
+        pytest.param([LOST], [{"a"}], id="one that it has not met, perhaps of the same upstream"),
+        pytest.param([DARK], [{"a", "b", "x"}, {"a"}], id="one of another upstream, if this one cannot be reached"),
+        pytest.param([BUSY] * 3, [{"a", "b"}, {"a"}], id="one of another pool, then any that it has not met"),
+    ],
+)
+def test_a_credential_that_the_request_has_not_met_goes_first(refusals: list[Verdict], choices: list[set[str]]) -> None:
+    made = pool_of("a", "b", kin={"a", "b", "x"})
+    walk(made, *(("a", refusal) for refusal in refusals))
+    assert [passed for passed, _ in made.choices()] == choices
+
+
+def test_those_without_a_token_come_last_and_are_waited_for() -> None:
+    made = course()
+    walk(made, ("a", SLOW))
+    assert made.attempts == 0
+    assert list(made.choices({"a", "b"})) == [({"a", "b"}, 0.0), (set(), math.inf)]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +175,9 @@ NONE = NoCredential("all rest", returns_in=40.0)
     [
         pytest.param([], 429, id="nobody was there from the start"),
         pytest.param([("a", QUOTA)], 429, id="the only one rests"),
-        pytest.param([("a", MISSING)], 404, id="the only one lacks the model"),
+        pytest.param([("a", MISSING)], 429, id="one lacks the model, the others rest and may have it"),
+        pytest.param([("a", DENIED), ("b", MISSING)], 403, id="one lacks the model, the other is denied"),
+        pytest.param([("a", GONE)], 404, id="what the request names is not there"),
         pytest.param([("a", DENIED)], 403, id="the only one is denied"),
         pytest.param([("a", QUOTA), ("b", MISSING)], 429, id="one rests: it may have the model"),
         pytest.param([("a", BUSY), ("a", BUSY), ("a", BUSY)], 503, id="no capacity anywhere"),
@@ -159,6 +188,19 @@ def test_nobody_left_tells_the_truest_reason(refusals: list[tuple[str, Verdict]]
     made = course()
     walk(made, *refusals)
     assert made.outcome(NONE).status == status
+
+
+def test_the_only_one_that_may_be_asked_lacks_the_model() -> None:
+    made = course()
+    walk(made, ("a", MISSING))
+    assert made.outcome(NoCredential("the others are passed over", returns_in=0.0)).status == 404
+
+
+def test_parked_beside_one_that_lacks_the_model_is_the_operators_to_mend() -> None:
+    made = course()
+    walk(made, ("a", MISSING))
+    parked = NoCredential("all are out", returns_in=None)
+    assert made.outcome(parked) is parked
 
 
 @pytest.mark.parametrize(
@@ -183,8 +225,9 @@ def test_a_servers_wrong_location_is_not_worth_a_retry() -> None:
     assert (told.retryable, told.retry_after) == (False, None)
 
 
-def pool_of(*slots: str) -> Course:
-    return Course(attempts=6, budget=30.0, started=100.0, peers=lambda slot: set(slots))
+def pool_of(*slots: str, kin: set[str] | None = None) -> Course:
+    peers = set(slots)
+    return Course(attempts=6, budget=30.0, started=100.0, peers=lambda slot, pooled: peers if pooled else kin or peers)
 
 
 def test_a_request_above_the_quota_goes_to_another_pool_only() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from gemproxy.converter.transcoder import Transcoder
 from gemproxy.converter.wording import Heading
 from gemproxy.dispatch import Dispatcher, Limits
 from gemproxy.errors import ClientFault, Failure, NoCredential, UpstreamFault
+from gemproxy.pool import refusals
 from gemproxy.pool.refusals import TokenRefused
 from gemproxy.pool.rotator import Policy, Rotator, Slot
 from gemproxy.pool.waiting import WaitingRoom
@@ -73,15 +75,29 @@ class Keys:
     def __init__(self) -> None:
         self.refreshed: list[str] = []
         self.refuse: Verdict | None = None
+        self.slow: dict[str, asyncio.Event] = {}  # by slot, when its token is there
+        self.known_slow: set[str] = set()
+        self.waited: list[tuple[str, float]] = []
 
-    async def get(self, slot: str) -> Token:
+    async def get(self, slot: str, grace: float) -> Token:
         if self.refuse is not None:
             raise TokenRefused(self.refuse)
+        if slot in self.slow:
+            self.waited.append((slot, grace))
+            if grace < math.inf:
+                self.known_slow.add(slot)
+                raise refusals.slow()
+            await self.slow[slot].wait()
         return Token(f"key-{slot}")
 
-    async def refresh(self, slot: str, stale: Token) -> Token:
+    async def refresh(self, slot: str, stale: Token, grace: float) -> Token:
         self.refreshed.append(slot)
+        if slot in self.slow:
+            return await self.get(slot, grace)
         return Token(f"{stale.secret}-new")
+
+    def without(self) -> set[str]:
+        return self.known_slow
 
     async def rediscover(self, slot: str) -> Token:
         self.refreshed.append(f"project of {slot}")
@@ -299,6 +315,83 @@ async def test_fault_before_the_content_commit_is_healed(bench: Bench, fault: An
     assert {view.state for view in bench.rotator.snapshot()} == {"ready"}
 
 
+OUT_OF_ORDER = [
+    pytest.param(error_answer(500, "Internal error encountered."), id="500"),
+    pytest.param(Answer((b"<html>Bad Gateway</html>",), status=502, content_type="text/html"), id="HTML 502"),
+    pytest.param(error_answer(503, OVERLOADED), id="503"),
+    pytest.param(error_answer(504, "Deadline expired."), id="504"),
+    pytest.param(Answer().after(Reset()), id="reset"),
+    pytest.param(Answer((CutOff(),)), id="cut before content"),
+    pytest.param(Answer((b"<html>login</html>",), content_type="text/html"), id="a page in a 200"),
+    pytest.param(frames_answer([OVERLOADED]), id="an error frame"),
+    pytest.param(frames_answer([EMPTY]), id="an empty answer"),
+]
+
+
+@pytest.mark.parametrize("method", ["generateContent", "streamGenerateContent"])
+@pytest.mark.parametrize("fault", OUT_OF_ORDER)
+async def test_what_one_credential_meets_is_asked_of_the_backup(bench: Bench, fault: Answer, method: Method) -> None:
+    bench.build(("a", "backup"))
+    bench.simulator.script(fault, times=None, credential="key-a")
+    for _ in range(2):
+        assert await bench.ask(bench.call(method))
+    assert bench.asked() == ["a", "backup", "a", "backup"]
+    assert {view.state for view in bench.rotator.snapshot()} == {"ready"}
+
+
+@pytest.mark.parametrize("fault", OUT_OF_ORDER[:-1])
+@pytest.mark.parametrize(
+    ("slots", "ill", "asked"),
+    [
+        pytest.param("a b c backup", "a b c", "a b c backup", id="a pool that failed three times is left"),
+        pytest.param("a b c d e f backup", "a b c d e f", "a b c backup", id="however many are left in it"),
+        pytest.param("a b c d", "a b c", "a b c d", id="another one of its pool, where there is no other pool"),
+        pytest.param("a b backup", "a backup", "a b", id="one of its own pool goes before the backup"),
+        pytest.param("a b c d backup", "a b c backup", "a b c backup d", id="one that was not asked, after the backup"),
+    ],
+)
+async def test_a_healthy_credential_is_asked_before_a_failure_is_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, fault: Answer, slots: str, ill: str, asked: str
+) -> None:
+    monkeypatch.setattr(course, "PAUSES", (0.0, 0.0))
+    bench.build(slots.split())
+    for name in ill.split():
+        bench.simulator.script(fault, times=None, credential=f"key-{name}")
+    assert await bench.ask()
+    assert bench.asked() == asked.split()
+
+
+async def test_a_failure_is_told_when_all_have_failed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(course, "PAUSES", (0.0, 0.0))
+    bench.build("a b c d e backup".split())
+    bench.simulator.script(error_answer(500, "Internal"), times=None)
+    with pytest.raises(UpstreamFault) as caught:
+        await bench.ask()
+    assert (caught.value.status, caught.value.attempts) == (502, 6)
+    assert bench.asked() == ["a", "b", "c", "backup", "d", "e"]
+
+
+async def test_an_upstream_that_cannot_be_reached_is_left_for_another_at_once(bench: Bench) -> None:
+    bench.build(("a", "b", "backup"))
+    for slot in bench.rotator._slots[:2]:
+        slot.dialect = "dead"
+    bench.dispatcher._dialects = {**bench.dispatcher._dialects, "dead": AiStudio("http://127.0.0.1:9/v1beta", "test")}
+    assert await bench.ask()
+    assert (bench.asked(), bench.slot("a").failed, bench.slot("b").failed) == (["backup"], 1, 0)
+
+
+async def test_a_busy_credential_is_waited_for_once_the_failing_one_is_out(bench: Bench) -> None:
+    bench.build(("a", "backup"), max_in_flight=1)
+    bench.simulator.script(error_answer(500, "Internal"), times=None, credential="key-a")
+    busy = bench.rotator.acquire(MODEL, tried=("a",))
+    asking = asyncio.get_running_loop().create_task(bench.ask())
+    await soon(lambda: len(bench.asked()) == 3)
+    await asyncio.sleep(0.01)
+    bench.dispatcher.room.report(busy, None)
+    assert await asking
+    assert bench.asked() == ["a", "a", "a", "backup"]
+
+
 @pytest.mark.parametrize(
     ("fault", "status"),
     [
@@ -501,6 +594,46 @@ async def test_credential_without_a_token_is_passed_over(bench: Bench) -> None:
     assert caught.value.status == 503
     assert {view.state for view in bench.rotator.snapshot()} == {"parked"}
     assert bench.asked() == []
+
+
+async def test_a_slow_token_is_not_waited_for_where_another_can_serve(bench: Bench) -> None:
+    bench.build(("a", "b", "backup"))
+    bench.keys.slow = {"a": asyncio.Event(), "b": asyncio.Event()}
+    for _ in range(3):
+        assert await bench.ask()
+    assert bench.asked() == ["backup"] * 3
+    assert bench.keys.waited == [("a", course.TOKEN_GRACE), ("b", 0.0)], "one wait in all, and none of those after it"
+    assert (bench.slot("a").failed, bench.slot("a").last_error, bench.slot("a").state) == (0, "", "ready")
+
+
+async def test_a_slow_token_is_waited_for_where_nobody_else_can_serve(bench: Bench) -> None:
+    bench.build(("a",), limits=Limits(attempts=1))
+    bench.keys.slow = {"a": asyncio.Event()}
+    asking = [asyncio.get_running_loop().create_task(bench.ask()) for _ in range(3)]
+    await soon(lambda: [grace for _, grace in bench.keys.waited] == [course.TOKEN_GRACE] + [math.inf] * 3)
+    bench.keys.slow["a"].set()
+    assert all(await asyncio.gather(*asking))
+    assert bench.asked() == ["a"] * 3
+
+
+async def test_a_credential_that_failed_is_asked_again_only_after_one_whose_token_is_slow(bench: Bench) -> None:
+    bench.build(("a", "b"))
+    bench.keys.slow = {"b": asyncio.Event()}
+    bench.simulator.script(error_answer(500, "Internal"), times=1, credential="key-a")
+    asking = asyncio.get_running_loop().create_task(bench.ask())
+    await soon(lambda: ("b", math.inf) in bench.keys.waited)
+    bench.keys.slow["b"].set()
+    assert await asking
+    assert bench.asked() == ["a", "b"]
+
+
+async def test_an_attempt_that_waits_for_no_token_is_none(bench: Bench) -> None:
+    bench.build(("a", "b", "backup"), limits=Limits(attempts=1))
+    bench.keys.slow = {"a": asyncio.Event(), "b": asyncio.Event()}
+    call = bench.call()
+    answer = await bench.dispatcher.open(call, bench.listen(call), make_burden())
+    answer.close()
+    assert (answer.attempts, answer.lease.slot.name) == (1, "backup")
 
 
 async def test_client_that_leaves_before_content_costs_nothing(bench: Bench) -> None:

@@ -13,7 +13,17 @@ import msgspec
 import pytest
 
 from gemproxy.config import load
-from gemproxy.simulator import Account, AccountState, KeyState, Simulator, error_answer, replay, unary_answer
+from gemproxy.simulator import (
+    Account,
+    AccountState,
+    Hang,
+    KeyState,
+    Simulator,
+    Wait,
+    error_answer,
+    replay,
+    unary_answer,
+)
 from tests.corpus import needs_wire
 from tests.credentials import service_account
 from tests.recorded import Recorded, answers, said
@@ -66,6 +76,15 @@ def asked(simulator: Simulator) -> Counter[str]:
     return Counter(
         request.account.removeprefix("refresh-") or request.credential.removeprefix("key-")
         for request in simulator.generations
+    )
+
+
+def answered(simulator: Simulator) -> Counter[str]:
+    """Return how often each credential served."""
+    return Counter(
+        request.account.removeprefix("refresh-") or request.credential.removeprefix("key-")
+        for request in simulator.generations
+        if request.status == 200
     )
 
 
@@ -152,6 +171,52 @@ async def test_without_tokens_for_one_upstream_the_backup_of_another_serves(
         assert {row["state"] for row in body["credentials"]} == {"ready"}
 
 
+async def test_nobody_waits_for_a_slow_token_endpoint_who_can_be_served(
+    simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gemproxy.course.TOKEN_GRACE", 0.05)
+    gate = asyncio.Event()
+    simulator.script(unary_answer({"access_token": "late", "expires_in": 3600}).after(Wait(gate)), method="token")
+    config = configured(tmp_path, config_text(simulator, tmp_path, ["p1"], ["b1"]))
+    async with running(simulator, config) as server:
+        assert [(await server.post(CHAT, HELLO))[0] for _ in range(5)] == [200] * 5
+        assert asked(simulator) == {"b1": 5}
+        gate.set()  # the fetch has gone on meanwhile
+        await soon(lambda: any(request.call == "loadCodeAssist" for request in simulator.requests))
+        assert sum(request.call == "token" for request in simulator.requests) == 1
+        _, body = await server.get("/v1/debug/cache")
+        assert {row["name"]: (row["state"], row["failed"]) for row in body["credentials"]} == {
+            "p1": ("ready", 0),
+            "b1": ("ready", 0),
+        }
+
+
+async def test_a_slow_refresh_after_a_401_is_not_waited_for_either(
+    simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gemproxy.course.TOKEN_GRACE", 0.05)
+    config = configured(tmp_path, config_text(simulator, tmp_path, ["p1"], ["b1"]))
+    async with running(simulator, config) as server:
+        assert (await server.post(CHAT, HELLO))[0] == 200
+        simulator.accounts.expire_all()
+        simulator.script(unary_answer({}).after(Hang()), method="token", times=None)
+        assert [(await server.post(CHAT, HELLO))[0] for _ in range(3)] == [200] * 3
+        assert answered(simulator) == {"p1": 1, "b1": 3}
+
+
+async def test_another_login_with_a_token_at_hand_serves_while_the_endpoint_is_dead(
+    simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gemproxy.course.TOKEN_GRACE", 0.05)
+    config = configured(tmp_path, config_text(simulator, tmp_path, ["p1", "p2"], ["b1"]))
+    async with running(simulator, config) as server:
+        assert [(await server.post(CHAT, HELLO))[0] for _ in range(2)] == [200] * 2
+        simulator.script(unary_answer({}).after(Hang()), method="token", times=None)
+        del simulator.accounts.access["sim-access-1"]
+        assert [(await server.post(CHAT, HELLO))[0] for _ in range(4)] == [200] * 4
+        assert answered(simulator) == {"p1": 1, "p2": 5}
+
+
 async def test_fifty_requests_at_expiry_make_one_refresh(simulator: Simulator, tmp_path: Path) -> None:
     simulator.token_delay = 0.1
     config = configured(tmp_path, config_text(simulator, tmp_path, ["only"], []))
@@ -220,6 +285,19 @@ async def test_model_that_nobody_has_stays_404(simulator: Simulator, tmp_path: P
         for _ in range(3):
             status, body = await server.post(CHAT, gone)
             assert (status, msgspec.json.decode(body)["error"]["code"]) == (404, "model_not_found")
+        assert len(simulator.generations) == 2
+
+
+@pytest.mark.parametrize("parked", ["a", "b"])
+async def test_a_parked_credential_beside_one_that_lacks_the_model_is_503(
+    simulator: Simulator, tmp_path: Path, parked: str
+) -> None:
+    simulator.keys[f"key-{parked}"] = KeyState.INVALID
+    gone = HELLO | {"model": "gemini-1.5-pro"}
+    async with running(simulator, configured(tmp_path, config_text(simulator, tmp_path, [], ["a", "b"]))) as server:
+        for _ in range(3):
+            status, body = await server.post(CHAT, gone)
+            assert (status, msgspec.json.decode(body)["error"]["code"]) == (503, "no_upstream_credentials")
         assert len(simulator.generations) == 2
 
 
@@ -302,6 +380,46 @@ async def test_fallback_model_is_named_in_answer_and_header(simulator: Simulator
                 assert response.status == 200
                 assert response.headers["x-gemproxy-model"] == "gemini-2.5-flash"
                 assert b'"model":"gemini-2.5-flash"' in await response.read()
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])
+async def test_when_all_fallbacks_fail_all_that_is_told_is_of_the_model_asked_for(
+    simulator: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture, stream: bool
+) -> None:
+    caplog.set_level(logging.INFO, "gemproxy.access")
+    simulator.script(error_answer(503, "The first is overloaded."), times=None, model="gemini-3.8-flash")
+    simulator.script(error_answer(500, "The second failed."), times=None, model="gemini-2.5-flash")
+    more = '[server]\nexpose_routing = true\n[models.fallbacks]\n"gemini-3.8-flash" = ["gemini-2.5-flash"]\n'
+    async with (
+        running(simulator, configured(tmp_path, config_text(simulator, tmp_path, [], ["a"], more))) as server,
+        server.session.post(
+            server.url + CHAT,
+            data=msgspec.json.encode(HELLO | {"model": "gemini-3.8-flash", "stream": stream}),
+            headers={"Authorization": "Bearer x"},
+        ) as response,
+    ):
+        assert {request.model for request in simulator.generations} == {"gemini-3.8-flash", "gemini-2.5-flash"}
+        assert (response.status, (await response.json())["error"]["message"]) == (503, "The first is overloaded.")
+        assert "x-gemproxy-model" not in response.headers
+    assert "status=503 model=gemini-3.8-flash" in caplog.text
+    assert "error=overloaded" in caplog.text
+
+
+async def test_a_fallback_is_not_named_before_it_serves(simulator: Simulator, tmp_path: Path) -> None:
+    """The status is committed while the fallback is still being asked; then it fails."""
+    gate = asyncio.Event()
+    simulator.script(error_answer(503, "The first is overloaded."), times=None, model="gemini-3.8-flash")
+    simulator.script(error_answer(500, "The second failed.").after(Wait(gate)), times=None, model="gemini-2.5-flash")
+    more = '[timeouts]\nhold = 0.9\n[models.fallbacks]\n"gemini-3.8-flash" = ["gemini-2.5-flash"]\n'
+    body = msgspec.json.encode(HELLO | {"model": "gemini-3.8-flash", "stream": True})
+    async with (
+        running(simulator, configured(tmp_path, config_text(simulator, tmp_path, [], ["a"], more))) as server,
+        server.session.post(server.url + CHAT, data=body, headers={"Authorization": "Bearer x"}) as response,
+    ):
+        assert response.status == 200
+        assert "x-gemproxy-model" not in response.headers
+        gate.set()
+        assert b"The first is overloaded." in await response.read()
 
 
 async def test_discovered_models_are_listed(

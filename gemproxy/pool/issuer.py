@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from pathlib import Path
 from typing import TypeVar
 
@@ -37,8 +37,10 @@ class Issuer:
         self._state = state
         self._clock = clock
 
-    async def fetch(self, source: OAuthSource | ServiceAccountSource, refused: str, *, fresh: bool) -> Access:
-        """Return a token other than ``refused``; ``fresh``: from Google, not one that is at hand.
+    async def fetch(
+        self, source: OAuthSource | ServiceAccountSource, refused: Container[str], *, fresh: bool
+    ) -> Access:
+        """Return a token that is none of ``refused``; ``fresh``: from Google, not one that is at hand.
 
         Raises ``TokenRefused``.
         """
@@ -61,7 +63,7 @@ class Issuer:
 
     # ------------------------------------------------------------------------------------------------- a person's
 
-    async def _of_user(self, source: OAuthSource, refused: str, fresh: bool) -> Access:
+    async def _of_user(self, source: OAuthSource, refused: Container[str], fresh: bool) -> Access:
         grant = await self._file(functools.partial(read_oauth, source))
         held.hold(grant.key, grant.secrets)
         kept = await self._kept(grant.key)
@@ -72,13 +74,14 @@ class Issuer:
     async def _refreshed(self, grant: UserGrant) -> Access:
         """Return a token from Google; a rotated refresh token goes before the file's, from which it came."""
         tried: set[str] = set()
+        until = self._mint.deadline()
         while True:
             kept, token = await self._untried(grant, tried)
             if not token:
                 raise refusals.parked("invalid_grant")
             tried.add(token)
             try:
-                access = await self._mint.user(grant, token)
+                access = await self._mint.user(grant, token, until)
             except GrantRefused as fault:
                 if fault.word != "invalid_grant":
                     raise refusals.by_grant(fault.word, fault.about, own_client=grant.own_client) from None
@@ -111,7 +114,9 @@ class Issuer:
 
     # -------------------------------------------------------------------------------------------------- a robot's
 
-    async def _of_service(self, source: ServiceAccountSource, file: Path, refused: str, fresh: bool) -> Access:
+    async def _of_service(
+        self, source: ServiceAccountSource, file: Path, refused: Container[str], fresh: bool
+    ) -> Access:
         account = await self._file(functools.partial(read_service_account, file, source.project))
         held.hold(account.key, account.secrets)
         kept = await self._kept(account.key)
@@ -143,10 +148,10 @@ class Issuer:
         held.hold(key, [kept.access, kept.refresh])
         return kept
 
-    def _at_hand(self, refused: str, *grants: Grant) -> Grant | None:
+    def _at_hand(self, refused: Container[str], *grants: Grant) -> Grant | None:
         """Return the token with the latest end, if it is not about to be renewed anyway."""
         enough = self._clock() + EARLY
-        living = [grant for grant in grants if grant.expiry > enough and grant.access not in ("", refused)]
+        living = [grant for grant in grants if grant.expiry > enough and grant.access and grant.access not in refused]
         return max(living, key=lambda grant: grant.expiry, default=None)
 
     def _later_than(self, kept: Grant) -> float:

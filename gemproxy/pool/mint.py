@@ -29,7 +29,10 @@ from gemproxy.upstream.redaction import held
 
 T = TypeVar("T")
 
-REQUEST_TIMEOUT = 4.0  # seconds for one post: three tries leave half of rotation.budget to the other credentials
+REQUEST_TIMEOUT = 10.0  # seconds for one post: an endpoint under load answers after eight
+PATIENCE = 15.0  # seconds for all tries together: half of rotation.budget is left to other credentials
+POSTING = 0.95  # of these for the posts: what comes at the last moment, a rotated refresh token, is still taken in
+THREADS = 32  # each waits for one answer and does nothing; as many as hang keep no other from its token
 PAUSES = (0.5, 1.5)  # seconds before the second and the third try
 UNWELL = frozenset({408, 429, 500, 502, 503, 504})
 LONGEST = 16_384  # characters of a token: it goes into a header
@@ -124,7 +127,10 @@ class Courier:
 
 
 class Mint:
-    """Makes access tokens, several at once, none twice. ``token_url`` "" leaves each file its own."""
+    """Makes access tokens, several at once, none twice. ``token_url`` "" leaves each file its own.
+
+    ``patience``: seconds for one token, with all tries.
+    """
 
     def __init__(
         self,
@@ -133,19 +139,30 @@ class Mint:
         *,
         token_url: str = "",
         pauses: Sequence[float] = PAUSES,
+        patience: float = PATIENCE,
     ) -> None:
+        self.patience = patience
         self._session = session
         self._clock = clock
         self._token_url = token_url
         self._pauses = pauses
-        self._threads = ThreadPoolExecutor(8, "gemproxy-mint")
+        self._threads = ThreadPoolExecutor(THREADS, "gemproxy-mint")
         self._sending: set[Future[Reply]] = set()
         self._defaults: Any = None  # google-auth's credentials, once found: looking for them takes long
+        self._forgotten = 0  # how often
+        self._sharing: asyncio.Task[Access] | None = None  # a refresh of theirs
         self._closed = False
 
-    async def user(self, grant: UserGrant, refresh_token: str) -> Access:
-        """Return a token of a person's grant. Raises ``GrantRefused`` or ``MintUnavailable``."""
-        return await self._persist(functools.partial(self._user, grant, refresh_token))
+    def deadline(self) -> float:
+        """Return when, on the loop's clock, a token that is asked for now must be there."""
+        return asyncio.get_running_loop().time() + self.patience
+
+    async def user(self, grant: UserGrant, refresh_token: str, until: float | None = None) -> Access:
+        """Return a token of a person's grant; ``until``: by then, if several refresh tokens share the ``deadline``.
+
+        Raises ``GrantRefused`` or ``MintUnavailable``.
+        """
+        return await self._persist(functools.partial(self._user, grant, refresh_token), until)
 
     async def service(self, account: ServiceAccount) -> Access:
         """Return a token of a service account. Raises ``BadAccount``, ``GrantRefused`` or ``MintUnavailable``."""
@@ -154,9 +171,14 @@ class Mint:
     async def default(self) -> Access:
         """Return a token of the application-default credentials, with their project.
 
+        All who ask meanwhile get the same: google-auth's object is one for all, and not made for two threads.
         Raises ``NoDefaultCredentials``, ``GrantRefused`` or ``MintUnavailable``.
         """
-        return await self._persist(self._default)
+        if self._sharing is None or self._sharing.done():
+            refreshing = self._persist(self._default)
+            self._sharing = asyncio.get_running_loop().create_task(refreshing, name="default credentials")
+            self._sharing.add_done_callback(_looked_at)
+        return await asyncio.shield(self._sharing)
 
     async def aside(self, work: Callable[[], T]) -> T:
         """Do what blocks (reading a file) in the mint's threads."""
@@ -166,24 +188,36 @@ class Mint:
 
     def forget(self) -> None:
         """Look for the application-default credentials anew: the operator may have changed them."""
-        self._defaults = None
+        self._defaults = self._sharing = None
+        self._forgotten += 1
 
     def close(self) -> None:
         """Give up what is under way; threads end as soon as their request does."""
         self._closed = True
+        if self._sharing is not None:
+            self._sharing.cancel()
         for sending in list(self._sending):
             sending.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _persist(self, work: Callable[[Courier], Access]) -> Access:
-        """Do ``work``, up to three times when the endpoint is out of order."""
-        send = functools.partial(self._send, asyncio.get_running_loop())
-        for pause in self._pauses:
-            try:
+    async def _persist(self, work: Callable[[Courier], Access], until: float | None = None) -> Access:
+        """Do ``work``, up to three times until then, when the endpoint is out of order."""
+        loop = asyncio.get_running_loop()
+        end = self.deadline() if until is None else until
+        last = end - (1 - POSTING) * self.patience
+        send = functools.partial(self._send, loop, last)
+        try:
+            async with asyncio.timeout_at(end):
+                for pause in self._pauses:
+                    try:
+                        return await self.aside(lambda: work(Courier(send)))
+                    except MintUnavailable:
+                        if loop.time() + pause >= last:
+                            raise
+                        await asyncio.sleep(pause)
                 return await self.aside(lambda: work(Courier(send)))
-            except MintUnavailable:
-                await asyncio.sleep(pause)
-        return await self.aside(lambda: work(Courier(send)))
+        except TimeoutError:
+            raise MintUnavailable("no answer in time") from None
 
     # ---------------------------------------------------------------------------------------------- in a thread
 
@@ -221,12 +255,14 @@ class Mint:
         import google.auth
         from google.auth.exceptions import GoogleAuthError
 
-        found = self._defaults  # a reload may forget them meanwhile
+        found, forgotten = self._defaults, self._forgotten  # a reload may forget them meanwhile
         if found is None:
             try:
-                self._defaults = found = google.auth.default([oauth.SCOPE], request=courier)  # type: ignore[arg-type]
+                found = google.auth.default([oauth.SCOPE], request=courier)  # type: ignore[arg-type]
             except (GoogleAuthError, ValueError) as fault:
                 raise NoDefaultCredentials(type(fault).__name__) from None
+            if forgotten == self._forgotten:
+                self._defaults = found
         credentials, project = found
         access = self._refreshed(self._redirected(credentials), courier)
         return msgspec.structs.replace(access, project=project or "")
@@ -256,6 +292,7 @@ class Mint:
     def _send(
         self,
         loop: asyncio.AbstractEventLoop,
+        until: float,
         method: str,
         url: str,
         body: bytes | None,
@@ -265,7 +302,8 @@ class Mint:
         if self._closed or loop.is_closed():
             raise CancelledError
         request = HttpRequest(url, dict(headers or {}), body or b"", method)
-        future = asyncio.run_coroutine_threadsafe(self._ask(request, timeout), loop)
+        left = max(until - loop.time(), 0.001)  # 0 would be no limit
+        future = asyncio.run_coroutine_threadsafe(self._ask(request, min(timeout, left)), loop)
         self._sending.add(future)
         future.add_done_callback(self._sending.discard)
         return future
@@ -274,6 +312,11 @@ class Mint:
         held.hold("token requests", _secrets(request.body))
         reply = await ask(self._session, request, timeout)
         return Reply(reply.status, reply.headers, reply.body)
+
+
+def _looked_at(refreshing: asyncio.Task[Access]) -> None:
+    if not refreshing.cancelled():
+        _ = refreshing.exception()  # even if everybody who waited has left
 
 
 def _secrets(body: bytes) -> list[str]:

@@ -71,14 +71,17 @@ class Projects:
 
     async def find(self, key: str, token: Token) -> str:
         """Return the project of the account that ``token`` speaks for; ``token.project`` is the configured one."""
-        place = (key, token.project)
-        if place in self._known:
-            return self._known[place]
+        if known := self.known(key, token.project):
+            return known
         project = token.project or await self._state.project(key)
         if not project:
             return await self.search(key, token)
-        self._known[place] = project
+        self._known[key, token.project] = project
         return project
+
+    def known(self, key: str, configured: str) -> str:
+        """Return the project if it was found before, else ""."""
+        return self._known.get((key, configured), "")
 
     async def search(self, key: str, token: Token) -> str:
         """Return the project as Google tells it now, and keep it."""

@@ -54,6 +54,12 @@ def unavailable(reason: str, message: str, why: str = "") -> TokenRefused:
     return TokenRefused(Verdict(Action.NEXT, Scope.UPSTREAM, None, reason, message, status=503))
 
 
+def slow() -> TokenRefused:
+    """Return the refusal of a credential whose token is still being fetched."""
+    message = "Google's token endpoint has not answered yet."
+    return TokenRefused(Verdict(Action.LATER, Scope.NONE, None, "token_slow", message, status=503))
+
+
 def removed() -> TokenRefused:
     """Return the refusal of a credential that a reload took away while a request held it."""
     return TokenRefused(Verdict(Action.NEXT, Scope.NONE, None, "removed", "The credential was removed.", status=503))

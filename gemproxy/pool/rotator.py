@@ -109,7 +109,7 @@ class Rotator:
         slot = lease.slot
         slot.in_flight -= 1
         probed = _end_probe(lease) if lease.probes else ()
-        if verdict is None:
+        if verdict is None or verdict.action is Action.LATER:
             return
         if verdict.action is Action.OK:
             slot.served += 1
@@ -179,16 +179,19 @@ class Rotator:
         """Return the kinds of this request that any slot rests or tries apart from other requests for the model."""
         return tuple(kind for kind in demand.kinds if any(key_of(model, kind) in slot.resting for slot in self._slots))
 
-    def peers(self, name: str) -> set[str]:
-        """Return the slots of the same pool and upstream as this one, itself included: they have like quotas."""
+    def peers(self, name: str, pooled: bool) -> set[str]:
+        """Return the slots of the same upstream as this one, itself included: what it cannot reach they cannot.
+
+        ``pooled``: those of the same pool only, which have like quotas.
+        """
         own = [slot for slot in self._slots if slot.name == name]
-        return {slot.name for slot in self._slots for like in own if _same_pool(slot, like)} | {name}
+        return {slot.name for slot in self._slots for like in own if _alike(slot, like, pooled)} | {name}
 
     def missing(self, model: str) -> bool:
-        """Return whether every credential that might serve ``model`` was found to lack it."""
+        """Return whether every credential that might serve ``model`` was found to lack it; a parked one may have it."""
         now = self._now()
-        asked = [slot.resting.get(model) for slot in self._fitting(model, None) if slot.parked is None]
-        return bool(asked) and all(rest and rest.until > now and rest.reason == NO_MODEL for rest in asked)
+        fitting = list(self._fitting(model, None))
+        return bool(fitting) and all(slot.parked is None and _lacks(slot, model, now) for slot in fitting)
 
     def ready(self, models: Iterable[str]) -> Readiness:
         """Return whether any credential is neither parked nor resting for one of ``models`` at least.
@@ -210,7 +213,7 @@ class Rotator:
                 yield slot
 
     def _wait(self, slot: Slot, model: str, now: float, demand: Demand) -> float:
-        if slot.parked is not None:
+        if slot.parked is not None or _lacks(slot, model, now):  # of these waiting makes none serve
             return NEVER
         return BUSY_WAIT if self._busy(slot, model, now, demand) else slot.rest_left(model, now, demand)
 
@@ -353,12 +356,17 @@ def _end_probe(lease: Lease) -> tuple[str, ...]:
     return ended
 
 
+def _lacks(slot: Slot, model: str, now: float) -> bool:
+    rest = slot.resting.get(model)
+    return rest is not None and rest.reason == NO_MODEL and rest.until > now
+
+
 def _same_project(slot: Slot, other: Slot) -> bool:
     return slot.project == other.project and slot.dialect == other.dialect
 
 
-def _same_pool(slot: Slot, other: Slot) -> bool:
-    return slot.tier == other.tier and slot.dialect == other.dialect
+def _alike(slot: Slot, other: Slot, pooled: bool) -> bool:
+    return slot.dialect == other.dialect and (slot.tier == other.tier or not pooled)
 
 
 def _forget(slot: Slot) -> None:

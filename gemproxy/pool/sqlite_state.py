@@ -36,6 +36,9 @@ HOUR = 3600.0  # rests that ended, and the news that they did, are of no use to 
 MOMENT = 0.02  # seconds between two attempts at what SQLite does not wait for
 OFTEN = 1000  # records between two looks for those; model names come from clients, so there may be many
 
+UNFIT = (ValueError, TypeError, OverflowError, sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.IntegrityError)
+"""What SQLite raises for a row that it will never take."""
+
 SCHEMA = """
 CREATE TABLE rests (
     fingerprint TEXT NOT NULL, model TEXT NOT NULL, until REAL NOT NULL, since REAL NOT NULL, reason TEXT NOT NULL,
@@ -211,7 +214,7 @@ class SqliteState:
         try:
             writes, first = list(self._statements(records, grants, projects)), self._tidy(records)
             await self._run(lambda: self._write(writes, first, synced=bool(grants)))
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is: a rotated refresh token that is lost is lost for good
             self._warn("written", error)
             self._schedule(AGAIN)
             return
@@ -257,10 +260,11 @@ class SqliteState:
             self._timer.cancel()
             self._timer = None
 
-    def _warn(self, doing: str, error: sqlite3.Error) -> None:
+    def _warn(self, doing: str, error: Exception) -> None:
         if doing not in self._troubles:
             self._troubles.add(doing)
-            log.warning("state.path = %s: %s; state is held in memory until it can be %s", self.path, error, doing)
+            why = _plainly(error)
+            log.warning("state.path = %s: %s; state is held in memory until it can be %s", self.path, why, doing)
 
     def _recovered(self, doing: str) -> None:
         if doing in self._troubles:
@@ -397,12 +401,18 @@ class SqliteState:
             if first is not None:
                 first(db)
             for sql, row in writes:
-                db.execute(sql, row)
+                self._execute(db, sql, row)
             db.execute("COMMIT")
         except BaseException:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
+
+    def _execute(self, db: sqlite3.Connection, sql: str, row: tuple[Any, ...]) -> None:
+        try:
+            db.execute(sql, row)
+        except UNFIT as error:  # it would be so every time, and with it nothing else would ever be written
+            log.warning("state.path = %s: left out what cannot be written (%s)", self.path, type(error).__name__)
 
     def _select_records(self, after: int) -> list[Record]:
         """Return rests written after a number of the sequence; beyond the first look only those of others."""
@@ -430,6 +440,11 @@ def _drop(waiting: dict[K, T], written: Mapping[K, T]) -> None:
     for key, value in written.items():
         if waiting.get(key) is value:
             del waiting[key]
+
+
+def _plainly(error: Exception) -> str:
+    """Return an error as a line of the log: only the disk's and SQLite's own words are known to quote no token."""
+    return str(error) if isinstance(error, sqlite3.Error | OSError) else type(error).__name__
 
 
 def _is_lock(error: Exception) -> bool:

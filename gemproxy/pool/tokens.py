@@ -6,9 +6,10 @@ In: credential sources as plain values, and the rooms that fetch for them. Out: 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Set
 from functools import partial
 
 import aiohttp
@@ -17,7 +18,7 @@ from msgspec import Struct
 from gemproxy.pool import refusals
 from gemproxy.pool.issuer import Issuer
 from gemproxy.pool.keeper import BACKOFF, Keeper
-from gemproxy.pool.mint import Access, Mint
+from gemproxy.pool.mint import PATIENCE, Access, Mint
 from gemproxy.pool.projects import Projects
 from gemproxy.pool.refusals import TokenRefused
 from gemproxy.pool.sources import ApiKeySource, OAuthSource, ServiceAccountSource, Source
@@ -43,6 +44,8 @@ class Account(Struct, eq=False):
     keeper: Keeper
     trouble: TokenRefused | None = None  # why it got no token last
     vain_since: float = -math.inf  # when no token was to be had for a request
+    fetching: asyncio.Task[Token] | None = None  # for all who have to wait for one
+    begun: float = 0.0  # when, on the loop's clock
 
     def in_vain(self, now: float) -> TokenRefused | None:
         """Return why it is too soon to ask again; what rests a credential is the rotator's to remember."""
@@ -66,18 +69,26 @@ class Tokens:
         *,
         fingerprints: Mapping[str, str],
         token_url: str = "",
+        patience: float = PATIENCE,
         mint: Mint | None = None,
     ) -> None:
-        self._mint = mint or Mint(session, clock, token_url=token_url)
+        self._mint = mint or Mint(session, clock, token_url=token_url, patience=patience)
         self._projects = projects
         self._issuer = Issuer(self._mint, state, clock)
         self._clock = clock
         self._keys: dict[str, ApiKeySource] = {}
         self._accounts: dict[str, Account] = {}
+        self._late: set[str] = set()
         self.replace(sources, fingerprints)
 
-    def replace(self, sources: Mapping[str, Source], fingerprints: Mapping[str, str]) -> None:
-        """Take a new configuration; accounts that did not change keep their tokens."""
+    def replace(
+        self, sources: Mapping[str, Source], fingerprints: Mapping[str, str], patience: float | None = None
+    ) -> None:
+        """Take a new configuration; accounts that did not change keep their tokens.
+
+        ``patience``: seconds for one token, with all tries; None: as before.
+        """
+        self._mint.patience = self._mint.patience if patience is None else patience
         self._mint.forget()
         self._projects.forget()
         self._keys = {name: source for name, source in sources.items() if isinstance(source, ApiKeySource)}
@@ -91,25 +102,37 @@ class Tokens:
                     self._accounts[name] = self._account(name, source, fresh)
         # Requests may still wait for the tokens of the old accounts: those refreshes end by themselves.
 
-    async def get(self, slot: str) -> Token:
-        """Return a living token, from memory if there is one. Raises ``TokenRefused``."""
+    async def get(self, slot: str, grace: float = math.inf) -> Token:
+        """Return a living token, from memory if there is one. Raises ``TokenRefused``.
+
+        A fetch that is out for more than ``grace`` seconds is not waited for but goes on: the refusal says LATER.
+        """
         if slot in self._keys:
             return Token(self._keys[slot].key)
         account = self._known(slot)
+        token = self._at_hand(account)
+        if token is not None:
+            account.trouble = None
+            return token
         if account.trouble is not None and (trouble := account.in_vain(self._clock())) is not None:
             raise trouble.again()
-        try:
-            return await self._noted(account, self._token(account, account.keeper.get()))
-        except TokenRefused:
-            account.vain_since = self._clock()
-            raise
+        return await self._in_time(slot, account, grace)
 
-    async def refresh(self, slot: str, stale: Token) -> Token:
-        """Return a token other than ``stale``, which the upstream refused. Raises ``TokenRefused``."""
+    async def refresh(self, slot: str, stale: Token, grace: float = math.inf) -> Token:
+        """Return a token other than ``stale``, which the upstream refused; ``grace`` as in ``get``."""
         if slot in self._keys:
             raise refusals.parked("key_refused")
         account = self._known(slot)
-        return await self._noted(account, self._token(account, account.keeper.renew(stale.secret)))
+        account.keeper.refuse(stale.secret)
+        return self._at_hand(account) or await self._in_time(slot, account, grace)
+
+    def without(self) -> Set[str]:
+        """Return the slots whose tokens have to be waited for, as far as requests found out."""
+        if not self._late:
+            return self._late
+        now = asyncio.get_running_loop().time(), self._clock()
+        self._late = {slot for slot in self._late if self._is_late(slot, *now)}
+        return self._late
 
     async def rediscover(self, slot: str) -> Token:
         """Return a token with the project as Code Assist names it now. Raises ``TokenRefused``."""
@@ -137,8 +160,57 @@ class Tokens:
         """Stop refreshing and searching."""
         for account in self._accounts.values():
             account.keeper.close()
+            if account.fetching is not None:
+                account.fetching.cancel()
         self._projects.close()
         self._mint.close()
+
+    def _is_late(self, slot: str, now: float, wall: float) -> bool:
+        account = self._accounts.get(slot)
+        if account is None:
+            return False
+        return (account.fetching is not None and not account.fetching.done()) or account.in_vain(wall) is not None
+
+    def _at_hand(self, account: Account) -> Token | None:
+        """Return a token that needs no waiting, if there is one."""
+        access = account.keeper.at_hand()
+        if access is None:
+            return None
+        if not isinstance(account.source, OAuthSource):
+            return Token(access.secret, access.project, access.location)
+        project = self._projects.known(access.key, access.project)
+        return Token(access.secret, project) if project else None
+
+    async def _in_time(self, slot: str, account: Account, grace: float) -> Token:
+        """Wait with all others for the token of an account."""
+        loop = asyncio.get_running_loop()
+        if account.fetching is None or account.fetching.done():
+            account.fetching, account.begun = (
+                loop.create_task(self._fetched(account), name=f"token for {slot}"),
+                loop.time(),
+            )
+            account.fetching.add_done_callback(_looked_at)
+        fetching, left = account.fetching, account.begun + grace - loop.time()
+        if left > 0:  # who leaves takes it from nobody
+            await asyncio.wait((fetching,), timeout=left if left < math.inf else None)
+        if not fetching.done():
+            if slot not in self._late:
+                log.info("credential %s: its token takes long; others serve meanwhile where there are any", slot)
+            self._late.add(slot)
+            raise refusals.slow()
+        fault = fetching.exception()
+        if not isinstance(fault, TokenRefused):
+            return fetching.result()
+        if fault.verdict.scope is Scope.UPSTREAM:
+            self._late.add(slot)
+        raise fault.again()
+
+    async def _fetched(self, account: Account) -> Token:
+        try:
+            return await self._noted(account, self._token(account, account.keeper.get()))
+        except TokenRefused:
+            account.vain_since = self._clock()
+            raise
 
     def _account(self, name: str, source: OAuthSource | ServiceAccountSource, fingerprint: str) -> Account:
         return Account(source, fingerprint, Keeper(name, partial(self._issuer.fetch, source), self._clock))
@@ -181,3 +253,8 @@ class Tokens:
             raise
         account.trouble, account.vain_since = None, -math.inf
         return token
+
+
+def _looked_at(fetching: asyncio.Task[Token]) -> None:
+    if not fetching.cancelled():
+        _ = fetching.exception()  # even if everybody who waited has left

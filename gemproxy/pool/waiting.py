@@ -1,6 +1,8 @@
-"""(edge) Waiting for a credential when every fit one is at its cap: in order, per model, for a bounded time.
+"""(edge) Waiting for a credential when every fit one is at its cap: in order, for a bounded time.
 
-Requests for a model that rest apart from the others wait apart, too, or one of them would hold up the rest.
+Who waits longest is served first of all whom a free credential can serve. Those that differ in what can serve them
+(model, what they have tried, upstreams, rests of some requests only) wait in lines of their own, or one would hold up
+the rest.
 
 The rotator stays synchronous and decides; this only asks it again: when a lease came back, when a rest ends, and every
 ``BUSY_WAIT`` seconds, since a reload, a check or another process may have changed the pool.
@@ -9,16 +11,33 @@ The rotator stays synchronous and decides; this only asks it again: when a lease
 from __future__ import annotations
 
 import asyncio
+import heapq
+from bisect import insort
 from collections import deque
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection
 
-from gemproxy.errors import NoCredential
+from msgspec import Struct
+
+from gemproxy.errors import NoCredential, forget_way
 from gemproxy.pool.rotator import BUSY_WAIT, Rotator
 from gemproxy.pool.slot import Lease
 from gemproxy.upstream.demand import PLAIN, Demand
 from gemproxy.upstream.dialect import Verdict
 
-Line = tuple[str, tuple[str, ...]]  # a model, and the kinds of requests that wait for it apart
+# a model, the kinds of requests for it that rest apart, what they have tried, and which upstreams may serve them
+Line = tuple[str, tuple[str, ...], frozenset[str], tuple[str, ...] | None]
+
+
+class Waiting(Struct, eq=False):
+    """One request in line. ``turn`` gets its lease, or why there will be none."""
+
+    number: int  # in the order of arrival
+    model: str
+    tried: frozenset[str]
+    dialects: tuple[str, ...] | None
+    demand: Demand
+    turn: asyncio.Future[Lease]
+    line: Line = ("", (), frozenset(), None)
 
 
 class WaitingRoom:
@@ -31,69 +50,116 @@ class WaitingRoom:
         self.rotator = rotator
         self.limit = limit
         self.on_report: Callable[[Lease, Verdict | None], None] | None = None
-        self._lines: dict[Line, deque[asyncio.Future[None]]] = {}
+        self._lines: dict[Line, deque[Waiting]] = {}
+        self._arrivals = 0
+        self._timer: asyncio.TimerHandle | None = None
 
     async def acquire(
-        self, model: str, tried: Container[str], dialects: Container[str] | None, demand: Demand = PLAIN
+        self, model: str, tried: Collection[str], dialects: Collection[str] | None, demand: Demand = PLAIN
     ) -> Lease:
         """Return a lease as ``Rotator.acquire`` does; raises ``NoCredential`` when none came free in time."""
-        if not self._lines or self._line(model, demand) not in self._lines:
-            try:
-                return self.rotator.acquire(model, tried, dialects, demand)
-            except NoCredential as none:
-                if not none.full or not self.limit:
-                    raise
+        if self._lines:
+            self._serve()  # so that what is left is nothing to those who came before
+        try:
+            return self.rotator.acquire(model, tried, dialects, demand)
+        except NoCredential as none:
+            if not none.full or not self.limit:
+                raise
+            patience = none.returns_in or BUSY_WAIT
+        self._arrivals += 1
+        upstreams, turn = None if dialects is None else tuple(dialects), asyncio.get_running_loop().create_future()
+        waiting = Waiting(self._arrivals, model, frozenset(tried), upstreams, demand, turn)
         try:
             async with asyncio.timeout(self.limit):
-                return await self._queue(model, tried, dialects, demand)
+                return await self._queue(waiting, patience)
         except TimeoutError:
             raise self._timed_out(model) from None
 
     def report(self, lease: Lease, verdict: Verdict | None) -> None:
-        """Give a lease back and let those who wait look again."""
+        """Give a lease back and serve those who wait."""
         self.rotator.report(lease, verdict)
         if self.on_report is not None:
             self.on_report(lease, verdict)
         if self._lines:
-            self._wake()
+            self._serve()
 
     def confirm(self, lease: Lease) -> None:
         """A probe passed: others need not wait for its end."""
         if lease.probe:
             self.rotator.confirm(lease)
-            self._wake()
+            self._serve()
 
-    def _line(self, model: str, demand: Demand) -> Line:
-        return model, self.rotator.held(model, demand)
-
-    async def _queue(self, model: str, tried: Container[str], dialects: Container[str] | None, demand: Demand) -> Lease:
-        loop = asyncio.get_running_loop()
-        place = self._line(model, demand)
-        line = self._lines.setdefault(place, deque())
-        turn: asyncio.Future[None] = loop.create_future()
-        line.append(turn)
+    async def _queue(self, waiting: Waiting, patience: float) -> Lease:
+        self._join(waiting)
+        self._look_again(patience)
         try:
-            if line[0] is not turn:
-                await turn
-            while True:
-                try:
-                    return self.rotator.acquire(model, tried, dialects, demand)
-                except NoCredential as none:
-                    if not none.full:
-                        raise
-                    returns_in = none.returns_in or BUSY_WAIT
-                turn = line[0] = loop.create_future()
-                await _called(turn, returns_in)
-        finally:
-            line.remove(turn)
-            if line:
-                _call(line[0])  # there may be room for more than one
-            else:
-                del self._lines[place]
+            return await waiting.turn
+        except asyncio.CancelledError:
+            self._leave(waiting)
+            if not waiting.turn.cancelled() and waiting.turn.exception() is None:  # it got a lease in the same moment
+                self.report(waiting.turn.result(), None)
+            raise
 
-    def _wake(self) -> None:
-        for line in self._lines.values():
-            _call(line[0])
+    def _join(self, waiting: Waiting) -> None:
+        waiting.line = self._line(waiting)
+        insort(self._lines.setdefault(waiting.line, deque()), waiting, key=_number)
+
+    def _leave(self, waiting: Waiting) -> None:
+        line = self._lines.get(waiting.line)
+        if line is not None and waiting in line:
+            line.remove(waiting)
+            if not line:
+                del self._lines[waiting.line]
+
+    def _line(self, waiting: Waiting) -> Line:
+        held = self.rotator.held(waiting.model, waiting.demand)
+        return waiting.model, held, waiting.tried, waiting.dialects
+
+    def _serve(self) -> None:
+        """Give those who wait what there is, the longest waiting first; of each line until its first must wait on."""
+        firsts = [(line[0].number, key) for key, line in self._lines.items()]
+        heapq.heapify(firsts)
+        patience = BUSY_WAIT
+        while firsts:
+            key = heapq.heappop(firsts)[1]
+            if key not in self._lines:  # it was here twice, and all of it is served
+                continue
+            first = self._lines[key][0]
+            wait = self._try(first)
+            if wait is not None and self._line(first) == key:
+                patience = min(patience, wait)
+                continue
+            self._leave(first)
+            if wait is not None:  # since it came, requests like it have begun to rest apart
+                self._join(first)
+                heapq.heappush(firsts, (first.number, first.line))
+            if key in self._lines:
+                heapq.heappush(firsts, (self._lines[key][0].number, key))
+        if self._lines:
+            self._look_again(patience)
+
+    def _look_again(self, patience: float) -> None:
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            if loop.time() < self._timer.when() <= loop.time() + patience:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_later(patience, self._serve)
+
+    def _try(self, waiting: Waiting) -> float | None:
+        """Return the seconds after which to try again; None: it need wait no longer, or has left."""
+        if waiting.turn.done():
+            return None
+        try:
+            lease = self.rotator.acquire(waiting.model, waiting.tried, waiting.dialects, waiting.demand)
+        except NoCredential as none:
+            if none.full:
+                return none.returns_in or BUSY_WAIT
+            forget_way(none)
+            waiting.turn.set_exception(none)
+        else:
+            waiting.turn.set_result(lease)
+        return None
 
     def _timed_out(self, model: str) -> NoCredential:
         return NoCredential(
@@ -104,14 +170,5 @@ class WaitingRoom:
         )
 
 
-async def _called(turn: asyncio.Future[None], patience: float) -> None:
-    timer = asyncio.get_running_loop().call_later(patience, _call, turn)
-    try:
-        await turn
-    finally:
-        timer.cancel()
-
-
-def _call(turn: asyncio.Future[None]) -> None:
-    if not turn.done():
-        turn.set_result(None)
+def _number(waiting: Waiting) -> int:
+    return waiting.number

@@ -1,6 +1,7 @@
 """What one client may ask for at once and per minute. Pure: callers and times in, counts or a refusal out.
 
-A bucket per caller holds ``requests_per_minute`` requests and fills evenly; a request takes one out.
+A bucket per caller holds ``requests_per_minute`` requests and fills evenly; a request takes one out. What is kept is
+what was taken out and how many are open, under whatever limits: a reload may change them or bring the first.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from gemproxy.server.keyring import Caller
 
 
 class Bucket(Struct):
-    """One caller: what is left of its minute, and what it has open. ``seen`` in seconds of one clock."""
+    """One caller: what it took of its minute, and what it has open. ``seen`` in seconds of one clock."""
 
-    left: float
-    seen: float
+    taken: float = 0.0
+    seen: float = 0.0
     open: int = 0
 
 
@@ -29,15 +30,16 @@ class Allowances:
 
     def enter(self, caller: Caller, now: float) -> dict[str, str]:
         """Count a request and return OpenAI's ``x-ratelimit-*`` headers; raises ``Overload`` (429) beyond a limit."""
-        if not caller.requests_per_minute and not caller.max_concurrent:
-            return {}
-        bucket = self._filled(caller, now)
+        bucket = self._buckets.get(caller.name)
+        if bucket is None:
+            bucket = self._buckets[caller.name] = Bucket(seen=now)
         if 0 < caller.max_concurrent <= bucket.open:
             raise Overload(
                 f"This key has {bucket.open} requests open, its limit (auth.clients.max_concurrent).", status=429
             )
         if caller.requests_per_minute:
-            self._take(caller, bucket)
+            _fill(bucket, caller.requests_per_minute, now)
+            _take(caller, bucket)
         bucket.open += 1
         return _headers(caller, bucket)
 
@@ -47,36 +49,32 @@ class Allowances:
         if bucket is not None and bucket.open:
             bucket.open -= 1
 
-    def _filled(self, caller: Caller, now: float) -> Bucket:
-        most = float(caller.requests_per_minute)
-        bucket = self._buckets.get(caller.name)
-        if bucket is None:
-            bucket = self._buckets[caller.name] = Bucket(most, now)
-        bucket.left = min(most, bucket.left + max(0.0, now - bucket.seen) * most / 60)
-        bucket.seen = now
-        return bucket
 
-    def _take(self, caller: Caller, bucket: Bucket) -> None:
-        if bucket.left < 1:
-            wait = (1 - bucket.left) * 60 / caller.requests_per_minute
-            raise Overload(
-                f"This key may ask {caller.requests_per_minute} times a minute (auth.clients.requests_per_minute).",
-                status=429,
-                retry_after=wait,
-                headers=_headers(caller, bucket),
-            )
-        bucket.left -= 1
+def _fill(bucket: Bucket, most: int, now: float) -> None:
+    passed, bucket.seen = max(0.0, now - bucket.seen), now
+    bucket.taken = max(0.0, min(bucket.taken, most) - passed * most / 60)
+
+
+def _take(caller: Caller, bucket: Bucket) -> None:
+    most = caller.requests_per_minute
+    if most - bucket.taken < 1:
+        raise Overload(
+            f"This key may ask {most} times a minute (auth.clients.requests_per_minute).",
+            status=429,
+            retry_after=(1 - most + bucket.taken) * 60 / most,
+            headers=_headers(caller, bucket),
+        )
+    bucket.taken += 1
 
 
 def _headers(caller: Caller, bucket: Bucket) -> dict[str, str]:
     most = caller.requests_per_minute
     if not most:
         return {}
-    full_in = (most - bucket.left) * 60 / most
     return {
         "x-ratelimit-limit-requests": str(most),
-        "x-ratelimit-remaining-requests": str(math.floor(bucket.left)),
-        "x-ratelimit-reset-requests": _duration(full_in),
+        "x-ratelimit-remaining-requests": str(math.floor(most - bucket.taken)),
+        "x-ratelimit-reset-requests": _duration(bucket.taken * 60 / most),
     }
 
 

@@ -140,7 +140,7 @@ async def reload(app: web.Application, config: Config) -> list[str]:
     before, prints = service.dispatcher.room.rotator.fingerprints(), _fingerprints(slots)
     # From here on nothing fails or awaits: a request meets the old configuration or the new one, never half of each.
     catalogue.add_discovered(service.discovered)
-    service.tokens.replace(sources, prints)
+    service.tokens.replace(sources, prints, _patience(config))
     service.dispatcher.room.rotator.replace(slots, _policy(config), records)
     service.dispatcher.room.limit = config.timeouts.queue
     service.dispatcher.limits = _limits(config)
@@ -174,7 +174,7 @@ def _hear(service: Service, lease: Lease, verdict: Verdict | None) -> None:
     """Tell metrics and log what came of a lease."""
     if service.metrics is not None:
         service.metrics.attempt(lease.slot.dialect, "client_gone" if verdict is None else verdict.reason)
-    if verdict is None or verdict.action is Action.OK:
+    if verdict is None or verdict.action in (Action.OK, Action.LATER):
         return
     slot, reason = lease.slot, verdict.reason
     if verdict.scope is Scope.CREDENTIAL and slot.parked is not None:
@@ -249,8 +249,14 @@ def _tokens(
     judge: Dialect,
 ) -> Tokens:
     projects = Projects(session, _onboarding(config), judge, state, wall_clock)
-    url, prints = config.upstream.token_url or "", _fingerprints(slots)
-    return Tokens(sources, session, state, wall_clock, projects, fingerprints=prints, token_url=url)
+    url, prints, patience = config.upstream.token_url or "", _fingerprints(slots), _patience(config)
+    rooms = (session, state, wall_clock, projects)
+    return Tokens(sources, *rooms, fingerprints=prints, token_url=url, patience=patience)
+
+
+def _patience(config: Config) -> float:
+    """Return the seconds for one token: half of what a request may take is left to the other credentials."""
+    return max(config.rotation.budget / 2, 1.0)  # less would be no time for any
 
 
 def _sources(config: Config) -> dict[str, Source]:

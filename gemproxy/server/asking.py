@@ -71,6 +71,8 @@ class Asking:
                     break
                 log.info("request %s: %s cannot serve (%s)", self._exchange.id, model.id, failure.code)
             else:
+                if first is not None:  # not before: log, header and error name one model, whatever comes of the others
+                    self._exchange.headers["x-gemproxy-model"] = self._exchange.model = model.id
                 self._forget()
                 return answer
         assert first is not None
@@ -121,8 +123,6 @@ class Asking:
         """Return what to ask this model, and what reads an attempt's answer."""
         if plan.ignored:
             log.debug("request %s: ignored %s", self._exchange.id, ", ".join(plan.ignored))
-        if fallback:
-            self._exchange.headers["x-gemproxy-model"] = self._exchange.model = model.id
         name = model.id if fallback else self._asked.model
         return plan.call, partial(self._listen, plan, name)
 

@@ -48,13 +48,13 @@ async def answer(handler: Answering, service: Service, request: web.Request) -> 
     try:
         try:
             response = await handler(request, service, exchange)  # here: each chunk passes every coroutine above it
-        except ConnectionResetError:
-            raise
         except asyncio.CancelledError:
             if not _interrupted(request, service):
                 raise
             response = await _excuse(request, service, exchange, Draining())
-        except Exception as fault:  # noqa: BLE001 - the one place; ``_excuse`` logs it
+        except Exception as fault:  # the one place; ``_excuse`` logs it
+            if isinstance(fault, ConnectionResetError) and _left(request):
+                raise  # else a connection of ours broke, and the client waits for its answer
             response = await _excuse(request, service, exchange, fault)
         else:
             if not response.prepared:
@@ -95,6 +95,10 @@ def _interrupted(request: web.Request, service: Service) -> bool:
         return False
     task.uncancel()  # it goes on, to tell its client
     return True
+
+
+def _left(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
 
 
 def ends(request: web.Request, service: Service) -> bool:

@@ -75,6 +75,7 @@ class Action(enum.Enum):
     OK = "ok"
     NEXT = "next"  # another credential
     ELSEWHERE = "elsewhere"  # a credential of another pool: those of this one are alike, and would refuse it too
+    LATER = "later"  # another credential meanwhile: this one has no token yet, which costs neither of them anything
     REFRESH = "refresh"  # a new token, the same credential, once
     REDISCOVER = "rediscover"  # find the project anew, the same credential, once
     REPAIR = "repair"  # the same credential, ``Verdict.repair`` applied, once

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection
 
 import pytest
 
@@ -22,16 +23,18 @@ class Source:
         self.clock = clock
         self.life = life
         self.calls: list[str] = []
+        self.kept: list[str] = []  # at hand, unless it is refused
         self.gate = asyncio.Event()
         self.gate.set()
         self.fault: Exception | None = None
 
-    async def fetch(self, refused: str, *, fresh: bool) -> Access:
-        self.calls.append("fresh" if fresh else refused)
+    async def fetch(self, refused: Collection[str], *, fresh: bool) -> Access:
+        self.calls.append("fresh" if fresh else " ".join(refused))
+        secret = next((kept for kept in self.kept if kept not in refused), f"token-{len(self.calls)}")
         await self.gate.wait()
         if self.fault is not None:
             raise self.fault
-        return Access(f"token-{len(self.calls)}", self.clock.now + self.life)
+        return Access(secret, self.clock.now + self.life)
 
 
 @pytest.fixture
@@ -185,6 +188,51 @@ async def test_a_refused_token_is_not_given_to_others_meanwhile(keeper, source):
     assert keeper.left() == 0
     source.gate.set()
     assert [(await renewing).secret, (await asking).secret] == ["token-2", "token-2"]
+
+
+async def test_a_refused_token_stays_refused_while_renewals_fail(keeper, source):
+    """Two hold a token that Google revoked; the state still has it, and the first renewal fails."""
+    source.kept = ["token-1"]
+    await keeper.get()
+    source.fault = LookupError("out of order")
+    with pytest.raises(LookupError):
+        await keeper.renew("token-1")
+    source.fault = None
+    source.gate.clear()
+    asking = begin(keeper.get())
+    await settled()
+    renewing = begin(keeper.renew("token-1"))  # it joins a fetch that began without it
+    await settled()
+    source.gate.set()
+    assert [(await renewing).secret, (await asking).secret] == ["token-3", "token-3"]
+
+
+async def test_a_token_refused_while_it_is_fetched_once_more_is_given_to_nobody(keeper, source):
+    source.kept = ["token-1"]
+    source.gate.clear()
+    asking = begin(keeper.get())
+    await settled()
+    renewing = begin(keeper.renew("token-1"))  # of another process, say
+    await settled()
+    source.gate.set()
+    assert [(await asking).secret, (await renewing).secret] == ["token-2", "token-2"]
+    assert source.calls == ["", "token-1"]
+
+
+async def test_a_refusal_in_the_moment_of_the_fetch_is_not_answered_with_what_was_refused(keeper, source):
+    source.kept = ["token-1"]
+    asking = begin(keeper.get())
+    while keeper.access is None:  # noqa: ASYNC110 - to the very turn of the loop
+        await asyncio.sleep(0)
+    assert (await keeper.renew("token-1")).secret == "token-2"
+    assert (await asking).secret == "token-1"  # before it was refused
+    assert (await keeper.get()).secret == "token-2"
+
+
+async def test_of_refused_tokens_only_the_last_are_remembered(keeper, source):
+    for number in range(100):
+        await keeper.renew(f"token-{number}")
+    assert len(keeper._refused) <= 16
 
 
 async def test_closing_ends_the_refresh(keeper, source):

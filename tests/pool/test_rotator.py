@@ -276,8 +276,9 @@ def test_no_model_can_be_named_like_a_kind(pool):
 
 def test_peers_are_of_the_same_pool_and_upstream(clock):
     p = Pool(clock, Slot("a", dialect="x"), Slot("b", dialect="x"), Slot("c", dialect="y"), Slot("d", 1, "x"))
-    assert p.rotator.peers("a") == {"a", "b"}
-    assert p.rotator.peers("gone") == {"gone"}
+    assert p.rotator.peers("a", True) == {"a", "b"}
+    assert p.rotator.peers("gone", True) == {"gone"}
+    assert p.rotator.peers("a", False) == {"a", "b", "d"}
 
 
 def test_a_request_that_cannot_pass_anywhere_is_no_failure_of_the_credential(pool):
@@ -464,7 +465,7 @@ LACKS = Verdict(Action.NEXT, Scope.MODEL, 1_003_600.0, NO_MODEL, status=404)
         ([Slot("a"), Slot("b")], [LACKS, LACKS], True),
         ([Slot("a"), Slot("b")], [LACKS], False),
         ([Slot("a"), Slot("b")], [LACKS, rests(60, now=1_000_000.0)], False),
-        ([Slot("a"), Slot("b")], [LACKS, PARKS], True),
+        ([Slot("a"), Slot("b")], [LACKS, PARKS], False),
         ([Slot("a"), Slot("b")], [PARKS, PARKS], False),
         ([Slot("a"), Slot("b", models=frozenset({"flash"}))], [LACKS], True),
         ([Slot("a", models=frozenset({"flash"}))], [], False),
@@ -473,7 +474,7 @@ LACKS = Verdict(Action.NEXT, Scope.MODEL, 1_003_600.0, NO_MODEL, status=404)
         "nobody has it",
         "one was not asked",
         "one rests and may have it",
-        "parked ones do not count",
+        "one is parked and may have it",
         "all are parked",
         "those that are held to others do not count",
         "all are held to others",
@@ -486,6 +487,22 @@ def test_a_model_is_missing_when_everybody_who_might_have_it_was_asked(clock, sl
     assert p.rotator.missing("pro") is expected
     clock.advance(3600)
     assert not p.rotator.missing("pro")
+
+
+@pytest.mark.parametrize(
+    ("other", "status", "returns_in"),
+    [
+        pytest.param(PARKS, 503, None, id="the other is parked: its operator must act"),
+        pytest.param(rests(7200, now=1_000_000.0), 429, 7200.0, id="the other rests for longer than the model is kept"),
+    ],
+)
+def test_who_lacks_a_model_makes_nobody_wait_for_it(clock, other, status, returns_in):
+    p = Pool(clock, Slot("a"), Slot("b"))
+    for verdict in (LACKS, other):
+        p.serve(verdict=verdict)
+    refusal = p.refusal()
+    assert (refusal.status, refusal.returns_in) == (status, returns_in)
+    assert p.rotator.earliest("pro") == returns_in
 
 
 def test_a_pool_without_credentials_serves_nobody(pool):

@@ -517,6 +517,67 @@ async def test_a_write_that_fails_is_warned_of_once_and_done_later(process, path
     assert (await state.grant("key")).refresh == "fake-rotated"
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(OSError(28, "No space left on device"), id="the system's"),
+        pytest.param(MemoryError(), id="memory's"),
+        pytest.param(RuntimeError("can't start new thread"), id="a thread's"),
+        pytest.param(ValueError("fake-access"), id="a bug of ours, whose words may quote a token"),
+    ],
+)
+async def test_what_waits_outlives_whatever_a_write_meets(process, path, monkeypatch, caplog, fault):
+    monkeypatch.setattr(sqlite_state, "AGAIN", 0.01)
+    state = await process()
+    writing, failed = state._write, []
+
+    def write(*args: object, **more: object) -> None:
+        failed.append(fault)
+        if len(failed) < 3:
+            raise fault
+        writing(*args, **more)
+
+    monkeypatch.setattr(state, "_write", write)
+    state.keep_record(REST)
+    state.keep_grant("team-1", GRANT)
+    await soon(lambda: len(failed) > 2)
+    await soon(lambda: not state._grants)
+    other = await process()
+    assert (await other.records(), await other.grant("team-1")) == ([REST], GRANT)
+    warned = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(warned) == 2, "once, and that it is over"
+    assert "fake-access" not in caplog.text
+
+
+async def test_closing_goes_on_whatever_the_last_write_meets(path, clock, monkeypatch):
+    state = SqliteState(path, clock)
+    await state.open()
+    monkeypatch.setattr(state, "_write", lambda *_, **__: 1 / 0)
+    state.keep_grant("team-1", GRANT)
+    await state.close()
+    assert state._db is None
+
+
+@pytest.mark.parametrize(
+    "unfit",
+    [
+        pytest.param(("project-a", "a lone \udc80 surrogate", 1.0), id="no text"),
+        pytest.param(("project-a", "x", 1 << 70), id="no number that fits"),
+        pytest.param(("project-a", "x", math.nan), id="no number at all"),
+        pytest.param(("project-a", ["x"], 1.0), id="no value"),
+    ],
+)
+async def test_what_can_never_be_written_keeps_nothing_else_from_the_disk(process, unfit, caplog):
+    state = await process()
+    state.keep_project(*unfit)
+    state.keep_grant("team-1", GRANT)
+    await state.flush()
+    assert not state._projects
+    assert "left out" in caplog.text
+    assert unfit[0] not in caplog.text
+    assert await (await process()).grant("team-1") == GRANT
+
+
 async def test_the_loop_runs_on_while_the_file_is_locked(path, clock):
     state = SqliteState(path, clock, patience=1.0)
     await state.open()

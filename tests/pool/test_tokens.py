@@ -14,10 +14,10 @@ from aiohttp import web
 
 from gemproxy.pool.keeper import BACKOFF
 from gemproxy.pool.sources import OAuthSource, ServiceAccountSource, read_oauth
-from gemproxy.pool.state import open_state
+from gemproxy.pool.state import Grant, open_state
 from gemproxy.pool.tokens import TokenView
-from gemproxy.simulator import AccountState, Answer, Pause, Reset, error_answer, unary_answer
-from gemproxy.upstream.dialect import Action, Scope, Token
+from gemproxy.simulator import AccountState, Answer, Hang, Pause, Reset, Wait, error_answer, unary_answer
+from gemproxy.upstream.dialect import Action, HttpRequest, Scope, Token
 from tests.pool.token_desk import CLIENT, KEY, SECRET, begin, prints, refusal
 from tests.waiting import soon
 
@@ -231,6 +231,20 @@ async def test_a_token_of_another_process_is_taken_over(desk):
     assert (desk.asked(), desk.asked("/v1internal:loadCodeAssist")) == (1, 1)
 
 
+@pytest.mark.parametrize("kind", ["oauth", "robot"])
+async def test_two_that_hold_a_revoked_token_get_another_though_a_renewal_fails(desk, kind):
+    tokens = desk.tokens(desk.oauth() if kind == "oauth" else desk.robot())
+    stale = await tokens.get("team-1")
+    desk.sim.script(error_answer(503, b""), method="token", times=3)
+    assert (await refusal(tokens.refresh("team-1", stale))).scope is Scope.UPSTREAM
+    desk.clock.advance(BACKOFF)
+    asking = begin(tokens.get("team-1"))
+    await asyncio.sleep(0)
+    renewed = await tokens.refresh("team-1", stale)
+    assert renewed.secret != stale.secret
+    assert (await asking).secret == renewed.secret
+
+
 async def test_a_token_that_was_refused_is_not_taken_from_the_state_again(desk):
     stale = await desk.tokens(desk.oauth()).get("team-1")
     tokens = desk.tokens(desk.oauth())
@@ -324,6 +338,55 @@ async def test_a_living_token_serves_through_an_outage_and_a_dead_one_does_not(d
     desk.sim.clear()
     desk.clock.advance(BACKOFF)
     assert (await tokens.get("team-1")).secret == "sim-access-2"
+
+
+async def test_a_slow_token_is_fetched_on_for_those_who_will_not_wait(desk, caplog):
+    gate = asyncio.Event()
+    desk.sim.script(unary_answer({"access_token": "late", "expires_in": 3600}).after(Wait(gate)), method="token")
+    tokens = desk.tokens(desk.oauth("own"))
+    caplog.set_level(logging.INFO)
+    assert tokens.without() == set()
+    for grace in (0.01, 0.0, 0.0):
+        verdict = await refusal(tokens.get("team-1", grace))
+        assert (verdict.action, verdict.scope, verdict.reason) == (Action.LATER, Scope.NONE, "token_slow")
+    assert tokens.without() == {"team-1"}
+    assert caplog.text.count("takes long") == 1
+    patient = begin(tokens.get("team-1"))
+    gate.set()
+    assert (await patient).secret == "late"
+    assert tokens.without() == set()
+    assert desk.asked() == 1
+
+
+async def test_two_refresh_tokens_share_the_time_for_one_token(desk):
+    """The rotated one is refused late, then the file's is tried."""
+    desk.state.keep_grant(read_oauth(desk.oauth()).key, Grant(refresh="fake-rotated", issued=1.0, changed=1.0))
+    desk.sim.script(error_answer(400, {"error": "invalid_grant"}).after(Pause(0.3)), method="token")
+    desk.sim.script(unary_answer({}).after(Hang()), method="token", times=None)
+    tokens = desk.tokens(desk.oauth("own"))
+    tokens.replace({"team-1": desk.oauth("own")}, {"team-1": ""}, 0.5)
+    left: list[float] = []
+    asking = tokens._mint._ask
+
+    async def ask(request: HttpRequest, timeout: float) -> object:
+        left.append(timeout)
+        return await asking(request, timeout)
+
+    tokens._mint._ask = ask
+    assert (await refusal(tokens.get("team-1"))).scope is Scope.UPSTREAM
+    assert [seconds <= most for seconds, most in zip(left, (0.5, 0.2), strict=True)] == [True, True]
+
+
+async def test_who_got_no_token_is_known_for_a_while(desk):
+    desk.sim.script(error_answer(503, b""), method="token", times=3)
+    tokens = desk.tokens(desk.oauth("own"))
+    assert (await refusal(tokens.get("team-1"))).scope is Scope.UPSTREAM
+    assert tokens.without() == {"team-1"}
+    desk.clock.advance(BACKOFF)
+    assert tokens.without() == set()
+    assert await tokens.get("team-1", 5.0)
+    tokens.replace({}, {}, 3.0)
+    assert tokens._mint.patience == 3.0
 
 
 async def test_an_outage_is_not_waited_for_by_every_request_and_a_reload_forgets_it(desk):

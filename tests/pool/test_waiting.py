@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -10,10 +11,10 @@ import pytest
 from gemproxy.errors import NoCredential
 from gemproxy.pool.rest import Policy
 from gemproxy.pool.rotator import Rotator
-from gemproxy.pool.slot import Slot
+from gemproxy.pool.slot import Lease, Slot
 from gemproxy.pool.waiting import WaitingRoom
 from gemproxy.upstream.cause import Cause
-from gemproxy.upstream.demand import Demand
+from gemproxy.upstream.demand import PLAIN, Demand
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
 from gemproxy.wire.gemini import Empty, GenerateRequest, ToolSpec
 
@@ -160,4 +161,86 @@ async def test_requests_that_wait_for_a_probe_of_their_kind_hold_up_no_others(cl
     assert not held.done()
     waiting.report(probe, OK)
     assert (await asyncio.wait_for(held, 1)).slot.name == "s"
+    assert not waiting._lines
+
+
+def begun(*acquiring: Coroutine[Any, Any, Lease]) -> list[asyncio.Task[Lease]]:
+    return [asyncio.get_running_loop().create_task(each) for each in acquiring]
+
+
+async def test_who_has_tried_what_is_free_holds_up_nobody(clock: Any) -> None:
+    waiting = room(clock, slots=2)
+    free, held = [await waiting.acquire("m", (), None) for _ in range(2)]
+    (picky,) = begun(waiting.acquire("m", {free.slot.name}, None))
+    await settle()
+    waiting.report(free, OK)
+    (fresh,) = begun(waiting.acquire("m", (), None))
+    await settle()
+    assert fresh.result().slot is free.slot
+    assert not picky.done()
+    waiting.report(held, OK)
+    await settle()
+    assert picky.result().slot is held.slot
+
+
+async def test_who_waits_for_one_upstream_holds_up_none_that_wait_for_another(clock: Any) -> None:
+    pool = [Slot(name="s0", dialect="ai_studio"), Slot(name="s1", dialect="vertex")]
+    waiting = WaitingRoom(Rotator(pool, Policy(max_in_flight=1), clock), 5.0)
+    leases = [await waiting.acquire("m", (), None) for _ in pool]
+    vertex, any_of_them = begun(waiting.acquire("m", (), ["vertex"]), waiting.acquire("m", (), None))
+    await settle()
+    waiting.report(leases[0], OK)
+    await settle()
+    assert any_of_them.result().slot.name == "s0"
+    assert not vertex.done()
+    waiting.report(leases[1], OK)
+    await settle()
+    assert vertex.result().slot.name == "s1"
+
+
+async def test_of_all_who_could_take_a_place_the_one_who_waits_longest_gets_it(clock: Any) -> None:
+    waiting = room(clock, slots=3)
+    leases = [await waiting.acquire("m", (), None) for _ in range(3)]
+    asked = [("m", {"s1"}), ("m", set()), ("n", set()), ("m", {"s1", "s2"}), ("m", {"s1"})]
+    waiters = begun(*(waiting.acquire(model, tried, None) for model, tried in asked))
+    await settle()
+    order = []
+    for _ in asked:
+        waiting.report(leases[0], OK)  # s0, which all of them may take
+        (first,) = begun(waiting.acquire("m", (), None))  # who comes now overtakes nobody
+        await settle()
+        (got,) = [task for task in waiters if task.done() and task not in order]
+        order.append(got)
+        leases[0] = got.result()
+        first.cancel()
+    assert order == waiters
+
+
+async def test_a_kind_that_begins_to_rest_holds_up_no_others_that_came_after_it(clock: Any) -> None:
+    searching = Demand(GenerateRequest(tools=[ToolSpec(google_search=Empty())]))
+    waiting = room(clock, slots=2)
+    first = await waiting.acquire("m", (), None, searching)
+    await waiting.acquire("m", (), None)
+    held, plain, later = begun(*(waiting.acquire("m", (), None, demand) for demand in (searching, PLAIN, searching)))
+    await settle()
+    refused = Verdict(Action.NEXT, Scope.MODEL, clock() + 60, "quota", status=429, kind=searching.kind(Cause.FEATURE))
+    waiting.report(first, refused)
+    await settle()
+    assert plain.result().slot is first.slot
+    assert not held.done()
+    assert [waiter.number for line in waiting._lines.values() for waiter in line] == [1, 3]
+    waiting.rotator.replace([Slot(name="s2"), Slot(name="s3")], Policy())
+    assert [lease.slot.name for lease in await asyncio.wait_for(asyncio.gather(held, later), 2)] == ["s2", "s3"]
+    assert not waiting._lines
+
+
+async def test_a_place_given_to_one_who_leaves_in_that_moment_goes_to_the_next(clock: Any) -> None:
+    waiting = room(clock)
+    lease = await waiting.acquire("m", (), None)
+    gone, stays = begun(*(waiting.acquire("m", (), None) for _ in range(2)))
+    await settle()
+    waiting.report(lease, OK)
+    gone.cancel()
+    assert (await asyncio.wait_for(stays, 1)).slot.name == "s0"
+    assert gone.cancelled()
     assert not waiting._lines

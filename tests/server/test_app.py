@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from gemproxy.config import Auth, Client, Secret, load
-from gemproxy.config.sections import Config, Models, Server
+from gemproxy.config.sections import Config, Models, Rotation, Server
 from gemproxy.connections import Connector
 from gemproxy.models import Catalogue
 from gemproxy.pool.rest import Rest
 from gemproxy.pool.rotator import Lease, Slot
-from gemproxy.server.app import _hear, _keyring, _options, _session
+from gemproxy.server.app import _hear, _keyring, _options, _patience, _session
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
 
 NOBODY: Any = SimpleNamespace(metrics=None)
@@ -50,6 +50,7 @@ WELL, RESTS, PARKED = Slot("a"), Slot("a", resting={"m": Rest(2e9 + 30.0, 2e9)})
         pytest.param(PARKED, Verdict(STOP, reason="bad_request"), None, id="the same, of a parked credential"),
         pytest.param(WELL, OK, None, id="well"),
         pytest.param(WELL, None, None, id="the client left"),
+        pytest.param(WELL, Verdict(Action.LATER, reason="token_slow"), None, id="no token yet: told once, elsewhere"),
     ],
 )
 def test_the_log_tells_what_a_verdict_did(
@@ -80,6 +81,17 @@ def test_an_admin_key_takes_no_clients_name() -> None:
 def test_what_the_operator_sets_for_every_request_reaches_the_converter() -> None:
     found = _options(Config(server=Server(max_schema_nodes=5), models=Models(include_thoughts=False)))
     assert (found.include_thoughts, found.max_schema_nodes) == (False, 5)
+
+
+@pytest.mark.parametrize(
+    ("budget", "patience"),
+    [
+        pytest.param(30.0, 15.0, id="half of what a request may take"),
+        pytest.param(0.5, 1.0, id="but time enough for one answer"),
+    ],
+)
+def test_a_token_takes_no_more_than_its_share(budget: float, patience: float) -> None:
+    assert _patience(Config(rotation=Rotation(budget=budget))) == patience
 
 
 async def test_what_asks_google_keeps_clean_connections_only_and_unpacks_nothing() -> None:

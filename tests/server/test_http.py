@@ -568,6 +568,37 @@ async def test_bug_is_a_500_without_details(
     assert "inner detail" in caplog.text
 
 
+@pytest.mark.parametrize("fault", [ConnectionResetError, BrokenPipeError, aiohttp.ClientConnectionResetError])
+@pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])
+async def test_a_connection_of_ours_that_breaks_is_told_to_the_client_that_waits(
+    server: Running,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    fault: type[Exception],
+    stream: bool,
+) -> None:
+    async def broken(*_: object, **__: object) -> None:
+        raise fault("a connection behind us")
+
+    monkeypatch.setattr("gemproxy.server.asking.Asking.open", broken)
+    status, body = await server.post(CHAT, HELLO | {"stream": stream})
+    assert told(status, body) == (500, "server_error", "internal_error", None)
+    assert "a connection behind us" in caplog.text
+
+
+async def test_a_connection_of_ours_that_breaks_in_mid_stream_ends_it_with_an_error(
+    server: Running, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> bool:
+        raise ConnectionResetError("a connection behind us")
+
+    monkeypatch.setattr("gemproxy.dispatch.Answer.pour", broken)
+    status, body = await server.post(CHAT, HELLO | {"stream": True})
+    assert status == 200
+    assert b'"code":"internal_error"' in body.rstrip().splitlines()[-1]
+    assert b"[DONE]" not in body
+
+
 async def test_client_that_hangs_up_frees_everything(server: Running, simulator: Simulator) -> None:
     simulator.script(Answer((Hang(),)), times=None)
     asking = asyncio.get_running_loop().create_task(server.post(CHAT, HELLO | {"stream": True}))

@@ -13,7 +13,7 @@ import sqlite3
 import stat
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +24,8 @@ from gemproxy.pool.state import Grant, lasting, merged
 log = logging.getLogger(__name__)
 K = TypeVar("K")
 T = TypeVar("T")
-Write = tuple[str, tuple[Any, ...]]
+Place = tuple[str, Any]  # of a row: the statement that keeps it, and its key
+Row = tuple[Any, ...]
 
 VERSION = 1
 SOON = 0.2  # seconds; rests come in bursts and are written together
@@ -71,6 +72,8 @@ INSERT INTO projects VALUES (?, ?, ?)
 ON CONFLICT (credential) DO UPDATE SET project = excluded.project, changed = excluded.changed
 WHERE excluded.changed > projects.changed
 """
+COUNT = "UPDATE sequence SET last = last + 1"
+UNFIT = (ValueError, OverflowError, sqlite3.DataError, sqlite3.IntegrityError)  # what one row is to blame for
 RESTS = "SELECT fingerprint, model, until, since, reason, daily, strikes, changed FROM rests"
 
 
@@ -162,17 +165,20 @@ class SqliteState:
             return
         records, grants, projects = self._records.copy(), self._grants.copy(), self._projects.copy()
         try:
-            writes, first = list(self._statements(records, grants, projects)), self._tidy(records)
-            await self._run(lambda: self._write(writes, first, synced=bool(grants)))
-        except sqlite3.Error as error:
+            rows, first = dict(self._rows(records, grants, projects)), self._tidy(records)
+            unfit = await self._run(lambda: self._write(rows, first, synced=bool(grants)))
+        except Exception as error:  # noqa: BLE001 - whatever it is, what waits must not be lost with it
             self._warn("written", error)
             self._schedule(AGAIN)
             return
         # only now: a read that waited behind a write that failed would miss what is not there yet
-        _drop(self._records, records)
-        _drop(self._grants, grants)
-        _drop(self._projects, projects)
-        self._recovered("written")
+        _drop(self._records, records, KEEP_RECORD, unfit)
+        _drop(self._grants, grants, KEEP_GRANT, unfit)
+        _drop(self._projects, projects, KEEP_PROJECT, unfit)
+        if unfit:
+            self._warn("written", next(iter(unfit.values())))
+        else:
+            self._recovered("written")
 
     async def close(self) -> None:
         """Write what is left, as far as that can be done, and close the file."""
@@ -210,10 +216,12 @@ class SqliteState:
             self._timer.cancel()
             self._timer = None
 
-    def _warn(self, doing: str, error: sqlite3.Error) -> None:
+    def _warn(self, doing: str, error: Exception) -> None:
         if doing not in self._troubles:
             self._troubles.add(doing)
-            log.warning("state.path = %s: %s; state is held in memory until it can be %s", self.path, error, doing)
+            log.warning(
+                "state.path = %s: %s; state is held in memory until it can be %s", self.path, _words(error), doing
+            )
 
     def _recovered(self, doing: str) -> None:
         if doing in self._troubles:
@@ -244,23 +252,24 @@ class SqliteState:
             return otherwise
         try:
             found = await self._run(work)
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001 - no request and no task may end by it
             self._warn("read", error)
             return otherwise
         self._recovered("read")
         return found
 
-    def _statements(
+    def _rows(
         self, records: dict[tuple[str, str], Record], grants: dict[str, Grant], projects: dict[str, tuple[str, float]]
-    ) -> Iterator[Write]:
+    ) -> Iterator[tuple[Place, Row]]:
         if records:
-            yield "UPDATE sequence SET last = last + 1", ()
-        for record in records.values():
-            yield KEEP_RECORD, (*_row(record), self._writer)
+            yield (COUNT, None), ()
+        for place, record in records.items():
+            yield (KEEP_RECORD, place), (*_row(record), self._writer)
         for key, grant in grants.items():
-            yield KEEP_GRANT, (key, grant.access, grant.expiry, grant.refresh, grant.issued, grant.changed)
+            row = (key, grant.access, grant.expiry, grant.refresh, grant.issued, grant.changed)
+            yield (KEEP_GRANT, key), row
         for key, (project, changed) in projects.items():
-            yield KEEP_PROJECT, (key, project, changed)
+            yield (KEEP_PROJECT, key), (key, project, changed)
 
     def _tidy(self, records: Mapping[Any, Record]) -> Callable[[sqlite3.Connection], None] | None:
         """Return what to do first with this write: now and then, to forget."""
@@ -293,7 +302,7 @@ class SqliteState:
         if damage != "ok":
             raise sqlite3.DatabaseError(f"damaged: {damage}")
         self._log_ahead(db)
-        self._write([], self._prepare)
+        self._write({}, self._prepare)
         self._refuse_links()  # the side files are there now
 
     def _refuse_links(self) -> None:
@@ -343,22 +352,34 @@ class SqliteState:
             db.execute(f"{statement} WHERE changed < ?", (now - MONTHS,))
 
     def _write(
-        self, writes: list[Write], first: Callable[[sqlite3.Connection], None] | None = None, *, synced: bool = False
-    ) -> None:
-        """Do all or nothing; ``synced``: so that it outlives a loss of power, too."""
+        self,
+        rows: Mapping[Place, Row],
+        first: Callable[[sqlite3.Connection], None] | None = None,
+        *,
+        synced: bool = False,
+    ) -> dict[Place, Exception]:
+        """Write all rows or none, but for those that no file can hold, which are returned with the reason.
+
+        ``synced``: so that it outlives a loss of power, too.
+        """
         db = self._connected()
         db.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
         db.execute("BEGIN IMMEDIATE")
+        unfit: dict[Place, Exception] = {}
         try:
             if first is not None:
                 first(db)
-            for sql, row in writes:
-                db.execute(sql, row)
+            for place, row in rows.items():
+                try:
+                    db.execute(place[0], row)
+                except UNFIT as error:
+                    unfit[place] = error
             db.execute("COMMIT")
         except BaseException:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
+        return unfit
 
     def _select_records(self, after: int) -> list[Record]:
         """Return rests written after a number of the sequence; beyond the first look only those of others."""
@@ -381,11 +402,16 @@ class SqliteState:
             self._db = None
 
 
-def _drop(waiting: dict[K, T], written: Mapping[K, T]) -> None:
+def _drop(waiting: dict[K, T], written: Mapping[K, T], sql: str, unfit: Container[Place]) -> None:
     """Forget what was written, but for what became of it meanwhile."""
     for key, value in written.items():
-        if waiting.get(key) is value:
+        if waiting.get(key) is value and (sql, key) not in unfit:
             del waiting[key]
+
+
+def _words(error: Exception) -> str:
+    """Return what an error says; others than these may quote what was to be written, a token too."""
+    return str(error) if isinstance(error, sqlite3.Error | OSError) else type(error).__name__
 
 
 def _is_lock(error: Exception) -> bool:

@@ -517,6 +517,55 @@ async def test_a_write_that_fails_is_warned_of_once_and_done_later(process, path
     assert (await state.grant("key")).refresh == "fake-rotated"
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(MemoryError(), id="no memory"),
+        pytest.param(RuntimeError("can't start new thread"), id="no thread"),
+        pytest.param(OSError(24, "Too many open files"), id="no descriptor"),
+    ],
+)
+async def test_a_write_that_fails_by_anything_at_all_is_done_later(process, path, monkeypatch, caplog, fault):
+    monkeypatch.setattr(sqlite_state, "AGAIN", 0.01)
+    state, failures = await process(), [fault]
+    write = SqliteState._write
+
+    def failing(*arguments, **options):
+        if failures:
+            raise failures.pop()
+        return write(*arguments, **options)
+
+    monkeypatch.setattr(SqliteState, "_write", failing)
+    state.keep_grant("key", GRANT)
+    await soon(lambda: "written again" in caplog.text)
+    assert (await state.grant("key")).refresh == "fake-rotated"
+    assert (state._grants, failures) == ({}, [])
+
+
+POISON = [
+    pytest.param(Record("print-x", "pro", 1.0, strikes=1 << 70, changed=1.0), id="a number too large"),
+    pytest.param(Record("print-x", "pro", math.nan, changed=1.0), id="no number"),
+    pytest.param(Record("print-x", "pro", 1.0, reason="\ud800", changed=1.0), id="no text"),
+]
+
+
+@pytest.mark.parametrize("poison", POISON)
+async def test_what_no_file_can_hold_does_not_hold_up_the_rest(process, path, poison, caplog):
+    state = await process()
+    state.keep_grant("key", GRANT)
+    state.keep_grant("bad", Grant("fake-\ud800"))
+    state.keep_record(poison)
+    state.keep_record(PARKED)
+    await state.flush()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT refresh FROM grants").fetchall() == [("fake-rotated",)]
+        assert db.execute("SELECT fingerprint FROM rests").fetchall() == [("print-b",)]
+    assert await state.grant("bad") == Grant("fake-\ud800"), "held in memory"
+    await state.flush()
+    assert caplog.text.count("state.path") == 1
+    await state.close()
+
+
 async def test_the_loop_runs_on_while_the_file_is_locked(path, clock):
     state = SqliteState(path, clock, patience=1.0)
     await state.open()

@@ -49,11 +49,17 @@ class Spread:
 
 
 class Metrics(Collector):
-    """The counts of one process. ``views`` and ``open_requests`` are asked at each scrape."""
+    """The counts of one process. ``views``, ``open_requests`` and ``state_up`` are asked at each scrape."""
 
-    def __init__(self, views: Callable[[], list[SlotView]], open_requests: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        views: Callable[[], list[SlotView]],
+        open_requests: Callable[[], int],
+        state_up: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._views = views
         self._open_requests = open_requests
+        self._state_up = state_up
         self._requests: defaultdict[tuple[str, bool, int], int] = defaultdict(int)
         self._attempts: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._tokens: defaultdict[tuple[str, str], int] = defaultdict(int)
@@ -99,6 +105,8 @@ class Metrics(Collector):
         about = "Attempts at an upstream, by what came of them"
         yield _counter("gemproxy_upstream_attempts", about, ["upstream", "verdict"], self._attempts)
         yield GaugeMetricFamily("gemproxy_open_requests", "Chat requests open now", value=self._open_requests())
+        about = "1 if rests, tokens and projects are kept as state.path says, 0 if in memory until they can be"
+        yield GaugeMetricFamily("gemproxy_state_up", about, value=float(self._state_up()))
         yield from _pool(self._views())
 
 

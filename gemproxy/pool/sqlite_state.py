@@ -2,11 +2,13 @@
 
 In: records, grants, projects; written together a moment later, in a thread of its own. Out: the same rows, and what
 other processes wrote. The event loop never waits for the disk; a write that fails is warned of once and tried again.
+A damaged file is moved aside and a new one begun; one of a later version is left as it is.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import os
 import sqlite3
@@ -15,11 +17,12 @@ import time
 import uuid
 from collections.abc import Callable, Container, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from gemproxy.pool.rest import NEVER, Record
-from gemproxy.pool.state import Grant, lasting, merged
+from gemproxy.pool.state import Grant, Health, lasting, merged
 
 log = logging.getLogger(__name__)
 K = TypeVar("K")
@@ -29,7 +32,7 @@ Row = tuple[Any, ...]
 
 VERSION = 1
 SOON = 0.2  # seconds; rests come in bursts and are written together
-AGAIN = 5.0  # seconds until a failed write, or a locked file, is tried again
+AGAIN = 5.0  # seconds until a failed write, or a file that could not be opened, is tried again
 AT_MOST = 1.0  # seconds that somebody waits for a write
 MONTHS = 180 * 86400.0  # credentials not seen for so long are forgotten
 HOUR = 3600.0  # rests that ended, and the news that they did, are of no use to anyone after this
@@ -77,12 +80,20 @@ UNFIT = (ValueError, OverflowError, sqlite3.DataError, sqlite3.IntegrityError)  
 RESTS = "SELECT fingerprint, model, until, since, reason, daily, strikes, changed FROM rests"
 
 
+SIDES = ("", "-wal", "-shm")  # SQLite's files, by what stands behind the name of the first
+ASIDE = ".corrupt"  # behind the name of a damaged file; the last one only is kept: it must not fill the disk
+
+
 class UnusableState(Exception):  # noqa: N818 - the house says fault and failure
-    """The file cannot be used; the message names ``state.path`` and says why."""
+    """The file must not be used; the message names ``state.path`` and says why."""
 
 
-class LockedState(UnusableState):
-    """Another process holds the file: it can be used later."""
+class AwayState(UnusableState):
+    """The file cannot be used now; it may be later."""
+
+
+class Broken(sqlite3.DatabaseError):
+    """What is open is damaged, or no longer the file at ``state.path``: it must be opened anew."""
 
 
 class SqliteState:
@@ -102,22 +113,30 @@ class SqliteState:
         self._projects: dict[str, tuple[str, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
-        self._opening: asyncio.Task[None] | None = None  # while the file is not open yet, since it was locked
+        self._known: dict[str, Grant] = {}  # for a new file: a refresh token that is lost cannot be had again
+        self._opening: asyncio.Task[None] | None = None  # while the file cannot be opened
+        self._file: tuple[int, int] | None = None  # what tells it from another of the same name
         self._kept = 0  # records since old ones were forgotten
         self._closed = False
-        self._troubles: set[str] = set()  # what was warned of and has not gone well since
+        self._troubles: dict[str, str] = {}  # what cannot be done, and why: warned of, and not gone well since
 
     async def open(self) -> None:
         """Open the file, mode 0600, made if need be. Raises ``UnusableState``."""
         try:
             await self._run(self._open)
-        except (sqlite3.Error, OSError) as error:
-            kind = LockedState if _is_lock(error) else UnusableState
-            raise kind(f"state.path = {self.path}: {error}") from error
+        except UnusableState:
+            raise
+        except Exception as error:
+            raise AwayState(f"state.path = {self.path}: {_words(error)}") from error
 
-    def open_later(self) -> None:
-        """Open the file as soon as its lock is gone; until then all is held in memory."""
-        self._opening = asyncio.get_running_loop().create_task(self._open_later(), name="state opening")
+    def open_later(self, why: str, pause: float | None = None) -> None:
+        """Open the file as soon as that can be done; until then all is held in memory."""
+        self._troubles["opened"] = why
+        work = self._open_later(AGAIN if pause is None else pause)
+        self._opening = asyncio.get_running_loop().create_task(work, name="state opening")
+
+    def health(self) -> Health:
+        return Health("sqlite", not self._troubles, next(iter(self._troubles.values()), ""))
 
     async def records(self) -> list[Record]:
         if self._opening is not None:
@@ -132,7 +151,9 @@ class SqliteState:
             return self._grants[key]
         sql = "SELECT access, expiry, refresh, issued, changed FROM grants WHERE credential = ?"
         row = await self._read(lambda: self._connected().execute(sql, (key,)).fetchone(), None)
-        return Grant(*row) if row else None
+        if row:
+            self._known[key] = Grant(*row)
+        return self._known.get(key)
 
     async def project(self, key: str) -> str:
         if key in self._projects:
@@ -148,6 +169,7 @@ class SqliteState:
 
     def keep_grant(self, key: str, grant: Grant) -> None:
         self._grants[key] = merged(self._grants.get(key), grant)
+        self._known[key] = merged(self._known.get(key), grant)
         self._schedule(0.0)  # a rotated refresh token that is lost cannot be had again
 
     async def settle(self) -> None:
@@ -168,7 +190,7 @@ class SqliteState:
             rows, first = dict(self._rows(records, grants, projects)), self._tidy(records)
             unfit = await self._run(lambda: self._write(rows, first, synced=bool(grants)))
         except Exception as error:  # noqa: BLE001 - whatever it is, what waits must not be lost with it
-            self._warn("written", error)
+            self._lose("written", error)
             self._schedule(AGAIN)
             return
         # only now: a read that waited behind a write that failed would miss what is not there yet
@@ -216,29 +238,39 @@ class SqliteState:
             self._timer.cancel()
             self._timer = None
 
+    def _lose(self, doing: str, error: Exception) -> None:
+        """Note what cannot be done, and open the file anew where only that helps."""
+        self._warn(doing, error)
+        if _is_broken(error) and self._opening is None and not self._closed:
+            self.open_later(self._troubles[doing], 0.0)
+
     def _warn(self, doing: str, error: Exception) -> None:
-        if doing not in self._troubles:
-            self._troubles.add(doing)
-            log.warning(
-                "state.path = %s: %s; state is held in memory until it can be %s", self.path, _words(error), doing
-            )
+        why, news = f"state.path = {self.path}: {_words(error)}", not self._troubles
+        self._troubles[doing] = why
+        if news:  # one line an outage
+            log.warning("%s; state is held in memory until it can be %s", why, doing)
 
     def _recovered(self, doing: str) -> None:
-        if doing in self._troubles:
-            self._troubles.discard(doing)
+        if self._troubles.pop(doing, None) is not None and not self._troubles:
             log.warning("state.path = %s: can be %s again; nothing was lost", self.path, doing)
 
-    async def _open_later(self) -> None:
-        while self._db is None:
-            await asyncio.sleep(AGAIN)
+    async def _open_later(self, pause: float) -> None:
+        while True:
+            await asyncio.sleep(pause)
+            pause = AGAIN
             try:
                 await self.open()
-            except LockedState:
-                continue
-            except UnusableState as fault:  # in memory until the end, as with a file that cannot be used at the start
-                log.warning("%s; rests, tokens and projects are kept in memory only", fault)
+            except AwayState as fault:
+                self._troubles["opened"] = str(fault)
+            except UnusableState as fault:  # in memory until the end, as with such a file at the start
+                self._troubles["opened"] = str(fault)
+                log.warning("%s; state (rests, tokens, projects) is kept in memory only", fault)
                 return
+            else:
+                break
         self._opening = None
+        self._troubles.clear()
+        self._grants = self._known | self._grants
         log.warning("state.path = %s: open now; what was held in memory is written", self.path)
         self._schedule(0.0)
 
@@ -253,7 +285,7 @@ class SqliteState:
         try:
             found = await self._run(work)
         except Exception as error:  # noqa: BLE001 - no request and no task may end by it
-            self._warn("read", error)
+            self._lose("read", error)
             return otherwise
         self._recovered("read")
         return found
@@ -284,30 +316,68 @@ class SqliteState:
     def _connected(self) -> sqlite3.Connection:
         if self._db is None:
             raise sqlite3.ProgrammingError("not open")
+        if _identity(self.path) != self._file:
+            raise Broken("the file was moved or deleted")
         return self._db
 
     def _open(self) -> None:
+        self._close()
+        self._seen = 0  # it may be another file now
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self._connect()
+        except sqlite3.DatabaseError as error:
+            if not _is_broken(error):
+                raise
+            self._set_aside(error)
+            self._connect()
+
+    def _connect(self) -> None:
         self._refuse_links()
         self._close_to_others()
-        self._db = sqlite3.connect(self.path, timeout=self._patience, isolation_level=None)
+        self._db, self._file = self._connection(), _identity(self.path)
         try:
             self._begin(self._db)
         except BaseException:
             self._close()
             raise
 
+    def _connection(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, timeout=self._patience, isolation_level=None)
+
     def _begin(self, db: sqlite3.Connection) -> None:
-        damage = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if damage != "ok":
-            raise sqlite3.DatabaseError(f"damaged: {damage}")
+        self._version(db)  # first: nothing in a later version's file may be changed
+        _check(db)
         self._log_ahead(db)
         self._write({}, self._prepare)
         self._refuse_links()  # the side files are there now
 
+    def _set_aside(self, error: sqlite3.DatabaseError) -> None:
+        """Make room for a new file; other processes may be about to do the same."""
+        with _alone_in(self.path.parent):
+            if not self._is_damaged():
+                return  # one of them has done it
+            for side in SIDES:
+                if (file := Path(f"{self.path}{side}")).exists():
+                    file.replace(f"{self.path}{ASIDE}{side}")
+        log.warning(
+            "state.path = %s: %s; it was moved aside to %s, and a new state begun: what it held is lost",
+            *(self.path, error, f"{self.path.name}{ASIDE}"),
+        )
+
+    def _is_damaged(self) -> bool:
+        if not self.path.exists():
+            return False
+        with closing(self._connection()) as db:
+            try:
+                _check(db)
+            except sqlite3.DatabaseError as error:
+                return _is_broken(error)
+        return False
+
     def _refuse_links(self) -> None:
         """Raise ``OSError`` for a link where a file must be: who may write in its folder would choose what we write."""
-        for name in (self.path.name, f"{self.path.name}-wal", f"{self.path.name}-shm"):
+        for name in (f"{self.path.name}{side}" for side in SIDES):
             if self.path.with_name(name).is_symlink():
                 raise OSError(f"{name} is a symbolic link, which is not followed: name the file itself")
 
@@ -336,14 +406,19 @@ class SqliteState:
                 break
 
     def _prepare(self, db: sqlite3.Connection) -> None:
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
+        if self._version(db) == 0:
             for statement in SCHEMA.split(";"):
                 db.execute(statement)
             db.execute(f"PRAGMA user_version = {VERSION}")
-        elif version != VERSION:
-            raise sqlite3.DatabaseError(f"written by another version of gemproxy (schema {version}, not {VERSION})")
         self._forget(db)
+
+    def _version(self, db: sqlite3.Connection) -> int:
+        """Return the version of the schema, 0 for none; raises ``UnusableState`` for a later one."""
+        version = int(db.execute("PRAGMA user_version").fetchone()[0])
+        if version not in (0, VERSION):
+            about = f"written by a later version of gemproxy (schema {version}, not {VERSION}), and left to it"
+            raise UnusableState(f"state.path = {self.path}: {about}")
+        return version
 
     def _forget(self, db: sqlite3.Connection) -> None:
         now = self._clock()
@@ -409,14 +484,41 @@ def _drop(waiting: dict[K, T], written: Mapping[K, T], sql: str, unfit: Containe
             del waiting[key]
 
 
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes that ask for the same folder out."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another of the same name, None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _check(db: sqlite3.Connection) -> None:
+    """Raise ``sqlite3.DatabaseError`` for a damaged file."""
+    damage = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if damage != "ok":
+        raise Broken(f"damaged: {damage}")
+
+
 def _words(error: Exception) -> str:
     """Return what an error says; others than these may quote what was to be written, a token too."""
     return str(error) if isinstance(error, sqlite3.Error | OSError) else type(error).__name__
 
 
-def _is_lock(error: Exception) -> bool:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the extended ones say why
-    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+def _is_broken(error: Exception) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the extended ones say more
+    return isinstance(error, Broken) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def _row(record: Record) -> tuple[Any, ...]:

@@ -157,7 +157,7 @@ def _set_up_metrics(service: Service) -> None:
     except ImportError:
         return
     rotator = service.dispatcher.room.rotator
-    service.metrics = Metrics(rotator.snapshot, lambda: service.open_requests)
+    service.metrics = Metrics(rotator.snapshot, lambda: service.open_requests, lambda: service.state.health().ok)
 
 
 def _hear(service: Service, lease: Lease, verdict: Verdict | None) -> None:

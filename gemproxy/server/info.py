@@ -51,13 +51,13 @@ async def health(request: web.Request, service: Service) -> web.Response:
 async def ready(request: web.Request, service: Service) -> web.Response:
     """Tell whether a request could be served now; 503 with the reason and the earliest return otherwise."""
     if service.draining:
-        return _unready("The server is draining and takes no new requests.", None)
-    state = service.dispatcher.room.rotator.ready(model.id for model in service.catalogue.listed())
-    if state.ok:
-        return as_json({"status": "ready"})
-    if state.returns_in is None:
-        return _unready("Every credential is parked until the operator acts; see /v1/debug/cache.", None)
-    return _unready("Every credential rests.", state.returns_in)
+        return _unready(service, "The server is draining and takes no new requests.", None)
+    pool = service.dispatcher.room.rotator.ready(model.id for model in service.catalogue.listed())
+    if pool.ok:
+        return as_json({"status": "ready", **_state(service)})
+    if pool.returns_in is None:
+        return _unready(service, "Every credential is parked until the operator acts; see /v1/debug/cache.", None)
+    return _unready(service, "Every credential rests.", pool.returns_in)
 
 
 async def probe(request: web.Request, service: Service) -> web.Response:
@@ -87,8 +87,14 @@ def _shown(model: Model, name: str) -> ModelOut:
     return ModelOut(name, model.created, shutdown_date=model.shutdown_date or UNSET)
 
 
-def _unready(reason: str, returns_in: float | None) -> web.Response:
-    response = as_json({"status": "unready", "reason": reason, "returns_in": returns_in}, status=503)
+def _state(service: Service) -> dict[str, str]:
+    """Return whether what is learnt outlives the process; no reason to send nobody here."""
+    return {"state": "ok" if service.state.health().ok else "lost"}
+
+
+def _unready(service: Service, reason: str, returns_in: float | None) -> web.Response:
+    body = {"status": "unready", "reason": reason, "returns_in": returns_in, **_state(service)}
+    response = as_json(body, status=503)
     if returns_in is not None:
         response.headers["Retry-After"] = str(math.ceil(returns_in))
     return response

@@ -67,6 +67,32 @@ async def test_not_ready_while_all_rest_says_until_when(simulator: Simulator, tm
             assert "rests" in found["reason"]
 
 
+@pytest.mark.parametrize("parked", [False, True])
+async def test_trouble_with_the_state_is_told_wherever_operators_look(
+    simulator: Simulator, tmp_path: Path, parked: bool
+) -> None:
+    simulator.keys["test-key-1"] = KeyState.INVALID if parked else KeyState.OK
+    folder = tmp_path / "state.db"
+    folder.mkdir()
+    config = configuration(simulator, tmp_path, f'[state]\npath = "{folder}"\n')
+    async with running(simulator, config) as server:
+        assert (await server.post(CHAT, HELLO))[0] == (503 if parked else 200), "no request fails by it"
+        assert (await server.get("/ready"))[0] == (503 if parked else 200)
+        assert (await server.get("/ready"))[1]["state"] == "lost"
+        found = (await server.get("/v1/debug/cache"))[1]["state"]
+        assert (found["backend"], found["ok"], "directory" in found["why"]) == ("sqlite", False, True)
+        assert "gemproxy_state_up 0.0" in await metrics(server)
+    async with running(simulator, configuration(simulator, tmp_path)) as server:
+        assert (await server.get("/ready"))[1] == {"status": "ready", "state": "ok"}
+        assert (await server.get("/v1/debug/cache"))[1]["state"] == {"backend": "memory", "ok": True, "why": ""}
+        assert "gemproxy_state_up 1.0" in await metrics(server)
+
+
+async def metrics(server: Running) -> str:
+    async with server.session.get(server.url + "/metrics", headers={"Authorization": f"Bearer {KEY}"}) as response:
+        return await response.text()
+
+
 @pytest.mark.parametrize("path", ["/v1/models", f"/v1/models/{MODEL}", "/v1/debug/cache", "/metrics"])
 async def test_head_works_where_get_does(server: Running, path: str) -> None:
     for headers, status in (({"Authorization": f"Bearer {KEY}"}, 200), ({}, 401)):

@@ -55,6 +55,7 @@ class Asking:
         self.stream = stream
         self._id = "chatcmpl-" + service.new_id()
         self._created = int(service.clock())
+        self._signatures = service.signatures.of(exchange.client)
         self._usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
         self._tapes: list[Tape] = []
         self._made: list[object] = []
@@ -111,7 +112,7 @@ class Asking:
     def _convert(self, model: Model, effort: Effort) -> conversion.Plan:
         service = self._service
         plan = conversion.to_call(
-            self._asked, model, self._images, service.signatures, service.options, self.stream, effort
+            self._asked, model, self._images, self._signatures, service.options, self.stream, effort
         )
         if self.burden.heavy:
             _ = plan.call.demand.kinds  # worked out here: the rotator would do it on the loop
@@ -143,7 +144,7 @@ class Asking:
 
     def _keep(self, origin: str, signed: ToolCall | Image) -> None:
         key = signed.id if isinstance(signed, ToolCall) else image_key(signed.data)
-        self._service.signatures.put(key, signed.signature or "", origin)
+        self._signatures.put(key, signed.signature or "", origin)
 
     def _tape(self, capture: Capture) -> Tape | None:
         tape = capture.open(f"{self._exchange.id}-{len(self._tapes) + 1}")

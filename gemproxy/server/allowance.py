@@ -1,6 +1,7 @@
 """What one client may ask for at once and per minute. Pure: callers and times in, counts or a refusal out.
 
-A bucket per caller holds ``requests_per_minute`` requests and fills evenly; a request takes one out.
+A bucket per caller holds ``requests_per_minute`` requests and fills evenly; a request takes one out. A reload may set,
+change or lift the limits at any moment: what is open or used counts on.
 """
 
 from __future__ import annotations
@@ -14,10 +15,14 @@ from gemproxy.server.keyring import Caller
 
 
 class Bucket(Struct):
-    """One caller: what is left of its minute, and what it has open. ``seen`` in seconds of one clock."""
+    """One caller: what is left of the most that its minute holds, and what it has open.
 
-    left: float
+    ``seen`` in seconds of one clock.
+    """
+
     seen: float
+    most: float = 0.0
+    left: float = 0.0
     open: int = 0
 
 
@@ -29,9 +34,13 @@ class Allowances:
 
     def enter(self, caller: Caller, now: float) -> dict[str, str]:
         """Count a request and return OpenAI's ``x-ratelimit-*`` headers; raises ``Overload`` (429) beyond a limit."""
+        bucket = self._buckets.get(caller.name)
+        if bucket is None:
+            bucket = self._buckets[caller.name] = Bucket(now)
         if not caller.requests_per_minute and not caller.max_concurrent:
+            bucket.open += 1
             return {}
-        bucket = self._filled(caller, now)
+        _fill(bucket, float(caller.requests_per_minute), now)
         if 0 < caller.max_concurrent <= bucket.open:
             raise Overload(
                 f"This key has {bucket.open} requests open, its limit (auth.clients.max_concurrent).", status=429
@@ -47,15 +56,6 @@ class Allowances:
         if bucket is not None and bucket.open:
             bucket.open -= 1
 
-    def _filled(self, caller: Caller, now: float) -> Bucket:
-        most = float(caller.requests_per_minute)
-        bucket = self._buckets.get(caller.name)
-        if bucket is None:
-            bucket = self._buckets[caller.name] = Bucket(most, now)
-        bucket.left = min(most, bucket.left + max(0.0, now - bucket.seen) * most / 60)
-        bucket.seen = now
-        return bucket
-
     def _take(self, caller: Caller, bucket: Bucket) -> None:
         if bucket.left < 1:
             wait = (1 - bucket.left) * 60 / caller.requests_per_minute
@@ -66,6 +66,13 @@ class Allowances:
                 headers=_headers(caller, bucket),
             )
         bucket.left -= 1
+
+
+def _fill(bucket: Bucket, most: float, now: float) -> None:
+    if bucket.most != most:
+        bucket.left, bucket.most = max(0.0, most - (bucket.most - bucket.left)), most
+    bucket.left = min(most, bucket.left + max(0.0, now - bucket.seen) * most / 60)
+    bucket.seen = now
 
 
 def _headers(caller: Caller, bucket: Bucket) -> dict[str, str]:

@@ -13,7 +13,7 @@ TWO = Caller("two", max_concurrent=2)
 SIX = Caller("six", requests_per_minute=6)
 
 
-def test_unlimited_caller_is_neither_counted_nor_told() -> None:
+def test_unlimited_caller_is_told_nothing() -> None:
     allowances = Allowances()
     assert [allowances.enter(FREE, 0.0) for _ in range(1000)] == [{}] * 1000
     allowances.leave(FREE)
@@ -63,3 +63,47 @@ def test_clock_that_goes_back_gives_nothing() -> None:
 def test_short_waits_are_told_in_milliseconds() -> None:
     quick = Caller("quick", requests_per_minute=600)
     assert Allowances().enter(quick, 0.0)["x-ratelimit-reset-requests"] == "100ms"
+
+
+# ------------------------------------------------------------------------------------------------------ over a reload
+
+
+def test_requests_from_before_a_limit_take_its_places() -> None:
+    allowances, free = Allowances(), Caller("two")
+    for _ in range(2):
+        allowances.enter(free, 0.0)
+    with pytest.raises(Overload, match="has 2 requests open"):
+        allowances.enter(TWO, 0.0)
+    allowances.leave(free)
+    allowances.enter(TWO, 0.0)
+    with pytest.raises(Overload, match="max_concurrent"):
+        allowances.enter(TWO, 0.0)
+    allowances.leave(free)
+    allowances.enter(TWO, 0.0)
+    with pytest.raises(Overload, match="max_concurrent"):
+        allowances.enter(TWO, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("before", "asked", "after", "remaining"),
+    [
+        pytest.param(0, 9, 6, "5", id="none before: it begins with a full one"),
+        pytest.param(6, 2, 6, "3", id="the same"),
+        pytest.param(6, 6, 60, "53", id="a higher one: what was used stays used, and no more"),
+        pytest.param(60, 50, 6, None, id="a lower one, used up"),
+        pytest.param(60, 2, 6, "3", id="a lower one, not used up"),
+    ],
+)
+def test_a_new_limit_counts_what_was_used_of_the_old(
+    before: int, asked: int, after: int, remaining: str | None
+) -> None:
+    allowances = Allowances()
+    for _ in range(asked):
+        allowances.enter(Caller("one", requests_per_minute=before, max_concurrent=100), 0.0)
+    limited = Caller("one", requests_per_minute=after)
+    if remaining is not None:
+        assert allowances.enter(limited, 0.0)["x-ratelimit-remaining-requests"] == remaining
+    else:
+        with pytest.raises(Overload) as caught:
+            allowances.enter(limited, 0.0)
+        assert caught.value.retry_after == 10.0, "not the whole of what was used of the old"

@@ -23,11 +23,12 @@ from aiohttp import web
 
 from gemproxy import supervisor
 from gemproxy.config import Config, address, needs_restart, open_door
-from gemproxy.errors import ConfigFault, StartFault
+from gemproxy.errors import ConfigFault, Failure, StartFault
 from gemproxy.listening import GuardedSite, connections
 from gemproxy.load.budget import Budget
 from gemproxy.server.app import build_app, reload
 from gemproxy.server.debug import scrape
+from gemproxy.server.middleware import error_response
 from gemproxy.server.routes import shortcut
 from gemproxy.server.service import SERVICE, Service
 from gemproxy.server.tasks import spawn
@@ -52,7 +53,7 @@ async def serve(config: Config, load: Callable[[], Config], started: Callable[[s
         try:
             inherited = supervisor.inherited_sockets()
             await _listen(runner, config, inherited)
-            await _listen_for_scrapes(scrapes, runner.app, config.server.metrics_listen)
+            await _listen_for_scrapes(scrapes, runner.app, config)
             reloading = Reloading(runner, config, load)
             stop = _signals(reloading)
             started(base_url(runner))
@@ -173,18 +174,29 @@ def _check_doors(config: Config, names: Iterable[Any]) -> None:
             raise ConfigFault(f"the server listens on {name[0]}: {fault}")
 
 
-async def _listen_for_scrapes(stack: AsyncExitStack, app: web.Application, listen: str | None) -> None:
-    """Serve ``/metrics`` alone, without a key, on ``server.metrics_listen``."""
+async def _listen_for_scrapes(stack: AsyncExitStack, app: web.Application, config: Config) -> None:
+    """Serve ``/metrics`` alone, without a key, on ``server.metrics_listen``, within the limits of any connection."""
+    listen = config.server.metrics_listen
     place = address(listen) if listen is not None else None
     if place is None:
         return
 
     async def metrics(request: web.Request) -> web.Response:
-        return scrape(app[SERVICE])
+        try:
+            return scrape(app[SERVICE])
+        except Failure as failure:
+            return error_response(failure, {})
 
     own = web.Application()
     own.router.add_get("/metrics", metrics)
-    runner = web.AppRunner(own, access_log=None, handler_cancellation=True, lingering_time=LAST_WORDS)
+    runner = web.AppRunner(
+        own,
+        access_log=None,
+        handler_cancellation=True,
+        auto_decompress=False,  # a body that nobody reads may hold gigabytes
+        lingering_time=LAST_WORDS,
+        keepalive_timeout=config.timeouts.keepalive,
+    )
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     for sock in bind(*place, reuse_port=False, setting="server.metrics_listen"):

@@ -17,6 +17,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -31,7 +32,7 @@ from gemproxy.server.debug import scrape
 from gemproxy.server.middleware import error_response
 from gemproxy.server.routes import shortcut
 from gemproxy.server.service import SERVICE, Service
-from gemproxy.server.tasks import spawn
+from gemproxy.server.tasks import keep_doing, logged, spawn
 
 log = logging.getLogger("gemproxy")
 M_MMAP_THRESHOLD, LARGE = -3, 1 << 20  # malloc.h; bytes, well above the 256 KiB that asyncio reads into
@@ -62,10 +63,12 @@ async def serve(config: Config, load: Callable[[], Config], started: Callable[[s
             sys.setswitchinterval(TURN)
             supervisor.notify("READY=1")
             watchdog = _watchdog()
-            returning = spawn(_return_memory(runner.app[SERVICE].load.budget), name="memory given back")
+            budget = runner.app[SERVICE].load.budget
+            returning = keep_doing(partial(_return_memory, budget), RETURNS, name="giving memory back")
             await stop.wait()
             await _drain(runner, reloading.config, inherited=bool(inherited))
-            watchdog.cancel()
+            if watchdog is not None:
+                watchdog.cancel()
             returning.cancel()
         finally:
             await runner.cleanup()
@@ -137,11 +140,10 @@ async def _return_memory(budget: Budget) -> None:
     A body and an answer arrive in pieces of 32 KiB, which leave holes between what stays: 130 MiB after a hundred
     frames of 8 MB. The C library gives those back only when it is told to; it takes some milliseconds.
     """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    while trim is not None:  # another C library
-        await asyncio.sleep(RETURNS)
-        if budget.peak - budget.held > LEFT:
-            budget.peak = budget.held
+    if budget.peak - budget.held > LEFT:
+        budget.peak = budget.held
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:  # another C library
             await asyncio.to_thread(trim, SPARE)
 
 
@@ -231,7 +233,7 @@ def _signals(reloading: Reloading) -> asyncio.Event:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, lambda: spawn(reloading.run(), name="reload"))
+    loop.add_signal_handler(signal.SIGHUP, lambda: spawn(logged(reloading.run(), name="reload"), name="reload"))
     return stop
 
 
@@ -287,11 +289,11 @@ async def _last_words(runner: web.AppRunner) -> None:
             return
 
 
-def _watchdog() -> asyncio.Task[None]:
-    async def live() -> None:
-        interval = supervisor.watchdog_interval()
-        while interval is not None:
-            supervisor.notify("WATCHDOG=1")
-            await asyncio.sleep(interval)
+def _watchdog() -> asyncio.Task[None] | None:
+    """Give signs of life, if somebody waits for them."""
 
-    return spawn(live(), name="watchdog")
+    async def live() -> None:
+        supervisor.notify("WATCHDOG=1")
+
+    interval = supervisor.watchdog_interval()
+    return None if interval is None else keep_doing(live, interval, name="watchdog")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +19,7 @@ from msgspec.structs import replace
 from gemproxy import serving, supervisor
 from gemproxy.config import Config, ConfigFault
 from gemproxy.errors import ClientFault
+from gemproxy.pool.state import MemoryState
 from gemproxy.server.app import reload
 from gemproxy.server.service import SERVICE
 from gemproxy.serving import Reloading, make_runner, serve
@@ -141,6 +144,41 @@ async def test_systemd_hears_the_end_of_a_reload_that_fails_by_a_bug(
             with pytest.raises(RuntimeError):
                 await Reloading(runner, config, broken).run()
     assert notes == ["RELOADING=1", "READY=1"]
+
+
+async def test_a_reload_that_fails_by_a_bug_is_told(
+    simulator: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken() -> Config:
+        raise RuntimeError("a bug")
+
+    config = configuration(simulator, tmp_path)
+    with bound("127.0.0.1") as sock:
+        async with listening(config, sock) as runner:
+            serving._signals(Reloading(runner, config, broken))
+            os.kill(os.getpid(), signal.SIGHUP)
+            await soon(lambda: "reload failed" in caplog.text)
+            for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().remove_signal_handler(number)
+    assert "RuntimeError: a bug" in caplog.text
+
+
+async def test_learning_from_other_processes_goes_on_after_a_bug(
+    simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("gemproxy.server.app.NEWS", 0.01)
+    asked: list[int] = []
+
+    async def news(state: MemoryState) -> list[Any]:
+        asked.append(len(asked))
+        if len(asked) in (2, 3):
+            raise RuntimeError("a bug")
+        return []
+
+    monkeypatch.setattr(MemoryState, "news", news)
+    async with running(simulator, configuration(simulator, tmp_path)):
+        await soon(lambda: len(asked) > 5)
+    assert caplog.text.count("RuntimeError: a bug") == 1
 
 
 async def test_a_chat_does_not_pass_the_router_and_all_else_does(

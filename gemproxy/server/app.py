@@ -43,7 +43,7 @@ from gemproxy.server.keyring import Caller, Keyring
 from gemproxy.server.media import ImageFetcher, ImagePolicy
 from gemproxy.server.routes import add_routes
 from gemproxy.server.service import SERVICE, Door, Service
-from gemproxy.server.tasks import spawn
+from gemproxy.server.tasks import keep_doing, logged, spawn
 from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.cause import Cause
 from gemproxy.upstream.code_assist import CodeAssist
@@ -87,7 +87,7 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
     rotator = Rotator(slots, _policy(config), wall_clock)
     rotator.restore(await state.records())
     rotator.on_change = partial(_keep, state)
-    stack.callback(spawn(_learn(rotator, state), name="news of other processes").cancel)
+    stack.callback(keep_doing(partial(_learn, rotator, state), NEWS, name="learning what other processes did").cancel)
     room = WaitingRoom(rotator, config.timeouts.queue)
     dispatcher = Dispatcher(session, room, tokens, dialects, _limits(config), wall_clock)
     load = Load(Budget(config.server.memory, asyncio.get_running_loop().time))
@@ -115,7 +115,7 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
     studio = dialects["ai_studio"]
     if config.models.discover and isinstance(studio, AiStudio):
         discovery = Discovery(session, studio, tokens)
-        stack.callback(spawn(_discover(service, discovery), name="discovery").cancel)
+        stack.callback(keep_doing(partial(_discover, service, discovery), EVERY, name="models.discover").cancel)
     return service
 
 
@@ -141,7 +141,8 @@ async def reload(app: web.Application, config: Config) -> None:
     service.options, service.bounds = _options(config), _bounds(config)
     service.load.budget.allow(config.server.memory)
     service.images, old = fetcher, service.images
-    _ = spawn(old.close(), name="images of the old configuration")  # waits for those under way, as the reload must not
+    name = "closing the images of the old configuration"
+    _ = spawn(logged(old.close(), name=name), name=name)  # waits for those under way, as the reload must not
 
 
 def _keep(state: State, record: Record) -> None:
@@ -181,17 +182,13 @@ def _hear(service: Service, lease: Lease, verdict: Verdict | None) -> None:
 
 
 async def _discover(service: Service, discovery: Discovery) -> None:
-    while True:
-        found = await discovery.find(service.dispatcher.room.rotator.snapshot())
-        service.discovered = found or service.discovered
-        add(service.catalogue, found)
-        await asyncio.sleep(EVERY)
+    found = await discovery.find(service.dispatcher.room.rotator.snapshot())
+    service.discovered = found or service.discovered
+    add(service.catalogue, found)
 
 
 async def _learn(rotator: Rotator, state: State) -> None:
-    while True:
-        await asyncio.sleep(NEWS)
-        rotator.restore(await state.news())
+    rotator.restore(await state.news())
 
 
 # ------------------------------------------------------------------------------------------ the upstream side

@@ -41,7 +41,7 @@ class Discovery:
                 try:
                     return await self._pages(view.name)
                 except (aiohttp.ClientError, OSError, TokenRefused, *UNREADABLE) as fault:
-                    log.info("models.discover: credential %s tells no models (%s)", view.name, type(fault).__name__)
+                    log.warning("models.discover: credential %s tells no models (%s)", view.name, type(fault).__name__)
         return []
 
     async def _pages(self, slot: str) -> list[str]:

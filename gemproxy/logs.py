@@ -69,7 +69,7 @@ def journal_stream(identifier: str, path: str = JOURNAL) -> TextIO | None:
             channel.sendall(f"{identifier}\n\n6\n1\n0\n0\n0\n".encode())
         except OSError:
             return None
-        return open(channel.detach(), "w", encoding="utf-8", errors="backslashreplace")
+        return os.fdopen(channel.detach(), "w", encoding="utf-8", errors="backslashreplace")
 
 
 class Batches(logging.StreamHandler[TextIO]):

@@ -29,7 +29,7 @@ from gemproxy.load.budget import Budget
 from gemproxy.load.burden import Load
 from gemproxy.models import Catalogue, capabilities
 from gemproxy.pool.projects import Projects
-from gemproxy.pool.rest import Policy, Record
+from gemproxy.pool.rest import Policy, Record, said
 from gemproxy.pool.rotator import Rotator
 from gemproxy.pool.slot import POOLS, Lease, Slot, keys
 from gemproxy.pool.sources import ApiKeySource, OAuthSource, ServiceAccountSource, Source, fingerprint, secrets
@@ -39,6 +39,7 @@ from gemproxy.pool.waiting import WaitingRoom
 from gemproxy.posting import READ
 from gemproxy.server.allowance import Allowances
 from gemproxy.server.exchange import RandomIds
+from gemproxy.server.firsts import Firsts
 from gemproxy.server.keyring import Caller, Keyring
 from gemproxy.server.media import ImageFetcher, ImagePolicy
 from gemproxy.server.routes import add_routes
@@ -106,6 +107,7 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
         new_id=RandomIds(),
         allowances=Allowances(),
         load=load,
+        firsts=Firsts(wall_clock),
         bounds=_bounds(config),
         capture=Capture(Path(config.log.capture_dir)) if config.log.capture_dir else None,
     )
@@ -174,11 +176,15 @@ def _hear(service: Service, lease: Lease, verdict: Verdict | None) -> None:
             *(slot.name, slot.parked),
         )
     elif verdict.scope in (Scope.MODEL, Scope.PROJECT, Scope.CREDENTIAL) and verdict.cause is Cause.ANY:
-        left = slot.longest(keys(lease.model, (verdict.kind,)), wall_clock())
+        now = wall_clock()
+        wait = said(slot.longest(keys(lease.model, (verdict.kind,)), now), now)
+        wait += "," if "until" in wait else ""
         which = f"{lease.model} {verdict.kind}".rstrip()
-        log.info("credential %s rests %.0f s for %s (%s)", slot.name, left, which, reason)
+        level = service.firsts.level("rest", slot.name, reason)
+        log.log(level, "credential %s rests %s for %s (%s)", slot.name, wait, which, reason)
     elif verdict.action is not Action.STOP or verdict.scope is Scope.UPSTREAM:  # else its client must change it
-        log.info("credential %s: attempt at %s failed (%s)", slot.name, lease.model, reason)
+        level = service.firsts.level("failure", slot.name, reason)
+        log.log(level, "credential %s: attempt at %s failed (%s)", slot.name, lease.model, reason)
 
 
 async def _discover(service: Service, discovery: Discovery) -> None:

@@ -70,12 +70,24 @@ class Asking:
                 first = first or failure
                 if not _elsewhere(failure):
                     break
-                log.info("request %s: %s cannot serve (%s)", self._exchange.id, model.id, failure.code)
+                log.log(
+                    self._level(models, failure),
+                    "request %s: %s cannot serve (%s)",
+                    self._exchange.id,
+                    model.id,
+                    failure.code,
+                )
             else:
                 self._forget()
                 return answer
         assert first is not None
         raise first
+
+    def _level(self, models: Sequence[Model], failure: Failure) -> int:
+        """Return WARNING where a fallback serves for the first time: nothing else would tell."""
+        if len(models) == 1:
+            return logging.INFO
+        return self._service.firsts.level("fallback", models[0].id, failure.code or "")
 
     def close(self) -> None:
         """Write what was captured."""

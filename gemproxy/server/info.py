@@ -11,6 +11,7 @@ from msgspec import UNSET
 
 from gemproxy import __version__
 from gemproxy.models import Model
+from gemproxy.pool.rest import said
 from gemproxy.server.keyring import Caller, allow
 from gemproxy.server.middleware import JSON
 from gemproxy.server.service import Service
@@ -57,7 +58,8 @@ async def ready(request: web.Request, service: Service) -> web.Response:
         return as_json({"status": "ready", **_state(service)})
     if pool.returns_in is None:
         return _unready(service, "Every credential is parked until the operator acts; see /v1/debug/cache.", None)
-    return _unready(service, "Every credential rests.", pool.returns_in)
+    wait = said(pool.returns_in, service.clock(), "at")
+    return _unready(service, f"Every credential rests; the first returns in {wait}.", pool.returns_in)
 
 
 async def probe(request: web.Request, service: Service) -> web.Response:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
-from gemproxy.simulator import Answer, Simulator, unary_answer
+import pytest
+
+from gemproxy.simulator import Answer, Simulator, error_answer, unary_answer
 from tests.running import configuration, running
 
 CLIENTS = """
@@ -55,3 +58,26 @@ async def test_clients_whose_calls_have_one_id_get_their_own_signatures_back(
             assert status == 200, body
     sent = [request.json()["contents"][1]["parts"][0]["thoughtSignature"] for request in simulator.generations[2:]]
     assert sent == list(signatures.values())
+
+
+async def test_the_first_request_that_a_fallback_serves_is_a_warning(
+    simulator: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "gemproxy.server")
+    more = '[models.fallbacks]\n"gemini-3.5-flash" = ["gemini-3.5-flash-lite"]\n'
+    async with running(simulator, configuration(simulator, tmp_path, more)) as server:
+        simulator.script(error_answer(404, "no such model"))
+        for _ in range(2):
+            assert (await server.post("/v1/chat/completions", asking()))[0] == 200
+    levels = [record.levelname for record in caplog.records if "cannot serve" in record.msg]
+    assert levels == ["WARNING", "INFO"]
+
+
+async def test_without_a_fallback_there_is_nothing_to_warn_of(
+    simulator: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "gemproxy.server")
+    async with running(simulator, configuration(simulator, tmp_path)) as server:
+        simulator.script(error_answer(404, "no such model"))
+        await server.post("/v1/chat/completions", asking())
+    assert [record.levelname for record in caplog.records if "cannot serve" in record.msg] == ["INFO"]

@@ -166,12 +166,12 @@ def _state_trouble(config: Config) -> list[str]:
     """Return what ``serve`` would warn of when it opens the state."""
     if config.state.path is None:
         return []
-    from gemproxy.pool.sqlite_state import UnusableState, look
+    from gemproxy.pool.sqlite_file import UnusableState, look
 
     try:
         look(Path(config.state.path))
     except UnusableState as fault:
-        return [f"{fault}; rests, tokens and projects are kept in memory only"]
+        return [str(fault)]
     return []
 
 

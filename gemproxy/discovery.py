@@ -42,7 +42,7 @@ class Discovery:
                 try:
                     return await self._pages(view.name)
                 except (aiohttp.ClientError, OSError, TokenRefused, *UNREADABLE) as fault:
-                    log.info("models.discover: credential %s tells no models (%s)", view.name, trouble(fault))
+                    log.warning("models.discover: credential %s tells no models (%s)", view.name, trouble(fault))
         return []
 
     async def _pages(self, slot: str) -> list[str]:

@@ -1,13 +1,17 @@
-"""(edge) How the log is written: one line a record to stderr, plain or JSON. Decides nothing about what is said."""
+"""(edge) How the log is written: one line a record to stderr, plain or JSON. Decides nothing about what is said.
+
+In systemd's journal each line has its priority (``journalctl -p warning``), and a request's line an identifier of its
+own (``journalctl -t gemproxy-access``): it goes over a second stream, since all lines of one have the same.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
-import contextlib
 import datetime
 import logging
 import os
+import socket
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -21,6 +25,8 @@ from gemproxy.upstream.redaction import beginning, redact
 LONGEST = 4_000  # characters of a line: no record of ours needs half of them
 MOMENT = 0.01  # seconds that a line waits for others; more would keep more of what it tells out of the caches
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+ACCESS = "gemproxy-access"
+JOURNAL = "/run/systemd/journal/stdout"
 _READ = 8 * LONGEST  # characters of a message that are looked at
 # systemd reads the priority from the line itself (sd-daemon(3))
 _PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
@@ -30,24 +36,51 @@ def configure(level: str, form: str) -> None:
     """Send gemproxy's and its libraries' records to stderr; ``level`` and ``form`` as ``[log]`` has them."""
     for unused in ("logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks"):
         setattr(logging, unused, False)  # a quarter of the cost of a record, and no line shows any of it
+    journal = to_journal(sys.stderr)
     handler = Batches(sys.stderr)
-    handler.setFormatter(JsonLines() if form == "json" else Plain(journal="JOURNAL_STREAM" in os.environ))
+    handler.setFormatter(JsonLines(journal=journal) if form == "json" else Plain(journal=journal))
+    stream = journal_stream(ACCESS) if journal else None
+    requests = handler if stream is None else Batches(stream, sys.stderr)
+    requests.setFormatter(handler.formatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("gemproxy").setLevel(LEVELS[level])
     access = logging.getLogger("gemproxy.access")
-    access.handlers[:], access.propagate = [handler], False  # one line a request: the way up to the root costs 3 us
+    access.handlers[:], access.propagate = [requests], False  # one line a request: the way up to the root costs 3 us
+
+
+def to_journal(stream: TextIO) -> bool:
+    """Return whether a stream leads to the journal; the variable alone may be inherited (systemd.exec(5))."""
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
+def journal_stream(identifier: str, path: str = JOURNAL) -> TextIO | None:
+    """Return a stream of lines to the journal, as sd_journal_stream_fd(3) opens it; None: there is no journal."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as channel:
+        try:
+            channel.connect(path)
+            channel.shutdown(socket.SHUT_RD)
+            # no unit of another, priority info unless a line has its own, no copies to syslog, kernel and console
+            channel.sendall(f"{identifier}\n\n6\n1\n0\n0\n0\n".encode())
+        except OSError:
+            return None
+        return os.fdopen(channel.detach(), "w", encoding="utf-8", errors="backslashreplace")
 
 
 class Batches(logging.StreamHandler[TextIO]):
     """Writes the lines of a moment together: one system call for many requests. Warnings go out at once.
 
-    They are put into words then, too: no request waits for its own.
+    They are put into words then, too: no request waits for its own. ``spare`` is written to once ``stream`` is lost.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, spare: TextIO | None = None) -> None:
         super().__init__(stream)
+        self._spare = spare
         self._records: deque[logging.LogRecord] = deque()
         self._timer: asyncio.TimerHandle | None = None
         atexit.register(self.flush)
@@ -73,12 +106,19 @@ class Batches(logging.StreamHandler[TextIO]):
                 self._timer.cancel()
                 self._timer = None
             lines = "".join([self.format(record) + "\n" for record in self._taken()])
-            # a full disk, a reader that left, a closed stream: lines are lost, but nobody's answer
-            with contextlib.suppress(OSError, ValueError):
-                self.stream.write(lines)
-                self.stream.flush()
+            self._write(lines)
         finally:
             self.release()
+
+    def _write(self, lines: str) -> None:
+        # a full disk, a reader that left, a closed stream: lines are lost, but nobody's answer
+        try:
+            self.stream.write(lines)
+            self.stream.flush()
+        except (OSError, ValueError):
+            if self._spare is not None:
+                self.stream, self._spare = self._spare, None
+                self._write(lines)
 
     def _taken(self) -> Iterator[logging.LogRecord]:
         while self._records:  # one by one: other threads may add some meanwhile
@@ -102,12 +142,19 @@ class Plain(logging.Formatter):
         """Return one record; what follows a traceback's first line stays behind it."""
         text = message(record)
         if self._journal:
-            return f"<{_PRIORITY.get(record.levelno, 6)}>{record.name} {text}"
+            return f"{_priority(record, journal=True)}{record.name} {text}"
         return f"{timestamp(record)} {record.levelname} {record.name} {text}"
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line; the fields of an access line are keys of their own."""
+    """One JSON object a line; the fields of an access line are keys of their own.
+
+    The journal takes the priority before it away.
+    """
+
+    def __init__(self, *, journal: bool = False) -> None:
+        super().__init__()
+        self._journal = journal
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one record."""
@@ -121,7 +168,11 @@ class JsonLines(logging.Formatter):
             fields |= {key: harmless(value) if isinstance(value, str) else value for key, value in known.items()}
         else:
             fields["message"] = message(record)
-        return msgspec.json.encode(fields).decode()
+        return _priority(record, journal=self._journal) + msgspec.json.encode(fields).decode()
+
+
+def _priority(record: logging.LogRecord, *, journal: bool) -> str:
+    return f"<{_PRIORITY.get(record.levelno, 6)}>" if journal else ""
 
 
 def message(record: logging.LogRecord) -> str:

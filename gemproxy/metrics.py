@@ -56,10 +56,12 @@ class Metrics(Collector):
         views: Callable[[], list[SlotView]],
         open_requests: Callable[[], int],
         reload_refused: Callable[[], bool] = bool,
+        state_up: Callable[[], bool] = lambda: True,
     ) -> None:
         self._views = views
         self._open_requests = open_requests
         self._reload_refused = reload_refused
+        self._state_up = state_up
         self._requests: defaultdict[tuple[str, bool, int], int] = defaultdict(int)
         self._attempts: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._tokens: defaultdict[tuple[str, str], int] = defaultdict(int)
@@ -107,6 +109,8 @@ class Metrics(Collector):
         yield GaugeMetricFamily("gemproxy_open_requests", "Chat requests open now", value=self._open_requests())
         about = "0 while the last reload was refused and an older configuration is in force"
         yield GaugeMetricFamily("gemproxy_config_last_reload_successful", about, value=not self._reload_refused())
+        about = "1 if rests, tokens and projects are kept as state.path says, 0 if in memory until they can be"
+        yield GaugeMetricFamily("gemproxy_state_up", about, value=float(self._state_up()))
         yield from _pool(self._views())
 
 

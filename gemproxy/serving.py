@@ -17,20 +17,22 @@ import socket
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from gemproxy import supervisor
 from gemproxy.config import KEYLESS, Config, address, cautions, changes, dropped, needs_restart, open_door
-from gemproxy.errors import ConfigFault, StartFault
+from gemproxy.errors import ConfigFault, Failure, StartFault
 from gemproxy.listening import GuardedSite, connections
 from gemproxy.load.budget import Budget
 from gemproxy.server.app import build_app, reload
 from gemproxy.server.debug import scrape
+from gemproxy.server.middleware import error_response
 from gemproxy.server.routes import shortcut
 from gemproxy.server.service import SERVICE, Service
-from gemproxy.server.tasks import spawn
+from gemproxy.server.tasks import keep_doing, logged, spawn
 from gemproxy.upgrade import Named, Upgrade, relieve
 
 log = logging.getLogger("gemproxy")
@@ -60,7 +62,7 @@ async def serve(config: Config, load: Callable[[], Config], started: Callable[[s
                 scrapes.callback(sock.close)  # for a start that fails
             await _listen(runner, config, [sock for name, sock in sockets if name != SCRAPES])
             monitor = await _listen_for_scrapes(
-                scrapes, runner.app, [sock for name, sock in sockets if name == SCRAPES]
+                scrapes, runner.app, config, [sock for name, sock in sockets if name == SCRAPES]
             )
             reloading = Reloading(runner, config, load)
             ending = Ending(reloading, sockets)
@@ -70,10 +72,12 @@ async def serve(config: Config, load: Callable[[], Config], started: Callable[[s
             sys.setswitchinterval(TURN)
             supervisor.notify("READY=1")
             watchdog = _watchdog()
-            returning = spawn(_return_memory(runner.app[SERVICE].load.budget), name="memory given back")
+            budget = runner.app[SERVICE].load.budget
+            returning = keep_doing(partial(_return_memory, budget), RETURNS, name="giving memory back")
             await ending.asked.wait()
             await ending.drain(runner, monitor, shared=not own)
-            watchdog.cancel()
+            if watchdog is not None:
+                watchdog.cancel()
             returning.cancel()
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ORDERS)
@@ -149,11 +153,10 @@ async def _return_memory(budget: Budget) -> None:
     A body and an answer arrive in pieces of 32 KiB, which leave holes between what stays: 130 MiB after a hundred
     frames of 8 MB. The C library gives those back only when it is told to; it takes some milliseconds.
     """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    while trim is not None:  # another C library
-        await asyncio.sleep(RETURNS)
-        if budget.peak - budget.held > LEFT:
-            budget.peak = budget.held
+    if budget.peak - budget.held > LEFT:
+        budget.peak = budget.held
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:  # another C library
             await asyncio.to_thread(trim, SPARE)
 
 
@@ -208,17 +211,26 @@ def _check_doors(config: Config, names: Iterable[Any]) -> None:
 
 
 async def _listen_for_scrapes(
-    stack: AsyncExitStack, app: web.Application, sockets: Sequence[socket.socket]
+    stack: AsyncExitStack, app: web.Application, config: Config, sockets: Sequence[socket.socket]
 ) -> web.AppRunner:
-    """Serve ``/metrics`` alone, without a key, on ``server.metrics_listen``."""
+    """Serve ``/metrics`` alone, without a key, on ``server.metrics_listen``, within the limits of any connection."""
 
     async def metrics(request: web.Request) -> web.Response:
-        return scrape(app[SERVICE])
+        try:
+            return scrape(app[SERVICE])
+        except Failure as failure:
+            return error_response(failure, {})
 
     own = web.Application()
     own.router.add_get("/metrics", metrics)
     runner = web.AppRunner(
-        own, access_log=None, handler_cancellation=True, lingering_time=LAST_WORDS, shutdown_timeout=LAST_WORDS
+        own,
+        access_log=None,
+        handler_cancellation=True,
+        auto_decompress=False,  # a body that nobody reads may hold gigabytes
+        lingering_time=LAST_WORDS,
+        keepalive_timeout=config.timeouts.keepalive,
+        shutdown_timeout=LAST_WORDS,
     )
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
@@ -281,14 +293,15 @@ class Reloading:
         async with self._turn:
             supervisor.notify(supervisor.reloading())
             service = self._runner.app[SERVICE]
+            refused: float | None = service.clock()  # which it is after a bug, too
             try:
                 await self._take_over(await asyncio.to_thread(self._load))
-                service.reload_refused = None
+                refused = None
             except (ConfigFault, OSError) as fault:
-                service.reload_refused = service.clock()
                 why = "; ".join(str(fault).split("\n"))
                 log.error("reload refused, the old configuration stays: %s", why)  # noqa: TRY400 - no bug
             finally:
+                service.reload_refused = refused
                 supervisor.notify("READY=1")
 
     async def _take_over(self, config: Config) -> None:
@@ -325,7 +338,7 @@ class Ending:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGUSR2, self._upgrade.begin)
-        loop.add_signal_handler(signal.SIGHUP, lambda: spawn(reloading.run(), name="reload"))
+        loop.add_signal_handler(signal.SIGHUP, lambda: spawn(logged(reloading.run(), name="reload"), name="reload"))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ORDERS)
 
     async def drain(self, runner: web.AppRunner, scrapes: web.AppRunner, *, shared: bool) -> None:
@@ -397,11 +410,11 @@ async def _interrupt(runner: web.AppRunner) -> None:
             await _all_said(runner)
 
 
-def _watchdog() -> asyncio.Task[None]:
-    async def live() -> None:
-        interval = supervisor.watchdog_interval()
-        while interval is not None:
-            supervisor.notify("WATCHDOG=1")
-            await asyncio.sleep(interval)
+def _watchdog() -> asyncio.Task[None] | None:
+    """Give signs of life, if somebody waits for them."""
 
-    return spawn(live(), name="watchdog")
+    async def live() -> None:
+        supervisor.notify("WATCHDOG=1")
+
+    interval = supervisor.watchdog_interval()
+    return None if interval is None else keep_doing(live, interval, name="watchdog")

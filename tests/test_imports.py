@@ -31,7 +31,7 @@ FLOORS: dict[str, set[str]] = {
         "load.rounds",
         "errors",
         "proxies",
-        "pool.sqlite_state",
+        "pool.sqlite_file",
     },
     "demo": {"serving", "server.debug", "config", "simulator"},
     "serving": {"server", "listening", "supervisor", "upgrade", "config", "load", "errors"},

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import io
 import logging
+import os
+import socket
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -32,6 +37,11 @@ def test_plain_line_begins_with_the_time() -> None:
 
 def test_journal_line_begins_with_the_priority() -> None:
     assert logs.Plain(journal=True).format(record("hello")) == "<4>gemproxy.x hello"
+
+
+def test_json_line_in_the_journal_begins_with_the_priority_too() -> None:
+    prefix, brace, rest = logs.JsonLines(journal=True).format(record("hello")).partition("{")
+    assert (prefix, msgspec.json.decode(brace + rest)["message"]) == ("<4>", "hello")
 
 
 def test_json_line_holds_the_fields() -> None:
@@ -91,6 +101,70 @@ def test_configure_sets_the_level_of_gemproxy_alone(monkeypatch: pytest.MonkeyPa
         access.handlers[:], access.propagate = [], True
         root.setLevel(level)
         logging.getLogger("gemproxy").setLevel(logging.NOTSET)
+
+
+@contextlib.contextmanager
+def journal(folder: Path) -> Iterator[socket.socket]:
+    """Listen in the place of the journal."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(folder / "stdout"))
+        listener.listen()
+        listener.settimeout(5)
+        yield listener
+
+
+def test_access_lines_reach_the_journal_under_an_identifier_of_their_own(tmp_path: Path) -> None:
+    with journal(tmp_path) as listener:
+        stream = logs.journal_stream("gemproxy-access", str(tmp_path / "stdout"))
+        assert stream is not None
+        handler = logs.Batches(stream)
+        handler.setFormatter(logs.Plain(journal=True))
+        handler.handle(record("hello"))
+        heard, _ = listener.accept()
+        with heard:
+            heard.settimeout(5)
+            assert heard.recv(4096) == b"gemproxy-access\n\n6\n1\n0\n0\n0\n<4>gemproxy.x hello\n", (
+                "sd_journal_stream_fd(3)"
+            )
+        stream.close()
+
+
+def test_access_lines_go_the_common_way_once_the_journal_is_gone(tmp_path: Path) -> None:
+    spare = io.StringIO()
+    with journal(tmp_path) as listener:
+        stream = logs.journal_stream("gemproxy-access", str(tmp_path / "stdout"))
+        assert stream is not None
+        handler = logs.Batches(stream, spare)
+        listener.accept()[0].close()
+    for word in ("one", "two"):
+        handler.handle(record(word))
+    assert spare.getvalue() == "one\ntwo\n"
+    with contextlib.suppress(OSError):
+        stream.close()
+
+
+def test_without_a_journal_there_is_no_stream_to_it(tmp_path: Path) -> None:
+    assert logs.journal_stream("gemproxy-access", str(tmp_path / "stdout")) is None
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        pytest.param("{dev}:{ino}", True, id="standard error is the journal's"),
+        pytest.param("9:9", False, id="it was sent elsewhere"),
+        pytest.param(None, False, id="no journal"),
+    ],
+)
+def test_the_journal_is_where_standard_error_leads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str | None, expected: bool
+) -> None:
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    with (tmp_path / "log").open("w") as sink:
+        found = os.fstat(sink.fileno())
+        if named is not None:
+            monkeypatch.setenv("JOURNAL_STREAM", named.format(dev=found.st_dev, ino=found.st_ino))
+        assert logs.to_journal(sink) is expected
+    assert logs.to_journal(io.StringIO()) is False
 
 
 async def test_lines_of_a_moment_are_written_together_and_warnings_at_once() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from gemproxy.serving import _listen_for_scrapes, bind
 from gemproxy.simulator import Hang, KeyState, Simulator, frames_answer
 from tests.running import Running, configuration, running
 from tests.server_process import configured, free_port, serving
@@ -114,6 +116,40 @@ async def test_own_listener_is_guarded_like_the_other(
         writer.write(said)
         assert status in await asyncio.wait_for(reader.readline(), 5)
         writer.close()
+
+
+async def test_own_listener_takes_only_so_many_connections_for_so_long(simulator: Simulator, tmp_path: Path) -> None:
+    own = free_port()
+    listen = f'max_connections = 2\nmetrics_listen = "127.0.0.1:{own}"'
+    toml = configured(simulator.ai_studio_url, "[timeouts]\nkeepalive = 0.3\n", server=listen)
+    async with serving(tmp_path, toml):
+        held = [await asyncio.open_connection("127.0.0.1", own) for _ in range(2)]
+        for reader, writer in held:
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b" 200 " in await reader.readline()
+        reader, writer = await asyncio.open_connection("127.0.0.1", own)
+        told = await asyncio.wait_for(reader.read(), 5)
+        assert told.startswith(b"HTTP/1.1 503 ")
+        assert b"server.max_connections" in told
+        writer.close()
+        for reader, writer in held:
+            assert (await asyncio.wait_for(reader.read(), 5)).count(b"gemproxy_open_requests") > 1, (
+                "an idle one is closed"
+            )
+            writer.close()
+
+
+async def test_own_listener_without_the_library_says_what_to_install(
+    simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "gemproxy.metrics", None)
+    own = free_port()
+    config = configuration(simulator, tmp_path, f'[server]\nmetrics_listen = "127.0.0.1:{own}"\n')
+    async with running(simulator, config) as server, AsyncExitStack() as stack:
+        await _listen_for_scrapes(stack, server.app, config, bind("127.0.0.1", own, reuse_port=False))
+        async with server.session.get(f"http://127.0.0.1:{own}/metrics") as response:
+            assert (response.status, "'.[metrics]'" in await response.text()) == (404, True)
+    assert not caplog.messages
 
 
 async def test_own_listener_shows_a_drain_to_its_end(simulator: Simulator, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -18,6 +19,7 @@ from msgspec.structs import replace
 from gemproxy import serving, supervisor
 from gemproxy.config import Config, ConfigFault, load
 from gemproxy.errors import ClientFault, StartFault
+from gemproxy.pool.state import MemoryState
 from gemproxy.server.app import reload
 from gemproxy.server.service import SERVICE
 from gemproxy.serving import Reloading, make_runner, serve
@@ -163,6 +165,42 @@ async def test_systemd_hears_the_end_of_a_reload_that_fails_by_a_bug(
     assert notes == ["RELOADING=1", "READY=1"]
 
 
+async def test_a_reload_that_fails_by_a_bug_is_told(
+    simulator: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken() -> Config:
+        raise RuntimeError("a bug")
+
+    config = configuration(simulator, tmp_path)
+    with bound("127.0.0.1") as sock:
+        async with listening(config, sock) as runner:
+            serving.Ending(Reloading(runner, config, broken), [])
+            os.kill(os.getpid(), signal.SIGHUP)
+            await soon(lambda: "reload failed" in caplog.text)
+            for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().remove_signal_handler(number)
+            assert runner.app[SERVICE].reload_refused is not None
+    assert "RuntimeError: a bug" in caplog.text
+
+
+async def test_learning_from_other_processes_goes_on_after_a_bug(
+    simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("gemproxy.server.app.NEWS", 0.01)
+    asked: list[int] = []
+
+    async def news(state: MemoryState) -> list[Any]:
+        asked.append(len(asked))
+        if len(asked) in (2, 3):
+            raise RuntimeError("a bug")
+        return []
+
+    monkeypatch.setattr(MemoryState, "news", news)
+    async with running(simulator, configuration(simulator, tmp_path)):
+        await soon(lambda: len(asked) > 5)
+    assert caplog.text.count("RuntimeError: a bug") == 1
+
+
 async def test_a_chat_does_not_pass_the_router_and_all_else_does(
     simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,7 +289,7 @@ async def test_a_refused_reload_shows_until_one_is_taken(simulator: Simulator, t
 
     async with running(simulator, config) as server:
         reloading = Reloading(server.runner, config, read)
-        assert await shown(server) == ({"status": "ready"}, True)
+        assert await shown(server) == ({"status": "ready", "state": "ok"}, True)
         await reloading.run()
         ready, successful = await shown(server)
         assert (ready["status"], successful) == ("ready", False)
@@ -262,7 +300,7 @@ async def test_a_refused_reload_shows_until_one_is_taken(simulator: Simulator, t
         server.app[SERVICE].draining = False
         configs.append(config)
         await reloading.run()
-        assert await shown(server) == ({"status": "ready"}, True)
+        assert await shown(server) == ({"status": "ready", "state": "ok"}, True)
 
 
 async def test_what_needs_a_restart_is_named(

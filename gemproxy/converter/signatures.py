@@ -43,8 +43,15 @@ class _Entry(NamedTuple):
     until: float
 
 
+class Key(NamedTuple):
+    """Whose call it was: upstreams may give one id to the calls of two clients."""
+
+    client: str
+    call_id: str
+
+
 class SignatureCache:
-    """Signatures by call id, bounded in entries, bytes and age; the least recently used go first.
+    """Signatures by client and call id, bounded in entries, bytes and age; the least recently used go first.
 
     ``clock`` gives seconds; ``ttl`` is in seconds and counts from ``put``.
     """
@@ -60,7 +67,7 @@ class SignatureCache:
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._ttl = ttl
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._entries: OrderedDict[Key, _Entry] = OrderedDict()
         self._bytes = 0
         self._lock = Lock()  # large requests and answers are converted in a thread
 
@@ -70,38 +77,57 @@ class SignatureCache:
     def __repr__(self) -> str:
         return f"SignatureCache({len(self._entries)} entries, {self._bytes} bytes)"
 
-    def put(self, call_id: str, signature: str, origin: str) -> None:
+    def of(self, client: str) -> ClientSignatures:
+        """Return what is remembered for one client."""
+        return ClientSignatures(self, client)
+
+    def put(self, key: Key, signature: str, origin: str) -> None:
         """Remember the signature of a call; one that is larger than the whole cache is not kept."""
         entry = _Entry(signature, origin, self._clock() + self._ttl)
         with self._lock:
-            self._drop(call_id)
-            if _size(call_id, entry) > self._max_bytes:
+            self._drop(key)
+            if _size(key, entry) > self._max_bytes:
                 return
-            self._entries[call_id] = entry
-            self._bytes += _size(call_id, entry)
+            self._entries[key] = entry
+            self._bytes += _size(key, entry)
             while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
                 self._drop(next(iter(self._entries)))
 
-    def get(self, call_id: str) -> Signed | None:
+    def get(self, key: Key) -> Signed | None:
         """Return the signature of a call, or None if it is unknown or too old."""
         with self._lock:
-            entry = self._entries.get(call_id)
+            entry = self._entries.get(key)
             if entry is None:
                 return None
             if entry.until <= self._clock():
-                self._drop(call_id)
+                self._drop(key)
                 return None
-            self._entries.move_to_end(call_id)
+            self._entries.move_to_end(key)
             return Signed(entry.signature, entry.origin)
 
-    def _drop(self, call_id: str) -> None:
-        entry = self._entries.pop(call_id, None)
+    def _drop(self, key: Key) -> None:
+        entry = self._entries.pop(key, None)
         if entry is not None:
-            self._bytes -= _size(call_id, entry)
+            self._bytes -= _size(key, entry)
 
 
-def _size(call_id: str, entry: _Entry) -> int:
-    return len(call_id) + len(entry.signature) + len(entry.origin)
+class ClientSignatures(NamedTuple):
+    """What a cache remembers for one client, by call id (or by ``image_key``)."""
+
+    cache: SignatureCache
+    client: str
+
+    def put(self, call_id: str, signature: str, origin: str) -> None:
+        """Remember the signature of a call."""
+        self.cache.put(Key(self.client, call_id), signature, origin)
+
+    def get(self, call_id: str) -> Signed | None:
+        """Return the signature of a call, or None."""
+        return self.cache.get(Key(self.client, call_id))
+
+
+def _size(key: Key, entry: _Entry) -> int:
+    return len(key.client) + len(key.call_id) + len(entry.signature) + len(entry.origin)
 
 
 def image_key(data: str) -> str:

@@ -6,6 +6,7 @@ are seconds on the injected wall clock, since rests outlive the process.
 
 from __future__ import annotations
 
+import datetime
 import math
 
 from msgspec import Struct
@@ -15,7 +16,28 @@ from gemproxy.upstream.dialect import Verdict
 ANY = "*"  # the key of a rest that holds for every model of a credential
 SPLIT = "\t"  # in the key of a rest that holds for some requests for a model only: between model and kind
 NEVER = math.inf  # a deadline that only the operator ends: a parked credential, a model it will never have
+IN_SECONDS = 120.0  # a wait up to this is said in seconds
+DAY = 86400.0
 LONGEST_DAY = 25 * 3600.0  # the day on which summer time ends
+
+
+def in_words(seconds: float) -> str:
+    """Return a wait as people say it, rounded up: ``90 s``, ``13 h 35 min``, ``4 d 15 h``."""
+    if seconds <= IN_SECONDS:
+        return f"{math.ceil(seconds)} s"
+    minutes = math.ceil(seconds / 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24) if hours > 48 else (0, hours)
+    parts = ((days, "d"), (hours, "h"), (0 if days else minutes, "min"))
+    return " ".join(f"{count} {unit}" for count, unit in parts if count)
+
+
+def said(seconds: float, now: float, word: str = "until") -> str:
+    """Return a wait in words, a longer one with its end: ``13 h 35 min, until 08:00 UTC``."""
+    if seconds <= IN_SECONDS:
+        return in_words(seconds)
+    end = datetime.datetime.fromtimestamp(math.ceil((now + seconds) / 60) * 60, datetime.UTC)
+    return f"{in_words(seconds)}, {word} {end:{'%H:%M' if seconds < DAY else '%Y-%m-%d %H:%M'}} UTC"
 
 
 def key_of(model: str, kind: str = "") -> str:

@@ -7,14 +7,13 @@ HTTP: a verdict (``upstream/dialect``) says what an answer meant.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from copy import copy
 
 from msgspec import Struct
 
 from gemproxy.errors import NoCredential
-from gemproxy.pool.rest import ANY, NEVER, SPLIT, Policy, Record, Rest, key_of, next_rest, restored, turn_back
+from gemproxy.pool.rest import ANY, NEVER, SPLIT, Policy, Record, Rest, key_of, next_rest, restored, said, turn_back
 from gemproxy.pool.slot import Lease, Readiness, Slot, SlotView, finite
 from gemproxy.upstream.cause import Cause
 from gemproxy.upstream.demand import PLAIN, Demand
@@ -243,7 +242,7 @@ class Rotator:
         elif first == 0.0:
             message = f"Every credential for {which} that is not resting was already tried for this request."
         else:
-            message = f"Every credential for {which} is resting; the first returns in {math.ceil(first)} s."
+            message = f"Every credential for {which} is resting; the first returns in {said(first, now, 'at')}."
         return NoCredential(message, returns_in=first, full=full)
 
     # ---------------------------------------------------------------------------------------------- operators, edges

@@ -2,42 +2,51 @@
 
 In: records, grants, projects; written together a moment later, in a thread of its own. Out: the same rows, and what
 other processes wrote. The event loop never waits for the disk; a write that fails is warned of once and tried again.
+A damaged file is moved aside and a new one begun; one of a later version is left as it is.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import os
 import sqlite3
 import stat
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 from gemproxy.pool.rest import NEVER, Record
-from gemproxy.pool.state import Grant, lasting, merged
+from gemproxy.pool.sqlite_file import (
+    VERSION,
+    AwayState,
+    Broken,
+    UnusableState,
+    check,
+    identity,
+    is_broken,
+    other_version,
+    refuse_links,
+    set_aside,
+)
+from gemproxy.pool.state import Grant, Health, lasting, merged
 
 log = logging.getLogger(__name__)
 K = TypeVar("K")
 T = TypeVar("T")
-Write = tuple[str, tuple[Any, ...]]
+Place = tuple[str, Any]  # of a row: the statement that keeps it, and its key
+Row = tuple[Any, ...]
 
-VERSION = 1
 SOON = 0.2  # seconds; rests come in bursts and are written together
-AGAIN = 5.0  # seconds until a failed write, or a locked file, is tried again
+AGAIN = 5.0  # seconds until a failed write, or a file that could not be opened, is tried again
 AT_MOST = 1.0  # seconds that somebody waits for a write
 MONTHS = 180 * 86400.0  # credentials not seen for so long are forgotten
 HOUR = 3600.0  # rests that ended, and the news that they did, are of no use to anyone after this
 MOMENT = 0.02  # seconds between two attempts at what SQLite does not wait for
 OFTEN = 1000  # records between two looks for those; model names come from clients, so there may be many
-
-UNFIT = (ValueError, TypeError, OverflowError, sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.IntegrityError)
-"""What SQLite raises for a row that it will never take."""
 
 SCHEMA = """
 CREATE TABLE rests (
@@ -75,61 +84,10 @@ INSERT INTO projects VALUES (?, ?, ?)
 ON CONFLICT (credential) DO UPDATE SET project = excluded.project, changed = excluded.changed
 WHERE excluded.changed > projects.changed
 """
+COUNT = "UPDATE sequence SET last = last + 1"
+UNFIT = (ValueError, TypeError, OverflowError, sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.IntegrityError)
+"""What SQLite raises for a row that it will never take."""
 RESTS = "SELECT fingerprint, model, until, since, reason, daily, strikes, changed FROM rests"
-
-
-def look(path: Path) -> None:
-    """Raise ``UnusableState`` for what cannot be opened, as far as a look tells: nothing is made, changed or locked."""
-    try:
-        there = next(place for place in (path, *path.parents) if place.exists() or place.is_symlink())
-        _refuse_links(path)
-        if there != path:
-            _look_at_folder(there)
-        else:
-            _look_at_folder(path.parent)
-            _look_at_file(path)
-    except (OSError, sqlite3.Error) as error:
-        raise UnusableState(f"state.path = {path}: {error}") from None
-
-
-def _look_at_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
-
-
-def _look_at_file(path: Path) -> None:
-    file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        if not stat.S_ISREG(os.fstat(file).st_mode):
-            raise OSError("not a regular file")
-        head = os.read(file, 100)  # of SQLite's file format: its name, and the version that its user gave it
-    finally:
-        os.close(file)
-    if head and not head.startswith(b"SQLite format 3\0"):
-        raise sqlite3.DatabaseError("file is not a database")
-    if head and (version := int.from_bytes(head[60:64])) not in (0, VERSION):
-        raise sqlite3.DatabaseError(_other_version(version))
-
-
-def _refuse_links(path: Path) -> None:
-    """Raise ``OSError`` for a link where a file must be: who may write in its folder would choose what we write."""
-    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
-        if path.with_name(name).is_symlink():
-            raise OSError(f"{name} is a symbolic link, which is not followed: name the file itself")
-
-
-def _other_version(version: int) -> str:
-    return f"written by another version of gemproxy (schema {version}, not {VERSION})"
-
-
-class UnusableState(Exception):  # noqa: N818 - the house says fault and failure
-    """The file cannot be used; the message names ``state.path`` and says why."""
-
-
-class LockedState(UnusableState):
-    """Another process holds the file: it can be used later."""
 
 
 class SqliteState:
@@ -149,22 +107,30 @@ class SqliteState:
         self._projects: dict[str, tuple[str, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
-        self._opening: asyncio.Task[None] | None = None  # while the file is not open yet, since it was locked
+        self._known: dict[str, Grant] = {}  # for a new file: a refresh token that is lost cannot be had again
+        self._opening: asyncio.Task[None] | None = None  # while the file cannot be opened
+        self._file: tuple[int, int] | None = None  # what tells it from another of the same name
         self._kept = 0  # records since old ones were forgotten
         self._closed = False
-        self._troubles: set[str] = set()  # what was warned of and has not gone well since
+        self._troubles: dict[str, str] = {}  # what cannot be done, and why: warned of, and not gone well since
 
     async def open(self) -> None:
         """Open the file, mode 0600, made if need be. Raises ``UnusableState``."""
         try:
             await self._run(self._open)
-        except (sqlite3.Error, OSError) as error:
-            kind = LockedState if _is_lock(error) else UnusableState
-            raise kind(f"state.path = {self.path}: {error}") from error
+        except UnusableState:
+            raise
+        except Exception as error:
+            raise AwayState(f"state.path = {self.path}: {_words(error)}") from error
 
-    def open_later(self) -> None:
-        """Open the file as soon as its lock is gone; until then all is held in memory."""
-        self._opening = asyncio.get_running_loop().create_task(self._open_later(), name="state opening")
+    def open_later(self, why: str, pause: float | None = None) -> None:
+        """Open the file as soon as that can be done; until then all is held in memory."""
+        self._troubles["opened"] = why
+        work = self._open_later(AGAIN if pause is None else pause)
+        self._opening = asyncio.get_running_loop().create_task(work, name="state opening")
+
+    def health(self) -> Health:
+        return Health("sqlite", not self._troubles, next(iter(self._troubles.values()), ""))
 
     async def records(self) -> list[Record]:
         if self._opening is not None:
@@ -179,7 +145,9 @@ class SqliteState:
             return self._grants[key]
         sql = "SELECT access, expiry, refresh, issued, changed FROM grants WHERE credential = ?"
         row = await self._read(lambda: self._connected().execute(sql, (key,)).fetchone(), None)
-        return Grant(*row) if row else None
+        if row:
+            self._known[key] = Grant(*row)
+        return self._known.get(key)
 
     async def project(self, key: str) -> str:
         if key in self._projects:
@@ -195,6 +163,7 @@ class SqliteState:
 
     def keep_grant(self, key: str, grant: Grant) -> None:
         self._grants[key] = merged(self._grants.get(key), grant)
+        self._known[key] = merged(self._known.get(key), grant)
         self._schedule(0.0)  # a rotated refresh token that is lost cannot be had again
 
     async def settle(self) -> None:
@@ -212,17 +181,20 @@ class SqliteState:
             return
         records, grants, projects = self._records.copy(), self._grants.copy(), self._projects.copy()
         try:
-            writes, first = list(self._statements(records, grants, projects)), self._tidy(records)
-            await self._run(lambda: self._write(writes, first, synced=bool(grants)))
-        except Exception as error:  # noqa: BLE001 - whatever it is: a rotated refresh token that is lost is lost for good
-            self._warn("written", error)
+            rows, first = dict(self._rows(records, grants, projects)), self._tidy(records)
+            unfit = await self._run(lambda: self._write(rows, first, synced=bool(grants)))
+        except Exception as error:  # noqa: BLE001 - whatever it is, what waits must not be lost with it
+            self._lose("written", error)
             self._schedule(AGAIN)
             return
         # only now: a read that waited behind a write that failed would miss what is not there yet
-        _drop(self._records, records)
-        _drop(self._grants, grants)
-        _drop(self._projects, projects)
-        self._recovered("written")
+        _drop(self._records, records, KEEP_RECORD, unfit)
+        _drop(self._grants, grants, KEEP_GRANT, unfit)
+        _drop(self._projects, projects, KEEP_PROJECT, unfit)
+        if unfit:
+            self._warn("written", next(iter(unfit.values())))
+        else:
+            self._recovered("written")
 
     async def close(self) -> None:
         """Write what is left, as far as that can be done, and close the file."""
@@ -260,28 +232,39 @@ class SqliteState:
             self._timer.cancel()
             self._timer = None
 
+    def _lose(self, doing: str, error: Exception) -> None:
+        """Note what cannot be done, and open the file anew where only that helps."""
+        self._warn(doing, error)
+        if is_broken(error) and self._opening is None and not self._closed:
+            self.open_later(self._troubles[doing], 0.0)
+
     def _warn(self, doing: str, error: Exception) -> None:
-        if doing not in self._troubles:
-            self._troubles.add(doing)
-            why = _plainly(error)
-            log.warning("state.path = %s: %s; state is held in memory until it can be %s", self.path, why, doing)
+        why, news = f"state.path = {self.path}: {_words(error)}", not self._troubles
+        self._troubles[doing] = why
+        if news:  # one line an outage
+            log.warning("%s; state is held in memory until it can be %s", why, doing)
 
     def _recovered(self, doing: str) -> None:
-        if doing in self._troubles:
-            self._troubles.discard(doing)
+        if self._troubles.pop(doing, None) is not None and not self._troubles:
             log.warning("state.path = %s: can be %s again; nothing was lost", self.path, doing)
 
-    async def _open_later(self) -> None:
-        while self._db is None:
-            await asyncio.sleep(AGAIN)
+    async def _open_later(self, pause: float) -> None:
+        while True:
+            await asyncio.sleep(pause)
+            pause = AGAIN
             try:
                 await self.open()
-            except LockedState:
-                continue
-            except UnusableState as fault:  # in memory until the end, as with a file that cannot be used at the start
-                log.warning("%s; rests, tokens and projects are kept in memory only", fault)
+            except AwayState as fault:
+                self._troubles["opened"] = str(fault)
+            except UnusableState as fault:  # in memory until the end, as with such a file at the start
+                self._troubles["opened"] = str(fault)
+                log.warning("%s; state (rests, tokens, projects) is kept in memory only", fault)
                 return
+            else:
+                break
         self._opening = None
+        self._troubles.clear()
+        self._grants = self._known | self._grants
         log.warning("state.path = %s: open now; what was held in memory is written", self.path)
         self._schedule(0.0)
 
@@ -295,23 +278,24 @@ class SqliteState:
             return otherwise
         try:
             found = await self._run(work)
-        except sqlite3.Error as error:
-            self._warn("read", error)
+        except Exception as error:  # noqa: BLE001 - no request and no task may end by it
+            self._lose("read", error)
             return otherwise
         self._recovered("read")
         return found
 
-    def _statements(
+    def _rows(
         self, records: dict[tuple[str, str], Record], grants: dict[str, Grant], projects: dict[str, tuple[str, float]]
-    ) -> Iterator[Write]:
+    ) -> Iterator[tuple[Place, Row]]:
         if records:
-            yield "UPDATE sequence SET last = last + 1", ()
-        for record in records.values():
-            yield KEEP_RECORD, (*_row(record), self._writer)
+            yield (COUNT, None), ()
+        for place, record in records.items():
+            yield (KEEP_RECORD, place), (*_row(record), self._writer)
         for key, grant in grants.items():
-            yield KEEP_GRANT, (key, grant.access, grant.expiry, grant.refresh, grant.issued, grant.changed)
+            row = (key, grant.access, grant.expiry, grant.refresh, grant.issued, grant.changed)
+            yield (KEEP_GRANT, key), row
         for key, (project, changed) in projects.items():
-            yield KEEP_PROJECT, (key, project, changed)
+            yield (KEEP_PROJECT, key), (key, project, changed)
 
     def _tidy(self, records: Mapping[Any, Record]) -> Callable[[sqlite3.Connection], None] | None:
         """Return what to do first with this write: now and then, to forget."""
@@ -326,29 +310,41 @@ class SqliteState:
     def _connected(self) -> sqlite3.Connection:
         if self._db is None:
             raise sqlite3.ProgrammingError("not open")
+        if identity(self.path) != self._file:
+            raise Broken("the file was moved or deleted")
         return self._db
 
     def _open(self) -> None:
+        self._close()
+        self._seen = 0  # it may be another file now
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._refuse_links()
+        try:
+            self._connect()
+        except sqlite3.DatabaseError as error:
+            if not is_broken(error):
+                raise
+            set_aside(self.path, self._connection, error)
+            self._connect()
+
+    def _connect(self) -> None:
+        refuse_links(self.path)
         self._close_to_others()
-        self._db = sqlite3.connect(self.path, timeout=self._patience, isolation_level=None)
+        self._db, self._file = self._connection(), identity(self.path)
         try:
             self._begin(self._db)
         except BaseException:
             self._close()
             raise
 
-    def _begin(self, db: sqlite3.Connection) -> None:
-        damage = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if damage != "ok":
-            raise sqlite3.DatabaseError(f"damaged: {damage}")
-        self._log_ahead(db)
-        self._write([], self._prepare)
-        self._refuse_links()  # the side files are there now
+    def _connection(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, timeout=self._patience, isolation_level=None)
 
-    def _refuse_links(self) -> None:
-        _refuse_links(self.path)
+    def _begin(self, db: sqlite3.Connection) -> None:
+        self._version(db)  # first: nothing in a later version's file may be changed
+        check(db)
+        self._log_ahead(db)
+        self._write({}, self._prepare)
+        refuse_links(self.path)  # the side files are there now
 
     def _close_to_others(self) -> None:
         """Make the file, or its mode, right. SQLite gives its side files the mode of the main one."""
@@ -375,14 +371,18 @@ class SqliteState:
                 break
 
     def _prepare(self, db: sqlite3.Connection) -> None:
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
+        if self._version(db) == 0:
             for statement in SCHEMA.split(";"):
                 db.execute(statement)
             db.execute(f"PRAGMA user_version = {VERSION}")
-        elif version != VERSION:
-            raise sqlite3.DatabaseError(_other_version(version))
         self._forget(db)
+
+    def _version(self, db: sqlite3.Connection) -> int:
+        """Return the version of the schema, 0 for none; raises ``UnusableState`` for a later one."""
+        version = int(db.execute("PRAGMA user_version").fetchone()[0])
+        if version not in (0, VERSION):
+            raise UnusableState(f"state.path = {self.path}: {other_version(version)}")
+        return version
 
     def _forget(self, db: sqlite3.Connection) -> None:
         now = self._clock()
@@ -391,28 +391,34 @@ class SqliteState:
             db.execute(f"{statement} WHERE changed < ?", (now - MONTHS,))
 
     def _write(
-        self, writes: list[Write], first: Callable[[sqlite3.Connection], None] | None = None, *, synced: bool = False
-    ) -> None:
-        """Do all or nothing; ``synced``: so that it outlives a loss of power, too."""
+        self,
+        rows: Mapping[Place, Row],
+        first: Callable[[sqlite3.Connection], None] | None = None,
+        *,
+        synced: bool = False,
+    ) -> dict[Place, Exception]:
+        """Write all rows or none, but for those that no file can hold, which are returned with the reason.
+
+        ``synced``: so that it outlives a loss of power, too.
+        """
         db = self._connected()
         db.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
         db.execute("BEGIN IMMEDIATE")
+        unfit: dict[Place, Exception] = {}
         try:
             if first is not None:
                 first(db)
-            for sql, row in writes:
-                self._execute(db, sql, row)
+            for place, row in rows.items():
+                try:
+                    db.execute(place[0], row)
+                except UNFIT as error:
+                    unfit[place] = error
             db.execute("COMMIT")
         except BaseException:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
-
-    def _execute(self, db: sqlite3.Connection, sql: str, row: tuple[Any, ...]) -> None:
-        try:
-            db.execute(sql, row)
-        except UNFIT as error:  # it would be so every time, and with it nothing else would ever be written
-            log.warning("state.path = %s: left out what cannot be written (%s)", self.path, type(error).__name__)
+        return unfit
 
     def _select_records(self, after: int) -> list[Record]:
         """Return rests written after a number of the sequence; beyond the first look only those of others."""
@@ -435,21 +441,16 @@ class SqliteState:
             self._db = None
 
 
-def _drop(waiting: dict[K, T], written: Mapping[K, T]) -> None:
+def _drop(waiting: dict[K, T], written: Mapping[K, T], sql: str, unfit: Container[Place]) -> None:
     """Forget what was written, but for what became of it meanwhile."""
     for key, value in written.items():
-        if waiting.get(key) is value:
+        if waiting.get(key) is value and (sql, key) not in unfit:
             del waiting[key]
 
 
-def _plainly(error: Exception) -> str:
-    """Return an error as a line of the log: only the disk's and SQLite's own words are known to quote no token."""
+def _words(error: Exception) -> str:
+    """Return what an error says; others than these may quote what was to be written, a token too."""
     return str(error) if isinstance(error, sqlite3.Error | OSError) else type(error).__name__
-
-
-def _is_lock(error: Exception) -> bool:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the extended ones say why
-    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _row(record: Record) -> tuple[Any, ...]:

@@ -51,6 +51,14 @@ def lasting(records: dict[tuple[str, str], Record]) -> dict[tuple[str, str], Rec
     return {(record.fingerprint, record.model): record for record in by_end[MOST // 2 :]}
 
 
+class Health(Struct, frozen=True):
+    """Whether what is kept outlives the process; ``why`` it does not, for operators."""
+
+    backend: str  # "memory" or "sqlite"
+    ok: bool = True
+    why: str = ""
+
+
 class State(Protocol):
     """A store, small enough for another to stand in its place (Redis, say)."""
 
@@ -86,15 +94,20 @@ class State(Protocol):
         """Keep a discovered project, soon."""
         ...
 
+    def health(self) -> Health:
+        """Return how the store is now."""
+        ...
+
     async def close(self) -> None:
         """Write what is left and let go."""
         ...
 
 
 class MemoryState:
-    """A state that ends with the process: ``state.path`` left out, or not usable."""
+    """A state that ends with the process: ``state.path`` left out, or not usable, which ``trouble`` tells."""
 
-    def __init__(self) -> None:
+    def __init__(self, trouble: str = "") -> None:
+        self._trouble = trouble
         self._records: dict[tuple[str, str], Record] = {}
         self._grants: dict[str, Grant] = {}
         self._projects: dict[str, str] = {}
@@ -124,6 +137,9 @@ class MemoryState:
     def keep_project(self, key: str, project: str, changed: float) -> None:
         self._projects[key] = project
 
+    def health(self) -> Health:
+        return Health("memory", not self._trouble, self._trouble)
+
     async def close(self) -> None:
         """Let go of everything."""
         self._records.clear()
@@ -134,20 +150,22 @@ class MemoryState:
 async def open_state(path: Path | None, clock: Callable[[], float], *, patience: float = 5.0) -> State:
     """Return the state at ``state.path``; in memory without a path, or with a warning when it cannot be used.
 
-    A lock of another process is waited for ``patience`` seconds, and then on without holding up the start.
+    A lock of another process is waited for ``patience`` seconds. What cannot be opened by then, for whatever reason, is
+    tried on without holding up the start; but for a file of a later version, which is left to that version.
     """
     if path is None:
         return MemoryState()
-    from gemproxy.pool.sqlite_state import LockedState, SqliteState, UnusableState
+    from gemproxy.pool.sqlite_file import AwayState, UnusableState
+    from gemproxy.pool.sqlite_state import SqliteState
 
     state = SqliteState(path, clock, patience=patience)
     try:
         await state.open()
-    except LockedState as fault:
-        log.warning("%s; rests, tokens and projects are held in memory until it can be opened", fault)
-        state.open_later()
+    except AwayState as fault:
+        log.warning("%s; state (rests, tokens, projects) is held in memory until it can be opened", fault)
+        state.open_later(str(fault))
     except UnusableState as fault:
-        log.warning("%s; rests, tokens and projects are kept in memory only", fault)
+        log.warning("%s; state (rests, tokens, projects) is kept in memory only", fault)
         await state.close()
-        return MemoryState()
+        return MemoryState(str(fault))
     return state

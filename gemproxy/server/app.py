@@ -30,7 +30,7 @@ from gemproxy.load.budget import Budget
 from gemproxy.load.burden import Load
 from gemproxy.models import Catalogue, capabilities
 from gemproxy.pool.projects import Projects
-from gemproxy.pool.rest import Policy, Record
+from gemproxy.pool.rest import Policy, Record, said
 from gemproxy.pool.rotator import Rotator
 from gemproxy.pool.slot import POOLS, Lease, Slot, keys
 from gemproxy.pool.sources import ApiKeySource, OAuthSource, ServiceAccountSource, Source, fingerprint, secrets
@@ -41,11 +41,12 @@ from gemproxy.posting import READ
 from gemproxy.proxies import DIRECT, Proxies, proxies
 from gemproxy.server.allowance import Allowances
 from gemproxy.server.exchange import RandomIds
+from gemproxy.server.firsts import Firsts
 from gemproxy.server.keyring import Caller, Keyring
 from gemproxy.server.media import ImageFetcher, ImagePolicy
 from gemproxy.server.routes import add_routes
 from gemproxy.server.service import SERVICE, Door, Service
-from gemproxy.server.tasks import spawn
+from gemproxy.server.tasks import keep_doing, logged, spawn
 from gemproxy.tunnel import request_class
 from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.cause import Cause
@@ -92,7 +93,7 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
     rotator = Rotator(slots, _policy(config), wall_clock)
     rotator.restore(await state.records())
     rotator.on_change = partial(_keep, state)
-    stack.callback(spawn(_learn(rotator, state), name="news of other processes").cancel)
+    stack.callback(keep_doing(partial(_learn, rotator, state), NEWS, name="learning what other processes did").cancel)
     room = WaitingRoom(rotator, config.timeouts.queue)
     dispatcher = Dispatcher(session, room, tokens, dialects, _limits(config), wall_clock)
     load = Load(Budget(config.server.memory, asyncio.get_running_loop().time))
@@ -111,6 +112,7 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
         new_id=RandomIds(),
         allowances=Allowances(),
         load=load,
+        firsts=Firsts(wall_clock),
         bounds=_bounds(config),
         capture=Capture(Path(config.log.capture_dir)) if config.log.capture_dir else None,
     )
@@ -120,7 +122,7 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
     studio = dialects["ai_studio"]
     if config.models.discover and isinstance(studio, AiStudio):
         discovery = Discovery(session, studio, tokens)
-        stack.callback(spawn(_discover(service, discovery), name="discovery").cancel)
+        stack.callback(keep_doing(partial(_discover, service, discovery), EVERY, name="models.discover").cancel)
     return service
 
 
@@ -148,7 +150,8 @@ async def reload(app: web.Application, config: Config) -> list[str]:
     service.options, service.bounds = _options(config), _bounds(config)
     service.load.budget.allow(config.server.memory)
     service.images, old = fetcher, service.images
-    _ = spawn(old.close(), name="images of the old configuration")  # waits for those under way, as the reload must not
+    name = "closing the images of the old configuration"
+    _ = spawn(logged(old.close(), name=name), name=name)  # waits for those under way, as the reload must not
     return [name for name, print_ in prints.items() if before.get(name, print_) != print_]
 
 
@@ -166,7 +169,10 @@ def _set_up_metrics(service: Service) -> None:
         return
     rotator = service.dispatcher.room.rotator
     service.metrics = Metrics(
-        rotator.snapshot, lambda: service.open_requests, lambda: service.reload_refused is not None
+        rotator.snapshot,
+        lambda: service.open_requests,
+        lambda: service.reload_refused is not None,
+        lambda: service.state.health().ok,
     )
 
 
@@ -183,25 +189,25 @@ def _hear(service: Service, lease: Lease, verdict: Verdict | None) -> None:
             *(slot.name, slot.parked),
         )
     elif verdict.scope in (Scope.MODEL, Scope.PROJECT, Scope.CREDENTIAL) and verdict.cause is Cause.ANY:
-        left = slot.longest(keys(lease.model, (verdict.kind,)), wall_clock())
+        now = wall_clock()
+        wait = said(slot.longest(keys(lease.model, (verdict.kind,)), now), now)
+        wait += "," if "until" in wait else ""
         which = f"{lease.model} {verdict.kind}".rstrip()
-        log.info("credential %s rests %.0f s for %s (%s)", slot.name, left, which, reason)
+        level = service.firsts.level("rest", slot.name, reason)
+        log.log(level, "credential %s rests %s for %s (%s)", slot.name, wait, which, reason)
     elif verdict.action is not Action.STOP or verdict.scope is Scope.UPSTREAM:  # else its client must change it
-        log.info("credential %s: attempt at %s failed (%s)", slot.name, lease.model, reason)
+        level = service.firsts.level("failure", slot.name, reason)
+        log.log(level, "credential %s: attempt at %s failed (%s)", slot.name, lease.model, reason)
 
 
 async def _discover(service: Service, discovery: Discovery) -> None:
-    while True:
-        found = await discovery.find(service.dispatcher.room.rotator.snapshot())
-        service.discovered = found or service.discovered
-        add(service.catalogue, found)
-        await asyncio.sleep(EVERY)
+    found = await discovery.find(service.dispatcher.room.rotator.snapshot())
+    service.discovered = found or service.discovered
+    add(service.catalogue, found)
 
 
 async def _learn(rotator: Rotator, state: State) -> None:
-    while True:
-        await asyncio.sleep(NEWS)
-        rotator.restore(await state.news())
+    rotator.restore(await state.news())
 
 
 # ------------------------------------------------------------------------------------------ the upstream side

@@ -55,6 +55,7 @@ class Asking:
         self.stream = stream
         self._id = "chatcmpl-" + service.new_id()
         self._created = int(service.clock())
+        self._signatures = service.signatures.of(exchange.client)
         self._usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
         self._tapes: list[Tape] = []
         self._made: list[object] = []
@@ -69,7 +70,13 @@ class Asking:
                 first = first or failure
                 if not _elsewhere(failure):
                     break
-                log.info("request %s: %s cannot serve (%s)", self._exchange.id, model.id, failure.code)
+                log.log(
+                    self._level(models, failure),
+                    "request %s: %s cannot serve (%s)",
+                    self._exchange.id,
+                    model.id,
+                    failure.code,
+                )
             else:
                 if first is not None:  # not before: log, header and error name one model, whatever comes of the others
                     self._exchange.headers["x-gemproxy-model"] = self._exchange.model = model.id
@@ -77,6 +84,12 @@ class Asking:
                 return answer
         assert first is not None
         raise first
+
+    def _level(self, models: Sequence[Model], failure: Failure) -> int:
+        """Return WARNING where a fallback serves for the first time: nothing else would tell."""
+        if len(models) == 1:
+            return logging.INFO
+        return self._service.firsts.level("fallback", models[0].id, failure.code or "")
 
     def close(self) -> None:
         """Write what was captured."""
@@ -113,7 +126,7 @@ class Asking:
     def _convert(self, model: Model, effort: Effort) -> conversion.Plan:
         service = self._service
         plan = conversion.to_call(
-            self._asked, model, self._images, service.signatures, service.options, self.stream, effort
+            self._asked, model, self._images, self._signatures, service.options, self.stream, effort
         )
         if self.burden.heavy:
             _ = plan.call.demand.kinds  # worked out here: the rotator would do it on the loop
@@ -143,7 +156,7 @@ class Asking:
 
     def _keep(self, origin: str, signed: ToolCall | Image) -> None:
         key = signed.id if isinstance(signed, ToolCall) else image_key(signed.data)
-        self._service.signatures.put(key, signed.signature or "", origin)
+        self._signatures.put(key, signed.signature or "", origin)
 
     def _tape(self, capture: Capture) -> Tape | None:
         tape = capture.open(f"{self._exchange.id}-{len(self._tapes) + 1}")

@@ -11,6 +11,7 @@ from msgspec import UNSET
 
 from gemproxy import __version__
 from gemproxy.models import Model, bare, retired
+from gemproxy.pool.rest import said
 from gemproxy.server.keyring import Caller, allow
 from gemproxy.server.middleware import JSON
 from gemproxy.server.service import Service
@@ -52,12 +53,13 @@ async def ready(request: web.Request, service: Service) -> web.Response:
     """Tell whether a request could be served now; 503 with the reason and the earliest return otherwise."""
     if service.draining:
         return _unready(service, "The server is draining and takes no new requests.", None)
-    state = service.dispatcher.room.rotator.ready(model.id for model in service.catalogue.listed())
-    if state.ok:
-        return as_json({"status": "ready", **_refusal(service)})
-    if state.returns_in is None:
+    pool = service.dispatcher.room.rotator.ready(model.id for model in service.catalogue.listed())
+    if pool.ok:
+        return as_json({"status": "ready", **_state(service), **_refusal(service)})
+    if pool.returns_in is None:
         return _unready(service, "Every credential is parked until the operator acts; see /v1/debug/cache.", None)
-    return _unready(service, "Every credential rests.", state.returns_in)
+    wait = said(pool.returns_in, service.clock(), "at")
+    return _unready(service, f"Every credential rests; the first returns in {wait}.", pool.returns_in)
 
 
 def _refusal(service: Service) -> dict[str, str]:
@@ -96,9 +98,14 @@ def _shown(model: Model, name: str) -> ModelOut:
     return ModelOut(name, model.created, shutdown_date=model.shutdown_date or UNSET)
 
 
+def _state(service: Service) -> dict[str, str]:
+    """Return whether what is learnt outlives the process; no reason to send nobody here."""
+    return {"state": "ok" if service.state.health().ok else "lost"}
+
+
 def _unready(service: Service, reason: str, returns_in: float | None) -> web.Response:
-    told = {"status": "unready", "reason": reason, "returns_in": returns_in, **_refusal(service)}
-    response = as_json(told, status=503)
+    body = {"status": "unready", "reason": reason, "returns_in": returns_in, **_state(service), **_refusal(service)}
+    response = as_json(body, status=503)
     if returns_in is not None:
         response.headers["Retry-After"] = str(math.ceil(returns_in))
     return response

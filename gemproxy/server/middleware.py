@@ -15,7 +15,7 @@ from aiohttp.typedefs import Handler
 from msgspec import json
 
 from gemproxy import errors
-from gemproxy.errors import ClientFault, Draining, Failure
+from gemproxy.errors import ClientFault, Draining, Failure, NoCredential, Overload
 from gemproxy.server.exchange import Exchange, request_id, shortened
 from gemproxy.server.origins import cors
 from gemproxy.server.service import SERVICE, Service
@@ -122,6 +122,7 @@ async def _excuse(request: web.Request, service: Service, exchange: Exchange, fa
     """Return what tells the client that its request failed."""
     if isinstance(fault, Failure):
         errors.forget_way(fault)
+        _warn(service, exchange, fault)
         if fault.status == 404:
             _mask(request, exchange)
         return await _tell(exchange, fault, expose=service.door.expose_routing)
@@ -130,6 +131,17 @@ async def _excuse(request: web.Request, service: Service, exchange: Exchange, fa
         return await _tell(exchange, _from_http(exchange, fault), allow=fault.headers.get("Allow"))
     log.error("unexpected error in request %s", exchange.id, exc_info=fault)
     return await _tell(exchange, _bug(exchange))
+
+
+def _warn(service: Service, exchange: Exchange, failure: Failure) -> None:
+    """Tell of the first request that the pool or a limit of the whole server turned away; each line says it of others.
+
+    A client that met a limit of its own is its own affair.
+    """
+    if isinstance(failure, NoCredential) or (isinstance(failure, Overload) and failure.status == 503):
+        model = exchange.model if exchange.model in service.catalogue else "other"  # a client may make up any number
+        if service.firsts.level("turned away", failure.code or "", model) == logging.WARNING:
+            log.warning("request %s is turned away: %s", exchange.id, failure.message)
 
 
 def _mask(request: web.Request, exchange: Exchange) -> None:

@@ -22,6 +22,7 @@ from gemproxy.models import Catalogue, Model
 from gemproxy.pool.state import State
 from gemproxy.pool.tokens import Tokens
 from gemproxy.server.allowance import Allowances
+from gemproxy.server.firsts import Firsts
 from gemproxy.server.keyring import Keyring
 from gemproxy.server.media import ImageFetcher
 
@@ -65,6 +66,7 @@ class Service(Struct):
     new_id: Callable[[], str]  # random, URL-safe
     allowances: Allowances
     load: Load
+    firsts: Firsts
     bounds: Bounds
     metrics: Metrics | None = None  # None: prometheus-client is not installed
     capture: Capture | None = None

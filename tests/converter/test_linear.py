@@ -53,7 +53,7 @@ def asked(
 
     def work(size: int) -> Task:
         body = msgspec.json.encode({"model": "gemini-3.8-flash", "messages": [*USER, *messages(size)], **fields})
-        cache = SignatureCache(lambda: 0.0)
+        cache = SignatureCache(lambda: 0.0).of("ci")
 
         def task() -> None:
             with suppress(ClientFault):

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from gemproxy.converter import signatures
-from gemproxy.converter.signatures import SignatureCache, Signed, image_key, parted
+from gemproxy.converter.signatures import SignatureCache, SignatureLookup, Signed, image_key, parted
 from gemproxy.wire.gemini import Part
 from tests.chat_bodies import PNG, USER, asks, call, gives, plan
 from tests.clock import Clock
@@ -21,59 +21,68 @@ HERE = "ai_studio/gemini-3.8-flash"
 
 def test_cache_gives_back_what_was_put(clock: Clock) -> None:
     cache = SignatureCache(clock)
-    cache.put("call_1", "c2ln", HERE)
-    assert cache.get("call_1") == ("c2ln", HERE)
-    assert cache.get("call_2") is None
+    cache.of("ci").put("call_1", "c2ln", HERE)
+    assert cache.of("ci").get("call_1") == ("c2ln", HERE)
+    assert cache.of("ci").get("call_2") is None
+
+
+def test_cache_knows_a_call_by_its_client_and_its_id(clock: Clock) -> None:
+    cache = SignatureCache(clock)
+    cache.of("one").put("call_1", "c2lnMQ", HERE)
+    cache.of("two").put("call_1", "c2lnMg", HERE)
+    assert cache.of("one").get("call_1") == ("c2lnMQ", HERE)
+    assert cache.of("two").get("call_1") == ("c2lnMg", HERE)
+    assert cache.of("three").get("call_1") is None
 
 
 def test_cache_forgets_after_its_time(clock: Clock) -> None:
     cache = SignatureCache(clock, ttl=60)
-    cache.put("call_1", "c2ln", HERE)
+    cache.of("ci").put("call_1", "c2ln", HERE)
     clock.now += 59
-    assert cache.get("call_1") is not None
+    assert cache.of("ci").get("call_1") is not None
     clock.now += 1
-    assert cache.get("call_1") is None
+    assert cache.of("ci").get("call_1") is None
     assert len(cache) == 0
 
 
 def test_cache_drops_the_least_recently_used_entry(clock: Clock) -> None:
     cache = SignatureCache(clock, max_entries=2)
-    cache.put("a", "1", HERE)
-    cache.put("b", "2", HERE)
-    cache.get("a")
-    cache.put("c", "3", HERE)
-    assert [cache.get(name) is not None for name in "abc"] == [True, False, True]
+    cache.of("ci").put("a", "1", HERE)
+    cache.of("ci").put("b", "2", HERE)
+    cache.of("ci").get("a")
+    cache.of("ci").put("c", "3", HERE)
+    assert [cache.of("ci").get(name) is not None for name in "abc"] == [True, False, True]
 
 
 def test_cache_is_bounded_in_bytes(clock: Clock) -> None:
     cache = SignatureCache(clock, max_bytes=100)
     for name in "abc":
-        cache.put(name, "x" * 40, "o")
-    assert [cache.get(name) is not None for name in "abc"] == [False, True, True]
+        cache.of("ci").put(name, "x" * 40, "o")
+    assert [cache.of("ci").get(name) is not None for name in "abc"] == [False, True, True]
 
 
 def test_cache_does_not_give_up_everything_for_one_that_cannot_fit(clock: Clock) -> None:
     cache = SignatureCache(clock, max_bytes=100)
-    cache.put("a", "x", "o")
-    cache.put("b", "x" * 200, "o")
-    assert cache.get("a") is not None
-    assert cache.get("b") is None
+    cache.of("ci").put("a", "x", "o")
+    cache.of("ci").put("b", "x" * 200, "o")
+    assert cache.of("ci").get("a") is not None
+    assert cache.of("ci").get("b") is None
 
 
 def test_cache_counts_a_replaced_entry_once(clock: Clock) -> None:
     cache = SignatureCache(clock, max_bytes=100)
     for _ in range(50):
-        cache.put("a", "x" * 60, "o")
-    assert cache.get("a") == ("x" * 60, "o")
+        cache.of("ci").put("a", "x" * 60, "o")
+    assert cache.of("ci").get("a") == ("x" * 60, "o")
     assert len(cache) == 1
-    cache.put("b", "y" * 30, "o")
-    assert cache.get("a") is not None
+    cache.of("ci").put("b", "y" * 30, "o")
+    assert cache.of("ci").get("a") is not None
 
 
 def test_cache_shows_no_signature(clock: Clock) -> None:
     cache = SignatureCache(clock)
-    cache.put("call_1", "c2VjcmV0", HERE)
-    assert repr(cache) == f"SignatureCache(1 entries, {len('call_1c2VjcmV0') + len(HERE)} bytes)"
+    cache.of("ci").put("call_1", "c2VjcmV0", HERE)
+    assert repr(cache) == f"SignatureCache(1 entries, {len('cicall_1c2VjcmV0') + len(HERE)} bytes)"
 
 
 @pytest.mark.parametrize(
@@ -106,7 +115,7 @@ def signed(part: Part) -> tuple[str | None, str]:
     return part.thought_signature, part.origin
 
 
-def sent_back(message: dict[str, Any], cache: SignatureCache | None = None) -> list[Part]:
+def sent_back(message: dict[str, Any], cache: SignatureLookup | None = None) -> list[Part]:
     """Return the parts of the model's content for an assistant message that the client sends back."""
     found = plan(messages=[*USER, message], signatures=cache).call.body.contents[1]
     return found.parts or []
@@ -146,8 +155,8 @@ def test_signature_of_a_call(
 ) -> None:
     cache = SignatureCache(clock)
     if cached is not None:
-        cache.put("c", *cached)
-    assert signed(sent_back(asks(sent), cache)[0]) == expected
+        cache.of("ci").put("c", *cached)
+    assert signed(sent_back(asks(sent), cache.of("ci"))[0]) == expected
 
 
 def test_an_appended_signature_is_cut_from_call_and_result() -> None:
@@ -201,9 +210,9 @@ def test_signature_of_an_image(
 ) -> None:
     cache = SignatureCache(clock)
     if cached is not None:
-        cache.put(image_key(PNG), *cached)
+        cache.of("ci").put(image_key(PNG), *cached)
     image = {"image_url": {"url": f"data:image/png;base64,{PNG}"}, **extra}
-    part = sent_back({"role": "assistant", "content": "See", "images": [image]}, cache)[1]
+    part = sent_back({"role": "assistant", "content": "See", "images": [image]}, cache.of("ci"))[1]
     assert part.inline_data is not None
     assert signed(part) == (expected or (None, ""))
 

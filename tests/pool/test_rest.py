@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from gemproxy.pool.rest import LONGEST_DAY, NEVER, Policy, Rest, next_rest, turn_back
+from gemproxy.pool.rest import LONGEST_DAY, NEVER, Policy, Rest, in_words, next_rest, said, turn_back
 from gemproxy.pool.slot import Slot
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
 from tests.pool.pool_transcript import PARKS, UNHINTED, Pool, rests
@@ -201,3 +201,28 @@ def test_each_credential_of_a_project_keeps_its_own_rest(clock):
     p.serve(verdict=rests(40, now=clock.now, scope=Scope.PROJECT))
     clock.advance(-100)
     assert p.refusal().returns_in == 40
+
+
+# ----------------------------------------------------------------------------------------------------------- in words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words", "whole"),
+    [
+        (0.2, "1 s", "1 s"),
+        (29.5, "30 s", "30 s"),
+        (120.0, "120 s", "120 s"),
+        (121.0, "3 min", "3 min, until 18:28 UTC"),
+        (300.0, "5 min", "5 min, until 18:30 UTC"),
+        (3600.0, "1 h", "1 h, until 19:25 UTC"),
+        (48_900.0, "13 h 35 min", "13 h 35 min, until 08:00 UTC"),
+        (48_899.5, "13 h 35 min", "13 h 35 min, until 08:00 UTC"),
+        (90_000.0, "25 h", "25 h, until 2026-11-29 19:25 UTC"),
+        (400_000.0, "4 d 15 h", "4 d 15 h, until 2026-12-03 09:32 UTC"),
+    ],
+)
+def test_a_wait_is_said_in_words(seconds: float, words: str, whole: str) -> None:
+    now = 1_795_890_300.0  # 2026-11-28 18:25 UTC
+    assert in_words(seconds) == words
+    assert said(seconds, now) == whole
+    assert said(seconds, now, "at") == whole.replace("until", "at")

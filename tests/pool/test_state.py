@@ -16,8 +16,9 @@ import pytest
 
 from gemproxy.pool import sqlite_state
 from gemproxy.pool.rest import Record
-from gemproxy.pool.sqlite_state import SqliteState, UnusableState
-from gemproxy.pool.state import Grant, MemoryState, State, open_state
+from gemproxy.pool.sqlite_file import UnusableState
+from gemproxy.pool.sqlite_state import SqliteState
+from gemproxy.pool.state import Grant, Health, MemoryState, State, open_state
 from tests.clock import Clock
 from tests.pool.token_desk import begin
 from tests.waiting import soon
@@ -353,26 +354,140 @@ def newer(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("spoil", "words"),
+    [(damaged, "not a database"), (cut, "malformed"), (scratched, "damaged")],
+    ids=["garbage", "cut off", "scratched"],
+)
+async def test_a_damaged_file_is_moved_aside_and_a_new_one_begun(process, path, clock, spoil, words, caplog):
+    path.with_name("state.db.corrupt").write_bytes(b"of the time before")
+    spoil(path)
+    content = path.read_bytes()
+    with caplog.at_level(logging.WARNING):
+        states = [SqliteState(path, clock) for _ in range(3)]
+        await asyncio.gather(*(state.open() for state in states))
+    (warning,) = caplog.messages
+    assert all(word in warning for word in (f"state.path = {path}", words, "state.db.corrupt", "state"))
+    assert path.with_name("state.db.corrupt").read_bytes() == content
+    for state in states:
+        assert state.health() == Health("sqlite")
+        state.keep_record(PARKED)
+        await state.close()
+    assert await (await process()).records() == [PARKED]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
     [
         (damaged, "not a database"),
-        (cut, "malformed"),
-        (scratched, "damaged"),
-        (newer, "schema 99"),
-        (lambda path: path.mkdir(), "directory"),
-        (lambda path: path.parent.rmdir() or path.parent.touch(), "exists"),
+        (Path.unlink, "moved or deleted"),
+        (lambda path: path.rename(path.with_name("elsewhere")), "moved or deleted"),
     ],
-    ids=["garbage", "cut off", "scratched", "of a later version", "a folder", "below a file"],
+    ids=["damaged", "deleted", "moved"],
 )
-async def test_a_file_that_cannot_be_used_is_told_of_and_memory_takes_over(path, clock, spoil, words, caplog):
+async def test_a_file_that_is_lost_while_it_is_used_is_begun_anew(process, path, change, words, caplog):
+    state = await process()
+    state.keep_grant("key", GRANT)
+    await state.flush()
+    for pragma in ("wal_checkpoint(TRUNCATE)", "cache_size = 0", "shrink_memory"):  # what is in memory is not read
+        await state._run(lambda pragma=pragma: state._connected().execute(f"PRAGMA {pragma}").fetchall())
+    change(path)
+    state.keep_record(PARKED)
+    await state.flush()
+    assert not state.health().ok
+    assert words in state.health().why
+    await soon(lambda: state.health().ok)
+    await state.flush()
+    assert await state.records() == [PARKED]
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT refresh FROM grants").fetchall() == [("fake-rotated",)], "known, so not lost with it"
+    assert "open now" in caplog.text
+
+
+async def test_a_file_of_a_later_version_is_left_as_it_is(path, clock, caplog):
+    newer(path)
+    path.chmod(0o600)
+    before = path.read_bytes()
+    with caplog.at_level(logging.WARNING):
+        state = await open_state(path, clock)
+    (warning,) = caplog.messages
+    assert all(word in warning for word in (f"state.path = {path}", "later version", "schema 99"))
+    assert (state.health().backend, state.health().ok, state.health().why in warning) == ("memory", False, True)
+    state.keep_record(REST)
+    assert await state.records() == [REST]
+    assert [file.name for file in path.parent.iterdir()] == ["state.db"]
+    assert path.read_bytes() == before
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+def below_a_file(path: Path) -> None:
+    path.parent.rmdir()
+    path.parent.touch()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "mend", "words"),
+    [
+        (folder, Path.rmdir, "directory"),
+        (below_a_file, lambda path: path.parent.unlink(), "exists"),
+        (os.mkfifo, Path.unlink, "not a regular file"),
+    ],
+    ids=["a folder", "below a file", "a pipe"],
+)
+async def test_a_file_that_cannot_be_opened_is_told_of_and_taken_into_use_when_it_can(
+    path, clock, monkeypatch, spoil, mend, words, caplog
+):
+    monkeypatch.setattr(sqlite_state, "AGAIN", 0.02)
     spoil(path)
     with caplog.at_level(logging.WARNING):
         state = await open_state(path, clock)
-    assert isinstance(state, MemoryState)
     (warning,) = caplog.messages
     assert f"state.path = {path}" in warning
     assert words in warning
+    assert (state.health().ok, words in state.health().why) == (False, True)
     state.keep_record(REST)
     assert await state.records() == [REST]
+    await asyncio.sleep(0.1)
+    mend(path)
+    await soon(lambda: state.health().ok)
+    await state.close()
+    assert rows(path) == 1
+    assert len(caplog.messages) == 2
+
+
+class Refusing(sqlite3.Connection):
+    """A disk that takes no write for a while."""
+
+    word = ""
+
+    def execute(self, sql, *args):
+        if Refusing.word and ("journal_mode" in sql or "COMMIT" in sql):
+            error = sqlite3.OperationalError(Refusing.word)
+            error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+            raise error
+        return super().execute(sql, *args)
+
+
+@pytest.mark.parametrize("opened", [True, False], ids=["while it is used", "at the start"])
+@pytest.mark.parametrize("word", ["database or disk is full", "attempt to write a readonly database", "disk I/O error"])
+async def test_a_disk_that_takes_no_write_is_told_of_until_it_does(path, clock, monkeypatch, word, opened, caplog):
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **more: connect(*args, **more, factory=Refusing))
+    monkeypatch.setattr(sqlite_state, "AGAIN", 0.02)
+    monkeypatch.setattr(Refusing, "word", "" if opened else word)
+    state = await open_state(path, clock)
+    monkeypatch.setattr(Refusing, "word", word)
+    state.keep_record(PARKED)
+    state.keep_grant("key", GRANT)
+    await soon(lambda: not state.health().ok)
+    await asyncio.sleep(0.1)
+    assert word in state.health().why
+    monkeypatch.setattr(Refusing, "word", "")
+    await soon(lambda: state.health().ok)
+    await state.close()
+    assert rows(path) == 1
+    assert [word in message for message in caplog.messages] == [True, False], "one warning an outage"
 
 
 async def test_a_file_locked_at_the_start_is_told_of_and_taken_into_use_when_it_is_free(
@@ -442,17 +557,12 @@ async def test_a_link_in_the_place_of_the_file_is_not_followed(tmp_path, clock, 
         victim.write_bytes(b"")
     (tmp_path / name).symlink_to(victim)
     state = await open_state(tmp_path / "state.db", clock)
-    assert isinstance(state, MemoryState)
+    assert not state.health().ok
     assert f"{name} is a symbolic link" in caplog.text
     assert "state.path" in caplog.text
+    await state.close()
     assert not there or victim.read_bytes() == b""
     assert there or not victim.exists()
-
-
-async def test_a_pipe_in_the_place_of_the_file_is_refused(path, clock, caplog):
-    os.mkfifo(path)
-    assert isinstance(await open_state(path, clock), MemoryState)
-    assert "not a regular file" in caplog.text
 
 
 async def test_a_linked_folder_is_the_operators_choice(tmp_path, clock):
@@ -485,7 +595,9 @@ async def test_a_disk_that_takes_long_is_waited_for_only_so_long(process, path, 
 
 
 async def test_without_a_path_the_state_is_in_memory(clock):
-    assert isinstance(await open_state(None, clock), MemoryState)
+    state = await open_state(None, clock)
+    assert isinstance(state, MemoryState)
+    assert state.health() == Health("memory"), "as the operator wants it"
 
 
 async def test_the_message_of_an_unusable_file_names_the_setting(tmp_path, clock):
@@ -520,32 +632,27 @@ async def test_a_write_that_fails_is_warned_of_once_and_done_later(process, path
 @pytest.mark.parametrize(
     "fault",
     [
-        pytest.param(OSError(28, "No space left on device"), id="the system's"),
-        pytest.param(MemoryError(), id="memory's"),
-        pytest.param(RuntimeError("can't start new thread"), id="a thread's"),
+        pytest.param(MemoryError(), id="no memory"),
+        pytest.param(RuntimeError("can't start new thread"), id="no thread"),
+        pytest.param(OSError(24, "Too many open files"), id="no descriptor"),
         pytest.param(ValueError("fake-access"), id="a bug of ours, whose words may quote a token"),
     ],
 )
-async def test_what_waits_outlives_whatever_a_write_meets(process, path, monkeypatch, caplog, fault):
+async def test_a_write_that_fails_by_anything_at_all_is_done_later(process, path, monkeypatch, caplog, fault):
     monkeypatch.setattr(sqlite_state, "AGAIN", 0.01)
-    state = await process()
-    writing, failed = state._write, []
+    state, failures = await process(), [fault]
+    write = SqliteState._write
 
-    def write(*args: object, **more: object) -> None:
-        failed.append(fault)
-        if len(failed) < 3:
-            raise fault
-        writing(*args, **more)
+    def failing(*arguments, **options):
+        if failures:
+            raise failures.pop()
+        return write(*arguments, **options)
 
-    monkeypatch.setattr(state, "_write", write)
-    state.keep_record(REST)
-    state.keep_grant("team-1", GRANT)
-    await soon(lambda: len(failed) > 2)
-    await soon(lambda: not state._grants)
-    other = await process()
-    assert (await other.records(), await other.grant("team-1")) == ([REST], GRANT)
-    warned = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert len(warned) == 2, "once, and that it is over"
+    monkeypatch.setattr(SqliteState, "_write", failing)
+    state.keep_grant("key", GRANT)
+    await soon(lambda: "written again" in caplog.text)
+    assert (await state.grant("key")).refresh == "fake-rotated"
+    assert (state._grants, failures) == ({}, [])
     assert "fake-access" not in caplog.text
 
 
@@ -558,24 +665,28 @@ async def test_closing_goes_on_whatever_the_last_write_meets(path, clock, monkey
     assert state._db is None
 
 
-@pytest.mark.parametrize(
-    "unfit",
-    [
-        pytest.param(("project-a", "a lone \udc80 surrogate", 1.0), id="no text"),
-        pytest.param(("project-a", "x", 1 << 70), id="no number that fits"),
-        pytest.param(("project-a", "x", math.nan), id="no number at all"),
-        pytest.param(("project-a", ["x"], 1.0), id="no value"),
-    ],
-)
-async def test_what_can_never_be_written_keeps_nothing_else_from_the_disk(process, unfit, caplog):
+POISON = [
+    pytest.param(Record("print-x", "pro", 1.0, strikes=1 << 70, changed=1.0), id="a number too large"),
+    pytest.param(Record("print-x", "pro", math.nan, changed=1.0), id="no number"),
+    pytest.param(Record("print-x", "pro", 1.0, reason="\ud800", changed=1.0), id="no text"),
+]
+
+
+@pytest.mark.parametrize("poison", POISON)
+async def test_what_no_file_can_hold_does_not_hold_up_the_rest(process, path, poison, caplog):
     state = await process()
-    state.keep_project(*unfit)
-    state.keep_grant("team-1", GRANT)
+    state.keep_grant("key", GRANT)
+    state.keep_grant("bad", Grant("fake-\ud800"))
+    state.keep_record(poison)
+    state.keep_record(PARKED)
     await state.flush()
-    assert not state._projects
-    assert "left out" in caplog.text
-    assert unfit[0] not in caplog.text
-    assert await (await process()).grant("team-1") == GRANT
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT refresh FROM grants").fetchall() == [("fake-rotated",)]
+        assert db.execute("SELECT fingerprint FROM rests").fetchall() == [("print-b",)]
+    assert await state.grant("bad") == Grant("fake-\ud800"), "held in memory"
+    await state.flush()
+    assert caplog.text.count("state.path") == 1
+    await state.close()
 
 
 async def test_the_loop_runs_on_while_the_file_is_locked(path, clock):

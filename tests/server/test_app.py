@@ -15,9 +15,10 @@ from gemproxy.models import Catalogue
 from gemproxy.pool.rest import Rest
 from gemproxy.pool.rotator import Lease, Slot
 from gemproxy.server.app import _hear, _keyring, _options, _patience, _session
+from gemproxy.server.firsts import Firsts
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
 
-NOBODY: Any = SimpleNamespace(metrics=None)
+NIGHT = Slot("a", resting={"m": Rest(2e9 + 48_900.0, 2e9)})
 NEXT, STOP = Action.NEXT, Action.STOP
 WELL, RESTS, PARKED = Slot("a"), Slot("a", resting={"m": Rest(2e9 + 30.0, 2e9)}), Slot("a", parked="revoked")
 
@@ -41,6 +42,12 @@ WELL, RESTS, PARKED = Slot("a"), Slot("a", resting={"m": Rest(2e9 + 30.0, 2e9)})
             RESTS, Verdict(NEXT, Scope.MODEL, reason="quota"), "credential a rests 30 s for m (quota)", id="a rest"
         ),
         pytest.param(
+            NIGHT,
+            Verdict(NEXT, Scope.MODEL, reason="quota_day"),
+            "credential a rests 13 h 35 min, until 17:09 UTC, for m (quota_day)",
+            id="a long rest",
+        ),
+        pytest.param(
             WELL,
             Verdict(STOP, Scope.UPSTREAM, reason="country"),
             "credential a: attempt at m failed (country)",
@@ -62,8 +69,13 @@ def test_the_log_tells_what_a_verdict_did(
 ) -> None:
     caplog.set_level(logging.INFO, "gemproxy")
     monkeypatch.setattr("gemproxy.server.app.wall_clock", lambda: 2e9)
-    _hear(NOBODY, Lease(slot, "m", 0.0), verdict)
-    assert caplog.messages == ([] if line is None else [line])
+    nobody: Any = SimpleNamespace(metrics=None, firsts=Firsts(lambda: 2e9))
+    for _ in range(2):
+        _hear(nobody, Lease(slot, "m", 0.0), verdict)
+    assert caplog.messages == ([] if line is None else [line] * 2)
+    parked = line is not None and "parked" in line
+    expected = ["WARNING", "WARNING" if parked else "INFO"][: len(caplog.records)]
+    assert [record.levelname for record in caplog.records] == expected, "the first of its kind"
 
 
 def test_a_client_held_to_an_alias_may_use_its_model() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -64,7 +66,54 @@ async def test_not_ready_while_all_rest_says_until_when(simulator: Simulator, tm
             found = await response.json()
             assert (response.status, found["status"]) == (503, "unready")
             assert 0 < found["returns_in"] <= int(response.headers["Retry-After"]) <= 60
-            assert "rests" in found["reason"]
+            assert re.fullmatch(r"Every credential rests; the first returns in \d+ s\.", found["reason"])
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        pytest.param(
+            KeyState.PER_DAY, r"resting; the first returns in \d+ h( \d+ min)?, at \d\d:00 UTC", id="all rest"
+        ),
+        pytest.param(KeyState.INVALID, "out of service until the operator acts", id="all are parked"),
+    ],
+)
+async def test_that_nobody_can_serve_is_a_warning_once(
+    simulator: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture, state: KeyState, words: str
+) -> None:
+    caplog.set_level(logging.INFO, "gemproxy")
+    simulator.keys["test-key-1"] = state
+    async with running(simulator, configuration(simulator, tmp_path)) as server:
+        for _ in range(3):
+            assert (await server.post(CHAT, HELLO))[0] in (429, 503)
+    told = [record for record in caplog.records if "request" in record.msg and re.search(words, record.getMessage())]
+    assert [record.levelname for record in told] == ["WARNING"]
+
+
+@pytest.mark.parametrize("parked", [False, True])
+async def test_trouble_with_the_state_is_told_wherever_operators_look(
+    simulator: Simulator, tmp_path: Path, parked: bool
+) -> None:
+    simulator.keys["test-key-1"] = KeyState.INVALID if parked else KeyState.OK
+    folder = tmp_path / "state.db"
+    folder.mkdir()
+    config = configuration(simulator, tmp_path, f'[state]\npath = "{folder}"\n')
+    async with running(simulator, config) as server:
+        assert (await server.post(CHAT, HELLO))[0] == (503 if parked else 200), "no request fails by it"
+        assert (await server.get("/ready"))[0] == (503 if parked else 200)
+        assert (await server.get("/ready"))[1]["state"] == "lost"
+        found = (await server.get("/v1/debug/cache"))[1]["state"]
+        assert (found["backend"], found["ok"], "directory" in found["why"]) == ("sqlite", False, True)
+        assert "gemproxy_state_up 0.0" in await metrics(server)
+    async with running(simulator, configuration(simulator, tmp_path)) as server:
+        assert (await server.get("/ready"))[1] == {"status": "ready", "state": "ok"}
+        assert (await server.get("/v1/debug/cache"))[1]["state"] == {"backend": "memory", "ok": True, "why": ""}
+        assert "gemproxy_state_up 1.0" in await metrics(server)
+
+
+async def metrics(server: Running) -> str:
+    async with server.session.get(server.url + "/metrics", headers={"Authorization": f"Bearer {KEY}"}) as response:
+        return await response.text()
 
 
 @pytest.mark.parametrize("path", ["/v1/models", f"/v1/models/{MODEL}", "/v1/debug/cache", "/metrics"])

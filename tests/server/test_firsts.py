@@ -1,0 +1,24 @@
+"""The first of its kind is a warning, the rest of it is not."""
+
+from __future__ import annotations
+
+import logging
+
+from gemproxy.server.firsts import AGAIN, MOST, Firsts
+from tests.clock import Clock
+
+
+def test_the_first_of_a_kind_is_a_warning_and_so_is_one_after_a_while(clock: Clock) -> None:
+    firsts = Firsts(clock)
+    assert [firsts.level("rest", "studio-1") for _ in range(3)] == [logging.WARNING, logging.INFO, logging.INFO]
+    assert firsts.level("rest", "studio-2") == logging.WARNING
+    clock.advance(AGAIN)
+    assert [firsts.level("rest", "studio-1") for _ in range(2)] == [logging.WARNING, logging.INFO]
+
+
+def test_kinds_that_nobody_meets_again_are_forgotten(clock: Clock) -> None:
+    firsts = Firsts(clock)
+    for number in range(2 * MOST):
+        firsts.level("full", f"model-{number}")
+    assert len(firsts) <= MOST
+    assert firsts.level("full", f"model-{2 * MOST - 1}") == logging.INFO

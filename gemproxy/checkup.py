@@ -27,6 +27,7 @@ from gemproxy.pool.rest import ANY
 from gemproxy.pool.slot import SlotView
 from gemproxy.pool.tokens import Tokens
 from gemproxy.posting import ask
+from gemproxy.reaching import obstacle_of
 from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.dialect import OK, Action, Call, Dialect, HttpRequest, Method, Token, Verdict
 from gemproxy.upstream.onboarding import Onboarding, account_link
@@ -167,7 +168,10 @@ class Checkup:
         try:
             reply = await ask(self._session, request, PATIENCE)
         except (aiohttp.ClientError, OSError) as fault:
-            return Verdict(Action.RETRY, reason="unreachable", message=type(fault).__name__), ""
+            obstacle = obstacle_of(fault)
+            if obstacle is not None:
+                return Verdict(Action.RETRY, reason=obstacle.reason, message=obstacle.words), ""
+            return Verdict(Action.RETRY, reason="no_answer", message=type(fault).__name__), ""
         if reply.status == 200:
             return OK, ""
         return dialect.judge(reply.status, reply.headers, reply.body, self._clock()), account_link(reply.body)

@@ -15,6 +15,7 @@ from gemproxy.pool.refusals import TokenRefused
 from gemproxy.pool.slot import SlotView
 from gemproxy.pool.tokens import Tokens
 from gemproxy.posting import ask
+from gemproxy.reaching import obstacle_of
 from gemproxy.upstream.ai_studio import AiStudio, read_models
 from gemproxy.wire import UNREADABLE
 
@@ -41,7 +42,9 @@ class Discovery:
                 try:
                     return await self._pages(view.name)
                 except (aiohttp.ClientError, OSError, TokenRefused, *UNREADABLE) as fault:
-                    log.info("models.discover: credential %s tells no models (%s)", view.name, type(fault).__name__)
+                    obstacle = obstacle_of(fault)
+                    why = obstacle.reason.words if obstacle else type(fault).__name__
+                    log.info("models.discover: credential %s tells no models (%s)", view.name, why)
         return []
 
     async def _pages(self, slot: str) -> list[str]:

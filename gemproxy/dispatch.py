@@ -27,9 +27,11 @@ from gemproxy.pool.refusals import TokenRefused
 from gemproxy.pool.slot import Lease
 from gemproxy.pool.waiting import WaitingRoom
 from gemproxy.posting import Incoming, Poster, head
+from gemproxy.reaching import obstacle_of
 from gemproxy.stall import StallWatch
 from gemproxy.upstream.aim import aimed
 from gemproxy.upstream.dialect import OK, Action, Call, Dialect, Scope, Token, Verdict
+from gemproxy.upstream.reach import Reason
 from gemproxy.upstream.rows import NO_MODEL
 
 UNCOUNTED = 1 << 12  # bytes of an answer that nobody looks at what is held for them: at most tenfold
@@ -420,20 +422,18 @@ def _no_model(model: str) -> ClientFault:
 
 def _unreachable(fault: BaseException) -> Verdict:
     """Return the verdict on a connection that failed; rotation does not help, trying again may."""
-    if isinstance(fault, TimeoutError):
-        return Verdict(
-            Action.RETRY,
-            Scope.UPSTREAM,
-            reason="connect_timeout",
-            message="The upstream could not be reached within timeouts.connect.",
-            status=504,
-            code="upstream_timeout",
-        )
-    connecting = isinstance(fault, aiohttp.ClientConnectorError)
+    obstacle = obstacle_of(fault)
+    if obstacle is None:
+        connecting = isinstance(fault, aiohttp.ClientConnectorError)
+        message = "The upstream cannot be reached." if connecting else "The connection to the upstream was lost."
+        reason = "unreachable" if connecting else "connection_lost"
+        return Verdict(Action.RETRY, Scope.UPSTREAM, reason=reason, message=message)
+    late = obstacle.reason is Reason.TIMEOUT
     return Verdict(
         Action.RETRY,
         Scope.UPSTREAM,
-        reason="unreachable" if connecting else "connection_lost",
-        message="The upstream cannot be reached." if connecting else "The connection to the upstream was lost.",
-        status=502,
+        reason=obstacle.reason,
+        message=f"The upstream cannot be reached: {obstacle.reason.words}",
+        status=504 if late else 502,
+        code="upstream_timeout" if late else "upstream_error",
     )

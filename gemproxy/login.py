@@ -26,6 +26,7 @@ from msgspec import Struct
 
 from gemproxy.errors import ConfigFault
 from gemproxy.posting import MOST, head
+from gemproxy.reaching import obstacle_of
 from gemproxy.upstream.oauth import AUTH_URL, LIFETIME, SCOPES, TOKEN_URL, read_refusal, word
 from gemproxy.wire import UNREADABLE
 
@@ -239,7 +240,9 @@ async def _redeem(token_url: str, client_id: str, client_secret: str, code: str,
         ):
             status, body = response.status, await head(response, MOST)
     except (aiohttp.ClientError, OSError, TimeoutError) as fault:
-        raise LoginFault(f"Google's token endpoint cannot be reached ({type(fault).__name__})") from None
+        obstacle = obstacle_of(fault)
+        why = obstacle.words if obstacle else type(fault).__name__
+        raise LoginFault(f"Google's token endpoint cannot be reached ({why})") from None
     if status != 200:
         raise LoginFault(_refused(body))
     try:

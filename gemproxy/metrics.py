@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from gemproxy.converter.events import Usage
 from gemproxy.pool.slot import SlotView
+from gemproxy.upstream.reach import Reason
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 Key = TypeVar("Key", bound=tuple[str, ...])
@@ -49,11 +50,20 @@ class Spread:
 
 
 class Metrics(Collector):
-    """The counts of one process. ``views`` and ``open_requests`` are asked at each scrape."""
+    """The counts of one process. ``views``, ``open_requests`` and ``causes`` are asked at each scrape.
 
-    def __init__(self, views: Callable[[], list[SlotView]], open_requests: Callable[[], int]) -> None:
+    ``causes``: host, reason and whether that keeps connections from it now (``upstream/reach``).
+    """
+
+    def __init__(
+        self,
+        views: Callable[[], list[SlotView]],
+        open_requests: Callable[[], int],
+        causes: Callable[[], list[tuple[str, Reason, bool]]] = list,
+    ) -> None:
         self._views = views
         self._open_requests = open_requests
+        self._causes = causes
         self._requests: defaultdict[tuple[str, bool, int], int] = defaultdict(int)
         self._attempts: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._tokens: defaultdict[tuple[str, str], int] = defaultdict(int)
@@ -100,12 +110,21 @@ class Metrics(Collector):
         yield _counter("gemproxy_upstream_attempts", about, ["upstream", "verdict"], self._attempts)
         yield GaugeMetricFamily("gemproxy_open_requests", "Chat requests open now", value=self._open_requests())
         yield from _pool(self._views())
+        yield _unreachable(self._causes())
 
 
 def _counter(name: str, about: str, labels: list[str], counts: Mapping[Key, int]) -> Metric:
     family = CounterMetricFamily(name, about, labels=labels)
     for key, count in counts.items():
         family.add_metric(list(key), count)
+    return family
+
+
+def _unreachable(causes: Iterable[tuple[str, Reason, bool]]) -> Metric:
+    about = "1 while no connection comes about, by what keeps it"
+    family = GaugeMetricFamily("gemproxy_upstream_unreachable", about, labels=["host", "reason"])
+    for host, reason, holds in causes:
+        family.add_metric([host, reason], float(holds))
     return family
 
 

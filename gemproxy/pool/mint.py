@@ -22,8 +22,10 @@ from msgspec import Struct
 
 from gemproxy.pool.sources import ServiceAccount, UserGrant
 from gemproxy.posting import ask
+from gemproxy.reaching import obstacle_of
 from gemproxy.upstream import oauth
 from gemproxy.upstream.dialect import HttpRequest
+from gemproxy.upstream.reach import Obstacle
 from gemproxy.upstream.redaction import held
 
 T = TypeVar("T")
@@ -60,7 +62,14 @@ class GrantRefused(Exception):  # noqa: N818 - the house says fault and failure
 
 
 class MintUnavailable(Exception):  # noqa: N818
-    """No answer that counts came from the token endpoint; trying again later may help."""
+    """No answer that counts came from the token endpoint; trying again later may help.
+
+    ``obstacle``: what stood in the way of a connection, if none came about.
+    """
+
+    def __init__(self, why: str, obstacle: Obstacle | None = None) -> None:
+        super().__init__(why)
+        self.obstacle = obstacle
 
 
 class NoDefaultCredentials(Exception):  # noqa: N818
@@ -95,6 +104,7 @@ class Courier:
     def __init__(self, send: Callable[..., Future[Reply]]) -> None:
         self.refusal = oauth.Refused()
         self.trouble = "no answer"
+        self.obstacle: Obstacle | None = None
         self._send = send
 
     def __call__(
@@ -112,7 +122,8 @@ class Courier:
         try:
             reply = self._send(method, url, body, headers, min(timeout or REQUEST_TIMEOUT, REQUEST_TIMEOUT)).result()
         except (aiohttp.ClientError, OSError, TimeoutError, CancelledError) as fault:
-            self.trouble = f"no answer ({type(fault).__name__})"
+            self.obstacle = obstacle_of(fault)
+            self.trouble = self.obstacle.reason.words if self.obstacle else f"no answer ({type(fault).__name__})"
             raise TransportError(self.trouble) from None  # type: ignore[no-untyped-call]
         if reply.status != 200:
             self.refusal = oauth.read_refusal(reply.data)
@@ -241,7 +252,7 @@ class Mint:
         try:
             credentials.refresh(courier)
         except TransportError:
-            raise MintUnavailable(courier.trouble) from None
+            raise MintUnavailable(courier.trouble, courier.obstacle) from None
         except RefreshError:
             if courier.refusal.error:
                 raise GrantRefused(courier.refusal.error, courier.refusal.error_description) from None

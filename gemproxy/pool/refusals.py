@@ -9,6 +9,7 @@ from gemproxy.pool.rest import NEVER
 from gemproxy.upstream.dialect import Action, Scope, Verdict
 from gemproxy.upstream.oauth import BAD_CLIENT, PARKING
 from gemproxy.upstream.onboarding import Ineligible
+from gemproxy.upstream.reach import Obstacle
 
 RENEW = "A credential of the proxy is no longer accepted by Google; its operator must renew it."
 
@@ -16,19 +17,20 @@ RENEW = "A credential of the proxy is no longer accepted by Google; its operator
 class TokenRefused(Exception):  # noqa: N818 - a verdict on its way, not a failure
     """No token can be had for a credential; ``verdict`` says what that means for it.
 
-    ``detail`` is for logs and operators. ``link`` is a page that Google wants a person to open: it works once and for
-    anybody, so it goes to the operator's terminal only.
+    ``detail`` is for logs and operators. ``known``: the log has the cause already, as that of a host. ``link`` is a
+    page that Google wants a person to open: it works once and for anybody, so it goes to the operator's terminal only.
     """
 
-    def __init__(self, verdict: Verdict, detail: str = "", link: str = "") -> None:
+    def __init__(self, verdict: Verdict, detail: str = "", link: str = "", *, known: bool = False) -> None:
         super().__init__(verdict.reason)
         self.verdict = verdict
         self.detail = detail or verdict.message
         self.link = link
+        self.known = known
 
     def again(self) -> TokenRefused:
         """Return the same refusal to raise once more: a raised one holds on to whom it passed."""
-        return TokenRefused(self.verdict, self.detail, self.link)
+        return TokenRefused(self.verdict, self.detail, self.link, known=self.known)
 
 
 def parked(reason: str, detail: str = "") -> TokenRefused:
@@ -52,6 +54,13 @@ def unavailable(reason: str, message: str, why: str = "") -> TokenRefused:
     """Return the refusal of an endpoint that is out of order: no credential's fault, another upstream may serve."""
     message = f"{message} ({why})" if why else message
     return TokenRefused(Verdict(Action.NEXT, Scope.UPSTREAM, None, reason, message, status=503))
+
+
+def unreached(what: str, obstacle: Obstacle) -> TokenRefused:
+    """Return the refusal of an endpoint to which no connection came about; ``what`` begins a sentence."""
+    message = f"{what} cannot be reached: {obstacle.reason.words}"
+    verdict = Verdict(Action.NEXT, Scope.UPSTREAM, None, obstacle.reason, message)
+    return TokenRefused(verdict, f"{what} cannot be reached: {obstacle.words}", known=True)
 
 
 def removed() -> TokenRefused:

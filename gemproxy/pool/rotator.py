@@ -190,16 +190,17 @@ class Rotator:
         asked = [slot.resting.get(model) for slot in self._fitting(model, None) if slot.parked is None]
         return bool(asked) and all(rest and rest.until > now and rest.reason == NO_MODEL for rest in asked)
 
-    def ready(self, models: Iterable[str]) -> Readiness:
+    def ready(self, models: Iterable[str], unreached: Container[str] = ()) -> Readiness:
         """Return whether any credential is neither parked nor resting for one of ``models`` at least.
 
         Caps and probes do not count: they pass by themselves. Without models only whole credentials are judged.
+        ``unreached`` names slots whose upstream cannot be reached: they do not count either.
         """
         now = self._now()
         names = list(models)
         first = NEVER
         for slot in self._slots:
-            if slot.parked is None:
+            if slot.parked is None and slot.name not in unreached:
                 known = [name for name in names if slot.models is None or name in slot.models] if names else [ANY]
                 first = min(first, min((slot.rest_left(name, now) for name in known), default=NEVER))
         return Readiness(first == 0.0, finite(first))

@@ -125,6 +125,11 @@ class Tokens:
         account = self._known(slot)
         return await self._noted(account, self._token(account, account.keeper.anew()))
 
+    def try_again(self) -> None:
+        """Ask for tokens at once where it was in vain: a host is reached again."""
+        for account in self._accounts.values():
+            account.vain_since = -math.inf
+
     def view(self, slot: str) -> TokenView:
         """Return what is at hand for a slot."""
         account = self._accounts.get(slot)
@@ -177,7 +182,8 @@ class Tokens:
             account.trouble = refused.again()
             if before is None or before.verdict.reason != reason:
                 name = account.keeper.name
-                log.warning("credential %s: %s: %s%s", name, reason, refused.detail, refusals.advice(reason))
+                level = logging.INFO if refused.known else logging.WARNING
+                log.log(level, "credential %s: %s: %s%s", name, reason, refused.detail, refusals.advice(reason))
             raise
         account.trouble, account.vain_since = None, -math.inf
         return token

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -32,11 +32,20 @@ from gemproxy.pool.projects import Projects
 from gemproxy.pool.rest import Policy, Record
 from gemproxy.pool.rotator import Rotator
 from gemproxy.pool.slot import POOLS, Lease, Slot, keys
-from gemproxy.pool.sources import ApiKeySource, OAuthSource, ServiceAccountSource, Source, fingerprint, secrets
+from gemproxy.pool.sources import (
+    ApiKeySource,
+    OAuthSource,
+    ServiceAccountSource,
+    Source,
+    fingerprint,
+    secrets,
+    token_url,
+)
 from gemproxy.pool.state import State, open_state
 from gemproxy.pool.tokens import Tokens
 from gemproxy.pool.waiting import WaitingRoom
 from gemproxy.posting import READ
+from gemproxy.reaching import Lookout, origin_of
 from gemproxy.server.allowance import Allowances
 from gemproxy.server.exchange import RandomIds
 from gemproxy.server.keyring import Caller, Keyring
@@ -49,11 +58,13 @@ from gemproxy.upstream.cause import Cause
 from gemproxy.upstream.code_assist import CodeAssist
 from gemproxy.upstream.dialect import Action, Dialect, Scope, Verdict
 from gemproxy.upstream.onboarding import Onboarding
+from gemproxy.upstream.reach import Need, Reason
 from gemproxy.upstream.redaction import held
 from gemproxy.upstream.rows import NO_MODEL
-from gemproxy.upstream.vertex import Vertex
+from gemproxy.upstream.vertex import Vertex, base_url
 
 log = logging.getLogger("gemproxy")
+_REASONS = frozenset(Reason)
 NEWS = 5.0  # seconds between looks at what other processes learnt of the same credentials
 wall_clock = time.time  # noqa: TID251 - wired here into all but the access log; rests outlive the process
 
@@ -76,7 +87,8 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
     """Return the wired rooms; ``stack`` closes them in the opposite order."""
     sources = await asyncio.to_thread(_sources, config)
     held.hold("configuration", await asyncio.to_thread(_secrets, config, sources))
-    session = await stack.enter_async_context(_session(config))
+    lookout = Lookout(asyncio.get_running_loop().time)
+    session = await stack.enter_async_context(_session(config, lookout))
     state = await open_state(Path(config.state.path) if config.state.path else None, wall_clock)
     stack.push_async_callback(state.close)
     dialects = _dialects(config)
@@ -92,6 +104,7 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
     dispatcher = Dispatcher(session, room, tokens, dialects, _limits(config), wall_clock)
     load = Load(Budget(config.server.memory, asyncio.get_running_loop().time))
     stack.callback(load.close)
+    need = partial(_need, config)  # a reload leaves the addresses as they are
     service = Service(
         door=_door(config, catalogue),
         dispatcher=dispatcher,
@@ -107,11 +120,17 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
         allowances=Allowances(),
         load=load,
         bounds=_bounds(config),
+        lookout=lookout,
+        need=need,
+        needs=await asyncio.to_thread(_needs, need, sources),
         capture=Capture(Path(config.log.capture_dir)) if config.log.capture_dir else None,
     )
     stack.push_async_callback(lambda: service.images.close())  # the fetcher of the last reload
     _set_up_metrics(service)
     room.on_report = partial(_hear, service)
+    lookout.on_return = tokens.try_again
+    knocking = lookout.knock(partial(_needed, service), config.timeouts.connect)
+    stack.callback(spawn(knocking, name="handshakes").cancel)
     studio = dialects["ai_studio"]
     if config.models.discover and isinstance(studio, AiStudio):
         discovery = Discovery(session, studio, tokens)
@@ -129,6 +148,7 @@ async def reload(app: web.Application, config: Config) -> None:
     fetcher, catalogue = ImageFetcher(_images(config)), _catalogue(config)
     slots = await asyncio.to_thread(_slots, config, sources, catalogue)
     held.hold("configuration", await asyncio.to_thread(_secrets, config, sources))
+    needs = await asyncio.to_thread(_needs, service.need, sources)
     door = _door(config, catalogue)
     records = await service.state.records()
     # From here on nothing fails or awaits: a request meets the old configuration or the new one, never half of each.
@@ -139,6 +159,8 @@ async def reload(app: web.Application, config: Config) -> None:
     service.dispatcher.limits = _limits(config)
     service.door, service.catalogue = door, catalogue
     service.options, service.bounds = _options(config), _bounds(config)
+    service.needs = needs
+    service.lookout.reach.keep(_needed(service))
     service.load.budget.allow(config.server.memory)
     service.images, old = fetcher, service.images
     _ = spawn(old.close(), name="images of the old configuration")  # waits for those under way, as the reload must not
@@ -157,7 +179,7 @@ def _set_up_metrics(service: Service) -> None:
     except ImportError:
         return
     rotator = service.dispatcher.room.rotator
-    service.metrics = Metrics(rotator.snapshot, lambda: service.open_requests)
+    service.metrics = Metrics(rotator.snapshot, lambda: service.open_requests, service.lookout.reach.causes)
 
 
 def _hear(service: Service, lease: Lease, verdict: Verdict | None) -> None:
@@ -176,6 +198,8 @@ def _hear(service: Service, lease: Lease, verdict: Verdict | None) -> None:
         left = slot.longest(keys(lease.model, (verdict.kind,)), wall_clock())
         which = f"{lease.model} {verdict.kind}".rstrip()
         log.info("credential %s rests %.0f s for %s (%s)", slot.name, left, which, reason)
+    elif reason in _REASONS:  # told once for its host, and counted there
+        log.debug("credential %s: attempt at %s failed (%s)", slot.name, lease.model, reason)
     elif verdict.action is not Action.STOP or verdict.scope is Scope.UPSTREAM:  # else its client must change it
         log.info("credential %s: attempt at %s failed (%s)", slot.name, lease.model, reason)
 
@@ -197,11 +221,11 @@ async def _learn(rotator: Rotator, state: State) -> None:
 # ------------------------------------------------------------------------------------------ the upstream side
 
 
-def _session(config: Config) -> aiohttp.ClientSession:
+def _session(config: Config, lookout: Lookout) -> aiohttp.ClientSession:
     warn_of_unknown()
     # limits are ours (rotation.*, timeouts.*): aiohttp's own would cut streams at 300 s and hold back at 100
     return aiohttp.ClientSession(
-        connector=open_connector(limit=0, ttl_dns_cache=300, keepalive_timeout=30),
+        connector=open_connector(hear=lookout.hear, limit=0, ttl_dns_cache=300, keepalive_timeout=30),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=config.timeouts.connect),
         cookie_jar=aiohttp.DummyCookieJar(),
         # identity: frames are small, to unpack them would cost more than it saves; a megabyte may hold a gigabyte
@@ -240,6 +264,25 @@ def _tokens(
     projects = Projects(session, _onboarding(config), judge, state, wall_clock)
     url, prints = config.upstream.token_url or "", _fingerprints(slots)
     return Tokens(sources, session, state, wall_clock, projects, fingerprints=prints, token_url=url)
+
+
+def _needs(need: Callable[[Source], Need], sources: dict[str, Source]) -> dict[str, Need]:
+    return {name: need(source) for name, source in sources.items()}
+
+
+def _need(config: Config, source: Source) -> Need:
+    upstream = config.upstream
+    if isinstance(source, ApiKeySource):
+        return Need(origin_of(upstream.ai_studio_url))
+    tokens = token_url(source) and origin_of(upstream.token_url or token_url(source))
+    if isinstance(source, OAuthSource):
+        return Need(origin_of(upstream.code_assist_url), tokens)
+    assert isinstance(source, ServiceAccountSource)
+    return Need(origin_of(base_url(upstream.vertex_url, source.location)), tokens)
+
+
+def _needed(service: Service) -> set[str]:
+    return {origin for need in service.needs.values() for origin in (need.upstream, need.tokens)}
 
 
 def _sources(config: Config) -> dict[str, Source]:

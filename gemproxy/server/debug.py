@@ -17,9 +17,11 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 async def cache(request: web.Request, service: Service, caller: Caller) -> web.Response:
-    """Show the whole pool: a row per credential with its state, its rests and its token."""
+    """Show the whole pool: a row per credential with its state, its rests and its token; and hosts out of reach."""
     rows = [_row(service, view) for view in service.dispatcher.room.rotator.snapshot()]
-    return as_json({"status": "ok", "credentials": rows, "signatures": len(service.signatures)})
+    unreachable = service.lookout.views()
+    shown = {"credentials": rows, "signatures": len(service.signatures), "unreachable": unreachable}
+    return as_json({"status": "ok", **shown})
 
 
 async def token_test(request: web.Request, service: Service, caller: Caller) -> web.Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+from collections.abc import Mapping
 
 import msgspec
 from aiohttp import web
@@ -49,15 +50,29 @@ async def health(request: web.Request, service: Service) -> web.Response:
 
 
 async def ready(request: web.Request, service: Service) -> web.Response:
-    """Tell whether a request could be served now; 503 with the reason and the earliest return otherwise."""
+    """Tell whether a request could be served now; 503 with the reason and the earliest return otherwise.
+
+    What is wrong without being the end of it is told, too.
+    """
     if service.draining:
         return _unready("The server is draining and takes no new requests.", None)
-    state = service.dispatcher.room.rotator.ready(model.id for model in service.catalogue.listed())
+    models, rotator = [model.id for model in service.catalogue.listed()], service.dispatcher.room.rotator
+    state, unreachable = rotator.ready(models), service.lookout.views()
+    told: dict[str, object] = {"unreachable": unreachable} if unreachable else {}
+    if state.ok and unreachable and not rotator.ready(models, _barred(service)).ok:
+        hosts = "; ".join(f"{view.host}: {view.message}" for view in unreachable if view.out)
+        return _unready(f"No credential that is ready can reach its upstream ({hosts}).", None, told)
     if state.ok:
-        return as_json({"status": "ready"})
+        return as_json({"status": "ready", **told})
     if state.returns_in is None:
-        return _unready("Every credential is parked until the operator acts; see /v1/debug/cache.", None)
-    return _unready("Every credential rests.", state.returns_in)
+        return _unready("Every credential is parked until the operator acts; see /v1/debug/cache.", None, told)
+    return _unready("Every credential rests.", state.returns_in, told)
+
+
+def _barred(service: Service) -> set[str]:
+    """Return the credentials that are of no use while some hosts cannot be reached."""
+    bars, tokens = service.lookout.reach.bars, service.tokens
+    return {slot for slot, need in service.needs.items() if bars(need, token_at_hand=tokens.view(slot).cached)}
 
 
 async def probe(request: web.Request, service: Service) -> web.Response:
@@ -87,8 +102,8 @@ def _shown(model: Model, name: str) -> ModelOut:
     return ModelOut(name, model.created, shutdown_date=model.shutdown_date or UNSET)
 
 
-def _unready(reason: str, returns_in: float | None) -> web.Response:
-    response = as_json({"status": "unready", "reason": reason, "returns_in": returns_in}, status=503)
+def _unready(reason: str, returns_in: float | None, told: Mapping[str, object] = {}) -> web.Response:
+    response = as_json({"status": "unready", "reason": reason, "returns_in": returns_in, **told}, status=503)
     if returns_in is not None:
         response.headers["Retry-After"] = str(math.ceil(returns_in))
     return response

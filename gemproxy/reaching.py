@@ -1,0 +1,128 @@
+"""(edge) What keeps connections from coming about, told apart; handshakes with hosts that are out, until one succeeds.
+
+In: what aiohttp raised, and the news of every connection that was tried (``connections``). Out: an ``Obstacle``, log
+lines, and the state that ``/ready`` and the metrics show (``upstream/reach``). A handshake asks for nothing and spends
+no quota.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import ssl
+from collections.abc import Callable, Collection
+
+import aiohttp
+from yarl import URL
+
+from gemproxy.connections import open_connector
+from gemproxy.upstream.reach import HostView, Obstacle, Reach, Reason
+
+log = logging.getLogger("gemproxy")
+EVERY = 5.0  # seconds between handshakes with a host that is out
+NOT_YET_VALID, EXPIRED = 9, 10  # X509_V_ERR_CERT_* of OpenSSL
+OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})  # this machine is full
+
+
+def obstacle_of(fault: BaseException) -> Obstacle | None:
+    """Return what a failure to connect means; None for one that says nothing of the host."""
+    if isinstance(fault, aiohttp.ClientConnectorDNSError):
+        return Obstacle(Reason.DNS, fault.os_error.strerror or "")
+    inner = _inner(fault)
+    if isinstance(inner, ssl.SSLError | ssl.CertificateError):
+        return _of_tls(inner)
+    if isinstance(fault, aiohttp.ConnectionTimeoutError) or (isinstance(inner, TimeoutError) and inner is not fault):
+        return Obstacle(Reason.TIMEOUT)
+    if isinstance(fault, aiohttp.ClientConnectorError) and isinstance(inner, OSError) and inner.errno not in OURS:
+        return Obstacle(Reason.REFUSED, _plain(inner))
+    return None
+
+
+def _inner(fault: BaseException) -> BaseException:
+    if isinstance(fault, aiohttp.ClientConnectorCertificateError):
+        return fault.certificate_error
+    return fault.os_error if isinstance(fault, aiohttp.ClientConnectorError) else fault
+
+
+def _of_tls(fault: Exception) -> Obstacle:
+    if not isinstance(fault, ssl.SSLCertVerificationError):
+        return Obstacle(Reason.TLS, getattr(fault, "reason", "") or "")
+    if fault.verify_code == NOT_YET_VALID:
+        return Obstacle(Reason.CLOCK)
+    # of one that has expired only the operator can say which of the two is wrong, it or the clock
+    doubt = ", or this machine's clock is ahead" if fault.verify_code == EXPIRED else ""
+    return Obstacle(Reason.TLS, f"{fault.verify_message}{doubt}")
+
+
+def _plain(fault: OSError) -> str:
+    """Return what the system says of an error; aiohttp's own text names an address."""
+    return os.strerror(fault.errno) if fault.errno else ""
+
+
+class Lookout:
+    """Hears of all connections to upstreams; ``clock`` in seconds, steady."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.reach = Reach()
+        self.on_return: Callable[[], None] | None = None  # hears that a host is reached again
+        self._clock = clock
+
+    def views(self) -> list[HostView]:
+        """Return every host that could not be reached last."""
+        return self.reach.views(self._clock())
+
+    def hear(self, url: URL, fault: BaseException | None) -> None:
+        """Note that a connection stands, or why it does not."""
+        origin = origin_of(url)
+        if fault is None:
+            self._reached(origin)
+        elif (obstacle := obstacle_of(fault)) is not None:
+            name = _name(url)
+            if self.reach.failed(origin, name, obstacle, self._clock()):
+                log.warning("cannot reach %s: %s", name, obstacle.words)
+
+    def _reached(self, origin: str) -> None:
+        before = self.reach.reached(origin)
+        if before is not None and self.on_return is not None:
+            self.on_return()
+        if before is not None and before.heard:
+            lasted = self._clock() - before.since
+            log.warning("%s is reached again: %d attempts failed in %.0f s", before.name, before.failures, lasted)
+
+    async def knock(self, needed: Callable[[], Collection[str]], patience: float) -> None:
+        """Try hosts that are out until a handshake succeeds, for ever; ``patience`` in seconds.
+
+        ``needed`` returns the origins that credentials need now: no other host is asked.
+        """
+        connector = open_connector(hear=self.hear, limit=0, force_close=True, use_dns_cache=False)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            while True:
+                await asyncio.sleep(EVERY)
+                out = [origin for origin in needed() if self.reach.out(origin)]
+                await asyncio.gather(*(_shake_hands(session, origin, patience) for origin in out))
+
+
+async def _shake_hands(session: aiohttp.ClientSession, origin: str, patience: float) -> None:
+    """Open a connection and close it again; what comes of it the connector tells."""
+    connector = session.connector
+    assert connector is not None
+    request = aiohttp.ClientRequest("GET", URL(origin), loop=asyncio.get_running_loop(), session=session)
+    try:
+        connection = await connector.connect(request, [], aiohttp.ClientTimeout(sock_connect=patience))
+    except (aiohttp.ClientError, OSError):
+        return
+    connection.close()
+
+
+def origin_of(url: URL | str) -> str:
+    """Return what a host is known by; "" for what is no address."""
+    try:
+        return str(URL(url).origin())
+    except ValueError:
+        return ""
+
+
+def _name(url: URL) -> str:
+    return f"{url.host}" if url.is_default_port() else f"{url.host}:{url.port}"

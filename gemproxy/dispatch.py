@@ -33,6 +33,7 @@ from gemproxy.upstream.aim import aimed
 from gemproxy.upstream.dialect import OK, Action, Call, Dialect, Scope, Token, Verdict
 from gemproxy.upstream.reach import Reason
 from gemproxy.upstream.rows import NO_MODEL
+from gemproxy.upstream.skew import Skew
 
 UNCOUNTED = 1 << 12  # bytes of an answer that nobody looks at what is held for them: at most tenfold
 MOST_OF_A_REFUSAL = 1 << 20  # bytes; an error body beyond this is cut: its head tells enough
@@ -76,8 +77,10 @@ class Dispatcher:
         dialects: Mapping[str, Dialect],
         limits: Limits,
         clock: Callable[[], float],
+        skew: Skew | None = None,
     ) -> None:
         self.room = room
+        self._skew = skew
         self.limits = limits
         self._post = Poster(session).post
         self._tokens = tokens
@@ -219,6 +222,8 @@ class Dispatcher:
             body = b""  # the status alone still tells something
         finally:
             response.close()
+        if self._skew is not None:  # of refusals only: these are few, and what a wrong clock does is among them
+            self._skew.note(response.headers)
         return dialect.judge(response.status, response.headers, body, self._clock())
 
     def _silent(self) -> UpstreamFault:

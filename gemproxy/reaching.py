@@ -19,6 +19,7 @@ from yarl import URL
 
 from gemproxy.connections import open_connector
 from gemproxy.upstream.reach import HostView, Obstacle, Reach, Reason
+from gemproxy.upstream.skew import Skew
 
 log = logging.getLogger("gemproxy")
 EVERY = 5.0  # seconds between handshakes with a host that is out
@@ -62,10 +63,12 @@ def _plain(fault: OSError) -> str:
 
 
 class Lookout:
-    """Hears of all connections to upstreams; ``clock`` in seconds, steady."""
+    """Hears of all connections to upstreams, and what time it is there; ``clock`` in seconds, steady, ``wall`` not."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], wall: Callable[[], float]) -> None:
         self.reach = Reach()
+        self.skew = Skew(wall, clock)
+        self.skew.on_change = self._clock_changed
         self.on_return: Callable[[], None] | None = None  # hears that a host is reached again
         self._clock = clock
 
@@ -90,6 +93,9 @@ class Lookout:
         if before is not None and before.heard:
             lasted = self._clock() - before.since
             log.warning("%s is reached again: %d attempts failed in %.0f s", before.name, before.failures, lasted)
+
+    def _clock_changed(self) -> None:
+        log.warning("%s", self.skew.words or "this machine's clock is right again")
 
     async def knock(self, needed: Callable[[], Collection[str]], patience: float) -> None:
         """Try hosts that are out until a handshake succeeds, for ever; ``patience`` in seconds.

@@ -37,7 +37,7 @@ FLOORS: dict[str, set[str]] = {
         *LEAVES,
     },
     "connections": {"load.reads"},
-    "reaching": {"connections", "upstream.reach"},
+    "reaching": {"connections", "upstream.reach", "upstream.skew"},
     "posting": {"connections", "upstream", "errors", "load.weigh"},
     "capture": {"upstream.redaction"},
     "course": {"upstream", "errors"},

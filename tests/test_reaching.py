@@ -30,6 +30,11 @@ from tests.waiting import soon
 PATIENCE = 0.1  # seconds for a connection to a host that says nothing
 
 
+def lookout_of() -> Lookout:
+    steady = asyncio.get_running_loop().time
+    return Lookout(steady, steady)
+
+
 @asynccontextmanager
 async def listening(tls: ssl.SSLContext | None = None, port: int = 0) -> AsyncIterator[int]:
     """Listen, and say nothing."""
@@ -76,7 +81,7 @@ async def test_what_keeps_a_connection_away_is_told_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, way: str
 ) -> None:
     without_names(monkeypatch)
-    lookout = Lookout(asyncio.get_running_loop().time)
+    lookout = lookout_of()
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=PATIENCE)
     async with outage(name, tmp_path) as case:
         connector = open_connector(hear=lookout.hear, limit=0, ssl=case.trust or True)
@@ -133,7 +138,7 @@ async def test_a_handshake_brings_a_host_back_and_asks_nothing(
     monkeypatch.setattr(reaching, "EVERY", 0.005)
     caplog.set_level(logging.INFO, "gemproxy")
     back: list[bool] = []
-    lookout, port = Lookout(asyncio.get_running_loop().time), free_port()
+    lookout, port = lookout_of(), free_port()
     lookout.on_return = lambda: back.append(True)
     url = f"http://127.0.0.1:{port}"
     for _ in range(3):
@@ -160,7 +165,7 @@ async def test_a_handshake_brings_a_host_back_and_asks_nothing(
 
 async def test_nobody_knocks_where_nobody_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reaching, "EVERY", 0.001)
-    lookout = Lookout(asyncio.get_running_loop().time)
+    lookout = lookout_of()
     async with listening() as port:
         for _ in range(3):
             lookout.hear(URL(f"http://127.0.0.1:{port}"), _refused())

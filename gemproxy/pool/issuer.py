@@ -138,7 +138,7 @@ class Issuer:
             return await minting
         except GrantRefused as fault:
             self._mint.forget()
-            raise refusals.by_grant(fault.word, fault.about, own_client=True) from None
+            raise refusals.by_grant(fault.word, fault.about, own_client=True, clock=fault.clock) from None
 
     # --------------------------------------------------------------------------------------------------- all kinds
 

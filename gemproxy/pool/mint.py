@@ -27,6 +27,7 @@ from gemproxy.upstream import oauth
 from gemproxy.upstream.dialect import HttpRequest
 from gemproxy.upstream.reach import Obstacle
 from gemproxy.upstream.redaction import held
+from gemproxy.upstream.skew import Skew
 
 T = TypeVar("T")
 
@@ -53,12 +54,16 @@ class Access(Struct, frozen=True):
 
 
 class GrantRefused(Exception):  # noqa: N818 - the house says fault and failure
-    """The token endpoint refused. ``word`` is OAuth's error code, ``about`` Google's description; show neither."""
+    """The token endpoint refused. ``word`` is OAuth's error code, ``about`` Google's description; show neither.
 
-    def __init__(self, word: str, about: str = "") -> None:
+    ``clock`` says how this machine's clock is wrong, if what was refused was signed by it.
+    """
+
+    def __init__(self, word: str, about: str = "", clock: str = "") -> None:
         super().__init__(word)
         self.word = word
         self.about = about
+        self.clock = clock
 
 
 class MintUnavailable(Exception):  # noqa: N818
@@ -105,6 +110,7 @@ class Courier:
         self.refusal = oauth.Refused()
         self.trouble = "no answer"
         self.obstacle: Obstacle | None = None
+        self.signed = False  # what was posted last holds our own clock's time
         self._send = send
 
     def __call__(
@@ -119,6 +125,7 @@ class Courier:
         """Send a request and wait for its answer. Raises ``google.auth.exceptions.TransportError``."""
         from google.auth.exceptions import TransportError
 
+        self.signed = b"assertion=" in (body or b"")
         try:
             reply = self._send(method, url, body, headers, min(timeout or REQUEST_TIMEOUT, REQUEST_TIMEOUT)).result()
         except (aiohttp.ClientError, OSError, TimeoutError, CancelledError) as fault:
@@ -143,7 +150,9 @@ class Mint:
         *,
         token_url: str = "",
         pauses: Sequence[float] = PAUSES,
+        skew: Skew | None = None,
     ) -> None:
+        self._skew = skew
         self._session = session
         self._clock = clock
         self._token_url = token_url
@@ -255,7 +264,8 @@ class Mint:
             raise MintUnavailable(courier.trouble, courier.obstacle) from None
         except RefreshError:
             if courier.refusal.error:
-                raise GrantRefused(courier.refusal.error, courier.refusal.error_description) from None
+                clock = self._skew.words if self._skew is not None and courier.signed else ""
+                raise GrantRefused(courier.refusal.error, courier.refusal.error_description, clock) from None
             raise MintUnavailable("an answer that is no token") from None
         except (GoogleAuthError, ValueError, TypeError, OverflowError) as fault:
             raise MintUnavailable(type(fault).__name__) from None
@@ -283,6 +293,8 @@ class Mint:
     async def _ask(self, request: HttpRequest, timeout: float) -> Reply:
         held.hold("token requests", _secrets(request.body))
         reply = await ask(self._session, request, timeout)
+        if self._skew is not None:
+            self._skew.note(reply.headers)
         return Reply(reply.status, reply.headers, reply.body)
 
 

@@ -11,6 +11,7 @@ from gemproxy.upstream.oauth import BAD_CLIENT, PARKING
 from gemproxy.upstream.onboarding import Ineligible
 from gemproxy.upstream.reach import Obstacle
 
+DOUBT = "the clock of the proxy may be wrong"
 RENEW = "A credential of the proxy is no longer accepted by Google; its operator must renew it."
 
 
@@ -50,10 +51,10 @@ def _resting(
     return TokenRefused(verdict, detail, link)
 
 
-def unavailable(reason: str, message: str, why: str = "") -> TokenRefused:
+def unavailable(reason: str, message: str, why: str = "", *, known: bool = False) -> TokenRefused:
     """Return the refusal of an endpoint that is out of order: no credential's fault, another upstream may serve."""
     message = f"{message} ({why})" if why else message
-    return TokenRefused(Verdict(Action.NEXT, Scope.UPSTREAM, None, reason, message, status=503))
+    return TokenRefused(Verdict(Action.NEXT, Scope.UPSTREAM, None, reason, message, status=503), known=known)
 
 
 def unreached(what: str, obstacle: Obstacle) -> TokenRefused:
@@ -68,13 +69,15 @@ def removed() -> TokenRefused:
     return TokenRefused(Verdict(Action.NEXT, Scope.NONE, None, "removed", "The credential was removed.", status=503))
 
 
-def by_grant(word: str, about: str, *, own_client: bool) -> TokenRefused:
-    """Return what an OAuth error means (RFC 6749, 5.2). ``own_client``: no other credential uses this client."""
+def by_grant(word: str, about: str, *, own_client: bool, clock: str = "") -> TokenRefused:
+    """Return what an OAuth error means (RFC 6749, 5.2). ``own_client``: no other credential uses this client.
+
+    ``clock`` says how this machine's clock is wrong, of a request that it signed: then no word is one on the account.
+    """
     if word in BAD_CLIENT and not own_client:
         return _bad_client()
-    if word == "invalid_grant" and "short-lived" in about:
-        # a signed assertion is refused when our clock is wrong; that is no word on the account
-        return unavailable("clock", "Google refused a signed request: the clock of the proxy may be wrong.")
+    if word == "invalid_grant" and (clock or "short-lived" in about):
+        return unavailable("clock", f"Google refused a signed request: {clock or DOUBT}.", known=bool(clock))
     if word in PARKING or word in BAD_CLIENT:
         return parked(word)
     return _resting(word, None)

@@ -23,6 +23,7 @@ from gemproxy.pool.refusals import TokenRefused
 from gemproxy.pool.sources import ApiKeySource, OAuthSource, ServiceAccountSource, Source
 from gemproxy.pool.state import State
 from gemproxy.upstream.dialect import Action, Scope, Token
+from gemproxy.upstream.skew import Skew
 
 __all__ = ["TokenRefused", "TokenView", "Tokens"]
 log = logging.getLogger(__name__)
@@ -67,8 +68,9 @@ class Tokens:
         fingerprints: Mapping[str, str],
         token_url: str = "",
         mint: Mint | None = None,
+        skew: Skew | None = None,
     ) -> None:
-        self._mint = mint or Mint(session, clock, token_url=token_url)
+        self._mint = mint or Mint(session, clock, token_url=token_url, skew=skew)
         self._projects = projects
         self._issuer = Issuer(self._mint, state, clock)
         self._clock = clock

@@ -61,6 +61,7 @@ from gemproxy.upstream.onboarding import Onboarding
 from gemproxy.upstream.reach import Need, Reason
 from gemproxy.upstream.redaction import held
 from gemproxy.upstream.rows import NO_MODEL
+from gemproxy.upstream.skew import Skew
 from gemproxy.upstream.vertex import Vertex, base_url
 
 log = logging.getLogger("gemproxy")
@@ -87,21 +88,21 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
     """Return the wired rooms; ``stack`` closes them in the opposite order."""
     sources = await asyncio.to_thread(_sources, config)
     held.hold("configuration", await asyncio.to_thread(_secrets, config, sources))
-    lookout = Lookout(asyncio.get_running_loop().time)
+    lookout = Lookout(asyncio.get_running_loop().time, wall_clock)
     session = await stack.enter_async_context(_session(config, lookout))
     state = await open_state(Path(config.state.path) if config.state.path else None, wall_clock)
     stack.push_async_callback(state.close)
     dialects = _dialects(config)
     catalogue = _catalogue(config)
     slots = await asyncio.to_thread(_slots, config, sources, catalogue)
-    tokens = _tokens(config, sources, slots, session, state, dialects["code_assist"])
+    tokens = _tokens(config, sources, slots, session, state, dialects["code_assist"], lookout.skew)
     stack.callback(tokens.close)
     rotator = Rotator(slots, _policy(config), wall_clock)
     rotator.restore(await state.records())
     rotator.on_change = partial(_keep, state)
     stack.callback(spawn(_learn(rotator, state), name="news of other processes").cancel)
     room = WaitingRoom(rotator, config.timeouts.queue)
-    dispatcher = Dispatcher(session, room, tokens, dialects, _limits(config), wall_clock)
+    dispatcher = Dispatcher(session, room, tokens, dialects, _limits(config), wall_clock, lookout.skew)
     load = Load(Budget(config.server.memory, asyncio.get_running_loop().time))
     stack.callback(load.close)
     need = partial(_need, config)  # a reload leaves the addresses as they are
@@ -260,10 +261,11 @@ def _tokens(
     session: aiohttp.ClientSession,
     state: State,
     judge: Dialect,
+    skew: Skew,
 ) -> Tokens:
     projects = Projects(session, _onboarding(config), judge, state, wall_clock)
     url, prints = config.upstream.token_url or "", _fingerprints(slots)
-    return Tokens(sources, session, state, wall_clock, projects, fingerprints=prints, token_url=url)
+    return Tokens(sources, session, state, wall_clock, projects, fingerprints=prints, token_url=url, skew=skew)
 
 
 def _needs(need: Callable[[Source], Need], sources: dict[str, Source]) -> dict[str, Need]:

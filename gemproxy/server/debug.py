@@ -21,6 +21,7 @@ async def cache(request: web.Request, service: Service, caller: Caller) -> web.R
     rows = [_row(service, view) for view in service.dispatcher.room.rotator.snapshot()]
     unreachable = service.lookout.views()
     shown = {"credentials": rows, "signatures": len(service.signatures), "unreachable": unreachable}
+    shown["clock"] = {"ahead_seconds": round(service.lookout.skew.ahead, 1), "message": service.lookout.skew.words}
     return as_json({"status": "ok", **shown})
 
 

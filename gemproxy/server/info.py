@@ -59,6 +59,8 @@ async def ready(request: web.Request, service: Service) -> web.Response:
     models, rotator = [model.id for model in service.catalogue.listed()], service.dispatcher.room.rotator
     state, unreachable = rotator.ready(models), service.lookout.views()
     told: dict[str, object] = {"unreachable": unreachable} if unreachable else {}
+    if clock := service.lookout.skew.words:
+        told["clock"] = clock
     if state.ok and unreachable and not rotator.ready(models, _barred(service)).ok:
         hosts = "; ".join(f"{view.host}: {view.message}" for view in unreachable if view.out)
         return _unready(f"No credential that is ready can reach its upstream ({hosts}).", None, told)

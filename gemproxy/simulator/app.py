@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from email.utils import formatdate
 from typing import Self
 
 from aiohttp import web
@@ -81,6 +82,7 @@ class Simulator(Google):
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
         """Listen; port 0 takes a free one."""
         app = web.Application(client_max_size=_MAX_BODY)
+        app.on_response_prepare.append(self._date)
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.05)
         await self._runner.setup()
@@ -117,6 +119,9 @@ class Simulator(Google):
         )
         self._recorder.add(recorded)
         return await self._play(request, recorded)
+
+    async def _date(self, _: web.Request, response: web.StreamResponse) -> None:
+        response.headers["Date"] = formatdate(self.clock(), usegmt=True)
 
     async def _play(self, request: web.Request, recorded: Recorded) -> web.StreamResponse:
         answer = self.answer(recorded)

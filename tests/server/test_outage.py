@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +23,8 @@ from tests.test_pool_scenarios import config_text, configured
 from tests.unresolved import NAME, without_names
 from tests.waiting import soon
 
+DAY = 86400.0
+CLOCK_AGAIN = "this machine's clock is right again"
 CHAT = "/v1/chat/completions"
 HELLO = {"model": "gemini-2.5-flash", "messages": [{"role": "user", "content": "Hello"}], "stream": False}
 
@@ -188,3 +191,41 @@ async def test_the_test_of_all_tokens_says_why(simulator: Simulator, tmp_path: P
         status, body = await server.post("/v1/token-test", b"")
     [row] = msgspec.json.decode(body)["results"]
     assert (status, row["detail"]) == (500, "dns: the name does not resolve (Name or service not known)")
+
+
+# ---------------------------------------------------------------------------------------------------------- the clock
+
+
+async def test_a_wrong_clock_is_told_and_parks_no_service_account(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = service_account(tmp_path / "robot.json")
+    text = f'[[credentials]]\nname = "robot"\nkind = "service_account"\nfile = "{file}"\n'
+    async with Simulator(lambda: time.time() + 2 * DAY) as google:  # noqa: TID251 - what time it is there
+        urls: dict[str, Any] = {"vertex_url": google.vertex_url, "token_url": google.token_url}
+        async with running(google, elsewhere(configured(tmp_path, text), **urls)) as server:
+            told = [await server.post(CHAT, HELLO) for _ in range(2)]
+            status, ready = await server.get("/ready")
+            _, shown = await server.get("/v1/debug/cache")
+            google.clock = google.accounts.clock = time.time  # noqa: TID251
+            await server.post("/v1/token-test", b"")
+            assert (await server.get("/ready")) == (200, {"status": "ready"})
+            assert (await server.post(CHAT, HELLO))[0] == 200
+    words = "this machine's clock is 2 days behind Google's"
+    assert {(status, msgspec.json.decode(body)["error"]["message"]) for status, body in told} == {
+        (503, f"Google refused a signed request: {words}.")
+    }
+    assert (status, ready) == (200, {"status": "ready", "clock": words})
+    assert shown["clock"]["message"] == words
+    assert shown["clock"]["ahead_seconds"] == pytest.approx(-2 * DAY, abs=60)
+    [row] = shown["credentials"]
+    assert (row["state"], row["last_error"]) == ("ready", "clock")
+    assert [line for line in warnings(caplog) if "auth.keys" not in line] == [words, CLOCK_AGAIN]
+
+
+async def test_a_refusal_of_a_key_tells_the_time_as_well(tmp_path: Path) -> None:
+    async with Simulator(lambda: time.time() - DAY) as google:  # noqa: TID251
+        google.keys["test-key-1"] = KeyState.PER_MINUTE
+        async with running(google, configuration(google, tmp_path)) as server:
+            await server.post(CHAT, HELLO)
+            assert (await server.get("/ready"))[1]["clock"] == "this machine's clock is 24 hours ahead of Google's"

@@ -19,6 +19,7 @@ from gemproxy.load.rounds import new_loop
 
 if TYPE_CHECKING:
     from gemproxy.checkup import Row
+    from gemproxy.demo import Outage
 
 log = logging.getLogger("gemproxy")
 OK, FAILED, USAGE = 0, 1, 2
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", help="instead of server.host")
     serve.add_argument("--port", type=int, help="instead of server.port; 0 takes a free one")
     serve.add_argument("--demo", action="store_true", help="answer from an embedded simulated Gemini; needs no key")
+    serve.add_argument("--fault", metavar="NAME", help="with --demo: what goes wrong; an unknown name lists them all")
     serve.set_defaults(run=_serve)
 
     check = commands.add_parser("check", help="validate the configuration and print what would run")
@@ -75,6 +77,9 @@ def _config_option(parser: argparse.ArgumentParser) -> None:
 def _serve(asked: argparse.Namespace) -> int:
     from gemproxy import demo, serving  # here: `check` and `--version` need no server
 
+    if asked.fault is not None and not asked.demo:
+        raise ConfigFault("--fault goes with --demo only: no fault is made in front of the real Gemini")
+    outage = demo.WELL if asked.fault is None else demo.outage_of(asked.fault)
     purpose: Purpose = "demo" if asked.demo else "serve"
 
     def read() -> Config:
@@ -84,7 +89,11 @@ def _serve(asked: argparse.Namespace) -> int:
     logs.configure(config.log.level, config.log.format)
     for warning in _warnings(config, demo=asked.demo):
         log.warning(warning)
-    work = demo.serve(read, _announce_demo(config)) if asked.demo else serving.serve(config, read, _announce)
+    work = (
+        demo.serve(read, _announce_demo(config, outage), outage)
+        if asked.demo
+        else serving.serve(config, read, _announce)
+    )
     _run(work, config.server.loop)
     return OK
 
@@ -115,13 +124,13 @@ def _announce(url: str) -> None:
     log.info("gemproxy %s listens on %s", __version__, url)
 
 
-def _announce_demo(config: Config) -> Callable[[str], None]:
+def _announce_demo(config: Config, outage: Outage) -> Callable[[str], None]:
     from gemproxy.demo import welcome
 
     key = config.auth.clients[0].key.reveal() if config.auth.clients else "placeholder"
 
     def announce(url: str) -> None:
-        print(welcome(url, key), flush=True)
+        print(welcome(url, key, outage), flush=True)
 
     return announce
 

@@ -43,7 +43,7 @@ class Discovery:
                     return await self._pages(view.name)
                 except (aiohttp.ClientError, OSError, TokenRefused, *UNREADABLE) as fault:
                     obstacle = obstacle_of(fault)
-                    why = obstacle.reason.words if obstacle else type(fault).__name__
+                    why = obstacle.public if obstacle else type(fault).__name__
                     log.info("models.discover: credential %s tells no models (%s)", view.name, why)
         return []
 

@@ -438,7 +438,7 @@ def _unreachable(fault: BaseException) -> Verdict:
         Action.RETRY,
         Scope.UPSTREAM,
         reason=obstacle.reason,
-        message=f"The upstream cannot be reached: {obstacle.reason.words}",
+        message=f"The upstream cannot be reached: {obstacle.public}",
         status=504 if late else 502,
         code="upstream_timeout" if late else "upstream_error",
     )

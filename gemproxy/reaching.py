@@ -54,7 +54,7 @@ def _of_tls(fault: Exception) -> Obstacle:
         return Obstacle(Reason.CLOCK)
     # of one that has expired only the operator can say which of the two is wrong, it or the clock
     doubt = ", or this machine's clock is ahead" if fault.verify_code == EXPIRED else ""
-    return Obstacle(Reason.TLS, f"{fault.verify_message}{doubt}")
+    return Obstacle(Reason.TLS, f"{fault.verify_message}{doubt}", "the certificate does not verify")
 
 
 def _plain(fault: OSError) -> str:
@@ -131,4 +131,4 @@ def origin_of(url: URL | str) -> str:
 
 
 def _name(url: URL) -> str:
-    return f"{url.host}" if url.is_default_port() else f"{url.host}:{url.port}"
+    return url.host_port_subcomponent or ""  # without the port where it is the usual one

@@ -21,7 +21,7 @@ BELOW_THE_DOOR = {"dispatch", "course", "stall", "reaching", "capture", "convert
 FLOORS: dict[str, set[str]] = {
     "__main__": {"cli"},
     "cli": {"serving", "demo", "server", "checkup", "config", "login", "logs", "load.rounds", "errors"},
-    "demo": {"serving", "server.debug", "config", "simulator"},
+    "demo": {"serving", "server.debug", "config", "simulator", "errors"},
     "serving": {"server", "listening", "supervisor", "config", "load", "errors"},
     "supervisor": set(),
     "logs": {"upstream.redaction"},

@@ -130,7 +130,7 @@ class Courier:
             reply = self._send(method, url, body, headers, min(timeout or REQUEST_TIMEOUT, REQUEST_TIMEOUT)).result()
         except (aiohttp.ClientError, OSError, TimeoutError, CancelledError) as fault:
             self.obstacle = obstacle_of(fault)
-            self.trouble = self.obstacle.reason.words if self.obstacle else f"no answer ({type(fault).__name__})"
+            self.trouble = self.obstacle.public if self.obstacle else f"no answer ({type(fault).__name__})"
             raise TransportError(self.trouble) from None  # type: ignore[no-untyped-call]
         if reply.status != 200:
             self.refusal = oauth.read_refusal(reply.data)

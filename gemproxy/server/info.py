@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import msgspec
 from aiohttp import web
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from gemproxy import __version__
 from gemproxy.models import Model
@@ -57,7 +58,8 @@ async def ready(request: web.Request, service: Service) -> web.Response:
     if service.draining:
         return _unready("The server is draining and takes no new requests.", None)
     models, rotator = [model.id for model in service.catalogue.listed()], service.dispatcher.room.rotator
-    state, unreachable = rotator.ready(models), service.lookout.views()
+    state = rotator.ready(models)
+    unreachable = [replace(view, detail="") for view in service.lookout.views()]
     told: dict[str, object] = {"unreachable": unreachable} if unreachable else {}
     if clock := service.lookout.skew.words:
         told["clock"] = clock

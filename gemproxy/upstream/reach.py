@@ -42,15 +42,23 @@ _WORDS: Final = {
 
 
 class Obstacle(Struct, frozen=True):
-    """What stands in the way. ``detail`` is for operators: it may hold an address."""
+    """What stands in the way. ``detail`` is for operators: it may hold an address. ``plain`` is more exact than the
+    words of the reason, and holds none.
+    """
 
     reason: Reason
     detail: str = ""
+    plain: str = ""
+
+    @property
+    def public(self) -> str:
+        """Return what a client may read."""
+        return self.plain or self.reason.words
 
     @property
     def words(self) -> str:
         """Return what the operator reads."""
-        return f"{self.reason.words} ({self.detail})" if self.detail else self.reason.words
+        return f"{self.public} ({self.detail})" if self.detail else self.public
 
 
 class Host(Struct):
@@ -73,15 +81,16 @@ class Host(Struct):
         return self.failures >= RUNNING
 
 
-class HostView(Struct, frozen=True):
-    """A host that could not be reached last, as operators see it."""
+class HostView(Struct, frozen=True, omit_defaults=True):
+    """A host that could not be reached last. All but ``detail`` may be seen by everybody (``/ready``)."""
 
     host: str
     reason: Reason
     message: str
     failures: int
     since_seconds: float
-    out: bool  # whether it counts as unreachable (``/ready``)
+    out: bool  # whether it counts as unreachable
+    detail: str = ""
 
 
 class Need(Struct, frozen=True):
@@ -138,10 +147,11 @@ class Reach:
             HostView(
                 host.name,
                 host.obstacle.reason,
-                host.obstacle.words,
+                host.obstacle.public,
                 host.failures,
                 round(max(0.0, now - host.since), 1),
                 host.out,
+                host.obstacle.detail,
             )
             for host in self._hosts.values()
             if host.obstacle is not None

@@ -72,7 +72,8 @@ async def test_a_name_that_does_not_resolve_is_told_everywhere(
     assert (status, ready["status"], view["host"], view["reason"], view["out"]) == (503, "unready", NAME, "dns", True)
     assert NAME in ready["reason"]
     assert "does not resolve" in ready["reason"]
-    assert [row["reason"] for row in shown["unreachable"]] == ["dns"]
+    assert "detail" not in view, "what may hold an address is for admins"
+    assert [(row["reason"], row["detail"]) for row in shown["unreachable"]] == [("dns", "Name or service not known")]
     assert {row["last_error"] for row in shown["credentials"]} == {"dns"}
     assert shown["unreachable"][0]["failures"] == 9
     assert series == {f"{NAME} dns": 1.0}

@@ -84,7 +84,15 @@ def test_operators_see_count_cause_and_time() -> None:
         *("studio.invalid", "tls", 3),
         *(12.0, True),
     )
-    assert view.message == "the TLS handshake fails (self-signed certificate)"
+    assert (view.message, view.detail) == ("the TLS handshake fails", "self-signed certificate")
+
+
+def test_an_obstacle_may_have_words_of_its_own() -> None:
+    found = Obstacle(Reason.TLS, "self-signed certificate", "the certificate does not verify")
+    assert (found.public, found.words) == (
+        "the certificate does not verify",
+        "the certificate does not verify (self-signed certificate)",
+    )
 
 
 def test_the_return_tells_how_it_was() -> None:

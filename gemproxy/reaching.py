@@ -18,12 +18,18 @@ import aiohttp
 from yarl import URL
 
 from gemproxy.connections import open_connector
+from gemproxy.resolving import Resolver
 from gemproxy.upstream.reach import HostView, Obstacle, Reach, Reason
 from gemproxy.upstream.skew import Skew
 
 log = logging.getLogger("gemproxy")
 EVERY = 5.0  # seconds between handshakes with a host that is out
 NOT_YET_VALID, EXPIRED = 9, 10  # X509_V_ERR_CERT_* of OpenSSL
+_PLAIN = {
+    errno.ENETUNREACH: "no network leads to it",
+    errno.EHOSTUNREACH: "no network leads to it",
+    errno.ECONNRESET: "the connection is reset",
+}
 OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})  # this machine is full
 
 
@@ -37,7 +43,7 @@ def obstacle_of(fault: BaseException) -> Obstacle | None:
     if isinstance(fault, aiohttp.ConnectionTimeoutError) or (isinstance(inner, TimeoutError) and inner is not fault):
         return Obstacle(Reason.TIMEOUT)
     if isinstance(fault, aiohttp.ClientConnectorError) and isinstance(inner, OSError) and inner.errno not in OURS:
-        return Obstacle(Reason.REFUSED, _plain(inner))
+        return _of_system(inner)
     return None
 
 
@@ -57,9 +63,10 @@ def _of_tls(fault: Exception) -> Obstacle:
     return Obstacle(Reason.TLS, f"{fault.verify_message}{doubt}", "the certificate does not verify")
 
 
-def _plain(fault: OSError) -> str:
-    """Return what the system says of an error; aiohttp's own text names an address."""
-    return os.strerror(fault.errno) if fault.errno else ""
+def _of_system(fault: OSError) -> Obstacle:
+    """Return what the system's own words make of it; aiohttp's text names an address."""
+    number = fault.errno or 0
+    return Obstacle(Reason.REFUSED, os.strerror(number) if number else "", _PLAIN.get(number, ""))
 
 
 class Lookout:
@@ -102,7 +109,7 @@ class Lookout:
 
         ``needed`` returns the origins that credentials need now: no other host is asked.
         """
-        connector = open_connector(hear=self.hear, limit=0, force_close=True, use_dns_cache=False)
+        connector = open_connector(hear=self.hear, resolver=Resolver(), limit=0, force_close=True, use_dns_cache=False)
         async with aiohttp.ClientSession(connector=connector) as session:
             while True:
                 await asyncio.sleep(EVERY)

@@ -25,7 +25,10 @@ FLOORS: dict[str, set[str]] = {
     "serving": {"server", "listening", "supervisor", "config", "load", "errors"},
     "supervisor": set(),
     "logs": {"upstream.redaction"},
-    "server.app": {"config", "server", "checkup", "discovery", "metrics", "connections", "posting", *BELOW_THE_DOOR},
+    "server.app": {
+        *("config", "server", "checkup", "discovery", "metrics", "connections", "resolving", "posting"),
+        *BELOW_THE_DOOR,
+    },
     "server.media": {"server", "connections", "posting", *BELOW_THE_DOOR},  # fetches over connections of its own
     "server": {"server", "checkup", "metrics", "posting", *BELOW_THE_DOOR},
     "discovery": {"pool", "upstream", "posting", "reaching", "models", "wire.UNREADABLE"},
@@ -37,7 +40,8 @@ FLOORS: dict[str, set[str]] = {
         *LEAVES,
     },
     "connections": {"load.reads"},
-    "reaching": {"connections", "upstream.reach", "upstream.skew"},
+    "reaching": {"connections", "resolving", "upstream.reach", "upstream.skew"},
+    "resolving": set(),
     "posting": {"connections", "upstream", "errors", "load.weigh"},
     "capture": {"upstream.redaction"},
     "course": {"upstream", "errors"},

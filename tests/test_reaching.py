@@ -118,6 +118,24 @@ def test_what_says_nothing_of_the_host_is_no_obstacle(fault: Exception) -> None:
 
 
 @pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ECONNREFUSED, "the connection is refused (Connection refused)"),
+        (errno.ENETUNREACH, "no network leads to it (Network is unreachable)"),
+        (errno.EHOSTUNREACH, "no network leads to it (No route to host)"),
+        (errno.ECONNRESET, "the connection is reset (Connection reset by peer)"),
+        (errno.EPERM, "the connection is refused (Operation not permitted)"),
+        (None, "the connection is refused"),
+    ],
+)
+def test_what_the_system_says_is_told_without_an_address(number: int | None, words: str) -> None:
+    fault = OSError(number, "Connect call failed ('192.0.2.1', 443)") if number else OSError("Multiple exceptions")
+    found = obstacle_of(aiohttp.ClientConnectorError(KEY, fault))
+    assert found is not None
+    assert (found.reason, found.words) == (Reason.REFUSED, words)
+
+
+@pytest.mark.parametrize(
     ("url", "origin"),
     [
         ("https://host.invalid/v1beta", "https://host.invalid"),

@@ -46,6 +46,7 @@ from gemproxy.pool.tokens import Tokens
 from gemproxy.pool.waiting import WaitingRoom
 from gemproxy.posting import READ
 from gemproxy.reaching import Lookout, origin_of
+from gemproxy.resolving import Resolver
 from gemproxy.server.allowance import Allowances
 from gemproxy.server.exchange import RandomIds
 from gemproxy.server.keyring import Caller, Keyring
@@ -226,7 +227,9 @@ def _session(config: Config, lookout: Lookout) -> aiohttp.ClientSession:
     warn_of_unknown()
     # limits are ours (rotation.*, timeouts.*): aiohttp's own would cut streams at 300 s and hold back at 100
     return aiohttp.ClientSession(
-        connector=open_connector(hear=lookout.hear, limit=0, ttl_dns_cache=300, keepalive_timeout=30),
+        connector=open_connector(
+            hear=lookout.hear, resolver=Resolver(), limit=0, ttl_dns_cache=300, keepalive_timeout=30
+        ),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=config.timeouts.connect),
         cookie_jar=aiohttp.DummyCookieJar(),
         # identity: frames are small, to unpack them would cost more than it saves; a megabyte may hold a gigabyte

@@ -452,6 +452,7 @@ async def test_a_wrong_clock_parks_no_service_account(desk):
     assert (verdict.scope, verdict.reason) == (Scope.UPSTREAM, "clock")
 
 
+PERSON = {"type": "authorized_user", "refresh_token": "fake", "client_id": CLIENT, "client_secret": SECRET}
 JWT = {"error": "invalid_grant", "error_description": "Invalid JWT Signature."}
 
 
@@ -470,16 +471,17 @@ async def test_while_the_clock_is_wrong_no_word_is_one_on_the_account(desk, slow
 
 
 @pytest.mark.parametrize(
-    ("slow", "robot"),
+    ("slow", "source"),
     [
-        pytest.param(299.0, True, id="a clock that is right: the account is meant"),
-        pytest.param(2 * 86400.0, False, id="a person's login is signed by no clock"),
+        pytest.param(299.0, lambda desk: desk.robot(), id="a clock that is right: the account is meant"),
+        pytest.param(2 * 86400.0, lambda desk: desk.oauth(), id="a person's login is signed by no clock"),
+        pytest.param(2 * 86400.0, lambda desk: desk.robot(**PERSON), id="nor is one that Vertex AI is asked with"),
     ],
 )
-async def test_a_refusal_that_is_no_matter_of_the_clock_parks(desk, slow, robot):
+async def test_a_refusal_that_is_no_matter_of_the_clock_parks(desk, slow, source):
     desk.slow = slow
     desk.sim.script(unary_answer(JWT, status=400), method="token", times=None)
-    verdict = await refusal(desk.tokens(desk.robot() if robot else desk.oauth()).get("team-1"))
+    verdict = await refusal(desk.tokens(source(desk)).get("team-1"))
     assert (verdict.scope, verdict.until, verdict.reason) == (Scope.CREDENTIAL, math.inf, "invalid_grant")
 
 

@@ -189,9 +189,12 @@ class Checked(aiohttp.TCPConnector):
         try:
             made = await super()._create_connection(req, traces, timeout)
         except (aiohttp.ClientError, OSError) as fault:
-            told = aiohttp.ConnectionTimeoutError(SLOW) if type(fault) is TimeoutError else fault
-            self._tell(req.url, told)
-            raise told from None
+            if type(fault) is not TimeoutError:
+                self._tell(req.url, fault)
+                raise
+            late = aiohttp.ConnectionTimeoutError(SLOW)
+            self._tell(req.url, late)
+            raise late from None
         self._tell(req.url, None)
         return made
 

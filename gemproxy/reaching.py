@@ -114,7 +114,10 @@ class Lookout:
             while True:
                 await asyncio.sleep(EVERY)
                 out = [origin for origin in needed() if self.reach.out(origin)]
-                await asyncio.gather(*(_shake_hands(session, origin, patience) for origin in out))
+                tries = (_shake_hands(session, origin, patience) for origin in out)
+                for fault in await asyncio.gather(*tries, return_exceptions=True):
+                    if fault is not None:  # a bug, which must not leave the server unready for good
+                        log.error("a handshake failed in a way that nobody knows", exc_info=fault)
 
 
 async def _shake_hands(session: aiohttp.ClientSession, origin: str, patience: float) -> None:

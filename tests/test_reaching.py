@@ -181,6 +181,26 @@ async def test_a_handshake_brings_a_host_back_and_asks_nothing(
     assert len(lines) == 2
 
 
+async def test_a_bug_in_one_handshake_ends_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(reaching, "EVERY", 0.001)
+    tried: list[str] = []
+
+    async def shake(session: aiohttp.ClientSession, origin: str, patience: float) -> None:
+        tried.append(origin)
+        raise ValueError("odd")
+
+    monkeypatch.setattr(reaching, "_shake_hands", shake)
+    lookout = lookout_of()
+    for _ in range(3):
+        lookout.hear(URL("http://127.0.0.1:1"), _refused())
+    knocking = asyncio.get_running_loop().create_task(lookout.knock(lambda: {"http://127.0.0.1:1"}, PATIENCE))
+    await soon(lambda: len(tried) > 2)
+    knocking.cancel()
+    assert "in a way that nobody knows" in caplog.text
+
+
 async def test_nobody_knocks_where_nobody_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reaching, "EVERY", 0.001)
     lookout = lookout_of()

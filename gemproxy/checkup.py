@@ -27,7 +27,7 @@ from gemproxy.pool.rest import ANY
 from gemproxy.pool.slot import SlotView
 from gemproxy.pool.tokens import Tokens
 from gemproxy.posting import ask
-from gemproxy.tunnel import trouble
+from gemproxy.reaching import obstacle_of, why
 from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.dialect import OK, Action, Call, Dialect, HttpRequest, Method, Token, Verdict
 from gemproxy.upstream.onboarding import Onboarding, account_link
@@ -168,7 +168,9 @@ class Checkup:
         try:
             reply = await ask(self._session, request, PATIENCE)
         except (aiohttp.ClientError, OSError) as fault:
-            return Verdict(Action.RETRY, reason="unreachable", message=trouble(fault)), ""
+            obstacle = obstacle_of(fault)
+            reason = obstacle.reason if obstacle else "no_answer"
+            return Verdict(Action.RETRY, reason=reason, message=why(fault)), ""
         if reply.status == 200:
             return OK, ""
         return dialect.judge(reply.status, reply.headers, reply.body, self._clock()), account_link(reply.body)

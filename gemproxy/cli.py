@@ -21,6 +21,7 @@ from gemproxy.proxies import proxies
 
 if TYPE_CHECKING:
     from gemproxy.checkup import Row
+    from gemproxy.demo import Outage
 
 log = logging.getLogger("gemproxy")
 OK, FAILED, USAGE = 0, 1, 2
@@ -52,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", help="instead of server.host")
     serve.add_argument("--port", type=int, help="instead of server.port; 0 takes a free one")
     serve.add_argument("--demo", action="store_true", help="answer from an embedded simulated Gemini; needs no key")
+    serve.add_argument("--fault", metavar="NAME", help="with --demo: what goes wrong; an unknown name lists them all")
     serve.set_defaults(run=_serve)
 
     check = commands.add_parser("check", help="validate the configuration and print what would run")
@@ -78,6 +80,9 @@ def _config_option(parser: argparse.ArgumentParser) -> None:
 def _serve(asked: argparse.Namespace) -> int:
     from gemproxy import serving  # here: `check` and `--version` need no server
 
+    if asked.fault is not None and not asked.demo:
+        raise ConfigFault("--fault goes with --demo only: no fault is made in front of the real Gemini")
+    outage = _outage(asked.fault) if asked.demo else None
     purpose: Purpose = "demo" if asked.demo else "serve"
 
     def read() -> Config:
@@ -89,15 +94,21 @@ def _serve(asked: argparse.Namespace) -> int:
         log.info("requests to Google go through the proxy %s (HTTPS_PROXY)", between)
     for warning in _warnings(config, asked.config, demo=asked.demo):
         log.warning(warning)
-    work = _demo(read, config) if asked.demo else serving.serve(config, read, _announce)
+    work = serving.serve(config, read, _announce) if outage is None else _demo(read, config, outage)
     _run(work, config.server.loop)
     return OK
 
 
-def _demo(read: Callable[[], Config], config: Config) -> Coroutine[Any, Any, None]:
+def _outage(name: str | None) -> Outage:
     from gemproxy import demo  # here: the simulator is a seventh of the time to start
 
-    return demo.serve(read, _announce_demo(config))
+    return demo.WELL if name is None else demo.outage_of(name)
+
+
+def _demo(read: Callable[[], Config], config: Config, outage: Outage) -> Coroutine[Any, Any, None]:
+    from gemproxy import demo
+
+    return demo.serve(read, _announce_demo(config, outage), outage)
 
 
 def _run(work: Coroutine[Any, Any, None], loop: str) -> None:
@@ -121,13 +132,13 @@ def _announce(url: str) -> None:
     log.info("gemproxy %s listens on %s", __version__, url)
 
 
-def _announce_demo(config: Config) -> Callable[[str], None]:
+def _announce_demo(config: Config, outage: Outage) -> Callable[[str], None]:
     from gemproxy.demo import welcome
 
     key = config.auth.clients[0].key.reveal() if config.auth.clients else "placeholder"
 
     def announce(url: str) -> None:
-        print(welcome(url, key), flush=True)
+        print(welcome(url, key, outage), flush=True)
 
     return announce
 

@@ -23,6 +23,7 @@ from aiohttp.connector import Connection
 from aiohttp.http import RawResponseMessage
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.tracing import Trace
+from yarl import URL
 
 from gemproxy.load.reads import read_little
 
@@ -33,22 +34,25 @@ SLICE = 1 << 15  # bytes to parse before a look at what they were: a segment has
 DISTRUST = 600.0  # seconds in which no connection is kept to a host that said what nobody had asked for
 SWITCHING = 101  # the one status below 200 after which nothing follows
 UNASKED = "the upstream spoke before it was asked"
+SLOW = "no connection in time"  # told by a type of its own: an answer may be late, too
 # What is extended here is aiohttp's inside, as it is in this version; beside another one no connection is kept.
 KNOWN = aiohttp.__version__.startswith("3.14.")
 
 
 Check = Callable[[asyncio.BaseTransport], None]
+Hear = Callable[[URL, BaseException | None], None]
 
 
-def open_connector(check: Check | None = None, **options: Any) -> aiohttp.TCPConnector:
+def open_connector(check: Check | None = None, hear: Hear | None = None, **options: Any) -> aiohttp.TCPConnector:
     """Return a ``TCPConnector`` with these options, whose connections are kept only while nothing is left on them.
 
     ``check`` looks at each connection once it stands, before anything is asked over it; it may raise ``OSError``.
+    ``hear`` is told of each connection that was tried: the address asked, and what went wrong, None if it stands.
     """
     if KNOWN:
-        return Connector(check, **options)
+        return Connector(check, hear, **options)
     options.pop("keepalive_timeout", None)
-    return Checked(check, **options | {"force_close": True})
+    return Checked(check, hear, **options | {"force_close": True})
 
 
 def warn_of_unknown() -> None:
@@ -181,11 +185,33 @@ class Line(ResponseHandler):
 
 
 class Checked(aiohttp.TCPConnector):
-    """Opens connections that pass a check."""
+    """Opens connections that pass a check, and tells of each."""
 
-    def __init__(self, check: Check | None = None, **options: Any) -> None:
+    def __init__(self, check: Check | None = None, hear: Hear | None = None, **options: Any) -> None:
         super().__init__(**options)
         self._check = check
+        self._hear = hear
+
+    async def _create_connection(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> ResponseHandler:
+        try:
+            # aiohttp's own patience with a proxy ends once that has taken the connection, be it silent then
+            async with asyncio.timeout(timeout.sock_connect if req.proxy else None):
+                made = await super()._create_connection(req, traces, timeout)
+        except (aiohttp.ClientError, OSError) as fault:
+            if type(fault) is not TimeoutError:
+                self._tell(req.url, fault)
+                raise
+            late = aiohttp.ConnectionTimeoutError(SLOW)
+            self._tell(req.url, late)
+            raise late from None
+        self._tell(req.url, None)
+        return made
+
+    def _tell(self, url: URL, fault: BaseException | None) -> None:
+        if self._hear is not None:
+            self._hear(url, fault)
 
     async def _wrap_create_connection(
         self,
@@ -216,8 +242,8 @@ def _woken(line: ResponseHandler) -> ResponseHandler:
 class Connector(Checked):
     """Opens connections and keeps them while they are clean."""
 
-    def __init__(self, check: Check | None = None, **options: Any) -> None:
-        super().__init__(check, **options)
+    def __init__(self, check: Check | None = None, hear: Hear | None = None, **options: Any) -> None:
+        super().__init__(check, hear, **options)
         self._factory = partial(Line, self._unasked, loop=self._loop)  # type: ignore[assignment] # a subclass
         self._distrusted: dict[ConnectionKey, float] = {}  # until when, on the loop's clock
 
@@ -238,8 +264,7 @@ class Connector(Checked):
     async def _create_connection(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> ResponseHandler:
-        async with asyncio.timeout(timeout.sock_connect if req.proxy else None):  # aiohttp waits for a proxy's word
-            line = await super()._create_connection(req, traces, timeout)
+        line = await super()._create_connection(req, traces, timeout)
         return _woken(line)
 
     async def _create_direct_connection(

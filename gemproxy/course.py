@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Set
 
 from gemproxy.errors import ClientFault, Failure, NoCredential, UpstreamFault
 from gemproxy.upstream.dialect import Action, Repair, Scope, Verdict
+from gemproxy.upstream.reach import Reason
 from gemproxy.upstream.rows import NO_MODEL
 
 TOKEN_GRACE = 1.0  # seconds to wait for a token before the other credentials are asked: mostly it takes 0.2
@@ -19,7 +20,7 @@ CAPACITY_TRIES = 2  # further tries at an upstream that fails, before a credenti
 PAUSES = (0.0, 0.5)  # seconds before each of them; a reset of an idle connection heals at once
 NOBODY: Set[str] = frozenset()
 BAD_ANSWER = "bad_answer"  # the reason of a verdict on an empty or malformed answer: asked once more
-UNREACHABLE = ("unreachable", "connect_timeout")  # reasons of verdicts that hold for whoever asks that upstream
+UNREACHABLE = {"unreachable", *Reason}  # reasons of verdicts that hold for whoever asks that upstream
 OVERLOADED_RETRY = 5.0  # seconds, ``Retry-After`` when Google has no room and gave no hint
 
 

@@ -15,7 +15,7 @@ from gemproxy.pool.refusals import TokenRefused
 from gemproxy.pool.slot import SlotView
 from gemproxy.pool.tokens import Tokens
 from gemproxy.posting import ask
-from gemproxy.tunnel import trouble
+from gemproxy.reaching import why
 from gemproxy.upstream.ai_studio import AiStudio, read_models
 from gemproxy.wire import UNREADABLE
 
@@ -42,7 +42,7 @@ class Discovery:
                 try:
                     return await self._pages(view.name)
                 except (aiohttp.ClientError, OSError, TokenRefused, *UNREADABLE) as fault:
-                    log.warning("models.discover: credential %s tells no models (%s)", view.name, trouble(fault))
+                    log.warning("models.discover: credential %s tells no models (%s)", view.name, why(fault))
         return []
 
     async def _pages(self, slot: str) -> list[str]:

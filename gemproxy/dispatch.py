@@ -28,11 +28,13 @@ from gemproxy.pool.refusals import TokenRefused
 from gemproxy.pool.slot import Lease
 from gemproxy.pool.waiting import WaitingRoom
 from gemproxy.posting import Incoming, Poster, head
+from gemproxy.reaching import obstacle_of
 from gemproxy.stall import StallWatch
-from gemproxy.tunnel import trouble
 from gemproxy.upstream.aim import aimed
 from gemproxy.upstream.dialect import OK, Action, Call, Dialect, Scope, Token, Verdict
+from gemproxy.upstream.reach import Reason
 from gemproxy.upstream.rows import NO_MODEL
+from gemproxy.upstream.skew import Skew
 
 UNCOUNTED = 1 << 12  # bytes of an answer, before a look at what is held for them: 350 KB at worst (probabilities)
 MOST_OF_A_REFUSAL = 1 << 20  # bytes; an error body beyond this is cut: its head tells enough
@@ -80,8 +82,10 @@ class Dispatcher:
         dialects: Mapping[str, Dialect],
         limits: Limits,
         clock: Callable[[], float],
+        skew: Skew | None = None,
     ) -> None:
         self.room = room
+        self._skew = skew
         self.limits = limits
         self._post = Poster(session).post
         self._tokens = tokens
@@ -234,6 +238,8 @@ class Dispatcher:
             body = b""  # the status alone still tells something
         finally:
             response.close()
+        if self._skew is not None:  # of refusals only: these are few, and what a wrong clock does is among them
+            self._skew.note(response.headers)
         return dialect.judge(response.status, response.headers, body, self._clock())
 
     def _silent(self) -> UpstreamFault:
@@ -437,21 +443,18 @@ def _no_model(model: str) -> ClientFault:
 
 def _unreachable(fault: BaseException) -> Verdict:
     """Return the verdict on a connection that failed; rotation does not help, trying again may."""
-    if isinstance(fault, TimeoutError):
-        return Verdict(
-            Action.RETRY,
-            Scope.UPSTREAM,
-            reason="connect_timeout",
-            message="The upstream could not be reached within timeouts.connect.",
-            status=504,
-            code="upstream_timeout",
-        )
-    connecting = isinstance(fault, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError)
-    why = "" if (told := trouble(fault)) == type(fault).__name__ else f": {told}"
+    obstacle = obstacle_of(fault)
+    if obstacle is None:
+        connecting = isinstance(fault, aiohttp.ClientConnectorError)
+        message = "The upstream cannot be reached." if connecting else "The connection to the upstream was lost."
+        reason = "unreachable" if connecting else "connection_lost"
+        return Verdict(Action.RETRY, Scope.UPSTREAM, reason=reason, message=message)
+    late = obstacle.reason is Reason.TIMEOUT
     return Verdict(
         Action.RETRY,
         Scope.UPSTREAM,
-        reason="unreachable" if connecting else "connection_lost",
-        message=f"The upstream cannot be reached{why}." if connecting else "The connection to the upstream was lost.",
-        status=502,
+        reason=obstacle.reason,
+        message=f"The upstream cannot be reached: {obstacle.public}",
+        status=504 if late else 502,
+        code="upstream_timeout" if late else "upstream_error",
     )

@@ -27,7 +27,8 @@ from msgspec import Struct
 from gemproxy.errors import ConfigFault
 from gemproxy.posting import MOST, head
 from gemproxy.proxies import DIRECT, Proxies
-from gemproxy.tunnel import request_class, trouble
+from gemproxy.reaching import why
+from gemproxy.tunnel import request_class
 from gemproxy.upstream.oauth import AUTH_URL, LIFETIME, SCOPES, TOKEN_URL, read_refusal, word
 from gemproxy.wire import UNREADABLE
 
@@ -245,7 +246,7 @@ async def _redeem(
         ):
             status, body = response.status, await head(response, MOST)
     except (aiohttp.ClientError, OSError, TimeoutError) as fault:
-        raise LoginFault(f"Google's token endpoint cannot be reached ({trouble(fault)})") from None
+        raise LoginFault(f"Google's token endpoint cannot be reached ({why(fault)})") from None
     if status != 200:
         raise LoginFault(_refused(body))
     try:

@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from gemproxy.converter.events import Usage
 from gemproxy.pool.slot import SlotView
+from gemproxy.upstream.reach import Reason
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 Key = TypeVar("Key", bound=tuple[str, ...])
@@ -49,7 +50,10 @@ class Spread:
 
 
 class Metrics(Collector):
-    """The counts of one process. What is given here is asked at each scrape."""
+    """The counts of one process. What is given here is asked at each scrape.
+
+    ``causes``: host, reason and whether that keeps connections from it now (``upstream/reach``).
+    """
 
     def __init__(
         self,
@@ -57,11 +61,13 @@ class Metrics(Collector):
         open_requests: Callable[[], int],
         reload_refused: Callable[[], bool] = bool,
         state_up: Callable[[], bool] = lambda: True,
+        causes: Callable[[], list[tuple[str, Reason, bool]]] = list,
     ) -> None:
         self._views = views
         self._open_requests = open_requests
         self._reload_refused = reload_refused
         self._state_up = state_up
+        self._causes = causes
         self._requests: defaultdict[tuple[str, bool, int], int] = defaultdict(int)
         self._attempts: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._tokens: defaultdict[tuple[str, str], int] = defaultdict(int)
@@ -112,12 +118,21 @@ class Metrics(Collector):
         about = "1 if rests, tokens and projects are kept as state.path says, 0 if in memory until they can be"
         yield GaugeMetricFamily("gemproxy_state_up", about, value=float(self._state_up()))
         yield from _pool(self._views())
+        yield _unreachable(self._causes())
 
 
 def _counter(name: str, about: str, labels: list[str], counts: Mapping[Key, int]) -> Metric:
     family = CounterMetricFamily(name, about, labels=labels)
     for key, count in counts.items():
         family.add_metric(list(key), count)
+    return family
+
+
+def _unreachable(causes: Iterable[tuple[str, Reason, bool]]) -> Metric:
+    about = "1 while no connection comes about, by what keeps it"
+    family = GaugeMetricFamily("gemproxy_upstream_unreachable", about, labels=["host", "reason"])
+    for host, reason, holds in causes:
+        family.add_metric([host, reason], float(holds))
     return family
 
 

@@ -51,12 +51,13 @@ async def ask(session: aiohttp.ClientSession, request: HttpRequest, timeout: flo
 
     A redirect is an answer like another: following it would hand the credential to whom it names.
     """
+    connect = min(session.timeout.sock_connect or timeout, timeout / 2)  # else nobody could tell which was missed
     async with session.request(
         request.method,
         request.url,
         data=outgoing(request.body) if request.body else None,
         headers=request.headers,
-        timeout=aiohttp.ClientTimeout(total=timeout),
+        timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=connect),
         allow_redirects=False,
     ) as response:
         body = await head(response, MOST)

@@ -1,4 +1,4 @@
-"""(edge) Requests that go through the environment's proxy, as aiohttp opens tunnels (CONNECT), and what can go wrong.
+"""(edge) Requests that go through the environment's proxy, as aiohttp opens tunnels (CONNECT).
 
 In: a ``Proxies``. Out: a kind of request that knows its way. aiohttp's own look at the environment (``trust_env``)
 would also read netrc, whose passwords are for others, and knows no networks in ``NO_PROXY``.
@@ -26,16 +26,3 @@ def request_class(known: Proxies) -> type[aiohttp.ClientRequest]:
             super().update_proxy(proxy, proxy_auth, proxy_headers)
 
     return Request
-
-
-def trouble(fault: BaseException) -> str:
-    """Return why there was no answer, as far as an operator can mend it; else the name of its type."""
-    match fault:
-        case aiohttp.ClientHttpProxyError():
-            return f"the proxy of HTTPS_PROXY refused with status {fault.status}"
-        case aiohttp.ClientProxyConnectionError():
-            return "the proxy of HTTPS_PROXY cannot be reached"
-        case aiohttp.ClientConnectorCertificateError():
-            return "its certificate is not trusted (SSL_CERT_FILE names further authorities)"
-        case _:
-            return type(fault).__name__

@@ -74,6 +74,13 @@ async def running(simulator: Simulator, config: Config | None = None) -> AsyncIt
         config = msgspec.structs.replace(
             config, upstream=msgspec.structs.replace(config.upstream, ai_studio_url=simulator.ai_studio_url)
         )
+    async with running_with(config) as made:
+        yield made
+
+
+@asynccontextmanager
+async def running_with(config: Config) -> AsyncIterator[Running]:
+    """Run gemproxy with a configuration, whatever it is in front of."""
     config = msgspec.structs.replace(config, timeouts=msgspec.structs.replace(config.timeouts, drain=1))
     runner = make_runner(config)
     await runner.setup()

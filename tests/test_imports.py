@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LEAVES = {"wire", "models", "errors", "load"}
 
-BELOW_THE_DOOR = {"dispatch", "course", "stall", "capture", "converter", "pool", "upstream", *LEAVES}
+BELOW_THE_DOOR = {"dispatch", "course", "stall", "reaching", "capture", "converter", "pool", "upstream", *LEAVES}
 
 # A room is the first name below gemproxy. A row with a dot is about one module, and wins over the row of its room.
 FLOORS: dict[str, set[str]] = {
@@ -33,39 +33,41 @@ FLOORS: dict[str, set[str]] = {
         "proxies",
         "pool.sqlite_file",
     },
-    "demo": {"serving", "server.debug", "config", "simulator"},
+    "demo": {"serving", "server.debug", "config", "simulator", "errors"},
     "serving": {"server", "listening", "supervisor", "upgrade", "config", "load", "errors"},
     "upgrade": {"supervisor", "server.tasks", "errors"},
     "supervisor": set(),
     "logs": {"upstream.redaction"},
     "server.app": {
-        *("config", "server", "checkup", "discovery", "metrics", "connections", "posting"),
+        *("config", "server", "checkup", "discovery", "metrics", "connections", "resolving", "posting"),
         *("proxies", "tunnel", *BELOW_THE_DOOR),
     },
     "server.media": {"server", "connections", "posting", "proxies", "tunnel", *BELOW_THE_DOOR},
     "server": {"server", "checkup", "metrics", "posting", *BELOW_THE_DOOR},
-    "discovery": {"pool", "upstream", "posting", "tunnel", "models", "wire.UNREADABLE"},
+    "discovery": {"pool", "upstream", "posting", "reaching", "models", "wire.UNREADABLE"},
     "listening": {"server", "load", "errors"},
     "checkup": {"posting", "tunnel", *BELOW_THE_DOOR},
     "metrics": {"pool", "upstream", "converter"},
     "dispatch": {
-        *("dispatch", "arrival", "course", "stall", "posting", "tunnel", "converter", "pool", "upstream", *LEAVES)
+        *("dispatch", "arrival", "course", "stall", "posting", "reaching", "converter", "pool", "upstream", *LEAVES)
     },
     "connections": {"load.reads"},
     "proxies": {"errors"},
     "tunnel": {"proxies"},
+    "reaching": {"connections", "resolving", "upstream.reach", "upstream.skew"},
+    "resolving": set(),
     "posting": {"connections", "upstream", "errors", "load.weigh"},
     "capture": {"upstream.redaction"},
     "course": {"upstream", "errors"},
     "stall": set(),
     "arrival": set(),
     "converter": {"converter", "upstream", "load.effort", *LEAVES},
-    "pool": {"pool", "upstream", "posting", "tunnel", *LEAVES},
+    "pool": {"pool", "upstream", "posting", "reaching", *LEAVES},
     "upstream": {  # and nothing of OpenAI
         *("upstream", "models", "errors", "load.turns"),
         *("wire.gemini", "wire.long_answer", "wire.incoming", "wire.text", "wire.UNREADABLE"),
     },
-    "login": {"posting", "proxies", "tunnel", "upstream", "errors", "wire.UNREADABLE"},
+    "login": {"posting", "proxies", "reaching", "tunnel", "upstream", "errors", "wire.UNREADABLE"},
     "config": {"config", "errors", "models", "proxies", "server.addresses"},  # whose rules `check` must know, too
     "simulator": {"simulator"},  # an oracle must not share the code it judges
     "errors": {"wire"},

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 import aiohttp
 import msgspec
 import pytest
+from aiohttp.client_reqrep import ConnectionKey
 from yarl import URL
 
 from gemproxy import connections
@@ -22,15 +23,19 @@ from gemproxy.connections import open_connector
 from gemproxy.errors import ClientFault, ConfigFault
 from gemproxy.posting import Poster, head, outgoing
 from gemproxy.proxies import proxies
+from gemproxy.reaching import Lookout, why
 from gemproxy.server.media import ImageFetcher, ImagePolicy
 from gemproxy.simulator import Simulator
-from gemproxy.tunnel import request_class, trouble
+from gemproxy.tunnel import request_class
 from gemproxy.upstream.dialect import HttpRequest
+from gemproxy.upstream.reach import Reason
 from tests.server.test_server_media import PNG, hold, wanted
 from tests.server_process import ServerProcess, serving
 from tests.test_connections import AGAIN, OTHER, Upstream
 from tests.tls import NAME, contexts
 from tests.tunnels import Tunnels, front, tunnels
+from tests.unresolved import NAME as UNKNOWN
+from tests.unresolved import without_names
 from tests.waiting import soon
 
 GOOGLE = URL("https://generativelanguage.googleapis.com/v1beta")
@@ -186,7 +191,7 @@ async def test_what_comes_between_two_requests_ends_the_tunnel_at_once(opened, d
         pytest.param(b"HTTP/1.1 407 No\r\nContent-Length: 9\r\n\r\nfake-body", "refused with status 407", id="a 407"),
         pytest.param(b"HTTP/1.1 502 No\r\nConnection: close\r\n\r\n", "refused with status 502", id="a 502"),
         pytest.param(b"HTTP/1.1 204 No\r\n\r\n", "refused with status 204", id="a 204, which opens nothing"),
-        pytest.param(b"", "TimeoutError", id="silence, until timeouts.connect"),
+        pytest.param(b"", "no answer within timeouts.connect", id="silence, until timeouts.connect"),
         pytest.param(b"SSH-2.0-x\r\n\r\n", "ClientResponseError", id="another protocol"),
     ],
 )
@@ -195,7 +200,7 @@ async def test_a_proxy_that_opens_no_tunnel_is_named(opened, direct, answer: byt
         it.proxy.answer = answer
         with pytest.raises((aiohttp.ClientError, OSError)) as caught:
             await asyncio.wait_for(it.ask(), 5)
-        assert told in trouble(caught.value)
+        assert told in why(caught.value)
         assert not it.opened, "nothing but CONNECT was said to a proxy that refuses"
         assert "test-key-1" not in "".join(it.proxy.heads)
 
@@ -219,7 +224,38 @@ async def test_a_proxy_that_is_not_there_is_named() -> None:
     async with aiohttp.ClientSession(connector=open_connector(), request_class=request_class(known)) as session:
         with pytest.raises(aiohttp.ClientProxyConnectionError) as caught:
             await Poster(session).post(HttpRequest(str(GOOGLE), {}, b"{}"))
-    assert trouble(caught.value) == "the proxy of HTTPS_PROXY cannot be reached"
+    assert why(caught.value) == "the proxy of HTTPS_PROXY cannot be reached (Connection refused)"
+
+
+async def test_a_proxy_whose_name_does_not_resolve_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_names(monkeypatch)
+    known = proxies({"HTTPS_PROXY": f"http://{UNKNOWN}:1"})
+    lookout = _lookout()
+    connector = open_connector(hear=lookout.hear)
+    async with aiohttp.ClientSession(connector=connector, request_class=request_class(known)) as session:
+        with pytest.raises(aiohttp.ClientConnectorDNSError):
+            await Poster(session).post(HttpRequest(str(GOOGLE), {}, b"{}"))
+    [view] = lookout.views()
+    assert (view.host, view.message) == (GOOGLE.host, "the name of the proxy (HTTPS_PROXY) does not resolve")
+
+
+async def test_a_handshake_with_a_host_that_is_out_goes_through_the_tunnel(opened) -> None:
+    async with opened() as it:
+        lookout, origin = _lookout(), f"https://{NAME}"
+        key = ConnectionKey(NAME, 443, True, True, None, None, None)
+        for _ in range(3):
+            lookout.hear(URL(origin), aiohttp.ClientConnectorError(key, OSError(111, "refused")))
+        await it.ask()
+        await lookout.knock(lambda: [origin], 1.0, it.session._request_class)
+        assert [head.split("\r\n")[0] for head in it.proxy.heads] == [f"CONNECT {NAME}:443 HTTP/1.1"] * 2
+    assert lookout.views()[0].reason is Reason.TLS, (
+        "it got as far as the certificate, whose authority is not known here"
+    )
+
+
+def _lookout() -> Lookout:
+    steady = asyncio.get_running_loop().time
+    return Lookout(steady, steady)
 
 
 # -------------------------------------------------------------------------------------------------------------- images

@@ -13,17 +13,21 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 NAME = "gemini.test"  # leads nowhere but through a proxy
 
+HOUR = datetime.timedelta(hours=1)
 
-def contexts(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Return what a server needs, and what a client that trusts it needs."""
+
+def contexts(
+    folder: Path, begin: datetime.timedelta = -HOUR, end: datetime.timedelta = HOUR
+) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Return what a server needs, and what a client that trusts it needs; valid from ``begin`` to ``end`` from now."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
     now = datetime.datetime.now(datetime.UTC)
     made = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
+        .not_valid_before(now + begin)
+        .not_valid_after(now + end)
         .add_extension(x509.SubjectAlternativeName([address, x509.DNSName(NAME)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())

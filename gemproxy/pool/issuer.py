@@ -26,6 +26,7 @@ from gemproxy.upstream.redaction import held
 
 T = TypeVar("T")
 
+NO_TOKEN = "Google's token endpoint gave no token."  # noqa: S105
 SECOND_LOOK = 0.25  # seconds; what reads badly, or seems revoked, may be just being written by another
 
 
@@ -57,9 +58,12 @@ class Issuer:
         except NoDefaultCredentials as fault:
             why = f"no application-default credentials were found ({fault}); a Google machine's need the extra gce"
             raise refusals.parked("no_default_credentials", why) from None
-        except (MintUnavailable, OSError) as fault:
-            why = str(fault) if isinstance(fault, MintUnavailable) else fault.strerror or "no answer"
-            raise refusals.unavailable("token_unavailable", "Google's token endpoint gave no token.", why) from None
+        except MintUnavailable as fault:
+            if fault.obstacle is not None:
+                raise refusals.unreached("Google's token endpoint", fault.obstacle) from None
+            raise refusals.unavailable("token_unavailable", NO_TOKEN, str(fault)) from None
+        except OSError as fault:
+            raise refusals.unavailable("token_unavailable", NO_TOKEN, fault.strerror or "no answer") from None
 
     # ------------------------------------------------------------------------------------------------- a person's
 
@@ -139,7 +143,7 @@ class Issuer:
             return await minting
         except GrantRefused as fault:
             self._mint.forget()
-            raise refusals.by_grant(fault.word, fault.about, own_client=True) from None
+            raise refusals.by_grant(fault.word, fault.about, own_client=True, clock=fault.clock) from None
 
     # --------------------------------------------------------------------------------------------------- all kinds
 

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Container
 from typing import Protocol
 
 from gemproxy.pool.mint import Access
+from gemproxy.pool.refusals import TokenRefused
 
 log = logging.getLogger(__name__)
 
@@ -107,4 +108,5 @@ class Keeper:
             return
         fault = task.exception()  # looked at here too: an early refresh has nobody who waits
         if fault is not None and self.left() > DEAD:
-            log.warning("credential %s: early token refresh failed (%s); the old token is used", self.name, fault)
+            level = logging.INFO if isinstance(fault, TokenRefused) and fault.known else logging.WARNING
+            log.log(level, "credential %s: early token refresh failed (%s); the old token is used", self.name, fault)

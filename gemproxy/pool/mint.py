@@ -22,10 +22,12 @@ from msgspec import Struct
 
 from gemproxy.pool.sources import ServiceAccount, UserGrant
 from gemproxy.posting import ask
-from gemproxy.tunnel import trouble
+from gemproxy.reaching import obstacle_of
 from gemproxy.upstream import oauth
 from gemproxy.upstream.dialect import HttpRequest
+from gemproxy.upstream.reach import Obstacle
 from gemproxy.upstream.redaction import held
+from gemproxy.upstream.skew import Skew
 
 T = TypeVar("T")
 
@@ -55,16 +57,27 @@ class Access(Struct, frozen=True):
 
 
 class GrantRefused(Exception):  # noqa: N818 - the house says fault and failure
-    """The token endpoint refused. ``word`` is OAuth's error code, ``about`` Google's description; show neither."""
+    """The token endpoint refused. ``word`` is OAuth's error code, ``about`` Google's description; show neither.
 
-    def __init__(self, word: str, about: str = "") -> None:
+    ``clock`` says how this machine's clock is wrong, if what was refused was signed by it.
+    """
+
+    def __init__(self, word: str, about: str = "", clock: str = "") -> None:
         super().__init__(word)
         self.word = word
         self.about = about
+        self.clock = clock
 
 
 class MintUnavailable(Exception):  # noqa: N818
-    """No answer that counts came from the token endpoint; trying again later may help."""
+    """No answer that counts came from the token endpoint; trying again later may help.
+
+    ``obstacle``: what stood in the way of a connection, if none came about.
+    """
+
+    def __init__(self, why: str, obstacle: Obstacle | None = None) -> None:
+        super().__init__(why)
+        self.obstacle = obstacle
 
 
 class NoDefaultCredentials(Exception):  # noqa: N818
@@ -99,6 +112,8 @@ class Courier:
     def __init__(self, send: Callable[..., Future[Reply]]) -> None:
         self.refusal = oauth.Refused()
         self.trouble = "no answer"
+        self.obstacle: Obstacle | None = None
+        self.signed = False  # what was posted last holds our own clock's time
         self._send = send
 
     def __call__(
@@ -113,10 +128,12 @@ class Courier:
         """Send a request and wait for its answer. Raises ``google.auth.exceptions.TransportError``."""
         from google.auth.exceptions import TransportError
 
+        self.signed = b"assertion=" in (body or b"")
         try:
             reply = self._send(method, url, body, headers, min(timeout or REQUEST_TIMEOUT, REQUEST_TIMEOUT)).result()
         except (aiohttp.ClientError, OSError, TimeoutError, CancelledError) as fault:
-            self.trouble = f"no answer ({trouble(fault)})"
+            self.obstacle = obstacle_of(fault)
+            self.trouble = self.obstacle.public if self.obstacle else f"no answer ({type(fault).__name__})"
             raise TransportError(self.trouble) from None  # type: ignore[no-untyped-call]
         if reply.status != 200:
             self.refusal = oauth.read_refusal(reply.data)
@@ -140,8 +157,10 @@ class Mint:
         token_url: str = "",
         pauses: Sequence[float] = PAUSES,
         patience: float = PATIENCE,
+        skew: Skew | None = None,
     ) -> None:
         self.patience = patience
+        self._skew = skew
         self._session = session
         self._clock = clock
         self._token_url = token_url
@@ -278,10 +297,11 @@ class Mint:
         try:
             credentials.refresh(courier)
         except TransportError:
-            raise MintUnavailable(courier.trouble) from None
+            raise MintUnavailable(courier.trouble, courier.obstacle) from None
         except RefreshError:
             if courier.refusal.error:
-                raise GrantRefused(courier.refusal.error, courier.refusal.error_description) from None
+                clock = self._skew.words if self._skew is not None and courier.signed else ""
+                raise GrantRefused(courier.refusal.error, courier.refusal.error_description, clock) from None
             raise MintUnavailable("an answer that is no token") from None
         except (GoogleAuthError, ValueError, TypeError, OverflowError) as fault:
             raise MintUnavailable(type(fault).__name__) from None
@@ -311,6 +331,8 @@ class Mint:
     async def _ask(self, request: HttpRequest, timeout: float) -> Reply:
         held.hold("token requests", _secrets(request.body))
         reply = await ask(self._session, request, timeout)
+        if self._skew is not None:
+            self._skew.note(reply.headers)
         return Reply(reply.status, reply.headers, reply.body)
 
 

@@ -14,10 +14,10 @@ from typing import Protocol
 
 import aiohttp
 
-from gemproxy.pool.refusals import TokenRefused, ineligible, unavailable, undiscovered
+from gemproxy.pool.refusals import TokenRefused, ineligible, unavailable, undiscovered, unreached
 from gemproxy.pool.state import State
 from gemproxy.posting import Reply, ask
-from gemproxy.tunnel import trouble
+from gemproxy.reaching import obstacle_of
 from gemproxy.upstream.dialect import Action, HttpRequest, Scope, Token, Verdict
 from gemproxy.upstream.onboarding import (
     Ineligible,
@@ -141,7 +141,9 @@ class Projects:
         try:
             reply = await ask(self._session, request, REQUEST_TIMEOUT)
         except (aiohttp.ClientError, OSError) as fault:
-            raise unavailable("project_unknown", "Code Assist cannot be reached.", trouble(fault)) from None
+            if (obstacle := obstacle_of(fault)) is not None:
+                raise unreached("Code Assist", obstacle) from None
+            raise unavailable("project_unknown", "Code Assist gave no answer.", type(fault).__name__) from None
         if reply.status == 200 or (reply.status == 403 and b"SECURITY_POLICY_VIOLATED" in reply.body):
             return reply.body
         raise self._refusal(reply)

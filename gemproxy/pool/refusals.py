@@ -9,26 +9,29 @@ from gemproxy.pool.rest import NEVER
 from gemproxy.upstream.dialect import Action, Scope, Verdict
 from gemproxy.upstream.oauth import BAD_CLIENT, PARKING
 from gemproxy.upstream.onboarding import Ineligible
+from gemproxy.upstream.reach import Obstacle
 
+DOUBT = "the clock of the proxy may be wrong"
 RENEW = "A credential of the proxy is no longer accepted by Google; its operator must renew it."
 
 
 class TokenRefused(Exception):  # noqa: N818 - a verdict on its way, not a failure
     """No token can be had for a credential; ``verdict`` says what that means for it.
 
-    ``detail`` is for logs and operators. ``link`` is a page that Google wants a person to open: it works once and for
-    anybody, so it goes to the operator's terminal only.
+    ``detail`` is for logs and operators. ``known``: the log has the cause already, as that of a host. ``link`` is a
+    page that Google wants a person to open: it works once and for anybody, so it goes to the operator's terminal only.
     """
 
-    def __init__(self, verdict: Verdict, detail: str = "", link: str = "") -> None:
+    def __init__(self, verdict: Verdict, detail: str = "", link: str = "", *, known: bool = False) -> None:
         super().__init__(verdict.reason)
         self.verdict = verdict
         self.detail = detail or verdict.message
         self.link = link
+        self.known = known
 
     def again(self) -> TokenRefused:
         """Return the same refusal to raise once more: a raised one holds on to whom it passed."""
-        return TokenRefused(self.verdict, self.detail, self.link)
+        return TokenRefused(self.verdict, self.detail, self.link, known=self.known)
 
 
 def parked(reason: str, detail: str = "") -> TokenRefused:
@@ -48,10 +51,17 @@ def _resting(
     return TokenRefused(verdict, detail, link)
 
 
-def unavailable(reason: str, message: str, why: str = "") -> TokenRefused:
+def unavailable(reason: str, message: str, why: str = "", *, known: bool = False) -> TokenRefused:
     """Return the refusal of an endpoint that is out of order: no credential's fault, another upstream may serve."""
     message = f"{message} ({why})" if why else message
-    return TokenRefused(Verdict(Action.NEXT, Scope.UPSTREAM, None, reason, message, status=503))
+    return TokenRefused(Verdict(Action.NEXT, Scope.UPSTREAM, None, reason, message, status=503), known=known)
+
+
+def unreached(what: str, obstacle: Obstacle) -> TokenRefused:
+    """Return the refusal of an endpoint to which no connection came about; ``what`` begins a sentence."""
+    message = f"{what} cannot be reached: {obstacle.public}"
+    verdict = Verdict(Action.NEXT, Scope.UPSTREAM, None, obstacle.reason, message)
+    return TokenRefused(verdict, f"{what} cannot be reached: {obstacle.words}", known=True)
 
 
 def slow() -> TokenRefused:
@@ -65,13 +75,15 @@ def removed() -> TokenRefused:
     return TokenRefused(Verdict(Action.NEXT, Scope.NONE, None, "removed", "The credential was removed.", status=503))
 
 
-def by_grant(word: str, about: str, *, own_client: bool) -> TokenRefused:
-    """Return what an OAuth error means (RFC 6749, 5.2). ``own_client``: no other credential uses this client."""
+def by_grant(word: str, about: str, *, own_client: bool, clock: str = "") -> TokenRefused:
+    """Return what an OAuth error means (RFC 6749, 5.2). ``own_client``: no other credential uses this client.
+
+    ``clock`` says how this machine's clock is wrong, of a request that it signed: then no word is one on the account.
+    """
     if word in BAD_CLIENT and not own_client:
         return _bad_client()
-    if word == "invalid_grant" and "short-lived" in about:
-        # a signed assertion is refused when our clock is wrong; that is no word on the account
-        return unavailable("clock", "Google refused a signed request: the clock of the proxy may be wrong.")
+    if word == "invalid_grant" and (clock or "short-lived" in about):
+        return unavailable("clock", f"Google refused a signed request: {clock or DOUBT}.", known=bool(clock))
     if word in PARKING or word in BAD_CLIENT:
         return parked(word)
     return _resting(word, None)

@@ -192,16 +192,17 @@ class Rotator:
         fitting = list(self._fitting(model, None))
         return bool(fitting) and all(slot.parked is None and _lacks(slot, model, now) for slot in fitting)
 
-    def ready(self, models: Iterable[str]) -> Readiness:
+    def ready(self, models: Iterable[str], unreached: Container[str] = ()) -> Readiness:
         """Return whether any credential is neither parked nor resting for one of ``models`` at least.
 
         Caps and probes do not count: they pass by themselves. Without models only whole credentials are judged.
+        ``unreached`` names slots whose upstream cannot be reached: they do not count either.
         """
         now = self._now()
         names = list(models)
         first = NEVER
         for slot in self._slots:
-            if slot.parked is None:
+            if slot.parked is None and slot.name not in unreached:
                 known = [name for name in names if slot.models is None or name in slot.models] if names else [ANY]
                 first = min(first, min((slot.rest_left(name, now) for name in known), default=NEVER))
         return Readiness(first == 0.0, finite(first))

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from gemproxy.errors import ConfigFault
+from gemproxy.upstream.oauth import TOKEN_URL
 from gemproxy.wire import UNREADABLE
 
 LOGIN = "`gemproxy login` writes such a file"
@@ -184,6 +185,19 @@ def secrets(source: Source) -> list[str]:
     except (ConfigFault, OSError):
         return []
     raise TypeError(f"no credential: {source!r}")
+
+
+def token_url(source: Source) -> str:
+    """Return where the tokens of a credential come from as its file says; "" if from nowhere, or nobody can tell."""
+    try:
+        match source:
+            case OAuthSource():
+                return read_oauth(source).token_url or TOKEN_URL
+            case ServiceAccountSource(file=file) if found := file or _default_file():
+                return str(read_service_account(found).info.get("token_uri") or TOKEN_URL)
+    except (ConfigFault, OSError):
+        pass
+    return ""
 
 
 def fingerprint(source: Source) -> str:

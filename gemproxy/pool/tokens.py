@@ -24,6 +24,7 @@ from gemproxy.pool.refusals import TokenRefused
 from gemproxy.pool.sources import ApiKeySource, OAuthSource, ServiceAccountSource, Source
 from gemproxy.pool.state import State
 from gemproxy.upstream.dialect import Action, Scope, Token
+from gemproxy.upstream.skew import Skew
 
 __all__ = ["TokenRefused", "TokenView", "Tokens"]
 log = logging.getLogger(__name__)
@@ -71,8 +72,9 @@ class Tokens:
         token_url: str = "",
         patience: float = PATIENCE,
         mint: Mint | None = None,
+        skew: Skew | None = None,
     ) -> None:
-        self._mint = mint or Mint(session, clock, token_url=token_url, patience=patience)
+        self._mint = mint or Mint(session, clock, token_url=token_url, patience=patience, skew=skew)
         self._projects = projects
         self._issuer = Issuer(self._mint, state, clock)
         self._clock = clock
@@ -147,6 +149,11 @@ class Tokens:
             return Token(self._keys[slot].key)
         account = self._known(slot)
         return await self._noted(account, self._token(account, account.keeper.anew()))
+
+    def try_again(self) -> None:
+        """Ask for tokens at once where it was in vain: a host is reached again."""
+        for account in self._accounts.values():
+            account.vain_since = -math.inf
 
     def view(self, slot: str) -> TokenView:
         """Return what is at hand for a slot."""
@@ -249,7 +256,8 @@ class Tokens:
             account.trouble = refused.again()
             if before is None or before.verdict.reason != reason:
                 name = account.keeper.name
-                log.warning("credential %s: %s: %s%s", name, reason, refused.detail, refusals.advice(reason))
+                level = logging.INFO if refused.known else logging.WARNING
+                log.log(level, "credential %s: %s: %s%s", name, reason, refused.detail, refusals.advice(reason))
             raise
         account.trouble, account.vain_since = None, -math.inf
         return token

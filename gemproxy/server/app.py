@@ -7,7 +7,7 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -33,12 +33,22 @@ from gemproxy.pool.projects import Projects
 from gemproxy.pool.rest import Policy, Record, said
 from gemproxy.pool.rotator import Rotator
 from gemproxy.pool.slot import POOLS, Lease, Slot, keys
-from gemproxy.pool.sources import ApiKeySource, OAuthSource, ServiceAccountSource, Source, fingerprint, secrets
+from gemproxy.pool.sources import (
+    ApiKeySource,
+    OAuthSource,
+    ServiceAccountSource,
+    Source,
+    fingerprint,
+    secrets,
+    token_url,
+)
 from gemproxy.pool.state import State, open_state
 from gemproxy.pool.tokens import Tokens
 from gemproxy.pool.waiting import WaitingRoom
 from gemproxy.posting import READ
 from gemproxy.proxies import DIRECT, Proxies, proxies
+from gemproxy.reaching import Lookout, origin_of
+from gemproxy.resolving import Resolver
 from gemproxy.server.allowance import Allowances
 from gemproxy.server.exchange import RandomIds
 from gemproxy.server.firsts import Firsts
@@ -53,11 +63,15 @@ from gemproxy.upstream.cause import Cause
 from gemproxy.upstream.code_assist import CodeAssist
 from gemproxy.upstream.dialect import Action, Dialect, Scope, Verdict
 from gemproxy.upstream.onboarding import Onboarding
+from gemproxy.upstream.reach import Need, Reason
 from gemproxy.upstream.redaction import held
 from gemproxy.upstream.rows import NO_MODEL
-from gemproxy.upstream.vertex import Vertex
+from gemproxy.upstream.skew import Skew
+from gemproxy.upstream.vertex import Vertex, base_url
 
 log = logging.getLogger("gemproxy")
+_REASONS = frozenset(Reason)
+KNOCKS = 5.0  # seconds between handshakes with a host that is out
 NEWS = 5.0  # seconds between looks at what other processes learnt of the same credentials
 wall_clock = time.time  # noqa: TID251 - wired here into all but the access log; rests outlive the process
 
@@ -82,22 +96,24 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
     held.hold("configuration", await asyncio.to_thread(_secrets, config, sources))
     between = proxies(os.environ)
     held.hold("proxy", between.secrets)
-    session = await stack.enter_async_context(_session(config, between))
+    lookout = Lookout(asyncio.get_running_loop().time, wall_clock)
+    session = await stack.enter_async_context(_session(config, lookout, between))
     state = await open_state(Path(config.state.path) if config.state.path else None, wall_clock)
     stack.push_async_callback(state.close)
     dialects = _dialects(config)
     catalogue = _catalogue(config)
     slots = await asyncio.to_thread(_slots, config, sources, catalogue)
-    tokens = _tokens(config, sources, slots, session, state, dialects["code_assist"])
+    tokens = _tokens(config, sources, slots, session, state, dialects["code_assist"], lookout.skew)
     stack.callback(tokens.close)
     rotator = Rotator(slots, _policy(config), wall_clock)
     rotator.restore(await state.records())
     rotator.on_change = partial(_keep, state)
     stack.callback(keep_doing(partial(_learn, rotator, state), NEWS, name="learning what other processes did").cancel)
     room = WaitingRoom(rotator, config.timeouts.queue)
-    dispatcher = Dispatcher(session, room, tokens, dialects, _limits(config), wall_clock)
+    dispatcher = Dispatcher(session, room, tokens, dialects, _limits(config), wall_clock, lookout.skew)
     load = Load(Budget(config.server.memory, asyncio.get_running_loop().time))
     stack.callback(load.close)
+    need = partial(_need, config)  # a reload leaves the addresses as they are
     service = Service(
         door=_door(config, catalogue),
         dispatcher=dispatcher,
@@ -114,11 +130,17 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
         load=load,
         firsts=Firsts(wall_clock),
         bounds=_bounds(config),
+        lookout=lookout,
+        need=need,
+        needs=await asyncio.to_thread(_needs, need, sources),
         capture=Capture(Path(config.log.capture_dir)) if config.log.capture_dir else None,
     )
     stack.push_async_callback(lambda: service.images.close())  # the fetcher of the last reload
     _set_up_metrics(service)
     room.on_report = partial(_hear, service)
+    lookout.on_return = tokens.try_again
+    knock = partial(lookout.knock, partial(_needed, service), config.timeouts.connect, request_class(between))
+    stack.callback(keep_doing(knock, KNOCKS, name="handshakes with hosts out of reach").cancel)
     studio = dialects["ai_studio"]
     if config.models.discover and isinstance(studio, AiStudio):
         discovery = Discovery(session, studio, tokens)
@@ -137,6 +159,7 @@ async def reload(app: web.Application, config: Config) -> list[str]:
     fetcher, catalogue = ImageFetcher(_images(config), between=proxies(os.environ)), _catalogue(config)
     slots = await asyncio.to_thread(_slots, config, sources, catalogue)
     held.hold("configuration", await asyncio.to_thread(_secrets, config, sources))
+    needs = await asyncio.to_thread(_needs, service.need, sources)
     door = _door(config, catalogue)
     records = await service.state.records()
     before, prints = service.dispatcher.room.rotator.fingerprints(), _fingerprints(slots)
@@ -148,6 +171,8 @@ async def reload(app: web.Application, config: Config) -> list[str]:
     service.dispatcher.limits = _limits(config)
     service.door, service.catalogue = door, catalogue
     service.options, service.bounds = _options(config), _bounds(config)
+    service.needs = needs
+    service.lookout.reach.keep(_needed(service))
     service.load.budget.allow(config.server.memory)
     service.images, old = fetcher, service.images
     name = "closing the images of the old configuration"
@@ -173,6 +198,7 @@ def _set_up_metrics(service: Service) -> None:
         lambda: service.open_requests,
         lambda: service.reload_refused is not None,
         lambda: service.state.health().ok,
+        service.lookout.reach.causes,
     )
 
 
@@ -195,6 +221,8 @@ def _hear(service: Service, lease: Lease, verdict: Verdict | None) -> None:
         which = f"{lease.model} {verdict.kind}".rstrip()
         level = service.firsts.level("rest", slot.name, reason)
         log.log(level, "credential %s rests %s for %s (%s)", slot.name, wait, which, reason)
+    elif reason in _REASONS:  # told once for its host, and counted there
+        log.debug("credential %s: attempt at %s failed (%s)", slot.name, lease.model, reason)
     elif verdict.action is not Action.STOP or verdict.scope is Scope.UPSTREAM:  # else its client must change it
         level = service.firsts.level("failure", slot.name, reason)
         log.log(level, "credential %s: attempt at %s failed (%s)", slot.name, lease.model, reason)
@@ -213,11 +241,13 @@ async def _learn(rotator: Rotator, state: State) -> None:
 # ------------------------------------------------------------------------------------------ the upstream side
 
 
-def _session(config: Config, between: Proxies = DIRECT) -> aiohttp.ClientSession:
+def _session(config: Config, lookout: Lookout, between: Proxies = DIRECT) -> aiohttp.ClientSession:
     warn_of_unknown()
     # limits are ours (rotation.*, timeouts.*): aiohttp's own would cut streams at 300 s and hold back at 100
     return aiohttp.ClientSession(
-        connector=open_connector(limit=0, ttl_dns_cache=300, keepalive_timeout=30),
+        connector=open_connector(
+            hear=lookout.hear, resolver=Resolver(), limit=0, ttl_dns_cache=300, keepalive_timeout=30
+        ),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=config.timeouts.connect),
         cookie_jar=aiohttp.DummyCookieJar(),
         # identity: frames are small, to unpack them would cost more than it saves; a megabyte may hold a gigabyte
@@ -253,16 +283,36 @@ def _tokens(
     session: aiohttp.ClientSession,
     state: State,
     judge: Dialect,
+    skew: Skew,
 ) -> Tokens:
     projects = Projects(session, _onboarding(config), judge, state, wall_clock)
     url, prints, patience = config.upstream.token_url or "", _fingerprints(slots), _patience(config)
     rooms = (session, state, wall_clock, projects)
-    return Tokens(sources, *rooms, fingerprints=prints, token_url=url, patience=patience)
+    return Tokens(sources, *rooms, fingerprints=prints, token_url=url, patience=patience, skew=skew)
 
 
 def _patience(config: Config) -> float:
     """Return the seconds for one token: half of what a request may take is left to the other credentials."""
     return max(config.rotation.budget / 2, 1.0)  # less would be no time for any
+
+
+def _needs(need: Callable[[Source], Need], sources: dict[str, Source]) -> dict[str, Need]:
+    return {name: need(source) for name, source in sources.items()}
+
+
+def _need(config: Config, source: Source) -> Need:
+    upstream = config.upstream
+    if isinstance(source, ApiKeySource):
+        return Need(origin_of(upstream.ai_studio_url))
+    tokens = token_url(source) and origin_of(upstream.token_url or token_url(source))
+    if isinstance(source, OAuthSource):
+        return Need(origin_of(upstream.code_assist_url), tokens)
+    assert isinstance(source, ServiceAccountSource)
+    return Need(origin_of(base_url(upstream.vertex_url, source.location)), tokens)
+
+
+def _needed(service: Service) -> set[str]:
+    return {origin for need in service.needs.values() for origin in (need.upstream, need.tokens)}
 
 
 def _sources(config: Config) -> dict[str, Source]:

@@ -17,16 +17,13 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 async def cache(request: web.Request, service: Service, caller: Caller) -> web.Response:
-    """Show the whole pool: a row per credential with its state, its rests and its token; and how they are kept."""
+    """Show a row per credential with its state, its rests and its token; hosts out of reach, the clock, the state."""
     rows = [_row(service, view) for view in service.dispatcher.room.rotator.snapshot()]
-    return as_json(
-        {
-            "status": "ok",
-            "credentials": rows,
-            "signatures": len(service.signatures),
-            "state": service.state.health(),
-        }
-    )
+    unreachable = service.lookout.views()
+    shown = {"credentials": rows, "signatures": len(service.signatures), "unreachable": unreachable}
+    shown["state"] = service.state.health()
+    shown["clock"] = {"ahead_seconds": round(service.lookout.skew.ahead, 1), "message": service.lookout.skew.words}
+    return as_json({"status": "ok", **shown})
 
 
 async def token_test(request: web.Request, service: Service, caller: Caller) -> web.Response:

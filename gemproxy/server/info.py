@@ -8,6 +8,7 @@ import math
 import msgspec
 from aiohttp import web
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from gemproxy import __version__
 from gemproxy.models import Model, bare, retired
@@ -50,24 +51,44 @@ async def health(request: web.Request, service: Service) -> web.Response:
 
 
 async def ready(request: web.Request, service: Service) -> web.Response:
-    """Tell whether a request could be served now; 503 with the reason and the earliest return otherwise."""
+    """Tell whether a request could be served now; 503 with the reason and the earliest return otherwise.
+
+    What is wrong without being the end of it is told, too.
+    """
     if service.draining:
         return _unready(service, "The server is draining and takes no new requests.", None)
-    pool = service.dispatcher.room.rotator.ready(model.id for model in service.catalogue.listed())
+    models, rotator = [model.id for model in service.catalogue.listed()], service.dispatcher.room.rotator
+    pool = rotator.ready(models)
+    if pool.ok and not rotator.ready(models, _barred(service)).ok:
+        hosts = "; ".join(f"{view.host}: {view.message}" for view in service.lookout.views() if view.out)
+        return _unready(service, f"No credential that is ready can reach its upstream ({hosts}).", None)
     if pool.ok:
-        return as_json({"status": "ready", **_state(service), **_refusal(service)})
+        return as_json({"status": "ready", **_troubles(service)})
     if pool.returns_in is None:
         return _unready(service, "Every credential is parked until the operator acts; see /v1/debug/cache.", None)
     wait = said(pool.returns_in, service.clock(), "at")
     return _unready(service, f"Every credential rests; the first returns in {wait}.", pool.returns_in)
 
 
-def _refusal(service: Service) -> dict[str, str]:
-    """Return what tells of a refused reload; the reason may name what not everybody may know, and stands in the log."""
-    if service.reload_refused is None:
-        return {}
-    told = "The reload at {} was refused, an older configuration is in force; the log and `gemproxy check` say why."
-    return {"reload": told.format(_timestamp(service.reload_refused))}
+def _troubles(service: Service) -> dict[str, object]:
+    """Return what an operator should know, whether or not requests can be served; nothing that not everybody may."""
+    told: dict[str, object] = {"state": "ok" if service.state.health().ok else "lost"}
+    if unreachable := [replace(view, detail="") for view in service.lookout.views()]:
+        told["unreachable"] = unreachable
+    if clock := service.lookout.skew.words:
+        told["clock"] = clock
+    if service.reload_refused is not None:
+        about = (
+            "The reload at {} was refused, an older configuration is in force; the log and `gemproxy check` say why."
+        )
+        told["reload"] = about.format(_timestamp(service.reload_refused))
+    return told
+
+
+def _barred(service: Service) -> set[str]:
+    """Return the credentials that are of no use while some hosts cannot be reached."""
+    bars, tokens = service.lookout.reach.bars, service.tokens
+    return {slot for slot, need in service.needs.items() if bars(need, token_at_hand=tokens.view(slot).cached)}
 
 
 async def probe(request: web.Request, service: Service) -> web.Response:
@@ -98,13 +119,8 @@ def _shown(model: Model, name: str) -> ModelOut:
     return ModelOut(name, model.created, shutdown_date=model.shutdown_date or UNSET)
 
 
-def _state(service: Service) -> dict[str, str]:
-    """Return whether what is learnt outlives the process; no reason to send nobody here."""
-    return {"state": "ok" if service.state.health().ok else "lost"}
-
-
 def _unready(service: Service, reason: str, returns_in: float | None) -> web.Response:
-    body = {"status": "unready", "reason": reason, "returns_in": returns_in, **_state(service), **_refusal(service)}
+    body = {"status": "unready", "reason": reason, "returns_in": returns_in, **_troubles(service)}
     response = as_json(body, status=503)
     if returns_in is not None:
         response.headers["Retry-After"] = str(math.ceil(returns_in))

@@ -19,12 +19,15 @@ from gemproxy.converter.signatures import SignatureCache
 from gemproxy.dispatch import Dispatcher
 from gemproxy.load.burden import Load
 from gemproxy.models import Catalogue, Model
+from gemproxy.pool.sources import Source
 from gemproxy.pool.state import State
 from gemproxy.pool.tokens import Tokens
+from gemproxy.reaching import Lookout
 from gemproxy.server.allowance import Allowances
 from gemproxy.server.firsts import Firsts
 from gemproxy.server.keyring import Keyring
 from gemproxy.server.media import ImageFetcher
+from gemproxy.upstream.reach import Need
 
 if TYPE_CHECKING:
     from gemproxy.metrics import Metrics
@@ -68,6 +71,9 @@ class Service(Struct):
     load: Load
     firsts: Firsts
     bounds: Bounds
+    lookout: Lookout
+    need: Callable[[Source], Need]
+    needs: Mapping[str, Need]  # by slot: the hosts without which it is of no use
     metrics: Metrics | None = None  # None: prometheus-client is not installed
     capture: Capture | None = None
     draining: bool = False  # /ready is 503, and connections close after their answer

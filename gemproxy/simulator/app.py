@@ -6,8 +6,10 @@ Must not decide anything (``google`` does) and not import the proxy: it is an in
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Callable
+from email.utils import formatdate
 from typing import Self
 
 from aiohttp import web
@@ -23,10 +25,21 @@ _wall_clock = time.time  # noqa: TID251 - a server of its own: this is where its
 
 
 class Simulator(Google):
-    """A Google that listens. ``keep`` bounds the record of requests (0: none, for a demo that runs for months)."""
+    """A Google that listens. ``keep`` bounds the record of requests (0: none, for a demo that runs for months).
 
-    def __init__(self, clock: Callable[[], float] = _wall_clock, seed: int = 0, *, keep: int = 10_000) -> None:
+    With ``tls`` it speaks that and nothing else.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = _wall_clock,
+        seed: int = 0,
+        *,
+        keep: int = 10_000,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         super().__init__(clock, seed)
+        self._tls = tls
         self._recorder = Recorder(keep)
         self._runner: web.AppRunner | None = None
         self._closing = False
@@ -81,12 +94,13 @@ class Simulator(Google):
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
         """Listen; port 0 takes a free one."""
         app = web.Application(client_max_size=_MAX_BODY)
+        app.on_response_prepare.append(self._date)
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.05)
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port, backlog=1024).start()
+        await web.TCPSite(self._runner, host, port, backlog=1024, ssl_context=self._tls).start()
         bound = self._runner.addresses[0]
-        self.url = f"http://{host}:{bound[1]}"
+        self.url = f"{'https' if self._tls else 'http'}://{host}:{bound[1]}"
         self._closing = False
 
     async def close(self) -> None:
@@ -117,6 +131,9 @@ class Simulator(Google):
         )
         self._recorder.add(recorded)
         return await self._play(request, recorded)
+
+    async def _date(self, _: web.Request, response: web.StreamResponse) -> None:
+        response.headers["Date"] = formatdate(self.clock(), usegmt=True)
 
     async def _play(self, request: web.Request, recorded: Recorded) -> web.StreamResponse:
         answer = self.answer(recorded)

@@ -70,8 +70,9 @@ class Google:
     """All that stands behind the four addresses, and the switches with which tests change it.
 
     ``allow_models`` are names taken though the catalogue lacks them; ``accept_any_signature`` ends the check of
-    signatures that were not made here; ``pace`` is a pause between frames, ``token_delay`` one before tokens are
-    given, both in seconds. Credentials: ``keys``, ``accounts``; OAuth clients: ``desk``.
+    signatures that were not made here; ``pace`` is a pause between frames, ``silence`` one before the first of them,
+    ``token_delay`` one before tokens are given, all in seconds. Credentials: ``keys``, ``accounts``; OAuth clients:
+    ``desk``.
     """
 
     def __init__(self, clock: Callable[[], float], seed: int = 0) -> None:
@@ -84,6 +85,7 @@ class Google:
         self.allow_models: set[str] = set()
         self.accept_any_signature = False
         self.pace = 0.0
+        self.silence = 0.0
         self.token_delay = 0.0
         self._script = Script()
         self._signer = Signer(seed)
@@ -241,6 +243,7 @@ class Google:
         stamp = frames.Stamp.of(self.seed, self._answered, self.clock())
         speeches = magic.speech(self._gemini, ask, cast) or self._gemini.speak(ask)
         answer = magic.deliver(frames.answer(ask, speeches, stamp, sse=_sse(request)), cast)
+        answer = answer.after(Pause(self.silence)) if self.silence else answer
         return answer.paced(self.pace) if self.pace else answer
 
     def _count(self, request: Recorded, model: Model) -> Answer:

@@ -143,7 +143,7 @@ async def test_the_link_to_verify_an_account_stays_out_of_words(projects, accoun
         (error_answer(429, "Please retry in 20s."), Scope.CREDENTIAL, 20.0, "status 429"),
         (error_answer(302, b"", headers={"Location": "http://127.0.0.1:9/"}), Scope.CREDENTIAL, None, "status 302"),
         (unary_answer(b"nonsense"), Scope.CREDENTIAL, None, "does not serve"),
-        (unary_answer({}).after(Reset()), Scope.UPSTREAM, None, "cannot be reached"),
+        (unary_answer({}).after(Reset()), Scope.UPSTREAM, None, "gave no answer"),
     ],
     ids=["503", "a field it does not know", "404", "a quota", "a redirect", "nonsense", "reset"],
 )

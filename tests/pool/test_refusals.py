@@ -55,6 +55,14 @@ def test_an_oauth_error_means(word, about, own_client, expected):
     assert not about or about not in verdict.message
 
 
+@pytest.mark.parametrize(
+    ("word", "expected"), [("invalid_grant", NOBODY), ("invalid_scope", PARKED)], ids=["a signature", "another matter"]
+)
+def test_what_a_wrong_clock_signed_parks_nobody_for_its_signature(word, expected):
+    refused = refusals.by_grant(word, "Invalid JWT Signature.", own_client=True, clock="this machine's clock is slow")
+    assert (refused.verdict.action, refused.verdict.scope, refused.verdict.until) == expected
+
+
 @pytest.mark.parametrize(("parks", "expected"), [(True, PARKED), (False, RESTS)], ids=["for good", "for now"])
 def test_an_ineligible_account_means(parks, expected):
     refused = refusals.ineligible(Ineligible("SOME_REASON", "words about the account", parks, "https://link.invalid"))

@@ -515,6 +515,39 @@ async def test_a_wrong_clock_parks_no_service_account(desk):
     assert (verdict.scope, verdict.reason) == (Scope.UPSTREAM, "clock")
 
 
+PERSON = {"type": "authorized_user", "refresh_token": "fake", "client_id": CLIENT, "client_secret": SECRET}
+JWT = {"error": "invalid_grant", "error_description": "Invalid JWT Signature."}
+
+
+@pytest.mark.parametrize("slow", [2 * 86400.0, -2 * 86400.0, 301.0], ids=["two days slow", "two days fast", "minutes"])
+async def test_while_the_clock_is_wrong_no_word_is_one_on_the_account(desk, slow, caplog):
+    desk.slow = slow
+    desk.sim.script(unary_answer(JWT, status=400), method="token")
+    tokens = desk.tokens(desk.robot())
+    verdict = await refusal(tokens.get("team-1"))
+    assert (verdict.scope, verdict.until, verdict.reason) == (Scope.UPSTREAM, None, "clock")
+    assert verdict.message == f"Google refused a signed request: {desk.skew.words}."
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING], "the clock is told as such"
+    desk.slow = 0.0
+    desk.clock.advance(BACKOFF)
+    assert (await tokens.get("team-1")).secret == "sim-access-1", "it comes back by itself"
+
+
+@pytest.mark.parametrize(
+    ("slow", "source"),
+    [
+        pytest.param(299.0, lambda desk: desk.robot(), id="a clock that is right: the account is meant"),
+        pytest.param(2 * 86400.0, lambda desk: desk.oauth(), id="a person's login is signed by no clock"),
+        pytest.param(2 * 86400.0, lambda desk: desk.robot(**PERSON), id="nor is one that Vertex AI is asked with"),
+    ],
+)
+async def test_a_refusal_that_is_no_matter_of_the_clock_parks(desk, slow, source):
+    desk.slow = slow
+    desk.sim.script(unary_answer(JWT, status=400), method="token", times=None)
+    verdict = await refusal(desk.tokens(source(desk)).get("team-1"))
+    assert (verdict.scope, verdict.until, verdict.reason) == (Scope.CREDENTIAL, math.inf, "invalid_grant")
+
+
 async def test_application_default_credentials_come_from_the_environment(desk, monkeypatch):
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(desk.robot().file))
     monkeypatch.delenv("GOOGLE_CLOUD_PROJECT", raising=False)

@@ -18,6 +18,7 @@ from gemproxy.simulator import Simulator
 from gemproxy.upstream.code_assist import CodeAssist
 from gemproxy.upstream.dialect import Verdict
 from gemproxy.upstream.onboarding import Onboarding
+from gemproxy.upstream.skew import Skew
 from tests.clock import Clock
 from tests.credentials import public_key, service_account
 
@@ -37,6 +38,9 @@ class TokenDesk:
         self.folder = folder
         self.state: State = MemoryState()
         self.token_url = sim.token_url
+        self.slow = 0.0  # seconds that our clock is behind Google's
+        sim.clock = lambda: clock() + self.slow
+        self.skew = Skew(clock, clock)
         self._opened: list[Tokens] = []
         sim.desk.clients = {CLIENT: SECRET}
 
@@ -69,7 +73,7 @@ class TokenDesk:
     def tokens(self, sources: dict[str, Source] | Source, *, projects: Projects | None = None) -> Tokens:
         """Return tokens as a process of its own would have them: the state is shared, memory is not."""
         named = sources if isinstance(sources, dict) else {"team-1": sources}
-        mint = Mint(self.session, self.clock, token_url=self.token_url, pauses=(0.01, 0.01))
+        mint = Mint(self.session, self.clock, token_url=self.token_url, pauses=(0.01, 0.01), skew=self.skew)
         rooms = (self.session, self.state, self.clock, projects or self.projects())
         tokens = Tokens(named, *rooms, fingerprints=prints(named), mint=mint)
         self._opened.append(tokens)

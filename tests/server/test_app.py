@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from gemproxy.connections import Connector
 from gemproxy.models import Catalogue
 from gemproxy.pool.rest import Rest
 from gemproxy.pool.rotator import Lease, Slot
+from gemproxy.reaching import Lookout
 from gemproxy.server.app import _hear, _keyring, _options, _patience, _session
 from gemproxy.server.firsts import Firsts
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
@@ -107,6 +109,7 @@ def test_a_token_takes_no_more_than_its_share(budget: float, patience: float) ->
 
 
 async def test_what_asks_google_keeps_clean_connections_only_and_unpacks_nothing() -> None:
-    async with _session(load(None, {"GEMINI_API_KEY": "test-key-1"})) as session:
+    config, time = load(None, {"GEMINI_API_KEY": "test-key-1"}), asyncio.get_running_loop().time
+    async with _session(config, Lookout(time, time)) as session:
         assert isinstance(session.connector, Connector)
         assert session.auto_decompress is False

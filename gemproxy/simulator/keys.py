@@ -1,0 +1,55 @@
+"""Keys made anew for each run (edge): a certificate that nobody vouches for, and a service account's file.
+
+Nothing in them is anybody's: the simulated Google takes every service account that it was told nothing of.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import ssl
+import tempfile
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+_HOST = "127.0.0.1"
+_DAY = datetime.timedelta(days=1)
+
+
+def unknown_certificate() -> ssl.SSLContext:
+    """Return what a server needs to speak TLS with a certificate that it signed itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, _HOST)])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - _DAY)
+        .not_valid_after(now + _DAY)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(_HOST))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    with tempfile.NamedTemporaryFile() as file:  # the standard library reads certificates from files only
+        file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        file.write(made.public_bytes(Encoding.PEM))
+        file.flush()
+        context.load_cert_chain(file.name)
+    return context
+
+
+def service_account(token_url: str) -> bytes:
+    """Return the file of a service account that gets its tokens there."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    content = {
+        "type": "service_account",
+        "project_id": "demo-project",
+        "private_key_id": "demo",
+        "private_key": key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
+        "client_email": "demo@example.invalid",
+        "token_uri": token_url,
+    }
+    return msgspec.json.encode(content)

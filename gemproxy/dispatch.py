@@ -16,7 +16,7 @@ from typing import Protocol
 import aiohttp
 from msgspec import Struct
 
-from gemproxy import errors
+from gemproxy import descriptors, errors
 from gemproxy.arrival import Arrivals
 from gemproxy.converter.transcoder import ErrorFrame, Transcoder
 from gemproxy.course import BAD_ANSWER, Course, Step
@@ -444,6 +444,11 @@ def _no_model(model: str) -> ClientFault:
 def _unreachable(fault: BaseException) -> Verdict:
     """Return the verdict on a connection that failed; rotation does not help, trying again may."""
     obstacle = obstacle_of(fault)
+    if descriptors.is_shortage(fault):
+        few = descriptors.FEW
+        return Verdict(
+            Action.STOP, Scope.NONE, reason="descriptors", message=few.message, status=few.status, code=few.code or ""
+        )
     if obstacle is None:
         connecting = isinstance(fault, aiohttp.ClientConnectorError)
         message = "The upstream cannot be reached." if connecting else "The connection to the upstream was lost."

@@ -12,16 +12,18 @@ import asyncio
 import logging
 import select
 import socket
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
-from gemproxy import errors
+from gemproxy import descriptors, errors
+from gemproxy.accepting import Listener
 from gemproxy.errors import ClientFault, Failure, Overload
 from gemproxy.load.reads import CRUMB, HEADS, READ, read_little
 from gemproxy.server.middleware import JSON, error_body
@@ -31,8 +33,6 @@ FULL = Overload("The server has as many connections as server.max_connections al
 LATE = Failure(
     "The request's headers did not arrive within timeouts.headers.", status=408, type="timeout", code="timeout"
 )
-ACCEPTS = 16  # connections in one turn of the loop
-QUIET = 2  # turns of the loop in which nobody came, and whoever came before has a transport
 LINGER = 1.0  # seconds
 MOST_SILENCE = 2**31 - 1  # milliseconds; the kernel takes no more, and 0 for no limit
 HEAD = 1 << 16  # bytes of a request's line and headers; nginx takes half of it, clients send 1 KiB
@@ -53,12 +53,12 @@ NOTHING: tuple[Sequence[Any], bool, bytes] = ((), False, b"")
 class GuardedSite(web.SockSite):
     """A listening socket whose connections are counted and watched.
 
-    ``limit`` gives the most connections there may be (0: any number), ``patience`` the seconds that headers may take,
-    ``send`` those for which a client may leave its answers untaken. ``shared``: another process holds the socket, too,
-    and takes what waits in its queue.
+    ``limit`` gives the most connections there may be (0: any number), ``carried`` those that there are descriptors for,
+    ``patience`` the seconds that headers may take, ``send`` those for which a client may leave its answers untaken.
+    ``shared``: another process holds the socket, too, and takes what waits in its queue.
     """
 
-    __slots__ = ("_limit", "_patience", "_send", "shared")
+    __slots__ = ("_carried", "_limit", "_listener", "_patience", "_refused", "_send", "shared")
 
     def __init__(
         self,
@@ -68,9 +68,12 @@ class GuardedSite(web.SockSite):
         limit: Callable[[], int],
         patience: Callable[[], float],
         send: Callable[[], float] = lambda: 60.0,
+        carried: int = sys.maxsize,
     ) -> None:
         super().__init__(runner, sock, backlog=1024)
         self._limit = limit
+        self._carried = carried
+        self._refused: set[Refusal] = set()
         self._patience = patience
         self._send = send
         self.shared = False
@@ -78,37 +81,47 @@ class GuardedSite(web.SockSite):
     async def start(self) -> None:
         """Listen."""
         await web.BaseSite.start(self)
-        loop = asyncio.get_running_loop()
-        # asyncio accepts as many in one go as its backlog, 0.25 ms each; the kernel's may be longer
-        self._server = await loop.create_server(self._connection, sock=self._sock, backlog=ACCEPTS)
-        self._sock.listen(self._backlog)
+        self._listener = Listener(self._sock, self._connection, self._room)
+        self._listener.start(self._backlog)
 
     async def stop(self) -> None:
         """Accept no more; what was accepted is served, and so is what waits if nobody else would take it."""
-        if self.shared:
-            asyncio.get_running_loop().remove_reader(self._sock)
-        # asyncio makes the transport of a connection one turn of the loop after accepting it,
-        # and drops the connection without a word if the server was closed in between
-        quiet, looks = 0, 0
-        while quiet < QUIET and looks < self._backlog:
-            await asyncio.sleep(0)
-            quiet = 0 if not self.shared and self._waited_for() else quiet + 1
-            looks += 1
-        await super().stop()  # in this very turn: a listener resets what it holds when it closes
+        self._listener.stop()
+        if not self.shared:
+            self._listener.take_all(self._backlog)
+        self._listener.close()  # in this very turn: what waits in its queue is reset
+        await self._listener.settle()
+        await super().stop()
 
-    def _waited_for(self) -> bool:
-        """Return whether a connection waits to be accepted."""
-        waiting = select.poll()  # ``select`` knows no descriptor above 1023
-        waiting.register(self._sock, select.POLLIN)
-        return bool(waiting.poll(0))
+    @property
+    def address(self) -> Any:
+        """Return what it listens on: an address as the socket names it, or a path."""
+        return self._listener.address
 
-    def _connection(self) -> asyncio.Protocol:
-        server = self._runner.server
-        if server is None or 0 < self._limit() <= len(server._connections):  # its public view copies them all
-            return Refusal(FULL)
-        connection = Connection(server, loop=asyncio.get_running_loop(), **server._kwargs)
+    def _connection(self, refused: Failure | None) -> asyncio.Protocol:
+        server, loop = self._runner.server, asyncio.get_running_loop()
+        refused = refused or self._full(self._count())
+        if refused is not None or server is None:
+            self._listener.refusals.count(refused or FULL, loop.time())
+            return Refusal(refused or FULL, self._refused)
+        connection = Connection(server, loop=loop, **server._kwargs)
         connection.patience, connection.send = self._patience(), self._send()
         return connection
+
+    def _count(self) -> int:
+        """Return how many connections there are; some were accepted a moment ago, and nobody else knows of them yet."""
+        opened: Collection[Any] = () if self._runner.server is None else self._runner.server._connections
+        coming = [one for one in self._listener.opening if isinstance(one, Connection) and one not in opened]
+        return len(opened) + len(coming)
+
+    def _room(self) -> bool:
+        """Return whether who is refused would take no descriptor that whoever is served has yet to open."""
+        return self._count() + len(self._refused) - descriptors.LAST < self._carried
+
+    def _full(self, count: int) -> Failure | None:
+        if 0 < self._limit() <= count:
+            return FULL
+        return descriptors.FEW if count >= self._carried else None
 
 
 class Connection(web.RequestHandler):
@@ -406,18 +419,23 @@ class Intake:
 
 
 class Refusal(asyncio.Protocol):
-    """Says why, and closes: a connection too many costs one write."""
+    """Says why, and closes: a connection too many costs one write. ``everyone`` are those that are open."""
 
-    def __init__(self, failure: Failure) -> None:
+    def __init__(self, failure: Failure, everyone: set[Refusal]) -> None:
         self._failure = failure
+        self._everyone = everyone
+        everyone.add(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Answer before anything was asked."""
-        assert isinstance(transport, asyncio.Transport)
-        dismiss(transport, self._failure)
+        dismiss(cast("asyncio.Transport", transport), self._failure)  # uvloop's are of no such class
 
     def eof_received(self) -> None:
         """Let the transport close: both sides have said all."""
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End."""
+        self._everyone.discard(self)
 
 
 def dismiss(transport: asyncio.Transport, failure: Failure) -> None:
@@ -439,6 +457,11 @@ def _has_come(transport: asyncio.Transport) -> bool:
     poll = select.poll()
     poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
     return bool(poll.poll(0))
+
+
+def addresses(runner: web.AppRunner) -> list[Any]:
+    """Return what a runner listens on."""
+    return [site.address for site in runner.sites if isinstance(site, GuardedSite)]
 
 
 def connections(runner: web.AppRunner) -> Iterator[Connection]:

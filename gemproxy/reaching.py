@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from yarl import URL
 
 from gemproxy.connections import open_connector
+from gemproxy.descriptors import FEW, SHORTAGES, is_shortage
 from gemproxy.resolving import Resolver
 from gemproxy.upstream.reach import HostView, Obstacle, Reach, Reason
 from gemproxy.upstream.skew import Skew
@@ -34,7 +35,7 @@ _PLAIN = {
     errno.EHOSTUNREACH: "no network leads to it",
     errno.ECONNRESET: "the connection is reset",
 }
-OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})  # this machine is full
+OURS = SHORTAGES | {errno.EADDRNOTAVAIL}  # this machine is full
 
 
 def obstacle_of(fault: BaseException) -> Obstacle | None:
@@ -56,6 +57,8 @@ def obstacle_of(fault: BaseException) -> Obstacle | None:
 
 def why(fault: BaseException) -> str:
     """Return why there was no answer, for the operator."""
+    if is_shortage(fault):
+        return FEW.message
     obstacle = obstacle_of(fault)
     return obstacle.words if obstacle else type(fault).__name__
 

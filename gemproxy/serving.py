@@ -11,7 +11,6 @@ import asyncio
 import ctypes
 import gc
 import logging
-import resource
 import signal
 import socket
 import sys
@@ -22,10 +21,10 @@ from typing import Any
 
 from aiohttp import web
 
-from gemproxy import supervisor
+from gemproxy import descriptors, supervisor
 from gemproxy.config import KEYLESS, Config, address, cautions, changes, dropped, needs_restart, open_door
 from gemproxy.errors import ConfigFault, Failure, StartFault
-from gemproxy.listening import GuardedSite, connections
+from gemproxy.listening import GuardedSite, addresses, connections
 from gemproxy.load.budget import Budget
 from gemproxy.server.app import build_app, reload
 from gemproxy.server.debug import scrape
@@ -50,7 +49,7 @@ OWN, SCRAPES = "own", "metrics"  # names of the sockets that are ours to bind; s
 
 async def serve(config: Config, load: Callable[[], Config], started: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT. ``load`` reads the configuration anew; ``started`` hears the base URL."""
-    raise_descriptor_limit()
+    descriptors.raise_limit()
     runner = make_runner(config)
     # Till somebody hears them they would end the process; here, before there are threads, which have the mask, too.
     signal.pthread_sigmask(signal.SIG_BLOCK, ORDERS)
@@ -109,18 +108,11 @@ class Runner(web.AppRunner):
 
 def base_url(runner: web.AppRunner) -> str:
     """Return the URL of the first socket; systemd may have opened it on a path."""
-    name = runner.addresses[0]
+    name = addresses(runner)[0]
     if not isinstance(name, tuple):
         return f"unix:{name}"
     host, port = name[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def raise_descriptor_limit() -> None:
-    """Allow as many open connections as the system lets us: each stream takes two."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def spare_collections() -> None:
@@ -185,8 +177,19 @@ def _bound(name: str, given: Sequence[Named], host: str, port: int, **how: Any) 
 async def _listen(runner: web.AppRunner, config: Config, sockets: list[socket.socket]) -> None:
     _check_doors(config, [sock.getsockname() for sock in sockets])
     await relieve()  # last of what may fail: what is accepted from here on is served
+    warn_of_few_descriptors(config.server.max_connections)
     for sock in sockets:
         await _site(runner, sock, runner.app[SERVICE]).start()
+
+
+def warn_of_few_descriptors(connections: int) -> None:
+    """Say if fewer connections can be accepted than the configuration allows."""
+    if connections > (carried := descriptors.carried()):
+        log.warning(
+            "server.max_connections = %d takes %d file descriptors, and the system allows %d (LimitNOFILE, ulimit -n): "
+            "no more than %d connections are accepted",
+            *(connections, descriptors.needed(connections), descriptors.allowed(), carried),
+        )
 
 
 def _site(runner: web.AppRunner, sock: socket.socket, service: Service) -> GuardedSite:
@@ -194,6 +197,7 @@ def _site(runner: web.AppRunner, sock: socket.socket, service: Service) -> Guard
     return GuardedSite(
         runner,
         sock,
+        carried=descriptors.carried(),
         limit=lambda: service.door.max_connections,
         patience=lambda: service.door.headers,
         send=lambda: service.door.send,
@@ -305,7 +309,7 @@ class Reloading:
                 supervisor.notify("READY=1")
 
     async def _take_over(self, config: Config) -> None:
-        _check_doors(config, self._runner.addresses)
+        _check_doors(config, addresses(self._runner))
         renewed = await reload(self._runner.app, config)
         old, self.config = self.config, config
         log.info("configuration reloaded; %s", changes(old, config, renewed))

@@ -15,7 +15,18 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LEAVES = {"wire", "models", "errors", "load"}
 
-BELOW_THE_DOOR = {"dispatch", "course", "stall", "reaching", "capture", "converter", "pool", "upstream", *LEAVES}
+BELOW_THE_DOOR = {
+    "dispatch",
+    "course",
+    "stall",
+    "reaching",
+    "descriptors",
+    "capture",
+    "converter",
+    "pool",
+    "upstream",
+    *LEAVES,
+}
 
 # A room is the first name below gemproxy. A row with a dot is about one module, and wins over the row of its room.
 FLOORS: dict[str, set[str]] = {
@@ -34,7 +45,7 @@ FLOORS: dict[str, set[str]] = {
         "pool.sqlite_file",
     },
     "demo": {"serving", "server.debug", "config", "simulator", "errors"},
-    "serving": {"server", "listening", "supervisor", "upgrade", "config", "load", "errors"},
+    "serving": {"server", "listening", "descriptors", "supervisor", "upgrade", "config", "load", "errors"},
     "upgrade": {"supervisor", "server.tasks", "errors"},
     "supervisor": set(),
     "logs": {"upstream.redaction"},
@@ -45,16 +56,30 @@ FLOORS: dict[str, set[str]] = {
     "server.media": {"server", "connections", "posting", "proxies", "tunnel", *BELOW_THE_DOOR},
     "server": {"server", "checkup", "metrics", "posting", *BELOW_THE_DOOR},
     "discovery": {"pool", "upstream", "posting", "reaching", "models", "wire.UNREADABLE"},
-    "listening": {"server", "load", "errors"},
+    "listening": {"server", "accepting", "descriptors", "load", "errors"},
+    "accepting": {"server.tasks", "descriptors", "errors"},
+    "descriptors": {"errors"},
     "checkup": {"posting", "tunnel", *BELOW_THE_DOOR},
     "metrics": {"pool", "upstream", "converter"},
     "dispatch": {
-        *("dispatch", "arrival", "course", "stall", "posting", "reaching", "converter", "pool", "upstream", *LEAVES)
+        *(
+            "dispatch",
+            "arrival",
+            "course",
+            "stall",
+            "posting",
+            "reaching",
+            "descriptors",
+            "converter",
+            "pool",
+            "upstream",
+            *LEAVES,
+        )
     },
     "connections": {"load.reads"},
     "proxies": {"errors"},
     "tunnel": {"proxies"},
-    "reaching": {"connections", "resolving", "upstream.reach", "upstream.skew"},
+    "reaching": {"connections", "descriptors", "resolving", "upstream.reach", "upstream.skew"},
     "resolving": set(),
     "posting": {"connections", "upstream", "errors", "load.weigh"},
     "capture": {"upstream.redaction"},

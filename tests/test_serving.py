@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 from msgspec.structs import replace
 
-from gemproxy import serving, supervisor
+from gemproxy import descriptors, serving, supervisor
 from gemproxy.config import Config, ConfigFault, load
 from gemproxy.errors import ClientFault, StartFault
 from gemproxy.pool.state import MemoryState
@@ -78,7 +78,7 @@ async def test_an_inherited_socket_is_no_way_round_the_keys(
     simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = configuration(simulator, tmp_path)
-    monkeypatch.setattr(serving, "raise_descriptor_limit", lambda: None)
+    monkeypatch.setattr(descriptors, "raise_limit", lambda: None)
     with bound("0.0.0.0") as sock:
         monkeypatch.setattr(supervisor, "inherited_sockets", lambda: [sock])
         with pytest.raises(ConfigFault, match=r"the server listens on 0\.0\.0\.0: .*auth\.keys"):
@@ -108,7 +108,7 @@ async def test_an_order_that_comes_too_soon_waits(
         held.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
         raise StartFault("as far as this goes")
 
-    monkeypatch.setattr(serving, "raise_descriptor_limit", lambda: None)
+    monkeypatch.setattr(descriptors, "raise_limit", lambda: None)
     monkeypatch.setattr(serving, "relieve", relieve)
     config = configuration(simulator, tmp_path, "[server]\nport = 0\n")
     with pytest.raises(StartFault):
@@ -313,8 +313,8 @@ async def test_what_needs_a_restart_is_named(
             caplog.set_level(logging.INFO, "gemproxy")
             reloading = Reloading(runner, config, lambda: changed)
             await reloading.run()
-    [warning] = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert warning.getMessage() == "needs a restart: server.port, log.level"
+    warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert warnings[-1].getMessage() == "needs a restart: server.port, log.level"
     assert reloading.config.timeouts.drain == 1, "a drain is by the configuration in force"
 
 

@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from gemproxy.pool.sources import ServiceAccount, UserGrant
 from gemproxy.posting import ask
-from gemproxy.reaching import obstacle_of
+from gemproxy.reaching import obstacle_of, why
 from gemproxy.upstream import oauth
 from gemproxy.upstream.dialect import HttpRequest
 from gemproxy.upstream.reach import Obstacle
@@ -133,7 +133,7 @@ class Courier:
             reply = self._send(method, url, body, headers, min(timeout or REQUEST_TIMEOUT, REQUEST_TIMEOUT)).result()
         except (aiohttp.ClientError, OSError, TimeoutError, CancelledError) as fault:
             self.obstacle = obstacle_of(fault)
-            self.trouble = self.obstacle.public if self.obstacle else f"no answer ({type(fault).__name__})"
+            self.trouble = self.obstacle.public if self.obstacle else f"no answer ({why(fault)})"
             raise TransportError(self.trouble) from None  # type: ignore[no-untyped-call]
         if reply.status != 200:
             self.refusal = oauth.read_refusal(reply.data)

@@ -34,7 +34,7 @@ from aiohttp import (
 from aiohttp.abc import AbstractResolver
 from msgspec import Struct
 
-from gemproxy import __version__, errors
+from gemproxy import __version__, descriptors, errors
 from gemproxy.connections import open_connector
 from gemproxy.converter.magic import sniff
 from gemproxy.converter.media import RemoteImage
@@ -186,6 +186,8 @@ class ImageFetcher:
             errors.forget_way(fault)
             return fault
         except (Unfetchable, ClientError, OSError) as error:
+            if descriptors.is_shortage(error):
+                return descriptors.FEW
             # names of types only: a URL is part of the prompt, and may hold a signature
             log.debug("%s not fetched: %s, %s", param, type(error).__name__, type(error.__cause__).__name__)
             return self._reason(error)

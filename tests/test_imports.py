@@ -39,14 +39,14 @@ FLOORS: dict[str, set[str]] = {
     "supervisor": set(),
     "logs": {"upstream.redaction"},
     "server.app": {
-        *("config", "server", "checkup", "discovery", "metrics", "connections", "resolving", "posting"),
+        *("config", "server", "checkup", "discovery", "metrics", "connections", "posting"),
         *("proxies", "tunnel", *BELOW_THE_DOOR),
     },
     "server.media": {"server", "connections", "posting", "proxies", "tunnel", *BELOW_THE_DOOR},
     "server": {"server", "checkup", "metrics", "posting", *BELOW_THE_DOOR},
     "discovery": {"pool", "upstream", "posting", "reaching", "models", "wire.UNREADABLE"},
     "listening": {"server", "load", "errors"},
-    "checkup": {"posting", "tunnel", *BELOW_THE_DOOR},
+    "checkup": {"posting", *BELOW_THE_DOOR},
     "metrics": {"pool", "upstream", "converter"},
     "dispatch": {
         *("dispatch", "arrival", "course", "stall", "posting", "reaching", "converter", "pool", "upstream", *LEAVES)

@@ -147,7 +147,7 @@ class Dispatcher:
         if course.asked or without:
             for passed, grace in course.choices(without):
                 with suppress(NoCredential):  # who is busy is waited for only when nobody else is left
-                    return self.room.rotator.acquire(call.model, passed, None, call.demand), grace
+                    return self.room.at_once(call.model, passed, None, call.demand), grace
         try:
             return await self.room.acquire(call.model, course.tried, None, call.demand), grace
         except NoCredential as none:

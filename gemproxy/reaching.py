@@ -92,7 +92,12 @@ class Lookout:
         self.skew = Skew(wall, clock)
         self.skew.on_change = self._clock_changed
         self.on_return: Callable[[], None] | None = None  # hears that a host is reached again
+        self.resolver = Resolver()  # for all: what a silent name server is asked holds a thread until it ends by itself
         self._clock = clock
+
+    async def close(self) -> None:
+        """End the look-ups that are under way."""
+        await self.resolver.close()
 
     def views(self) -> list[HostView]:
         """Return every host that could not be reached last."""
@@ -135,7 +140,9 @@ class Lookout:
         out = [origin for origin in needed() if self.reach.out(origin)]
         if not out:
             return
-        connector = open_connector(hear=self.hear, resolver=Resolver(), limit=0, force_close=True, use_dns_cache=False)
+        connector = open_connector(
+            hear=self.hear, resolver=self.resolver, limit=0, force_close=True, use_dns_cache=False
+        )
         async with aiohttp.ClientSession(connector=connector) as session:
             tries = (_shake_hands(session, kind, origin, patience) for origin in out)
             for fault in await asyncio.gather(*tries, return_exceptions=True):

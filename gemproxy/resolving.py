@@ -15,6 +15,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import DefaultResolver
 
 PATIENCE = 3.5  # seconds; a token is waited for four at least
+KEPT = 60.0  # seconds in which addresses that came too late are still good for the next one who asks
 SILENT = "the name server is silent"
 _Look = tuple[str, int, socket.AddressFamily]
 
@@ -35,8 +36,7 @@ class Resolver(AbstractResolver):
         await asyncio.wait((task,), timeout=PATIENCE)
         if not task.done():
             raise socket.gaierror(socket.EAI_AGAIN, SILENT)
-        if self._looks.get(look) is task:
-            del self._looks[look]
+        self._forget(look, task)
         return task.result()
 
     async def close(self) -> None:
@@ -53,5 +53,11 @@ class Resolver(AbstractResolver):
 
     def _ended(self, look: _Look, task: asyncio.Task[list[ResolveResult]]) -> None:
         """Keep addresses that came too late for the next one who asks, and forget a failure."""
-        if (task.cancelled() or task.exception() is not None) and self._looks.get(look) is task:
+        if task.cancelled() or task.exception() is not None:
+            self._forget(look, task)
+        else:
+            asyncio.get_running_loop().call_later(KEPT, self._forget, look, task)
+
+    def _forget(self, look: _Look, task: asyncio.Task[list[ResolveResult]]) -> None:
+        if self._looks.get(look) is task:
             del self._looks[look]

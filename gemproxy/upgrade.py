@@ -23,7 +23,7 @@ from msgspec import Struct
 
 from gemproxy import supervisor
 from gemproxy.errors import StartFault
-from gemproxy.server.tasks import spawn
+from gemproxy.server.tasks import logged, spawn
 
 log = logging.getLogger("gemproxy")
 CHANNEL = "GEMPROXY_PREDECESSOR"  # names the descriptor to whoever is to be relieved
@@ -81,7 +81,7 @@ class Upgrade:
         elif os.getpid() == 1:
             log.error("upgrade refused: this is process 1, with which all others end; restart the container")
         else:
-            self._task = spawn(self._run(), name="upgrade")
+            self._task = spawn(logged(self._run(), name="upgrade"), name="upgrade")
 
     def give_up(self) -> None:
         """End a successor that has not taken over yet: this process ends, too."""

@@ -50,7 +50,7 @@ FLOORS: dict[str, set[str]] = {
     "supervisor": set(),
     "logs": {"upstream.redaction"},
     "server.app": {
-        *("config", "server", "checkup", "discovery", "metrics", "connections", "resolving", "posting"),
+        *("config", "server", "checkup", "discovery", "metrics", "connections", "posting"),
         *("proxies", "tunnel", *BELOW_THE_DOOR),
     },
     "server.media": {"server", "connections", "posting", "proxies", "tunnel", *BELOW_THE_DOOR},
@@ -59,7 +59,7 @@ FLOORS: dict[str, set[str]] = {
     "listening": {"server", "accepting", "descriptors", "load", "errors"},
     "accepting": {"server.tasks", "descriptors", "errors"},
     "descriptors": {"errors"},
-    "checkup": {"posting", "tunnel", *BELOW_THE_DOOR},
+    "checkup": {"posting", *BELOW_THE_DOOR},
     "metrics": {"pool", "upstream", "converter"},
     "dispatch": {
         *(

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp.abc import ResolveResult
 from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.resolver import DefaultResolver
 from yarl import URL
 
-from gemproxy import reaching
+from gemproxy import reaching, resolving
 from gemproxy.connections import open_connector
 from gemproxy.posting import Poster, ask
 from gemproxy.reaching import Lookout, obstacle_of, origin_of
@@ -195,6 +197,26 @@ async def test_a_bug_in_one_handshake_ends_no_other(monkeypatch: pytest.MonkeyPa
     with pytest.raises(ValueError, match=origins[0]):
         await lookout.knock(lambda: origins, PATIENCE)
     assert tried == origins
+
+
+async def test_handshakes_ask_a_silent_name_server_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    class Silent(DefaultResolver):
+        async def resolve(self, host: str, *_: object) -> list[ResolveResult]:
+            asked.append(host)
+            return await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(resolving, "DefaultResolver", Silent)
+    monkeypatch.setattr(resolving, "PATIENCE", 0.001)
+    lookout, origin = lookout_of(), f"http://{NAME}"
+    for _ in range(3):
+        lookout.hear(URL(origin), _refused())
+    for _ in range(3):
+        await lookout.knock(lambda: {origin}, PATIENCE)
+    await lookout.close()
+    assert [view.failures for view in lookout.views()] == [6]
+    assert asked == [NAME], "each look-up holds a thread that others need until it ends by itself"
 
 
 async def test_nobody_knocks_where_nobody_needs_it() -> None:

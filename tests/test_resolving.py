@@ -63,6 +63,20 @@ async def test_silence_is_told_and_a_late_answer_serves_the_next(server: Server)
     assert server.asked == 2
 
 
+async def test_an_answer_that_nobody_asks_for_in_time_is_forgotten(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolving, "KEPT", 0.0)
+    resolver = Resolver()
+    with pytest.raises(socket.gaierror, match=SILENT):
+        await resolver.resolve("h")
+    server.answering.set()
+    await asyncio.sleep(0.001)
+    await asyncio.sleep(0)
+    assert await resolver.resolve("h") == FOUND
+    assert server.asked == 2, "addresses may have changed since"
+
+
 async def test_a_late_failure_is_forgotten(server: Server) -> None:
     resolver = Resolver()
     server.fault = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")

@@ -265,3 +265,14 @@ async def test_nobody_is_relieved_by_what_another_process_was_told(monkeypatch: 
     monkeypatch.setenv(upgrade.CHANNEL, "1")
     monkeypatch.setenv("LISTEN_PID", "1")
     await upgrade.relieve()
+
+
+async def test_a_bug_in_an_upgrade_is_told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def command() -> list[str]:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(upgrade, "command", command)
+    upgrade.Upgrade([], lambda: 1.0, lambda: None).begin()
+    await asyncio.sleep(0.001)
+    [record] = caplog.records
+    assert (record.levelname, record.exc_info is not None, "upgrade" in record.getMessage()) == ("ERROR", True, True)

@@ -58,10 +58,8 @@ class WaitingRoom:
         self, model: str, tried: Collection[str], dialects: Collection[str] | None, demand: Demand = PLAIN
     ) -> Lease:
         """Return a lease as ``Rotator.acquire`` does; raises ``NoCredential`` when none came free in time."""
-        if self._lines:
-            self._serve()  # so that what is left is nothing to those who came before
         try:
-            return self.rotator.acquire(model, tried, dialects, demand)
+            return self.at_once(model, tried, dialects, demand)
         except NoCredential as none:
             if not none.full or not self.limit:
                 raise
@@ -74,6 +72,18 @@ class WaitingRoom:
                 return await self._queue(waiting, patience)
         except TimeoutError:
             raise self._timed_out(model) from None
+
+    def at_once(
+        self,
+        model: str,
+        tried: Collection[str],
+        dialects: Collection[str] | None = None,
+        demand: Demand = PLAIN,
+    ) -> Lease:
+        """Return a lease without waiting; raises ``NoCredential`` when there is none."""
+        if self._lines:
+            self._serve()  # so that what is left is nothing to those who came before
+        return self.rotator.acquire(model, tried, dialects, demand)
 
     def report(self, lease: Lease, verdict: Verdict | None) -> None:
         """Give a lease back and serve those who wait."""

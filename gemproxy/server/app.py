@@ -48,7 +48,6 @@ from gemproxy.pool.waiting import WaitingRoom
 from gemproxy.posting import READ
 from gemproxy.proxies import DIRECT, Proxies, proxies
 from gemproxy.reaching import Lookout, origin_of
-from gemproxy.resolving import Resolver
 from gemproxy.server.allowance import Allowances
 from gemproxy.server.exchange import RandomIds
 from gemproxy.server.firsts import Firsts
@@ -90,13 +89,19 @@ def build_app(config: Config) -> web.Application:
     return app
 
 
+def uptime() -> float:
+    """Return the seconds since this machine started, those in which it slept too, which the loop's clock leaves out."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 async def build_service(config: Config, stack: AsyncExitStack) -> Service:
     """Return the wired rooms; ``stack`` closes them in the opposite order."""
     sources = await asyncio.to_thread(_sources, config)
     held.hold("configuration", await asyncio.to_thread(_secrets, config, sources))
     between = proxies(os.environ)
     held.hold("proxy", between.secrets)
-    lookout = Lookout(asyncio.get_running_loop().time, wall_clock)
+    lookout = Lookout(uptime, wall_clock)
+    stack.push_async_callback(lookout.close)
     session = await stack.enter_async_context(_session(config, lookout, between))
     state = await open_state(Path(config.state.path) if config.state.path else None, wall_clock)
     stack.push_async_callback(state.close)
@@ -246,7 +251,7 @@ def _session(config: Config, lookout: Lookout, between: Proxies = DIRECT) -> aio
     # limits are ours (rotation.*, timeouts.*): aiohttp's own would cut streams at 300 s and hold back at 100
     return aiohttp.ClientSession(
         connector=open_connector(
-            hear=lookout.hear, resolver=Resolver(), limit=0, ttl_dns_cache=300, keepalive_timeout=30
+            hear=lookout.hear, resolver=lookout.resolver, limit=0, ttl_dns_cache=300, keepalive_timeout=30
         ),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=config.timeouts.connect),
         cookie_jar=aiohttp.DummyCookieJar(),

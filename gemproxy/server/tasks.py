@@ -26,7 +26,7 @@ def spawn(work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
 def keep_doing(work: Callable[[], Awaitable[object]], every: float, *, name: str) -> asyncio.Task[None]:
     """Do something now and again every so many seconds, until the task is cancelled.
 
-    A failure is logged with its traceback, once until it goes well again.
+    A failure is logged with its traceback, once until it goes well again; so is work that another gave up.
     """
     return spawn(_go_on(work, every, name), name=name)
 
@@ -44,7 +44,9 @@ async def _go_on(work: Callable[[], Awaitable[object]], every: float, name: str)
     while True:
         try:
             await work()
-        except Exception:
+        except (Exception, asyncio.CancelledError) as fault:
+            if isinstance(fault, asyncio.CancelledError) and _is_told_to_end():
+                raise
             if well:
                 log.exception("%s failed; it is tried again every %g s", name, every)
             well = False
@@ -53,3 +55,8 @@ async def _go_on(work: Callable[[], Awaitable[object]], every: float, name: str)
                 log.warning("%s goes well again", name)
             well = True
         await asyncio.sleep(every)
+
+
+def _is_told_to_end() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

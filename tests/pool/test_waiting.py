@@ -92,6 +92,19 @@ async def test_rest_that_ends_serves_those_who_wait(clock: Any) -> None:
     others[1].cancel()
 
 
+async def test_who_does_not_wait_gets_what_those_in_line_leave(clock: Any) -> None:
+    waiting = room(clock, slots=2)
+    lease = await waiting.acquire("m", (), None)
+    waiting.report(lease, Verdict(Action.NEXT, Scope.MODEL, clock() + 60, "quota", status=429))
+    await waiting.acquire("m", (), None)
+    first = asyncio.get_running_loop().create_task(waiting.acquire("m", (), None))
+    await settle()
+    clock.advance(61)
+    with pytest.raises(NoCredential):
+        waiting.at_once("m", ())
+    assert (await asyncio.wait_for(first, 1)).slot.name == "s0"
+
+
 async def test_change_of_the_pool_serves_those_who_wait(clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gemproxy.pool.rotator.BUSY_WAIT", 0.02)
     waiting = room(clock)

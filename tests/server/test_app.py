@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from contextlib import AsyncExitStack
+from email.utils import formatdate
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +19,8 @@ from gemproxy.models import Catalogue
 from gemproxy.pool.rest import Rest
 from gemproxy.pool.rotator import Lease, Slot
 from gemproxy.reaching import Lookout
-from gemproxy.server.app import _hear, _keyring, _options, _patience, _session
+from gemproxy.server import app
+from gemproxy.server.app import _hear, _keyring, _options, _patience, _session, build_service
 from gemproxy.server.firsts import Firsts
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
 
@@ -108,8 +112,19 @@ def test_a_token_takes_no_more_than_its_share(budget: float, patience: float) ->
     assert _patience(Config(rotation=Rotation(budget=budget))) == patience
 
 
+async def test_a_machine_that_slept_does_not_take_its_clock_for_a_wrong_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept = {time.CLOCK_MONOTONIC: 0.0, time.CLOCK_BOOTTIME: 0.0}
+    monkeypatch.setattr(time, "clock_gettime", slept.__getitem__)
+    monkeypatch.setattr(app, "wall_clock", lambda: 2e9 + slept[time.CLOCK_BOOTTIME])
+    async with AsyncExitStack() as stack:
+        skew = (await build_service(load(None, {"GEMINI_API_KEY": "test-key-1"}), stack)).lookout.skew
+        skew.note({"Date": formatdate(2e9, usegmt=True)})
+        slept[time.CLOCK_BOOTTIME] = 8 * 3600.0
+        assert skew.words == ""
+
+
 async def test_what_asks_google_keeps_clean_connections_only_and_unpacks_nothing() -> None:
-    config, time = load(None, {"GEMINI_API_KEY": "test-key-1"}), asyncio.get_running_loop().time
-    async with _session(config, Lookout(time, time)) as session:
+    config, clock = load(None, {"GEMINI_API_KEY": "test-key-1"}), asyncio.get_running_loop().time
+    async with _session(config, Lookout(clock, clock)) as session:
         assert isinstance(session.connector, Connector)
         assert session.auto_decompress is False

@@ -12,7 +12,7 @@ from gemproxy.server.tasks import keep_doing, logged
 from tests.waiting import soon
 
 
-def doing(*faults: Exception | None) -> tuple[Callable[[], Awaitable[None]], list[Exception | None]]:
+def doing(*faults: BaseException | None) -> tuple[Callable[[], Awaitable[None]], list[BaseException | None]]:
     """Return work that fails so, and what is left of it."""
     left = list(faults)
 
@@ -35,6 +35,15 @@ async def test_what_fails_is_told_once_with_its_traceback_and_done_again(caplog:
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING", "ERROR", "WARNING"]
     assert [bool(record.exc_info) for record in caplog.records] == [True, False, True, False]
     assert all("learning" in message for message in caplog.messages)
+
+
+async def test_what_another_gave_up_does_not_end_it(caplog: pytest.LogCaptureFixture) -> None:
+    work, left = doing(asyncio.CancelledError(), None, None)
+    task = keep_doing(work, 0.001, name="learning")
+    await soon(lambda: not left or task.done())
+    assert not task.done()
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+    task.cancel()
 
 
 async def test_it_ends_when_it_is_told_to() -> None:

@@ -32,7 +32,6 @@ from gemproxy.reaching import obstacle_of
 from gemproxy.stall import StallWatch
 from gemproxy.upstream.aim import aimed
 from gemproxy.upstream.dialect import OK, Action, Call, Dialect, Scope, Token, Verdict
-from gemproxy.upstream.reach import Reason
 from gemproxy.upstream.rows import NO_MODEL
 from gemproxy.upstream.skew import Skew
 
@@ -454,12 +453,11 @@ def _unreachable(fault: BaseException) -> Verdict:
         message = "The upstream cannot be reached." if connecting else "The connection to the upstream was lost."
         reason = "unreachable" if connecting else "connection_lost"
         return Verdict(Action.RETRY, Scope.UPSTREAM, reason=reason, message=message)
-    late = obstacle.reason is Reason.TIMEOUT
     return Verdict(
         Action.RETRY,
         Scope.UPSTREAM,
         reason=obstacle.reason,
         message=f"The upstream cannot be reached: {obstacle.public}",
-        status=504 if late else 502,
-        code="upstream_timeout" if late else "upstream_error",
+        status=obstacle.status,
+        code=obstacle.code,
     )

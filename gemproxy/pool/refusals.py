@@ -60,7 +60,9 @@ def unavailable(reason: str, message: str, why: str = "", *, known: bool = False
 def unreached(what: str, obstacle: Obstacle) -> TokenRefused:
     """Return the refusal of an endpoint to which no connection came about; ``what`` begins a sentence."""
     message = f"{what} cannot be reached: {obstacle.public}"
-    verdict = Verdict(Action.NEXT, Scope.UPSTREAM, None, obstacle.reason, message)
+    verdict = Verdict(
+        Action.NEXT, Scope.UPSTREAM, None, obstacle.reason, message, status=obstacle.status, code=obstacle.code
+    )
     return TokenRefused(verdict, f"{what} cannot be reached: {obstacle.words}", known=True)
 
 

@@ -56,6 +56,16 @@ class Obstacle(Struct, frozen=True):
         return self.plain or self.reason.words
 
     @property
+    def status(self) -> int:
+        """Return what the client is told by: silence is a timeout, all else a bad gateway."""
+        return 504 if self.reason is Reason.TIMEOUT else 502
+
+    @property
+    def code(self) -> str:
+        """Return the error's code that goes with the status."""
+        return "upstream_timeout" if self.reason is Reason.TIMEOUT else "upstream_error"
+
+    @property
     def words(self) -> str:
         """Return what the operator reads."""
         return f"{self.public} ({self.detail})" if self.detail else self.public

@@ -13,6 +13,7 @@ from gemproxy.pool.rotator import Rotator
 from gemproxy.pool.slot import Slot
 from gemproxy.upstream.dialect import Action, Scope
 from gemproxy.upstream.onboarding import Ineligible
+from gemproxy.upstream.reach import Obstacle, Reason
 
 PARKED = (Action.NEXT, Scope.CREDENTIAL, math.inf)
 RESTS = (Action.NEXT, Scope.CREDENTIAL, None)
@@ -74,6 +75,16 @@ def test_an_ineligible_account_means(parks, expected):
         "https://link.invalid",
     )
     assert "words" not in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "code"),
+    [(Reason.TIMEOUT, 504, "upstream_timeout"), (Reason.DNS, 502, "upstream_error")],
+    ids=["silence is a timeout", "what answers with a refusal is a bad gateway"],
+)
+def test_an_endpoint_out_of_reach_is_told_as_an_upstream_is(reason, status, code):
+    verdict = refusals.unreached("Code Assist", Obstacle(reason)).verdict
+    assert (verdict.status, verdict.code) == (status, code)
 
 
 def test_a_removed_credential_touches_nobody():

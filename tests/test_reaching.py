@@ -9,6 +9,7 @@ import logging
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from email.utils import formatdate
 from functools import partial
 from pathlib import Path
 
@@ -23,12 +24,14 @@ from gemproxy.posting import Poster, ask
 from gemproxy.reaching import Lookout, obstacle_of, origin_of
 from gemproxy.server.tasks import keep_doing
 from gemproxy.upstream.dialect import HttpRequest
-from gemproxy.upstream.reach import Reason
+from gemproxy.upstream.reach import QUIET, Reason
+from tests.clock import Clock
 from tests.server_process import free_port
 from tests.tls import HOUR, contexts
 from tests.unresolved import NAME, without_names
 from tests.waiting import soon
 
+DAY = 86400.0
 PATIENCE = 0.1  # seconds for a connection to a host that says nothing
 
 
@@ -208,3 +211,14 @@ async def test_nobody_knocks_where_nobody_needs_it() -> None:
 
 def _refused() -> aiohttp.ClientConnectorError:
     return aiohttp.ClientConnectorError(KEY, ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed"))
+
+
+def test_clocks_that_contradict_each_other_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    wall, steady = Clock(), Clock(1000.0)
+    skew = Lookout(steady, wall).skew
+    for _ in range(2):
+        for ahead in (2 * DAY, 0.0) * 5:
+            skew.note({"Date": formatdate(wall.now + ahead, usegmt=True)})
+        steady.advance(QUIET)
+    wrong, right = "this machine's clock is 2 days behind Google's", "this machine's clock is right again"
+    assert [record.getMessage() for record in caplog.records] == [wrong, right] * 2

@@ -78,6 +78,8 @@ def _of_tls(fault: Exception) -> Obstacle:
 
 def _of_system(fault: OSError) -> Obstacle:
     """Return what the system's own words make of it; aiohttp's text names an address."""
+    if isinstance(fault, ConnectionResetError) and fault.errno is None:  # asyncio's own word for an end in TLS
+        return Obstacle(Reason.TLS, "", "the connection is closed during the TLS handshake")
     number = fault.errno or 0
     return Obstacle(Reason.REFUSED, os.strerror(number) if number else "", _PLAIN.get(number, ""))
 

@@ -24,7 +24,7 @@ from gemproxy.posting import Poster, ask
 from gemproxy.reaching import Lookout, obstacle_of, origin_of
 from gemproxy.server.tasks import keep_doing
 from gemproxy.upstream.dialect import HttpRequest
-from gemproxy.upstream.reach import QUIET, Reason
+from gemproxy.upstream.reach import QUIET, Obstacle, Reason
 from tests.clock import Clock
 from tests.server_process import free_port
 from tests.tls import HOUR, contexts
@@ -78,6 +78,21 @@ async def outage(name: str, folder: Path) -> AsyncIterator[Case]:
 
 
 OUTAGES = ["dns", "refused", "silent", "early", "late", "stranger", "other name"]
+
+
+async def test_a_host_that_hangs_up_during_the_handshake_did_not_refuse() -> None:
+    """The system has no word for that: the connection stood, and was closed in good order."""
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with aiohttp.ClientSession(connector=open_connector()) as session:
+            with pytest.raises(aiohttp.ClientConnectorError) as caught:
+                await ask(session, HttpRequest(f"https://127.0.0.1:{port}/", {}, b"{}"), 5.0)
+    assert obstacle_of(caught.value) == Obstacle(Reason.TLS, "", "the connection is closed during the TLS handshake")
 
 
 @pytest.mark.parametrize("name", OUTAGES)

@@ -9,7 +9,9 @@ it. Where an answer begins and ends, aiohttp's own protocol knows, which is exte
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 import select
 from collections.abc import Callable
 from functools import partial
@@ -201,8 +203,9 @@ class Checked(aiohttp.TCPConnector):
                 made = await super()._create_connection(req, traces, timeout)
         except (aiohttp.ClientError, OSError) as fault:
             if type(fault) is not TimeoutError:
+                fault = _of_proxy(req, fault) if req.proxy else fault
                 self._tell(req.url, fault)
-                raise
+                raise fault from None
             late = aiohttp.ConnectionTimeoutError(SLOW)
             self._tell(req.url, late)
             raise late from None
@@ -230,6 +233,18 @@ class Checked(aiohttp.TCPConnector):
                 raise client_error(req.connection_key, fault) from fault
             raise
         return made
+
+
+def _of_proxy(req: aiohttp.ClientRequest, fault: aiohttp.ClientError | OSError) -> aiohttp.ClientError | OSError:
+    """Return what a failure on the way through a proxy is: it broke off, or spoke another protocol, before a tunnel
+    stood. aiohttp tells of that as of an answer that the upstream broke off.
+    """
+    known = (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, aiohttp.ServerTimeoutError)
+    if not isinstance(fault, aiohttp.ClientError) or isinstance(fault, known):
+        return fault
+    lost = isinstance(fault, aiohttp.ServerDisconnectedError | OSError)
+    number = errno.ECONNRESET if lost else errno.EPROTO
+    return aiohttp.ClientProxyConnectionError(req.connection_key, OSError(number, os.strerror(number)))
 
 
 def _woken(line: ResponseHandler) -> ResponseHandler:

@@ -91,18 +91,22 @@ class Dispatcher:
         self._dialects = dialects
         self._clock = clock
 
-    async def open(self, call: Call, listen: Listen, burden: Burden, avoid: Iterable[str] = ()) -> Answer:
+    async def open(
+        self, call: Call, listen: Listen, burden: Burden, avoid: Iterable[str] = (), since: float | None = None
+    ) -> Answer:
         """Return an answer whose content is committed; the caller must ``close`` it.
 
         ``burden`` is that of the request: it counts what is held of the answer, too, and does what takes long.
-        ``avoid`` names slots to pass over. Raises a ``Failure`` when nobody could serve; 504 after ``timeouts.first``
+        ``avoid`` names slots to pass over; ``since`` is when, on the loop's clock, its request began, if another model
+        was asked before. Raises a ``Failure`` when nobody could serve; 504 after ``timeouts.first``
         seconds without content.
         """
         task = asyncio.current_task()
         assert task is not None
         loop = task.get_loop()
         attempts, budget, peers = self.limits.attempts, self.limits.budget, self.room.rotator.peers
-        course = Course(attempts=attempts, budget=budget, started=loop.time(), peers=peers)
+        started = loop.time() if since is None else since
+        course = Course(attempts=attempts, budget=budget, started=started, peers=peers)
         course.tried.update(avoid)
         first = StallWatch(self.limits.first, task.cancel, loop)  # asyncio.timeout would cost six times as much
         first.start()

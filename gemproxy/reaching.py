@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import math
 import os
 import ssl
 from collections.abc import Callable, Collection
@@ -21,7 +22,7 @@ from yarl import URL
 from gemproxy.connections import open_connector
 from gemproxy.descriptors import FEW, SHORTAGES, is_shortage
 from gemproxy.resolving import Resolver
-from gemproxy.upstream.reach import HostView, Obstacle, Reach, Reason
+from gemproxy.upstream.reach import QUIET, HostView, Obstacle, Reach, Reason
 from gemproxy.upstream.skew import Skew
 
 log = logging.getLogger("gemproxy")
@@ -80,6 +81,8 @@ def _of_tls(fault: Exception) -> Obstacle:
 
 def _of_system(fault: OSError) -> Obstacle:
     """Return what the system's own words make of it; aiohttp's text names an address."""
+    if isinstance(fault, ConnectionResetError) and fault.errno is None:  # asyncio's own word for an end in TLS
+        return Obstacle(Reason.TLS, "", "the connection is closed during the TLS handshake")
     number = fault.errno or 0
     return Obstacle(Reason.REFUSED, os.strerror(number) if number else "", _PLAIN.get(number, ""))
 
@@ -94,6 +97,8 @@ class Lookout:
         self.on_return: Callable[[], None] | None = None  # hears that a host is reached again
         self.resolver = Resolver()  # for all: what a silent name server is asked holds a thread until it ends by itself
         self._clock = clock
+        self._clock_told = -math.inf  # when the log had it last that the wall clock is wrong
+        self._clock_heard = False  # whether it has it that this is so now
 
     async def close(self) -> None:
         """End the look-ups that are under way."""
@@ -124,7 +129,14 @@ class Lookout:
             log.warning("%s is reached again: %d attempts failed in %.0f s", before.name, before.failures, lasted)
 
     def _clock_changed(self) -> None:
-        log.warning("%s", self.skew.words or "this machine's clock is right again")
+        """Tell of the clock, though not of each word where two contradict each other (Google's, and a proxy's)."""
+        now, words = self._clock(), self.skew.words
+        if words and now - self._clock_told >= QUIET:
+            self._clock_told, self._clock_heard = now, True
+            log.warning("%s", words)
+        elif not words and self._clock_heard:
+            self._clock_heard = False
+            log.warning("this machine's clock is right again")
 
     async def knock(
         self,

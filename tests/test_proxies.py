@@ -23,7 +23,7 @@ from gemproxy.connections import open_connector
 from gemproxy.errors import ClientFault, ConfigFault
 from gemproxy.posting import Poster, head, outgoing
 from gemproxy.proxies import proxies
-from gemproxy.reaching import Lookout, why
+from gemproxy.reaching import Lookout, obstacle_of, why
 from gemproxy.server.media import ImageFetcher, ImagePolicy
 from gemproxy.simulator import Simulator
 from gemproxy.tunnel import request_class
@@ -193,15 +193,17 @@ async def test_what_comes_between_two_requests_ends_the_tunnel_at_once(opened, d
         pytest.param(b"HTTP/1.1 502 No\r\nConnection: close\r\n\r\n", "refused with status 502", id="a 502"),
         pytest.param(b"HTTP/1.1 204 No\r\n\r\n", "refused with status 204", id="a 204, which opens nothing"),
         pytest.param(b"", "no answer within timeouts.connect", id="silence, until timeouts.connect"),
-        pytest.param(b"SSH-2.0-x\r\n\r\n", "ClientResponseError", id="another protocol"),
+        pytest.param(b"SSH-2.0-x\r\n\r\n", "cannot be reached (Protocol error)", id="another protocol"),
+        pytest.param(None, "cannot be reached (Connection reset by peer)", id="a word that never comes"),
     ],
 )
-async def test_a_proxy_that_opens_no_tunnel_is_named(opened, direct, answer: bytes, told: str) -> None:
+async def test_a_proxy_that_opens_no_tunnel_is_named(opened, direct, answer: bytes | None, told: str) -> None:
     async with opened(direct=direct) as it:
-        it.proxy.answer = answer
+        it.proxy.answer, it.proxy.hangs_up = answer or b"", answer is None
         with pytest.raises((aiohttp.ClientError, OSError)) as caught:
             await asyncio.wait_for(it.ask(), 5)
         assert told in why(caught.value)
+        assert obstacle_of(caught.value), "so that the host counts as out of reach"
         assert not it.opened, "nothing but CONNECT was said to a proxy that refuses"
         assert "test-key-1" not in "".join(it.proxy.heads)
 

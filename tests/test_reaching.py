@@ -9,6 +9,7 @@ import logging
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from email.utils import formatdate
 from functools import partial
 from pathlib import Path
 
@@ -25,12 +26,14 @@ from gemproxy.posting import Poster, ask
 from gemproxy.reaching import Lookout, obstacle_of, origin_of
 from gemproxy.server.tasks import keep_doing
 from gemproxy.upstream.dialect import HttpRequest
-from gemproxy.upstream.reach import Reason
+from gemproxy.upstream.reach import QUIET, Obstacle, Reason
+from tests.clock import Clock
 from tests.server_process import free_port
 from tests.tls import HOUR, contexts
 from tests.unresolved import NAME, without_names
 from tests.waiting import soon
 
+DAY = 86400.0
 PATIENCE = 0.1  # seconds for a connection to a host that says nothing
 
 
@@ -77,6 +80,21 @@ async def outage(name: str, folder: Path) -> AsyncIterator[Case]:
 
 
 OUTAGES = ["dns", "refused", "silent", "early", "late", "stranger", "other name"]
+
+
+async def test_a_host_that_hangs_up_during_the_handshake_did_not_refuse() -> None:
+    """The system has no word for that: the connection stood, and was closed in good order."""
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with aiohttp.ClientSession(connector=open_connector()) as session:
+            with pytest.raises(aiohttp.ClientConnectorError) as caught:
+                await ask(session, HttpRequest(f"https://127.0.0.1:{port}/", {}, b"{}"), 5.0)
+    assert obstacle_of(caught.value) == Obstacle(Reason.TLS, "", "the connection is closed during the TLS handshake")
 
 
 @pytest.mark.parametrize("name", OUTAGES)
@@ -230,3 +248,14 @@ async def test_nobody_knocks_where_nobody_needs_it() -> None:
 
 def _refused() -> aiohttp.ClientConnectorError:
     return aiohttp.ClientConnectorError(KEY, ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed"))
+
+
+def test_clocks_that_contradict_each_other_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    wall, steady = Clock(), Clock(1000.0)
+    skew = Lookout(steady, wall).skew
+    for _ in range(2):
+        for ahead in (2 * DAY, 0.0) * 5:
+            skew.note({"Date": formatdate(wall.now + ahead, usegmt=True)})
+        steady.advance(QUIET)
+    wrong, right = "this machine's clock is 2 days behind Google's", "this machine's clock is right again"
+    assert [record.getMessage() for record in caplog.records] == [wrong, right] * 2

@@ -22,6 +22,7 @@ class Tunnels:
         self.url = ""
         self.answer = b"HTTP/1.1 200 Connection established\r\n\r\n"
         self.first = b""  # what it says before it is asked
+        self.hangs_up = False  # whether it says nothing, and closes
         self._port = port
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -32,7 +33,7 @@ class Tunnels:
             writer.write(self.answer)
             if b" 200 " in self.answer:
                 await join(reader, writer, self._port)
-            elif not self.answer:
+            elif not (self.answer or self.hangs_up):
                 await reader.read()
         writer.close()
 

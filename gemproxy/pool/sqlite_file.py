@@ -20,6 +20,8 @@ VERSION = 1
 SIDES = ("", "-wal", "-shm")  # SQLite's files, by what stands behind the name of the first
 ASIDE = ".corrupt"  # behind the name of a damaged file; the last one only is kept: it must not fill the disk
 
+Identity = tuple[tuple[int, int] | None, ...]
+
 
 class UnusableState(Exception):  # noqa: N818 - the house says fault and failure
     """The file must not be used; the message names ``state.path`` and says why."""
@@ -96,10 +98,14 @@ def _alone_in(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file from another of the same name, None if there is none."""
+def identity(path: Path) -> Identity:
+    """Return what tells SQLite's files from others of the same names: what is written last is in the second."""
+    return tuple(_one(Path(f"{path}{side}")) for side in SIDES)
+
+
+def _one(file: Path) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        found = file.stat()
     except OSError:
         return None
     return found.st_dev, found.st_ino

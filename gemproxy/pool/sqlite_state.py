@@ -24,6 +24,7 @@ from gemproxy.pool.sqlite_file import (
     VERSION,
     AwayState,
     Broken,
+    Identity,
     UnusableState,
     check,
     identity,
@@ -109,7 +110,7 @@ class SqliteState:
         self._flushing: asyncio.Task[None] | None = None
         self._known: dict[str, Grant] = {}  # for a new file: a refresh token that is lost cannot be had again
         self._opening: asyncio.Task[None] | None = None  # while the file cannot be opened
-        self._file: tuple[int, int] | None = None  # what tells it from another of the same name
+        self._file: Identity = ()  # what tells it from another of the same name
         self._kept = 0  # records since old ones were forgotten
         self._closed = False
         self._troubles: dict[str, str] = {}  # what cannot be done, and why: warned of, and not gone well since
@@ -329,7 +330,7 @@ class SqliteState:
     def _connect(self) -> None:
         refuse_links(self.path)
         self._close_to_others()
-        self._db, self._file = self._connection(), identity(self.path)
+        self._db = self._connection()
         try:
             self._begin(self._db)
         except BaseException:
@@ -343,6 +344,8 @@ class SqliteState:
         self._version(db)  # first: nothing in a later version's file may be changed
         check(db)
         self._log_ahead(db)
+        self._version(db)  # makes the log, which belongs to what the file is known by
+        self._file = identity(self.path)
         self._write({}, self._prepare)
         refuse_links(self.path)  # the side files are there now
 

@@ -5,6 +5,7 @@ Puts converter and dispatch together; knows neither HTTP requests nor how the an
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -57,12 +58,14 @@ class Asking:
         self._created = int(service.clock())
         self._signatures = service.signatures.of(exchange.client)
         self._usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
+        self._since = 0.0
         self._tapes: list[Tape] = []
         self._made: list[object] = []
 
     async def open(self, models: Sequence[Model]) -> Answer:
         """Return the first model's answer, or that of the first fallback that has one; raises the first failure."""
         first: Failure | None = None
+        self._since = asyncio.get_running_loop().time()  # one rotation.budget for all; each is asked once at least
         for model in models:
             try:
                 answer = await self._open(model, fallback=first is not None)
@@ -104,7 +107,7 @@ class Asking:
         self._made.append(plan)  # so that it is freed with the rest, not where the last of those who ask lets it go
         call, listen = self._plan(plan, model, fallback=fallback)
         del plan
-        return await self._service.dispatcher.open(call, listen, self.burden)
+        return await self._service.dispatcher.open(call, listen, self.burden, since=self._since)
 
     def _converted_here(self, model: Model) -> conversion.Plan | None:
         """Return what comes of a small request; None: it takes too long for the loop."""

@@ -8,6 +8,7 @@ seen without asking again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
 
@@ -62,6 +63,8 @@ class Skew:
 
 def _seconds(date: str) -> float | None:
     try:
-        return parsedate_to_datetime(date).timestamp()
+        read = parsedate_to_datetime(date)
+        # always in UTC (RFC 9110 5.6.7); what names no zone would be taken for the time of this machine's
+        return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError, TypeError):
         return None

@@ -402,6 +402,22 @@ async def test_a_file_that_is_lost_while_it_is_used_is_begun_anew(process, path,
     assert "open now" in caplog.text
 
 
+@pytest.mark.parametrize("side", ["-wal", "-shm"])
+async def test_a_file_beside_it_that_is_deleted_takes_nothing_with_it(process, path, side, monkeypatch):
+    """SQLite would go on writing into a file without a name, which is gone with the process."""
+    monkeypatch.setattr(sqlite_state, "AGAIN", 0.02)
+    states = [await process(), await process()]
+    path.with_name(f"{path.name}{side}").unlink()
+    for state in states:
+        state.keep_record(PARKED)
+        await state.flush()
+        assert "moved or deleted" in state.health().why
+    states[0].keep_grant("key", GRANT)
+    await soon(lambda: all(state.health().ok and not state._grants for state in states))
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT refresh FROM grants").fetchall() == [("fake-rotated",)]
+
+
 async def test_a_file_of_a_later_version_is_left_as_it_is(path, clock, caplog):
     newer(path)
     path.chmod(0o600)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gemproxy.simulator import Answer, Simulator, error_answer, unary_answer
+from gemproxy.simulator import Answer, Pause, Simulator, error_answer, unary_answer
 from tests.running import configuration, running
 
 CLIENTS = """
@@ -81,3 +81,12 @@ async def test_without_a_fallback_there_is_nothing_to_warn_of(
         simulator.script(error_answer(404, "no such model"))
         await server.post("/v1/chat/completions", asking())
     assert [record.levelname for record in caplog.records if "cannot serve" in record.msg] == ["INFO"]
+
+
+async def test_fallbacks_do_not_have_a_budget_each(simulator: Simulator, tmp_path: Path) -> None:
+    more = '[rotation]\nbudget = 1\n[models.fallbacks]\n"gemini-3.5-flash" = ["gemini-3.5-flash-lite"]\n'
+    async with running(simulator, configuration(simulator, tmp_path, more)) as server:
+        simulator.script(lambda _: error_answer(500, "no luck").after(Pause(0.6)), times=None)
+        assert (await server.post("/v1/chat/completions", asking()))[0] == 502
+    asked = [request.path.rpartition("/")[2].partition(":")[0] for request in simulator.generations]
+    assert asked.count("gemini-3.5-flash-lite") == 1, "once: the budget is used up, but this model was not asked yet"

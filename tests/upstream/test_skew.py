@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from email.utils import formatdate
 from typing import Any
 
@@ -87,3 +88,16 @@ def test_a_date_that_nobody_can_read_changes_nothing(headers: dict[str, Any]) ->
     clocks.hear()
     clocks.skew.note(headers)
     assert clocks.skew.wrong
+
+
+@pytest.mark.parametrize("zone", ["GMT", "-0000", ""], ids=["as it must be", "no zone known", "none given"])
+def test_a_date_without_a_zone_is_not_taken_for_local_time(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "XXX5")
+    time.tzset()
+    try:
+        clocks = Clocks()
+        clocks.skew.note({"Date": formatdate(clocks.google, usegmt=True).replace("GMT", zone).rstrip()})
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert clocks.skew.ahead == pytest.approx(0, abs=1)

@@ -250,7 +250,7 @@ def _refused() -> aiohttp.ClientConnectorError:
     return aiohttp.ClientConnectorError(KEY, ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed"))
 
 
-def test_clocks_that_contradict_each_other_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+async def test_clocks_that_contradict_each_other_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
     wall, steady = Clock(), Clock(1000.0)
     skew = Lookout(steady, wall).skew
     for _ in range(2):

@@ -19,7 +19,7 @@ from gemproxy.simulator.recorder import Recorded
 from gemproxy.simulator.script import Answer, CutOff, Reset, error_answer, text_answer
 
 DAY = 86400.0
-SILENCE, PACE = 20.0, 2.0  # seconds before a slow answer, and between its pieces
+SILENCE, PACE = 30.0, 2.0  # seconds before a slow answer (so that the first ping is seen), and between its pieces
 UNKNOWN = "http://generativelanguage.invalid"  # a name that no resolver knows (RFC 6761)
 KEYS = ("demo-key-1", "demo-key-2")
 _wall_clock = time.time  # noqa: TID251 - as in ``app``

@@ -47,6 +47,9 @@ bench: $(VENV)/.test ## measure: the pure core, the whole proxy, what neighbours
 neighbours: $(VENV)/.test ## what one client or the upstream can do to all others (ARGS="--all-at-once --beside 10")
 	@$(BIN)/python bench/neighbours.py $(ARGS)
 
+outages: $(VENV)/.test ## what outages look like to operators and clients, as a table (ARGS="clock state")
+	@$(BIN)/python bench/outages.py $(ARGS)
+
 bench-guard: $(VENV)/.test # for CI: fail if the pure core got slower than bench/core_speed.toml says
 	@$(BIN)/python bench/bench_core.py --guard
 
@@ -79,4 +82,4 @@ $(BIN)/pip:
 	  || { echo "gemproxy needs Python 3.11 or later; name one with PYTHON=…"; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV) || { echo "On Debian: apt install python3-venv"; exit 1; }
 
-.PHONY: help demo run install back uninstall test test-system check format bench neighbours bench-guard bench-record soak dev clean
+.PHONY: help demo run install back uninstall test test-system check format bench neighbours outages bench-guard bench-record soak dev clean

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from bench import core, forwarder, guard, question, report, script, typed
+from bench import core, forwarder, guard, outages, question, report, script, typed
 from bench.check import Wrong, forwarded, translated
 from bench.connection import BrokenReply, unchunked
 from bench.jobs import Closed, Held, Load, Paced, Target
@@ -428,3 +428,15 @@ def test_the_load_keeps_only_a_few_reasons() -> None:
     for number in range(10):
         load.note(str(number))
     assert (load.wrong, load.why) == (10, ["0", "1", "2"])
+
+
+# ------------------------------------------------------------------------------------------------------------ outages
+
+
+async def test_an_outage_is_staged_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    await outages.main(["500 from one", "state: a folder"])
+    failing, state = [row.split(" | ") for row in capsys.readouterr().out.splitlines()[2:]]
+    assert failing[-2].startswith("200"), "the backup answers"
+    assert '"one":["ready","upstream_error"]' in failing[3]
+    assert (state[2], "Is a directory" in state[1]) == ('200 {"state":"lost"}', True)
+    assert float(state[-1].split()[0]) < outages.PATIENCE, "it is opened once it can be"

@@ -22,23 +22,30 @@ _DAY = datetime.timedelta(days=1)
 
 def unknown_certificate() -> ssl.SSLContext:
     """Return what a server needs to speak TLS with a certificate that it signed itself."""
+    return certificate()[0]
+
+
+def certificate(begin: datetime.timedelta = -_DAY, end: datetime.timedelta = _DAY) -> tuple[ssl.SSLContext, bytes]:
+    """Return the same, valid from ``begin`` to ``end`` from now, and the PEM that a client needs to trust it."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, _HOST)])
+    serial = x509.random_serial_number()
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"{_HOST} {serial:x}"[:64])])
     now = datetime.datetime.now(datetime.UTC)
     made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - _DAY)
-        .not_valid_after(now + _DAY)
+        x509.CertificateBuilder(name, name, key.public_key(), serial)
+        .not_valid_before(now + begin)
+        .not_valid_after(now + end)
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(_HOST))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context, pem = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), made.public_bytes(Encoding.PEM)
     with tempfile.NamedTemporaryFile() as file:  # the standard library reads certificates from files only
         file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        file.write(made.public_bytes(Encoding.PEM))
+        file.write(pem)
         file.flush()
         context.load_cert_chain(file.name)
-    return context
+    return context, pem
 
 
 def service_account(token_url: str) -> bytes:

@@ -13,22 +13,22 @@ from msgspec import Struct
 
 from bench import question, script
 from bench.script import SCRIPTS, Script
-from gemproxy.converter import reading
-from gemproxy.converter import request as conversion
-from gemproxy.converter.answer import AnswerReader
-from gemproxy.converter.chunks import ChatChunkWriter
-from gemproxy.converter.completion import ChatCompletionFold
-from gemproxy.converter.schema import tool_schema
+from gemproxy.converter.chat import reading
+from gemproxy.converter.chat import request as conversion
+from gemproxy.converter.chat.chunks import ChatChunkWriter
+from gemproxy.converter.chat.completion import ChatCompletionFold
+from gemproxy.converter.chat.objects import Heading
+from gemproxy.converter.gemini.reader import AnswerReader
+from gemproxy.converter.schema.cache import tool_schema
 from gemproxy.converter.transcoder import Transcoder, Writer
-from gemproxy.converter.wording import Heading
 from gemproxy.load.effort import Effort
 from gemproxy.models import capabilities
-from gemproxy.pool.rest import Policy, Rest
+from gemproxy.pool.cooldown import Policy, Rest
 from gemproxy.pool.rotator import Rotator
 from gemproxy.pool.slot import Slot
 from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.dialect import OK, Token
-from gemproxy.wire.openai import ChatRequest
+from gemproxy.wire.openai_chat import ChatRequest
 
 READ = 64 * 1024  # bytes that arrive together when frames come back to back
 SMALL, BURST = SCRIPTS["small"], SCRIPTS["burst"]

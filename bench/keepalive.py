@@ -27,19 +27,19 @@ from typing import Any, cast
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gemproxy import connections
 from gemproxy.config import load
-from gemproxy.converter.answer import AnswerReader
-from gemproxy.converter.chunks import ChatChunkWriter
-from gemproxy.converter.completion import ChatCompletionFold
+from gemproxy.converter.chat.chunks import ChatChunkWriter
+from gemproxy.converter.chat.completion import ChatCompletionFold
+from gemproxy.converter.chat.objects import Heading
+from gemproxy.converter.gemini.reader import AnswerReader
 from gemproxy.converter.transcoder import Transcoder
-from gemproxy.converter.wording import Heading
 from gemproxy.errors import Failure
-from gemproxy.posting import WHOLE
-from gemproxy.server.app import build_service
 from gemproxy.server.service import Service
+from gemproxy.transport import connections
+from gemproxy.transport.client import WHOLE
 from gemproxy.upstream.dialect import Call, Dialect, Method
 from gemproxy.wire.gemini import Content, GenerateRequest, Part
+from gemproxy.wiring.build import build_service
 
 CLIENTS = 24
 LARGE_EVERY = 50  # one question in so many goes out in slices

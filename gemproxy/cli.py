@@ -13,15 +13,16 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gemproxy import __version__, logs
+from gemproxy import __version__
 from gemproxy.config import KEYLESS, Config, OAuthFile, Purpose, cautions, load, surroundings
 from gemproxy.errors import ConfigFault, StartFault
 from gemproxy.load.rounds import new_loop
+from gemproxy.process import logs
 from gemproxy.proxies import proxies
 
 if TYPE_CHECKING:
-    from gemproxy.checkup import Row
-    from gemproxy.demo import Outage
+    from gemproxy.operations.checkup import Row
+    from gemproxy.process.demo import Outage
 
 log = logging.getLogger("gemproxy")
 OK, FAILED, USAGE = 0, 1, 2
@@ -78,7 +79,7 @@ def _config_option(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(asked: argparse.Namespace) -> int:
-    from gemproxy import serving  # here: `check` and `--version` need no server
+    from gemproxy.process import serve as serving  # here: `check` and `--version` need no server
 
     if asked.fault is not None and not asked.demo:
         raise ConfigFault("--fault goes with --demo only: no fault is made in front of the real Gemini")
@@ -100,13 +101,13 @@ def _serve(asked: argparse.Namespace) -> int:
 
 
 def _outage(name: str | None) -> Outage:
-    from gemproxy import demo  # here: the simulator is a seventh of the time to start
+    from gemproxy.process import demo  # here: the simulator is a seventh of the time to start
 
     return demo.WELL if name is None else demo.outage_of(name)
 
 
 def _demo(read: Callable[[], Config], config: Config, outage: Outage) -> Coroutine[Any, Any, None]:
-    from gemproxy import demo
+    from gemproxy.process import demo
 
     return demo.serve(read, _announce_demo(config, outage), outage)
 
@@ -133,7 +134,7 @@ def _announce(url: str) -> None:
 
 
 def _announce_demo(config: Config, outage: Outage) -> Callable[[str], None]:
-    from gemproxy.demo import welcome
+    from gemproxy.process.demo import welcome
 
     key = config.auth.clients[0].key.reveal() if config.auth.clients else "placeholder"
 
@@ -177,7 +178,7 @@ def _state_trouble(config: Config) -> list[str]:
     """Return what ``serve`` would warn of when it opens the state."""
     if config.state.path is None:
         return []
-    from gemproxy.pool.sqlite_file import UnusableState, look
+    from gemproxy.state.sqlite_file import UnusableState, look
 
     try:
         look(Path(config.state.path))
@@ -187,7 +188,7 @@ def _state_trouble(config: Config) -> list[str]:
 
 
 async def _look(config: Config) -> list[Row]:
-    from gemproxy.server.app import build_service
+    from gemproxy.wiring.build import build_service
 
     async with AsyncExitStack() as stack:
         service = await build_service(config, stack)
@@ -226,7 +227,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _login(asked: argparse.Namespace) -> int:
-    from gemproxy.login import login
+    from gemproxy.credentials.login import login
 
     config = load(asked.config, os.environ, purpose="login")
     target = _login_target(config, asked.name)

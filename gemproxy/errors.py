@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 
-from gemproxy.wire.openai import ErrorBody, ErrorObject
+from gemproxy.wire.openai_chat import ErrorBody, ErrorObject
 
 
 class Failure(Exception):  # noqa: N818 - the vocabulary is fault and failure: errors are what we write to clients

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from gemproxy.converter.reading import decode
-from gemproxy.converter.request import Options, Plan, to_call
-from gemproxy.converter.signatures import SignatureLookup
+from gemproxy.converter.chat.reading import decode
+from gemproxy.converter.chat.request import Options, Plan, to_call
+from gemproxy.converter.gemini.signatures import SignatureLookup
 from gemproxy.errors import ClientFault
 from gemproxy.models import Catalogue, Model
 from gemproxy.wire.gemini import Blob

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import msgspec
 
-from gemproxy.converter.answer import AnswerReader
-from gemproxy.converter.chunks import ChatChunkWriter
-from gemproxy.converter.completion import ChatCompletionFold
+from gemproxy.converter.chat.chunks import ChatChunkWriter
+from gemproxy.converter.chat.completion import ChatCompletionFold
+from gemproxy.converter.chat.objects import Heading
+from gemproxy.converter.gemini.reader import AnswerReader
 from gemproxy.converter.transcoder import Transcoder
-from gemproxy.converter.wording import Heading
 from gemproxy.wire.gemini import GenerateResponse
 
 DATA = Path(__file__).parent / "data"

@@ -13,10 +13,10 @@ import openai
 from aiohttp import web
 
 from gemproxy.config import Config, load
-from gemproxy.listening import GuardedSite
-from gemproxy.posting import outgoing
-from gemproxy.serving import base_url, bind, make_runner
+from gemproxy.process.connections import GuardedSite
+from gemproxy.process.serve import base_url, bind, make_runner
 from gemproxy.simulator import Simulator
+from gemproxy.transport.client import outgoing
 
 KEY = "sk-test"
 

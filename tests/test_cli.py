@@ -16,8 +16,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from gemproxy import __version__
-from gemproxy.checkup import Row
 from gemproxy.cli import main, table
+from gemproxy.operations.checkup import Row
 from gemproxy.simulator import AccountState, KeyState, Simulator
 from gemproxy.simulator.accounts import Account
 from tests.server_process import serving

@@ -17,9 +17,9 @@ import gemproxy
 from gemproxy.config import Config, load, reading, rules
 from gemproxy.config.secret import ABSENT
 from gemproxy.config.sections import Client, Credential
-from gemproxy.metrics import Metrics
-from gemproxy.server.exchange import Exchange
-from gemproxy.server.info import ENDPOINTS
+from gemproxy.operations.metrics import Metrics
+from gemproxy.server.context import Exchange
+from gemproxy.server.handlers.info import ENDPOINTS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -11,15 +11,15 @@ import msgspec
 import pytest
 from msgspec import Struct
 
-from gemproxy.converter.reading import decode
-from gemproxy.converter.request import Options, Plan, to_call
+from gemproxy.converter.chat.reading import decode
+from gemproxy.converter.chat.request import Options, Plan, to_call
 from gemproxy.errors import ClientFault
 from gemproxy.models import Catalogue
 from gemproxy.simulator import Simulator
 from gemproxy.simulator.model import PIXEL
 from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.dialect import Token
-from gemproxy.wire.openai import ChatRequest, ContentPart, Message
+from gemproxy.wire.openai_chat import ChatRequest, ContentPart, Message
 from tests.corpus import WIRE, needs_wire
 from tests.gemini_schema import check_body
 from tests.running import running

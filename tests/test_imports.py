@@ -13,97 +13,54 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LEAVES = {"wire", "models", "errors", "load"}
-
-BELOW_THE_DOOR = {
-    "dispatch",
-    "course",
-    "stall",
-    "reaching",
-    "descriptors",
-    "capture",
-    "converter",
-    "pool",
-    "upstream",
-    *LEAVES,
-}
+LEAVES = {"models", "wire", "errors", "redaction", "tasks", "networks", "proxies", "descriptors", "load"}
+BELOW_CREDENTIALS = {"pool", "transport", "converter", "upstream", *LEAVES}
+BELOW_DISPATCH = {"credentials", "state", *BELOW_CREDENTIALS}
+BELOW_SERVER = {"operations", "dispatch", "fetch", *BELOW_DISPATCH}
 
 # A room is the first name below gemproxy. A row with a dot is about one module, and wins over the row of its room.
 FLOORS: dict[str, set[str]] = {
     "__main__": {"cli"},
     "cli": {
-        "serving",
-        "demo",
-        "server",
-        "checkup",
-        "config",
-        "login",
-        "logs",
-        "load.rounds",
-        "errors",
-        "proxies",
-        "pool.sqlite_file",
+        *("process", "wiring", "operations.checkup", "credentials.login", "state.sqlite_file", "config"),
+        *("load.rounds", "errors", "proxies"),
     },
-    "demo": {"serving", "server.debug", "config", "simulator", "errors"},
-    "serving": {"server", "listening", "descriptors", "supervisor", "upgrade", "config", "load", "errors"},
-    "upgrade": {"supervisor", "server.tasks", "errors"},
-    "supervisor": set(),
-    "logs": {"upstream.redaction"},
-    "server.app": {
-        *("config", "server", "checkup", "discovery", "metrics", "connections", "posting"),
-        *("proxies", "tunnel", *BELOW_THE_DOOR),
-    },
-    "server.media": {"server", "connections", "posting", "proxies", "tunnel", *BELOW_THE_DOOR},
-    "server": {"server", "checkup", "metrics", "posting", *BELOW_THE_DOOR},
-    "discovery": {"pool", "upstream", "posting", "reaching", "models", "wire.UNREADABLE"},
-    "listening": {"server", "accepting", "descriptors", "load", "errors"},
-    "accepting": {"server.tasks", "descriptors", "errors"},
-    "descriptors": {"errors"},
-    "checkup": {"posting", *BELOW_THE_DOOR},
-    "metrics": {"pool", "upstream", "converter"},
-    "dispatch": {
-        *(
-            "dispatch",
-            "arrival",
-            "course",
-            "stall",
-            "posting",
-            "reaching",
-            "descriptors",
-            "converter",
-            "pool",
-            "upstream",
-            *LEAVES,
-        )
-    },
-    "connections": {"load.reads"},
-    "proxies": {"errors"},
-    "tunnel": {"proxies"},
-    "reaching": {"connections", "descriptors", "resolving", "upstream.reach", "upstream.skew"},
-    "resolving": set(),
-    "posting": {"connections", "upstream", "errors", "load.weigh"},
-    "capture": {"upstream.redaction"},
-    "course": {"upstream", "errors"},
-    "stall": set(),
-    "arrival": set(),
-    "converter": {"converter", "upstream", "load.effort", *LEAVES},
-    "pool": {"pool", "upstream", "posting", "reaching", *LEAVES},
+    "process": {"process", "wiring", "server", "config", "load", "errors", "redaction", "tasks", "descriptors"},
+    "process.demo": {"process", "server.handlers", "config", "simulator", "errors"},
+    "wiring": {"wiring", "config", "server", *BELOW_SERVER},
+    "server": {"server", *BELOW_SERVER},
+    "operations": {"operations", "dispatch", *BELOW_DISPATCH},
+    "dispatch": {"dispatch", *BELOW_DISPATCH},
+    "dispatch.retry": {"upstream", "errors"},
+    "credentials": {"credentials", *BELOW_CREDENTIALS, "state"},
+    "state": {"state", "pool"},
+    "fetch": {"fetch", "converter", "transport", *LEAVES},
+    "pool": {"pool", "upstream", "errors"},
+    "transport": {"transport", "upstream", "errors", "proxies", "descriptors", "load"},
+    "transport.idle": set(),
+    "transport.tap": set(),
+    "converter": {"converter", "upstream", "redaction", "load.effort", *("models", "wire", "errors", "load")},
     "upstream": {  # and nothing of OpenAI
-        *("upstream", "models", "errors", "load.turns"),
+        *("upstream", "redaction", "models", "errors", "load.turns"),
         *("wire.gemini", "wire.long_answer", "wire.incoming", "wire.text", "wire.UNREADABLE"),
     },
-    "login": {"posting", "proxies", "reaching", "tunnel", "upstream", "errors", "wire.UNREADABLE"},
-    "config": {"config", "errors", "models", "proxies", "server.addresses"},  # whose rules `check` must know, too
+    "config": {"config", "errors", "models", "networks", "proxies"},
     "simulator": {"simulator"},  # an oracle must not share the code it judges
     "errors": {"wire"},
+    "redaction": {"held"},
+    "held": set(),
+    "tasks": set(),
+    "networks": {"errors"},
+    "proxies": {"errors"},
+    "descriptors": {"errors"},
     "load": {"load", "errors"},
     "load.turns": {"load.effort"},
     "models": {"errors"},
     "wire": {"wire", "load.turns"},
 }
 PURE = [
-    *("wire", "errors", "models", "upstream", "converter", "course", "pool.rotator", "pool.slot", "pool.rest"),
-    "proxies",
+    *("wire", "errors", "models", "upstream", "converter", "redaction", "held", "proxies"),
+    *("dispatch.retry", "pool.rotator", "pool.slot", "pool.cooldown", "credentials.oauth", "credentials.onboarding"),
     *("load.budget", "load.effort", "load.weigh"),
 ]
 # Large requests are converted beside the loop, so what all conversions share needs a lock: no clock, no network.
@@ -182,7 +139,7 @@ def test_the_package_itself_imports_nothing() -> None:
     ("name", "source", "fault"),
     [
         pytest.param(
-            "gemproxy.converter.tools", "import asyncio", "may not import asyncio", id="a pure room and a loop"
+            "gemproxy.converter.chat.tools", "import asyncio", "may not import asyncio", id="a pure room and a loop"
         ),
         pytest.param(
             "gemproxy.models", "def f():\n    from time import time", "import time", id="a clock in a function"
@@ -191,18 +148,31 @@ def test_the_package_itself_imports_nothing() -> None:
             "gemproxy.pool.rotator", "import logging", "may not import logging", id="a pure module of an edge room"
         ),
         pytest.param(
-            "gemproxy.upstream.vertex", "from gemproxy.wire.openai import X", "wire.openai", id="a dialect and OpenAI"
+            "gemproxy.upstream.vertex",
+            "from gemproxy.wire.openai_chat import X",
+            "wire.openai",
+            id="a dialect and OpenAI",
         ),
         pytest.param(
             "gemproxy.upstream.vertex", "from gemproxy.wire import openai", "wire.openai", id="the same, by package"
         ),
         pytest.param(
-            "gemproxy.converter.tools", "from gemproxy.pool.slot import Slot", "pool", id="credentials upstairs"
+            "gemproxy.converter.chat.tools", "from gemproxy.pool.slot import Slot", "pool", id="credentials upstairs"
         ),
-        pytest.param("gemproxy.converter.tools", "from ..pool import slot", "pool", id="a relative arrow upwards"),
-        pytest.param("gemproxy.pool.tokens", "import gemproxy.dispatch", "dispatch", id="the pool and the attempts"),
         pytest.param(
-            "gemproxy.server.chat", "from gemproxy.config import Config", "config", id="configuration beside the app"
+            "gemproxy.converter.chat.tools", "from ...pool import slot", "pool", id="a relative arrow upwards"
+        ),
+        pytest.param(
+            "gemproxy.credentials.tokens",
+            "import gemproxy.dispatch.dispatcher",
+            "dispatch",
+            id="the pool and the attempts",
+        ),
+        pytest.param(
+            "gemproxy.server.handlers.operation",
+            "from gemproxy.config import Config",
+            "config",
+            id="configuration beside the app",
         ),
         pytest.param(
             "gemproxy.wire.gemini", "from gemproxy.errors import Failure", "errors", id="a leaf that looks up"
@@ -220,11 +190,13 @@ def test_a_forbidden_import_is_named(name: str, source: str, fault: str) -> None
 @pytest.mark.parametrize(
     ("name", "source"),
     [
-        pytest.param("gemproxy.server.app", "from gemproxy.config import Config", id="the app reads the configuration"),
-        pytest.param("gemproxy.pool.tokens", "import asyncio, google.auth", id="an edge of the pool"),
+        pytest.param(
+            "gemproxy.wiring.build", "from gemproxy.config import Config", id="the app reads the configuration"
+        ),
+        pytest.param("gemproxy.credentials.tokens", "import asyncio, google.auth", id="an edge of the pool"),
         pytest.param("gemproxy.upstream.vertex", "from gemproxy.wire import gemini", id="a dialect and its wire"),
         pytest.param("gemproxy.upstream.vertex", "from gemproxy import __version__", id="the version"),
-        pytest.param("gemproxy.converter.tools", "from . import schema", id="a neighbour"),
+        pytest.param("gemproxy.converter.chat.tools", "from . import schema", id="a neighbour"),
     ],
 )
 def test_an_import_that_points_down_is_allowed(name: str, source: str) -> None:

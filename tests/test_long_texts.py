@@ -9,18 +9,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from msgspec import Raw
 
-from gemproxy.converter import reading
-from gemproxy.converter.reading import decode
-from gemproxy.converter.request import Options, to_call
+from gemproxy.converter.chat import reading
+from gemproxy.converter.chat.reading import decode
+from gemproxy.converter.chat.request import Options, to_call
 from gemproxy.errors import ClientFault
 from gemproxy.models import Catalogue
 from gemproxy.simulator import Simulator, text_answer, unary_answer
-from gemproxy.upstream import body as bodies
+from gemproxy.upstream import request_body as bodies
 from gemproxy.upstream.code_assist import unwrapped
 from gemproxy.wire import UNREADABLE, text
 from gemproxy.wire.gemini import GenerateResponse
 from gemproxy.wire.long_answer import LongResponse
-from gemproxy.wire.openai import ChatRequest
+from gemproxy.wire.openai_chat import ChatRequest
 from gemproxy.wire.text import LONG, joined, plain
 from tests.folding import chunks, fold
 from tests.golden import DATA, converted, frames, scenarios, sse, transcoder

@@ -28,7 +28,7 @@ from bench.pouring import SLICE, slices
 from bench.prober import HEALTH, Prober, Seen, chat
 from bench.rows import Row, rows
 from bench.sender import MAX_BODY, SHORT, act, outcome, sent
-from gemproxy.converter.reading import decode
+from gemproxy.converter.chat.reading import decode
 from gemproxy.wire.gemini import GenerateResponse
 from tests.test_bench import ROOT, served
 

@@ -25,7 +25,7 @@ from gemproxy.simulator import (
     unary_answer,
 )
 from tests.corpus import needs_wire
-from tests.credentials import service_account
+from tests.credential_files import service_account
 from tests.recorded import Recorded, answers, said
 from tests.running import Running, running
 from tests.test_recorded import compare, through_openai
@@ -174,7 +174,7 @@ async def test_without_tokens_for_one_upstream_the_backup_of_another_serves(
 async def test_nobody_waits_for_a_slow_token_endpoint_who_can_be_served(
     simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gemproxy.course.TOKEN_GRACE", 0.05)
+    monkeypatch.setattr("gemproxy.dispatch.retry.TOKEN_GRACE", 0.05)
     gate = asyncio.Event()
     simulator.script(unary_answer({"access_token": "late", "expires_in": 3600}).after(Wait(gate)), method="token")
     config = configured(tmp_path, config_text(simulator, tmp_path, ["p1"], ["b1"]))
@@ -194,7 +194,7 @@ async def test_nobody_waits_for_a_slow_token_endpoint_who_can_be_served(
 async def test_a_slow_refresh_after_a_401_is_not_waited_for_either(
     simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gemproxy.course.TOKEN_GRACE", 0.05)
+    monkeypatch.setattr("gemproxy.dispatch.retry.TOKEN_GRACE", 0.05)
     config = configured(tmp_path, config_text(simulator, tmp_path, ["p1"], ["b1"]))
     async with running(simulator, config) as server:
         assert (await server.post(CHAT, HELLO))[0] == 200
@@ -207,7 +207,7 @@ async def test_a_slow_refresh_after_a_401_is_not_waited_for_either(
 async def test_another_login_with_a_token_at_hand_serves_while_the_endpoint_is_dead(
     simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gemproxy.course.TOKEN_GRACE", 0.05)
+    monkeypatch.setattr("gemproxy.dispatch.retry.TOKEN_GRACE", 0.05)
     config = configured(tmp_path, config_text(simulator, tmp_path, ["p1", "p2"], ["b1"]))
     async with running(simulator, config) as server:
         assert [(await server.post(CHAT, HELLO))[0] for _ in range(2)] == [200] * 2

@@ -14,9 +14,9 @@ import msgspec
 import pytest
 from msgspec import Struct
 
-from gemproxy.converter.media import remote_images
-from gemproxy.converter.reading import decode
-from gemproxy.converter.request import Options, to_call
+from gemproxy.converter.chat.reading import decode
+from gemproxy.converter.chat.request import Options, to_call
+from gemproxy.converter.gemini.media import remote_images
 from gemproxy.errors import ClientFault
 from gemproxy.models import Catalogue
 from gemproxy.upstream.ai_studio import AiStudio

@@ -20,9 +20,9 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from gemproxy.converter.media import remote_images
-from gemproxy.converter.reading import decode
-from gemproxy.converter.request import Options, Plan, to_call
+from gemproxy.converter.chat.reading import decode
+from gemproxy.converter.chat.request import Options, Plan, to_call
+from gemproxy.converter.gemini.media import remote_images
 from gemproxy.errors import ClientFault
 from gemproxy.models import Catalogue
 from gemproxy.simulator import Simulator

@@ -19,7 +19,7 @@ from bench import crowd, soak
 from bench.crowd import BEHAVIOURS, BURDENS, Crowd, Tally
 from bench.faulty import FAULTS, FLOOD, FLOOD_FRAME, Faulty
 from bench.soak import MIB, SPARE_AT_REST, SPARE_MEMORY, SPARE_PER_REQUEST, Reading, Run, verdict
-from gemproxy.converter.reading import decode
+from gemproxy.converter.chat.reading import decode
 from gemproxy.simulator import Recorded
 from tests.test_bench import served
 

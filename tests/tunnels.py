@@ -11,7 +11,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from gemproxy.server.tasks import spawn
+from gemproxy.tasks import spawn
 
 
 class Tunnels:

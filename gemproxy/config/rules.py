@@ -20,7 +20,7 @@ from gemproxy.config.secret import UNREAD
 from gemproxy.config.sections import URLS, ApiKey, Config, Credential, Models, OAuthFile, ServiceAccount, Upstream
 from gemproxy.errors import ClientFault, ConfigFault
 from gemproxy.models import Catalogue, bare, is_name
-from gemproxy.server.addresses import Allowed
+from gemproxy.networks import Allowed
 
 NO_CREDENTIAL = (
     "no credential: set GEMINI_API_KEY in the environment, or list [[credentials]] in a file given with --config, "

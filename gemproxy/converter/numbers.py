@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from gemproxy.errors import ClientFault
-from gemproxy.wire.openai import Number
+from gemproxy.wire.openai_chat import Number
 
 
 def integer(value: Number, param: str) -> int:

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from gemproxy.converter.answer import AnswerReader
 from gemproxy.converter.events import Event, Finish, Image, Text, ToolCall, Usage
+from gemproxy.converter.gemini.reader import AnswerReader
 from gemproxy.converter.sse import SSEDecoder
 from gemproxy.errors import UpstreamFault
 from gemproxy.load.turns import pass_turn

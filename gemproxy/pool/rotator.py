@@ -13,12 +13,12 @@ from copy import copy
 from msgspec import Struct
 
 from gemproxy.errors import NoCredential
-from gemproxy.pool.rest import ANY, NEVER, SPLIT, Policy, Record, Rest, key_of, next_rest, restored, said, turn_back
+from gemproxy.pool.cooldown import ANY, NEVER, SPLIT, Policy, Record, Rest, key_of, next_rest, restored, said, turn_back
 from gemproxy.pool.slot import Lease, Readiness, Slot, SlotView, finite
 from gemproxy.upstream.cause import Cause
 from gemproxy.upstream.demand import PLAIN, Demand
 from gemproxy.upstream.dialect import Action, Scope, Verdict
-from gemproxy.upstream.rows import NO_MODEL
+from gemproxy.upstream.refusals.rules import NO_MODEL
 
 BUSY_WAIT = 1.0  # what to tell a client when only our own limits are in the way (SPEC 4)
 MAX_RESTS = 512  # per slot; model names come from clients, so they must not grow without bound

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct, field
 
-from gemproxy.pool.rest import ANY, NEVER, SPLIT, Record, Rest, key_of
+from gemproxy.pool.cooldown import ANY, NEVER, SPLIT, Record, Rest, key_of
 from gemproxy.upstream.demand import PLAIN, Demand
 
 POOLS = ("primary", "backup")

@@ -10,26 +10,26 @@ import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from gemproxy.capture import Capture, Tape
-from gemproxy.converter import request as conversion
-from gemproxy.converter.answer import AnswerReader
-from gemproxy.converter.chunks import ChatChunkWriter
-from gemproxy.converter.completion import ChatCompletionFold
+from gemproxy.converter.chat import request as conversion
+from gemproxy.converter.chat.chunks import ChatChunkWriter
+from gemproxy.converter.chat.completion import ChatCompletionFold
+from gemproxy.converter.chat.objects import Heading
 from gemproxy.converter.events import Image, ToolCall
-from gemproxy.converter.signatures import image_key
+from gemproxy.converter.gemini.reader import AnswerReader
+from gemproxy.converter.gemini.signatures import image_key
 from gemproxy.converter.transcoder import Transcoder
-from gemproxy.converter.wording import Heading
-from gemproxy.dispatch import Answer, Listen
+from gemproxy.dispatch.dispatcher import Answer, Listen
 from gemproxy.errors import Failure, NoCredential, UpstreamFault
 from gemproxy.load.burden import Burden
 from gemproxy.load.effort import Effort, Elsewhere
 from gemproxy.models import Model
-from gemproxy.server.exchange import Exchange
+from gemproxy.operations.capture import Capture, Tape
+from gemproxy.server.context import Exchange
 from gemproxy.server.service import Service
 from gemproxy.upstream.dialect import Call, Dialect
-from gemproxy.upstream.rows import NO_MODEL
+from gemproxy.upstream.refusals.rules import NO_MODEL
 from gemproxy.wire.gemini import Blob
-from gemproxy.wire.openai import ChatRequest
+from gemproxy.wire.openai_chat import ChatRequest
 
 log = logging.getLogger("gemproxy.server")
 NOTHING = ChatRequest("", [])

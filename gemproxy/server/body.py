@@ -10,7 +10,7 @@ from aiohttp.http import HttpVersion11
 
 from gemproxy.errors import ClientFault
 from gemproxy.load.budget import Hold
-from gemproxy.server.exchange import Exchange
+from gemproxy.server.context import Exchange
 from gemproxy.server.middleware import answer
 from gemproxy.server.service import SERVICE, Door, Service
 

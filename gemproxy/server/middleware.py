@@ -16,10 +16,10 @@ from msgspec import json
 
 from gemproxy import errors
 from gemproxy.errors import ClientFault, Draining, Failure, NoCredential, Overload
-from gemproxy.server.exchange import Exchange, request_id, shortened
+from gemproxy.redaction import opening
+from gemproxy.server.context import Exchange, request_id, shortened
 from gemproxy.server.origins import cors
 from gemproxy.server.service import SERVICE, Service
-from gemproxy.upstream.redaction import opening
 
 Answering = Callable[[web.Request, Service, Exchange], Awaitable[web.StreamResponse]]
 log = logging.getLogger("gemproxy.server")

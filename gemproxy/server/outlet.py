@@ -16,7 +16,7 @@ from aiohttp.http import HttpVersion11
 from aiohttp_sse import EventSourceResponse
 
 from gemproxy.load.budget import Hold
-from gemproxy.server.tasks import spawn
+from gemproxy.tasks import spawn
 
 PING = b": ping\n\n"
 SLICE = 1 << 16  # bytes

@@ -10,11 +10,12 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from gemproxy.errors import Draining, Failure, Overload
-from gemproxy.server import debug, info
+from gemproxy.server.auth import Caller
 from gemproxy.server.body import expect_body, expectation
-from gemproxy.server.chat import chat_completions
-from gemproxy.server.exchange import Exchange
-from gemproxy.server.keyring import Caller
+from gemproxy.server.context import Exchange
+from gemproxy.server.handlers import admin as debug
+from gemproxy.server.handlers import info
+from gemproxy.server.handlers.operation import chat_completions
 from gemproxy.server.middleware import answer, answering
 from gemproxy.server.origins import check_direct, check_host, preflight
 from gemproxy.server.service import Service

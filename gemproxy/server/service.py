@@ -11,26 +11,26 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from msgspec import Struct
 
-from gemproxy.capture import Capture
-from gemproxy.checkup import Checkup
-from gemproxy.converter.reading import Bounds
-from gemproxy.converter.request import Options
-from gemproxy.converter.signatures import SignatureCache
-from gemproxy.dispatch import Dispatcher
+from gemproxy.converter.chat.reading import Bounds
+from gemproxy.converter.chat.request import Options
+from gemproxy.converter.gemini.signatures import SignatureCache
+from gemproxy.credentials.sources import Source
+from gemproxy.credentials.tokens import Tokens
+from gemproxy.dispatch.dispatcher import Dispatcher
+from gemproxy.fetch.fetcher import ImageFetcher
 from gemproxy.load.burden import Load
 from gemproxy.models import Catalogue, Model
-from gemproxy.pool.sources import Source
-from gemproxy.pool.state import State
-from gemproxy.pool.tokens import Tokens
-from gemproxy.reaching import Lookout
-from gemproxy.server.allowance import Allowances
+from gemproxy.operations.capture import Capture
+from gemproxy.operations.checkup import Checkup
+from gemproxy.server.auth import Keyring
 from gemproxy.server.firsts import Firsts
-from gemproxy.server.keyring import Keyring
-from gemproxy.server.media import ImageFetcher
+from gemproxy.server.limits import Allowances
+from gemproxy.state.store import State
+from gemproxy.transport.reaching import Lookout
 from gemproxy.upstream.reach import Need
 
 if TYPE_CHECKING:
-    from gemproxy.metrics import Metrics
+    from gemproxy.operations.metrics import Metrics
 
 
 class Door(Struct):

@@ -11,10 +11,10 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from gemproxy.upstream import body as bodies
-from gemproxy.upstream import rows
+from gemproxy.upstream import request_body as bodies
 from gemproxy.upstream.dialect import Call, HttpRequest, Repair, Scope, Token
 from gemproxy.upstream.gemini import Gemini
+from gemproxy.upstream.refusals import rules as rows
 
 # A key has no token to renew: 401 means that it is none. Keys of one project share its quotas (PROTOCOL 3.4).
 TABLE: Final = rows.table((rows.dead("key_refused", 401),), Scope.PROJECT)

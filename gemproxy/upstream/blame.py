@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from gemproxy.upstream.dialect import Call, Suspect
-from gemproxy.upstream.refusal import Refusal
+from gemproxy.upstream.refusals.error_body import Refusal
 from gemproxy.wire.gemini import Part
 
 # Where Google names a field: details (read by ``refusal``), "at 'contents[0].role'", "GenerateContentRequest.tools: …".

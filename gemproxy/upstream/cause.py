@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from gemproxy.upstream.refusal import Quota
+from gemproxy.upstream.refusals.error_body import Quota
 
 # Of these Google counts apart: who asks for the model alone has a quota of his own.
 _FEATURE: Final = re.compile(

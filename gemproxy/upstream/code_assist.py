@@ -14,12 +14,12 @@ from typing import Final
 from msgspec import Struct
 
 from gemproxy.models import capabilities
-from gemproxy.upstream import body as bodies
-from gemproxy.upstream import rows
+from gemproxy.upstream import request_body as bodies
 from gemproxy.upstream.dialect import Action, Call, HttpRequest, Repair, Scope, Token
 from gemproxy.upstream.gemini import Gemini
-from gemproxy.upstream.refusal import Refusal
-from gemproxy.upstream.verdicts import Length, Row, Table, when
+from gemproxy.upstream.refusals import rules as rows
+from gemproxy.upstream.refusals.error_body import Refusal
+from gemproxy.upstream.refusals.verdicts import Length, Row, Table, when
 from gemproxy.wire.gemini import GenerateResponse
 from gemproxy.wire.long_answer import LongCandidate, LongResponse
 

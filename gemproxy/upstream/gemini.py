@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from typing import ClassVar
 
-from gemproxy.upstream import body as bodies
-from gemproxy.upstream import verdicts
+from gemproxy.upstream import request_body as bodies
 from gemproxy.upstream.dialect import Call, Repair, Token, Verdict
+from gemproxy.upstream.refusals import verdicts
+from gemproxy.upstream.refusals.verdicts import Table
 from gemproxy.upstream.repairs import Learnt
-from gemproxy.upstream.verdicts import Table
 from gemproxy.wire.gemini import GenerateRequest, GenerateResponse
 from gemproxy.wire.long_answer import LongResponse
 

@@ -9,12 +9,12 @@ from collections.abc import Set
 from copy import copy
 from typing import Final
 
-from gemproxy.upstream import body as bodies
-from gemproxy.upstream import rows
+from gemproxy.upstream import request_body as bodies
 from gemproxy.upstream.dialect import Action, Call, HttpRequest, Repair, Scope, Token
 from gemproxy.upstream.gemini import Gemini
-from gemproxy.upstream.refusal import Refusal
-from gemproxy.upstream.verdicts import Length, Row, when
+from gemproxy.upstream.refusals import rules as rows
+from gemproxy.upstream.refusals.error_body import Refusal
+from gemproxy.upstream.refusals.verdicts import Length, Row, when
 from gemproxy.wire.gemini import GenerateRequest
 
 DEFAULT_LOCATION: Final = "global"

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import Raw, defstruct
 from msgspec.structs import fields
 
-from gemproxy.wire.openai import (
+from gemproxy.wire.openai_chat import (
     AssistantMessage,
     AudioPart,
     ChatRequest,

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Raw
 from msgspec.structs import force_setattr
 
-from gemproxy.wire.openai import (
+from gemproxy.wire.openai_chat import (
     AssistantMessage,
     ChatRequest,
     Content,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.credentials import service_account
+from tests.credential_files import service_account
 
 
 def credential(folder: Path, kind: str, pool: str) -> str:

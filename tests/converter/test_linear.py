@@ -15,10 +15,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from gemproxy.converter.media import remote_images
-from gemproxy.converter.reading import Bounds, decode
-from gemproxy.converter.request import Options, to_call
-from gemproxy.converter.signatures import SignatureCache
+from gemproxy.converter.chat.reading import Bounds, decode
+from gemproxy.converter.chat.request import Options, to_call
+from gemproxy.converter.gemini.media import remote_images
+from gemproxy.converter.gemini.signatures import SignatureCache
 from gemproxy.errors import ClientFault
 from gemproxy.models import capabilities
 from gemproxy.upstream.ai_studio import AiStudio

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from gemproxy.converter.sse import SSEDecoder
-from gemproxy.upstream import body as bodies
-from gemproxy.upstream.refusal import mend
+from gemproxy.upstream import request_body as bodies
+from gemproxy.upstream.refusals.error_body import mend
 from gemproxy.wire.gemini import GenerateResponse
 from gemproxy.wire.incoming import whole
 from gemproxy.wire.long_answer import LongResponse

@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from gemproxy.converter import schema
-from gemproxy.converter.references import Unusable
-from gemproxy.converter.request import Options
-from gemproxy.converter.walk import MAX_BYTES
+from gemproxy.converter.chat.request import Options
+from gemproxy.converter.schema import cache as schema
+from gemproxy.converter.schema.clean import MAX_BYTES
+from gemproxy.converter.schema.refs import Unusable
 from gemproxy.load.effort import Effort, Exhausted
 
 STRING = {"type": "string"}

@@ -7,11 +7,11 @@ import itertools
 import msgspec
 import pytest
 
-from gemproxy.converter.answer import AnswerReader
-from gemproxy.converter.chunks import ChatChunkWriter
+from gemproxy.converter.chat.chunks import ChatChunkWriter
+from gemproxy.converter.chat.objects import Heading
 from gemproxy.converter.events import Image, ToolCall, Usage
+from gemproxy.converter.gemini.reader import AnswerReader
 from gemproxy.converter.transcoder import ErrorFrame, Transcoder
-from gemproxy.converter.wording import Heading
 from gemproxy.errors import BadAnswer, UpstreamFault
 from tests.folding import chunks, events, fold
 from tests.golden import decode, run, sse, transcoder

@@ -16,7 +16,7 @@ import aiohttp
 import msgspec
 from msgspec import Struct
 
-from gemproxy.posting import outgoing
+from gemproxy.transport.client import outgoing
 from tests.folding import events
 from tests.running import Running
 from tests.server_process import ServerProcess

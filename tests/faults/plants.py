@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from gemproxy.simulator import Simulator
-from tests.credentials import service_account
+from tests.credential_files import service_account
 
 PLANTS = {
     "API key": "AIzaFAKE-planted-key-1",

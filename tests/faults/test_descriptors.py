@@ -15,13 +15,13 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
 from gemproxy import descriptors
-from gemproxy.accepting import Listener, Refusals
 from gemproxy.descriptors import FEW
-from gemproxy.dispatch import _unreachable
+from gemproxy.dispatch.dispatcher import _unreachable
 from gemproxy.errors import Failure
-from gemproxy.listening import FULL
-from gemproxy.reaching import why
+from gemproxy.process.connections import FULL
+from gemproxy.process.listener import Listener, Refusals
 from gemproxy.simulator import Simulator, Wait, text_answer
+from gemproxy.transport.reaching import why
 from gemproxy.upstream.dialect import Action, Scope
 from tests.faults.client import Got, ask, hello
 from tests.server_process import ServerProcess, configured, serving
@@ -102,7 +102,7 @@ async def test_a_socket_that_gives_nothing_is_asked_again_later(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
 ) -> None:
     made, faults = [], [OSError(number, "")] * 2
-    monkeypatch.setattr("gemproxy.accepting.PAUSE", 0.01)
+    monkeypatch.setattr("gemproxy.process.listener.PAUSE", 0.01)
 
     class Full(socket.socket):
         def accept(self):  # type: ignore[no-untyped-def]

@@ -14,8 +14,8 @@ import msgspec
 import pytest
 
 from gemproxy.config import load
+from gemproxy.redaction import LONGEST_MESSAGE
 from gemproxy.simulator import Account, Answer, Simulator, error_answer, frames_answer, unary_answer
-from gemproxy.upstream.redaction import LONGEST_MESSAGE
 from tests.disguises import DISGUISES, leaks
 from tests.faults.client import CHAT, hello
 from tests.faults.figures import note

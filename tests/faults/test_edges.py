@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gemproxy.server.keyring import Caller, Keyring
+from gemproxy.server.auth import Caller, Keyring
 from gemproxy.server.service import SERVICE
 from gemproxy.simulator import Simulator
 from tests.faults.client import CHAT, bare, error_code, port_of, post

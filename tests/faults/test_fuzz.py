@@ -18,8 +18,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gemproxy.converter.reading import decode
-from gemproxy.converter.request import Options, to_call
+from gemproxy.converter.chat.reading import decode
+from gemproxy.converter.chat.request import Options, to_call
 from gemproxy.converter.transcoder import ErrorFrame
 from gemproxy.errors import ClientFault, UpstreamFault
 from gemproxy.models import Catalogue

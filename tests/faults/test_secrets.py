@@ -22,8 +22,8 @@ import msgspec
 import pytest
 from msgspec import Struct
 
-from gemproxy import logs
 from gemproxy.config import Config, load
+from gemproxy.process import logs
 from gemproxy.server.service import SERVICE
 from gemproxy.simulator import (
     Account,

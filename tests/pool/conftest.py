@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import aiohttp
 import pytest
 
-from gemproxy.pool.rest import Policy
+from gemproxy.pool.cooldown import Policy
 from gemproxy.pool.slot import Slot
-from gemproxy.simulator import Simulator
 from tests.clock import Clock
 from tests.pool.pool_transcript import Pool
-from tests.pool.token_desk import TokenDesk
 
 
 @pytest.fixture
@@ -29,24 +26,3 @@ def pool(clock: Clock):
         return Pool(clock, *slots, policy=policy)
 
     return build
-
-
-@pytest.fixture
-async def sim(clock: Clock):
-    """A simulated Google that lives by the hand-turned clock."""
-    async with Simulator(clock) as running:
-        yield running
-
-
-@pytest.fixture
-async def session():
-    async with aiohttp.ClientSession() as opened:
-        yield opened
-
-
-@pytest.fixture
-async def desk(sim, session, clock, tmp_path):
-    """Tokens of the simulated Google, and what a test needs to change their world."""
-    desk = TokenDesk(sim, session, clock, tmp_path)
-    yield desk
-    desk.close()

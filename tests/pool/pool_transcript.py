@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gemproxy.errors import NoCredential
-from gemproxy.pool.rest import Policy, Record
+from gemproxy.pool.cooldown import Policy, Record
 from gemproxy.pool.rotator import Rotator
 from gemproxy.pool.slot import Lease, Slot
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from gemproxy.pool.rest import Policy, Record
+from gemproxy.pool.cooldown import Policy, Record
 from gemproxy.pool.slot import Slot
 from gemproxy.upstream.dialect import OK, Scope
 from tests.pool.pool_transcript import NEVER_THIS_MODEL, PARKS, UNHINTED, Pool, rests

@@ -7,12 +7,12 @@ import math
 import pytest
 from msgspec.structs import replace
 
-from gemproxy.pool.rest import Policy
+from gemproxy.pool.cooldown import Policy
 from gemproxy.pool.slot import Slot
 from gemproxy.upstream.cause import Cause
 from gemproxy.upstream.demand import Demand
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
-from gemproxy.upstream.rows import NO_MODEL
+from gemproxy.upstream.refusals.rules import NO_MODEL
 from gemproxy.wire.gemini import Content, Empty, GenerateRequest, Part, ToolSpec
 from tests.pool.pool_transcript import CLIENT_FAULT, NEVER_THIS_MODEL, OVERLOADED, PARKS, UNHINTED, Pool, rests
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from gemproxy.errors import NoCredential
-from gemproxy.pool.rest import SPLIT, Policy
+from gemproxy.pool.cooldown import SPLIT, Policy
 from gemproxy.pool.rotator import Rotator
 from gemproxy.pool.slot import Slot, keys
 from gemproxy.upstream.demand import PLAIN, Demand

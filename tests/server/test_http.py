@@ -13,9 +13,9 @@ import aiohttp
 import msgspec
 import pytest
 
+from gemproxy.redaction import held
 from gemproxy.server.service import SERVICE
 from gemproxy.simulator import Answer, Hang, KeyState, Pause, Simulator, Wait, frames_answer, text_answer
-from gemproxy.upstream.redaction import held
 from tests.corpus import WIRE
 from tests.folding import chunks, events, fold
 from tests.openai_schema import answer_problems
@@ -592,7 +592,7 @@ async def test_a_connection_of_ours_that_breaks_in_mid_stream_ends_it_with_an_er
     async def broken(*_: object) -> bool:
         raise ConnectionResetError("a connection behind us")
 
-    monkeypatch.setattr("gemproxy.dispatch.Answer.pour", broken)
+    monkeypatch.setattr("gemproxy.dispatch.dispatcher.Answer.pour", broken)
     status, body = await server.post(CHAT, HELLO | {"stream": True})
     assert status == 200
     assert b'"code":"internal_error"' in body.rstrip().splitlines()[-1]

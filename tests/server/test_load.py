@@ -11,14 +11,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from gemproxy.converter import request as request_conversion
+from gemproxy.converter.chat import request as request_conversion
 from gemproxy.load.burden import LEAST
 from gemproxy.load.turns import Abandoned
 from gemproxy.load.weigh import SMALL
 from gemproxy.load.worker import Worker
-from gemproxy.server.app import reload
 from gemproxy.server.service import SERVICE
 from gemproxy.simulator import Answer, Hang, Simulator, frames_answer, text_answer, unary_answer
+from gemproxy.wiring.build import reload
 from tests.running import Running, configuration, running
 from tests.waiting import soon
 

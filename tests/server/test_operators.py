@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gemproxy.server.keyring import Caller
+from gemproxy.server.auth import Caller
 from gemproxy.server.service import SERVICE
 from gemproxy.simulator import Answer, Hang, KeyState, Simulator
 from tests.running import KEY, Running, configuration, running

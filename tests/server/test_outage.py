@@ -14,9 +14,9 @@ import msgspec
 import pytest
 
 from gemproxy.config import Config
-from gemproxy.server.app import reload
 from gemproxy.simulator import KeyState, Simulator
-from tests.credentials import service_account
+from gemproxy.wiring.build import reload
+from tests.credential_files import service_account
 from tests.running import KEY, Running, configuration, running
 from tests.test_pool_scenarios import config_text, configured
 from tests.unresolved import NAME, without_names
@@ -87,7 +87,7 @@ async def test_a_name_that_does_not_resolve_is_told_everywhere(
 async def test_a_server_comes_back_by_itself(
     simulator: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gemproxy.server.app.KNOCKS", 0.01)
+    monkeypatch.setattr("gemproxy.wiring.build.KNOCKS", 0.01)
     port = urlsplit(simulator.url).port or 0
     async with running(simulator, configuration(simulator, tmp_path)) as server:
         await simulator.close()
@@ -140,7 +140,7 @@ async def test_another_upstream_that_is_reached_keeps_a_server_ready(simulator: 
 async def test_a_token_endpoint_out_of_reach_is_told_alike(
     simulator: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gemproxy.pool.mint.PAUSES", (0.0, 0.0))
+    monkeypatch.setattr("gemproxy.credentials.google_auth.PAUSES", (0.0, 0.0))
     file = service_account(tmp_path / "robot.json")
     text = f'[[credentials]]\nname = "robot-%d"\nkind = "service_account"\nfile = "{file}"\n'
     config = configured(tmp_path, "\n".join(text % number for number in (1, 2)))

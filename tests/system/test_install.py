@@ -263,7 +263,9 @@ def test_an_upgrade_loses_nothing_and_the_way_back_neither(machine: Machine) -> 
         pytest.param(
             "sed -i 's/^def _check.*/&\\n    return FAILED/' gemproxy/cli.py", "would not serve", id="one that knows it"
         ),
-        pytest.param("echo 'raise SystemExit(1)' >> gemproxy/serving.py", "did not come up", id="one that does not"),
+        pytest.param(
+            "echo 'raise SystemExit(1)' >> gemproxy/process/serve.py", "did not come up", id="one that does not"
+        ),
     ],
 )
 def test_a_version_that_cannot_serve_takes_nothing_over(machine: Machine, change: str, why: str) -> None:

@@ -7,7 +7,7 @@ from gemproxy.upstream.cause import Cause
 from gemproxy.upstream.code_assist import CodeAssist
 from gemproxy.upstream.dialect import Action, Call, NamedPart, Scope, Suspect, Verdict
 from gemproxy.wire.gemini import Blob, Content, Empty, FileData, GenerateRequest, Part, ToolSpec
-from tests.upstream.refusal_bodies import NOW, error
+from tests.upstream.refusals.refusal_bodies import NOW, error
 
 
 def call(size=9, tools=None, media=0):

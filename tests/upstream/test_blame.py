@@ -2,9 +2,9 @@ import pytest
 
 from gemproxy.upstream.blame import blamed, parts_of, suspected
 from gemproxy.upstream.dialect import Call, NamedPart
-from gemproxy.upstream.refusal import read
+from gemproxy.upstream.refusals.error_body import read
 from gemproxy.wire.gemini import Blob, Content, FileData, FunctionResponse, GenerateRequest, Part
-from tests.upstream.refusal_bodies import TYPE, bad_field, error
+from tests.upstream.refusals.refusal_bodies import TYPE, bad_field, error
 
 
 @pytest.mark.parametrize(

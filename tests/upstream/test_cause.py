@@ -5,8 +5,8 @@ import pytest
 from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.cause import Cause, cause_of, tokens_allowed
 from gemproxy.upstream.code_assist import CodeAssist
-from gemproxy.upstream.refusal import Quota
-from tests.upstream.refusal_bodies import NOW, TYPE, error, info, retry, violations
+from gemproxy.upstream.refusals.error_body import Quota
+from tests.upstream.refusals.refusal_bodies import NOW, TYPE, error, info, retry, violations
 
 REQUESTS = Quota("GenerateRequestsPerMinutePerProjectPerModel-FreeTier", "x/generate_content_free_tier_requests", "10")
 TOKENS = Quota("GenerateContentInputTokensPerModelPerMinute-FreeTier", "x/free_tier_input_token_count", "125000")

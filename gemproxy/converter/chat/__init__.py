@@ -1,0 +1,1 @@
+"""OpenAI's chat requests and answers."""

@@ -1,0 +1,1 @@
+"""Gemini's side of a conversation, whatever API stands in front."""

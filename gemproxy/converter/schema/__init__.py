@@ -1,0 +1,1 @@
+"""JSON Schema, as far as Gemini takes it."""

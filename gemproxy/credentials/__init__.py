@@ -1,0 +1,1 @@
+"""Who we are: files of credentials, tokens, projects."""

@@ -1,0 +1,1 @@
+"""What a request names by its URL."""

@@ -1,0 +1,302 @@
+"""POST /chat/completions: decode, convert, open, then fold or transcode. No decisions about content here.
+
+Two commits (DESIGN 1): the *status* by the first content or after ``timeouts.hold``, the *content* inside
+``dispatcher.open``. Before the status commit a failure is raised and gets its true HTTP status; after it the failure is
+the stream's last event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from datetime import UTC, datetime
+from functools import cache
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+
+from gemproxy.converter.chat.reading import Bounds, decode, weighed
+from gemproxy.converter.gemini import media
+from gemproxy.dispatch.dispatcher import Answer
+from gemproxy.errors import Failure, timeout
+from gemproxy.load.burden import Burden
+from gemproxy.models import Model
+from gemproxy.server.asking import Asking
+from gemproxy.server.auth import ANYONE, Caller, allow
+from gemproxy.server.body import read_body
+from gemproxy.server.context import Exchange
+from gemproxy.server.handlers.negotiation import wants_stream
+from gemproxy.server.middleware import JSON, ends
+from gemproxy.server.outlet import EventStream, Outlet, Whole
+from gemproxy.server.service import Service
+from gemproxy.tasks import spawn
+from gemproxy.transport.client import Sliced
+from gemproxy.transport.idle import StallWatch
+from gemproxy.wire.openai_chat import ChatRequest
+
+log = logging.getLogger("gemproxy.server")
+FEW = 1 << 11  # bytes; of so few come 70 KiB at the worst, and to count them costs a small request 1 %
+# Bytes of memory that come of an object, and of a sign between values (``load.weigh``). Of large texts signs within
+# strings are counted as well: rather too many.
+OBJECT, SIGN = 100, 32
+WHOLE = 1 << 16  # bytes; a larger answer may have to wait for its client
+MOST_TOLD = 8  # finish reasons in a line of the log; as many choices may be asked for, and an upstream may send more
+_UNLIMITED = nullcontext()
+
+
+async def chat_completions(
+    request: web.Request, service: Service, exchange: Exchange, caller: Caller
+) -> web.StreamResponse:
+    """Answer one chat request, as a stream or as JSON."""
+    burden = service.load.burden(_owner(request, caller))
+    try:
+        asking, models = await _read(request, service, exchange, caller, burden)
+        try:
+            if asking.stream:
+                return await _Stream(request, service, exchange, burden).run(asking, models)
+            return await _unary(request, service, exchange, asking, models)
+        finally:
+            asking.close()
+    finally:
+        burden.close()
+
+
+async def _read(
+    request: web.Request, service: Service, exchange: Exchange, caller: Caller, burden: Burden
+) -> tuple[Asking, Sequence[Model]]:
+    """Return a request ready to be asked, and whom; here, so that nothing else keeps the body."""
+    body, most = await read_body(request, service.door, burden.hold), service.images.most
+    if len(body) > FEW and not burden.heavy:
+        burden.hold.more(OBJECT * body.count(b"{"))
+    if burden.heavy:
+        burden.hold.more(SIGN * await burden.run(weighed, body, service.bounds))
+        asked, remote = await burden.run(_understood, body, service.bounds, most)
+    else:
+        asked, remote = _understood(body, service.bounds, most)
+    del body
+    stream = _by_client(request, service) if asked.stream is None else asked.stream
+    models = _models(service, asked.model, caller)
+    exchange.model, exchange.stream = models[0].id, stream
+    images = await service.images.fetch(remote, burden.hold) if remote else {}
+    return Asking(service, exchange, burden, asked, images, stream), models
+
+
+def _understood(body: bytes, bounds: Bounds, most: int) -> tuple[ChatRequest, Sequence[media.RemoteImage]]:
+    """Return what a body asks for, and the images that it names."""
+    asked = decode(body, bounds)
+    if len(body) <= FEW and b"image" not in body and b"\\u" not in body:  # an escape may hide the word
+        return asked, ()  # to look for none is 1 % of a small request
+    return asked, media.remote_images(asked, most)
+
+
+def _owner(request: web.Request, caller: Caller) -> str:
+    """Return whose share of memory a request takes: its client's, without keys its address's."""
+    return caller.name if caller is not ANYONE else request.remote or "-"
+
+
+def _by_client(request: web.Request, service: Service) -> bool:
+    return wants_stream(
+        request.headers.get("Accept", ""),
+        request.headers.get("User-Agent", ""),
+        default=service.door.stream_default,
+        json_clients=service.door.json_clients,
+    )
+
+
+def _models(service: Service, name: str, caller: Caller) -> Sequence[Model]:
+    """Return the model asked for, and its fallbacks as far as the caller may use them."""
+    model = service.catalogue.lookup(name)
+    if caller.models is not None:
+        allow(caller, model.id)
+    if model.shutdown_date is not None:
+        _warn_of_age(service, model, model.shutdown_date)
+    others = service.door.fallbacks.get(model.id)
+    if not others:
+        return (model,)
+    return [model, *(other for other in others if caller.models is None or other.id in caller.models)]
+
+
+def _warn_of_age(service: Service, model: Model, shutdown: str) -> None:
+    if model.id not in service.outdated and _begins(shutdown) <= service.clock():
+        service.outdated.add(model.id)
+        log.warning("%s is past its shutdown date, %s; clients still ask for it", model.id, shutdown)
+
+
+@cache
+def _begins(day: str) -> float:
+    """Return when a day begins, in seconds since 1970."""
+    return datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()
+
+
+def within(limit: float) -> AbstractAsyncContextManager[None]:
+    """Raise ``UpstreamFault`` 504 in what takes longer than ``timeouts.total`` seconds (0: as long as it takes)."""
+    return _limited(limit) if limit else _UNLIMITED
+
+
+@asynccontextmanager
+async def _limited(limit: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(limit):
+            yield
+    except TimeoutError:
+        raise timeout(f"The answer took longer than timeouts.total = {limit:g} s.") from None
+
+
+async def _unary(
+    request: web.Request, service: Service, exchange: Exchange, asking: Asking, models: Sequence[Model]
+) -> web.Response:
+    async with within(service.door.total):
+        answer = await asking.open(models)
+    try:
+        _note(exchange, answer)
+        body = answer.whole()
+        _note_end(exchange, answer)
+    finally:
+        answer.close()
+    response = Whole(body=body, content_type=JSON) if len(body) <= WHOLE else web.Response(body=body, content_type=JSON)
+    if service.door.expose_routing:
+        _show_routing(response, answer)
+    if len(body) > WHOLE:
+        asking.burden.hold.more(len(body))
+        await _write_large(request, response, body, service, exchange)
+    return response
+
+
+async def _write_large(
+    request: web.Request, response: web.Response, body: bytes, service: Service, exchange: Exchange
+) -> None:
+    """Write a large answer here, so that a client that takes nothing is dropped after ``timeouts.send``."""
+    stall = StallWatch(service.door.send, lambda: _drop(request))
+    stall.start()
+    try:
+        response.body = Sliced(body, stall.start)
+        response.headers.update(exchange.headers)
+        if ends(request, service):
+            response.force_close()
+        await response.prepare(request)
+        await response.write_eof()
+    finally:
+        stall.close()
+
+
+class _Stream:
+    """One answer as a stream of events."""
+
+    def __init__(self, request: web.Request, service: Service, exchange: Exchange, burden: Burden) -> None:
+        self._request = request
+        self._burden = burden
+        self._service = service
+        self._exchange = exchange
+        self._response = EventStream(
+            sep="\n",
+            allow_all_methods=True,
+            ping_interval=service.door.ping_interval,
+        )
+        self._early: asyncio.Task[object] | None = None
+        self._writer: AbstractStreamWriter | None = None
+        self._hold = asyncio.get_running_loop().call_later(service.door.hold, self._commit_early)
+
+    async def run(self, asking: Asking, models: Sequence[Model]) -> web.StreamResponse:
+        """Open and stream; raises the failure if the status is not committed yet."""
+        try:
+            async with within(self._service.door.total):
+                answer = await asking.open(models)
+                with self._owned(answer) as stall:
+                    writer = await self._commit(answer)
+                    outlet = Outlet(self._request.transport, writer, self._burden.hold, stall.start)
+                    self._response.outlet = outlet
+                    stall.start()
+                    await outlet.write(answer.head)
+                    stall.stop()
+                    answer.head = b""
+                    ended = False
+                    while not ended:
+                        ended = await answer.pour(outlet.take)
+                        stall.start()
+                        await outlet.drain()
+                        stall.stop()
+                    stall.start()
+                    await self._response.write_eof()
+        except Failure:
+            await self._committed()  # if so, the failure becomes the last event
+            raise
+        finally:
+            self._end()
+        return self._response
+
+    @contextmanager
+    def _owned(self, answer: Answer) -> Iterator[StallWatch]:
+        """Write down what the answer tells, and close it; gives what drops a client that takes nothing."""
+        stall = StallWatch(self._service.door.send, lambda: _drop(self._request))
+        try:
+            _note(self._exchange, answer)
+            yield stall
+        finally:
+            outlet = self._response.outlet
+            if outlet is not None and outlet.within:
+                _drop(self._request)  # in the middle of an event nothing can be told but that it is cut
+                outlet.abandon()
+            stall.close()
+            _note_end(self._exchange, answer)
+            answer.close()
+
+    # -------------------------------------------------------------------------------------------- the status commit
+
+    def _commit_early(self) -> None:
+        self._early = spawn(self._tell_status(), name="status commit")
+
+    async def _tell_status(self) -> None:
+        await self._prepare()
+        assert self._writer is not None
+        self._writer.send_headers()
+
+    async def _prepare(self) -> None:
+        self._exchange.response = self._response
+        self._response.headers.update(self._exchange.headers)
+        if ends(self._request, self._service):
+            self._response.force_close()
+        self._writer = await self._response.prepare(self._request)
+
+    async def _committed(self) -> bool:
+        self._hold.cancel()
+        if self._early is not None:
+            await self._early
+        return self._response.prepared
+
+    async def _commit(self, answer: Answer) -> AbstractStreamWriter:
+        if not await self._committed():
+            if self._service.door.expose_routing:
+                _show_routing(self._response, answer)
+            await self._prepare()
+        assert self._writer is not None
+        return self._writer
+
+    def _end(self) -> None:
+        self._hold.cancel()
+        if self._early is not None:
+            self._early.cancel()
+        self._response.end_pings()
+
+
+def _drop(request: web.Request) -> None:
+    # a client that takes nothing for timeouts.send seconds: its connection goes, and with it this request
+    if request.transport is not None:
+        request.transport.abort()
+
+
+def _note(exchange: Exchange, answer: Answer) -> None:
+    exchange.first_byte = exchange.clock()
+    exchange.credential = answer.lease.slot.name
+    exchange.attempts = answer.attempts
+
+
+def _note_end(exchange: Exchange, answer: Answer) -> None:
+    exchange.usage = answer.transcoder.usage
+    exchange.finish = ",".join(answer.transcoder.reasons[:MOST_TOLD])
+
+
+def _show_routing(response: web.StreamResponse, answer: Answer) -> None:
+    response.headers["x-gemproxy-credential"] = answer.lease.slot.name
+    response.headers["x-gemproxy-attempts"] = str(answer.attempts)

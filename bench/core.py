@@ -23,7 +23,7 @@ from gemproxy.converter.schema.cache import tool_schema
 from gemproxy.converter.transcoder import Transcoder, Writer
 from gemproxy.load.effort import Effort
 from gemproxy.models import capabilities
-from gemproxy.pool.cooldown import Policy, Rest
+from gemproxy.pool.cooldown import Cooldown, Policy
 from gemproxy.pool.rotator import Rotator
 from gemproxy.pool.slot import Slot
 from gemproxy.upstream.ai_studio import AiStudio
@@ -57,7 +57,7 @@ def cases() -> list[Case]:
         Case("transcode_paced", "1,000 frames that come one by one", 1, lambda: transcode(script.frames(BURST))),
         Case("fold", "a small unary answer", 100, lambda: fold(script.body(SMALL))),
         Case("rotate_5", "acquire and report with 5 credentials", 400, _rotate(5)),
-        Case("rotate_50", "the same with 50, 40 of them resting", 200, _rotate(50, resting=40)),
+        Case("rotate_50", "the same with 50, 40 of them resting", 200, _rotate(50, cooldowns=40)),
     ]
 
 
@@ -117,10 +117,10 @@ def _new_schemas(body: bytes) -> Callable[[], bytes]:
     return lambda: tool_schema(b'{"title":"%d",%b' % (next(_titles), schema[1:]), effort)
 
 
-def _rotate(slots: int, resting: int = 0) -> Callable[[], None]:
+def _rotate(slots: int, cooldowns: int = 0) -> Callable[[], None]:
     pool = [Slot(f"slot-{number}", dialect="ai_studio") for number in range(slots)]
     rotator = Rotator(pool, Policy(), lambda: 1_800_000_000.0)
-    rotator.restore(slot.record(script.MODEL, _rest(), 1.0) for slot in pool[:resting])
+    rotator.restore(slot.record(script.MODEL, _rest(), 1.0) for slot in pool[:cooldowns])
 
     def work() -> None:
         rotator.report(rotator.acquire(script.MODEL), OK)
@@ -128,5 +128,5 @@ def _rotate(slots: int, resting: int = 0) -> Callable[[], None]:
     return work
 
 
-def _rest() -> Rest:
-    return Rest(1_800_000_000.0 + 60, 1_800_000_000.0, "quota")
+def _rest() -> Cooldown:
+    return Cooldown(1_800_000_000.0 + 60, 1_800_000_000.0, "quota")

@@ -18,8 +18,9 @@ from gemproxy.config import Config, load, reading, rules
 from gemproxy.config.secret import ABSENT
 from gemproxy.config.sections import Client, Credential
 from gemproxy.operations.metrics import Metrics
-from gemproxy.server.context import Exchange
-from gemproxy.server.handlers.info import ENDPOINTS
+from gemproxy.server.access_log import fields
+from gemproxy.server.context import Context
+from gemproxy.server.handlers.health import ENDPOINTS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -197,7 +198,7 @@ def test_the_readme_names_every_metric() -> None:
 
 def test_the_readme_names_every_field_of_a_log_line() -> None:
     told = README.split("A request's log line: ")[1].split(" is none.")[0]
-    assert re.findall(r"`([a-z_]+)`", told) == list(Exchange("", float, 0, "GET", "/").fields(0))
+    assert re.findall(r"`([a-z_]+)`", told) == list(fields(Context("", float, 0, "GET", "/"), 0))
 
 
 def test_the_readme_names_every_option() -> None:

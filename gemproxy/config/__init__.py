@@ -2,7 +2,7 @@
 
 In: a path (or none), the environment, what the command line overrides. Out: a ``Config`` whose secrets are looked up
 and whose paths are absolute, or a ``ConfigFault`` with a line a mistake, each naming key, value and what is allowed.
-Must not be imported by any room but cli and server/app: all others take plain values.
+Must not be imported by any room but cli, process and wiring: all others take plain values.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class GrantRefused(Exception):  # noqa: N818 - the house says fault and failure
         self.clock = clock
 
 
-class MintUnavailable(Exception):  # noqa: N818
+class TokenUnavailable(Exception):  # noqa: N818
     """No answer that counts came from the token endpoint; trying again later may help.
 
     ``obstacle``: what stood in the way of a connection, if none came about.
@@ -106,7 +106,7 @@ class Courier:
     why there was no answer: what google-auth itself writes into an error may quote addresses and bodies.
 
     Answers that only mean "later" end the refresh at once: google-auth would sleep in its thread and try again, which
-    cannot be cancelled; ``Mint`` does that better.
+    cannot be cancelled; ``GoogleAuth`` does that better.
     """
 
     def __init__(self, send: Callable[..., Future[Reply]]) -> None:
@@ -143,7 +143,7 @@ class Courier:
         return reply
 
 
-class Mint:
+class GoogleAuth:
     """Makes access tokens, several at once, none twice. ``token_url`` "" leaves each file its own.
 
     ``patience``: seconds for one token, with all tries.
@@ -165,7 +165,7 @@ class Mint:
         self._clock = clock
         self._token_url = token_url
         self._pauses = pauses
-        self._threads = ThreadPoolExecutor(THREADS, "gemproxy-mint")
+        self._threads = ThreadPoolExecutor(THREADS, "gemproxy-google-auth")
         self._sending: set[Future[Reply]] = set()
         self._defaults: Any = None  # google-auth's credentials, once found: looking for them takes long
         self._forgotten = 0  # how often
@@ -200,9 +200,9 @@ class Mint:
         return await asyncio.shield(self._sharing)
 
     async def aside(self, work: Callable[[], T]) -> T:
-        """Do what blocks (reading a file) in the mint's threads."""
+        """Do what blocks (reading a file) in google-auth's threads."""
         if self._closed:
-            raise MintUnavailable("the mint is closed")
+            raise TokenUnavailable("the server ends")
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def forget(self) -> None:
@@ -230,13 +230,13 @@ class Mint:
                 for pause in self._pauses:
                     try:
                         return await self.aside(lambda: work(Courier(send)))
-                    except MintUnavailable:
+                    except TokenUnavailable:
                         if loop.time() + pause >= last:
                             raise
                         await asyncio.sleep(pause)
                 return await self.aside(lambda: work(Courier(send)))
         except TimeoutError:
-            raise MintUnavailable("no answer in time") from None
+            raise TokenUnavailable("no answer in time") from None
 
     # ---------------------------------------------------------------------------------------------- in a thread
 
@@ -297,16 +297,16 @@ class Mint:
         try:
             credentials.refresh(courier)
         except TransportError:
-            raise MintUnavailable(courier.trouble, courier.obstacle) from None
+            raise TokenUnavailable(courier.trouble, courier.obstacle) from None
         except RefreshError:
             if courier.refusal.error:
                 clock = self._skew.words if self._skew is not None and courier.signed else ""
                 raise GrantRefused(courier.refusal.error, courier.refusal.error_description, clock) from None
-            raise MintUnavailable("an answer that is no token") from None
+            raise TokenUnavailable("an answer that is no token") from None
         except (GoogleAuthError, ValueError, TypeError, OverflowError) as fault:
-            raise MintUnavailable(type(fault).__name__) from None
+            raise TokenUnavailable(type(fault).__name__) from None
         if not _word(credentials.token):
-            raise MintUnavailable("an answer that is no token")
+            raise TokenUnavailable("an answer that is no token")
         return Access(credentials.token, begun + _lifetime(credentials.expiry))
 
     def _send(

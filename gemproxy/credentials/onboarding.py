@@ -21,7 +21,7 @@ from msgspec import Struct, field
 from gemproxy.credentials.oauth import word
 from gemproxy.redaction import for_client
 from gemproxy.upstream.dialect import HttpRequest, Token
-from gemproxy.upstream.refusals import error_body as refusal
+from gemproxy.upstream.refusals import error_body
 from gemproxy.upstream.request_body import encode
 from gemproxy.wire import UNREADABLE
 
@@ -159,7 +159,7 @@ def read_load(body: bytes, configured_project: str = "") -> Project | Onboard | 
         return Ineligible(
             "NUMERIC_PROJECT", "credentials.project is a project number; Code Assist wants the project id."
         )
-    refused = refusal.inside(body)
+    refused = error_body.inside(body)
     if refused is not None and "SECURITY_POLICY_VIOLATED" in refused.reasons:
         return Project(configured_project) if configured_project else _needs_project()
     try:
@@ -238,7 +238,7 @@ def account_link(body: bytes) -> str:
 
     For the operator's terminal only, as ``Ineligible.link``.
     """
-    refused = refusal.read(403, {}, body)
+    refused = error_body.read(403, {}, body)
     if "VALIDATION_REQUIRED" not in refused.reasons:
         return ""
     return refused.metadata.get("validation_url") or refused.metadata.get("validation_link") or ""

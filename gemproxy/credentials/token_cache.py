@@ -31,7 +31,7 @@ class Fetch(Protocol):
     def __call__(self, refused: Container[str], *, fresh: bool) -> Awaitable[Access]: ...
 
 
-class Keeper:
+class TokenCache:
     """The token of one credential."""
 
     def __init__(self, name: str, fetch: Fetch, clock: Callable[[], float]) -> None:

@@ -16,14 +16,14 @@ from typing import TypeVar
 
 import msgspec
 
-from gemproxy.credentials import token_errors as refusals
+from gemproxy.credentials import token_errors
 from gemproxy.credentials.google_auth import (
     Access,
     BadAccount,
+    GoogleAuth,
     GrantRefused,
-    Mint,
-    MintUnavailable,
     NoDefaultCredentials,
+    TokenUnavailable,
 )
 from gemproxy.credentials.sources import OAuthSource, ServiceAccountSource, UserGrant, read_oauth, read_service_account
 from gemproxy.credentials.token_cache import EARLY
@@ -37,11 +37,11 @@ NO_TOKEN = "Google's token endpoint gave no token."  # noqa: S105
 SECOND_LOOK = 0.25  # seconds; what reads badly, or seems revoked, may be just being written by another
 
 
-class Issuer:
-    """Fetches tokens with the ``mint`` and keeps them in the ``state``."""
+class TokenFetcher:
+    """Fetches tokens through ``google_auth`` and keeps them in the ``state``."""
 
-    def __init__(self, mint: Mint, state: State, clock: Callable[[], float]) -> None:
-        self._mint = mint
+    def __init__(self, google: GoogleAuth, state: State, clock: Callable[[], float]) -> None:
+        self._google = google
         self._state = state
         self._clock = clock
 
@@ -59,18 +59,18 @@ class Issuer:
                 return await self._of_service(source, source.file, refused, fresh)
             return await self._default(source)
         except ConfigFault as fault:
-            raise refusals.parked("credential_file", str(fault)) from None
+            raise token_errors.parked("credential_file", str(fault)) from None
         except BadAccount as fault:
-            raise refusals.parked("credential_file", f"google-auth cannot use the key file ({fault})") from None
+            raise token_errors.parked("credential_file", f"google-auth cannot use the key file ({fault})") from None
         except NoDefaultCredentials as fault:
             why = f"no application-default credentials were found ({fault}); a Google machine's need the extra gce"
-            raise refusals.parked("no_default_credentials", why) from None
-        except MintUnavailable as fault:
+            raise token_errors.parked("no_default_credentials", why) from None
+        except TokenUnavailable as fault:
             if fault.obstacle is not None:
-                raise refusals.unreached("Google's token endpoint", fault.obstacle) from None
-            raise refusals.unavailable("token_unavailable", NO_TOKEN, str(fault)) from None
+                raise token_errors.unreached("Google's token endpoint", fault.obstacle) from None
+            raise token_errors.unavailable("token_unavailable", NO_TOKEN, str(fault)) from None
         except OSError as fault:
-            raise refusals.unavailable("token_unavailable", NO_TOKEN, fault.strerror or "no answer") from None
+            raise token_errors.unavailable("token_unavailable", NO_TOKEN, fault.strerror or "no answer") from None
 
     # ------------------------------------------------------------------------------------------------- a person's
 
@@ -85,17 +85,17 @@ class Issuer:
     async def _refreshed(self, grant: UserGrant) -> Access:
         """Return a token from Google; a rotated refresh token goes before the file's, from which it came."""
         tried: set[str] = set()
-        until = self._mint.deadline()
+        until = self._google.deadline()
         while True:
             kept, token = await self._untried(grant, tried)
             if not token:
-                raise refusals.parked("invalid_grant")
+                raise token_errors.parked("invalid_grant")
             tried.add(token)
             try:
-                access = await self._mint.user(grant, token, until)
+                access = await self._google.user(grant, token, until)
             except GrantRefused as fault:
                 if fault.word != "invalid_grant":
-                    raise refusals.by_grant(fault.word, fault.about, own_client=grant.own_client) from None
+                    raise token_errors.by_grant(fault.word, fault.about, own_client=grant.own_client) from None
             else:
                 self._keep(grant, kept, token, access)
                 if access.refresh:  # Google may know the one before it no more: written before anything else is done
@@ -135,13 +135,13 @@ class Issuer:
         if living is not None:
             access = Access(living.access, living.expiry)
         else:
-            access = await self._granted(self._mint.service(account))
+            access = await self._granted(self._google.service(account))
             held.hold(account.key, [access.secret])
             self._state.keep_grant(account.key, Grant(access.secret, access.expiry, changed=self._later_than(kept)))
         return _placed(access, account.project, source.location)
 
     async def _default(self, source: ServiceAccountSource) -> Access:
-        access = await self._granted(self._mint.default())
+        access = await self._granted(self._google.default())
         held.hold("default credentials", [access.secret])
         return _placed(access, source.project or access.project, source.location)
 
@@ -149,8 +149,8 @@ class Issuer:
         try:
             return await minting
         except GrantRefused as fault:
-            self._mint.forget()
-            raise refusals.by_grant(fault.word, fault.about, own_client=True, clock=fault.clock) from None
+            self._google.forget()
+            raise token_errors.by_grant(fault.word, fault.about, own_client=True, clock=fault.clock) from None
 
     # --------------------------------------------------------------------------------------------------- all kinds
 
@@ -170,10 +170,10 @@ class Issuer:
 
     async def _file(self, read: Callable[[], T]) -> T:
         try:
-            return await self._mint.aside(read)
+            return await self._google.aside(read)
         except ConfigFault:
             await asyncio.sleep(SECOND_LOOK)
-            return await self._mint.aside(read)
+            return await self._google.aside(read)
 
 
 def _placed(access: Access, project: str, location: str) -> Access:

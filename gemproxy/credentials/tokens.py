@@ -15,13 +15,13 @@ from functools import partial
 import aiohttp
 from msgspec import Struct
 
-from gemproxy.credentials import token_errors as refusals
-from gemproxy.credentials.google_auth import PATIENCE, Access, Mint
+from gemproxy.credentials import token_errors
+from gemproxy.credentials.google_auth import PATIENCE, Access, GoogleAuth
 from gemproxy.credentials.projects import Projects
 from gemproxy.credentials.sources import ApiKeySource, OAuthSource, ServiceAccountSource, Source
-from gemproxy.credentials.token_cache import BACKOFF, Keeper
+from gemproxy.credentials.token_cache import BACKOFF, TokenCache
 from gemproxy.credentials.token_errors import TokenRefused
-from gemproxy.credentials.token_fetch import Issuer
+from gemproxy.credentials.token_fetch import TokenFetcher
 from gemproxy.state.store import State
 from gemproxy.upstream.dialect import Action, Scope, Token
 from gemproxy.upstream.skew import Skew
@@ -42,7 +42,7 @@ class Account(Struct, eq=False):
 
     source: OAuthSource | ServiceAccountSource
     fingerprint: str
-    keeper: Keeper
+    cache: TokenCache
     trouble: TokenRefused | None = None  # why it got no token last
     vain_since: float = -math.inf  # when no token was to be had for a request
     fetching: asyncio.Task[Token] | None = None  # for all who have to wait for one
@@ -71,12 +71,12 @@ class Tokens:
         fingerprints: Mapping[str, str],
         token_url: str = "",
         patience: float = PATIENCE,
-        mint: Mint | None = None,
+        google: GoogleAuth | None = None,
         skew: Skew | None = None,
     ) -> None:
-        self._mint = mint or Mint(session, clock, token_url=token_url, patience=patience, skew=skew)
+        self._google = google or GoogleAuth(session, clock, token_url=token_url, patience=patience, skew=skew)
         self._projects = projects
-        self._issuer = Issuer(self._mint, state, clock)
+        self._fetcher = TokenFetcher(self._google, state, clock)
         self._clock = clock
         self._keys: dict[str, ApiKeySource] = {}
         self._accounts: dict[str, Account] = {}
@@ -90,8 +90,8 @@ class Tokens:
 
         ``patience``: seconds for one token, with all tries; None: as before.
         """
-        self._mint.patience = self._mint.patience if patience is None else patience
-        self._mint.forget()
+        self._google.patience = self._google.patience if patience is None else patience
+        self._google.forget()
         self._projects.forget()
         self._keys = {name: source for name, source in sources.items() if isinstance(source, ApiKeySource)}
         old, self._accounts = self._accounts, {}
@@ -123,9 +123,9 @@ class Tokens:
     async def refresh(self, slot: str, stale: Token, grace: float = math.inf) -> Token:
         """Return a token other than ``stale``, which the upstream refused; ``grace`` as in ``get``."""
         if slot in self._keys:
-            raise refusals.parked("key_refused")
+            raise token_errors.parked("key_refused")
         account = self._known(slot)
-        account.keeper.refuse(stale.secret)
+        account.cache.refuse(stale.secret)
         return self._at_hand(account) or await self._in_time(slot, account, grace)
 
     def without(self) -> Set[str]:
@@ -148,7 +148,7 @@ class Tokens:
         if slot in self._keys:
             return Token(self._keys[slot].key)
         account = self._known(slot)
-        return await self._noted(account, self._token(account, account.keeper.anew()))
+        return await self._noted(account, self._token(account, account.cache.anew()))
 
     def try_again(self) -> None:
         """Ask for tokens at once where it was in vain: a host is reached again."""
@@ -160,17 +160,17 @@ class Tokens:
         account = self._accounts.get(slot)
         if account is None:
             return TokenView(slot in self._keys)
-        left = account.keeper.left()
+        left = account.cache.left()
         return TokenView(left > 0, round(left, 1) if left else None)
 
     def close(self) -> None:
         """Stop refreshing and searching."""
         for account in self._accounts.values():
-            account.keeper.close()
+            account.cache.close()
             if account.fetching is not None:
                 account.fetching.cancel()
         self._projects.close()
-        self._mint.close()
+        self._google.close()
 
     def _is_late(self, slot: str, now: float, wall: float) -> bool:
         account = self._accounts.get(slot)
@@ -180,7 +180,7 @@ class Tokens:
 
     def _at_hand(self, account: Account) -> Token | None:
         """Return a token that needs no waiting, if there is one."""
-        access = account.keeper.at_hand()
+        access = account.cache.at_hand()
         if access is None:
             return None
         if not isinstance(account.source, OAuthSource):
@@ -204,7 +204,7 @@ class Tokens:
             if slot not in self._late:
                 log.info("credential %s: its token takes long; others serve meanwhile where there are any", slot)
             self._late.add(slot)
-            raise refusals.slow()
+            raise token_errors.slow()
         fault = fetching.exception()
         if not isinstance(fault, TokenRefused):
             return fetching.result()
@@ -214,17 +214,17 @@ class Tokens:
 
     async def _fetched(self, account: Account) -> Token:
         try:
-            return await self._noted(account, self._token(account, account.keeper.get()))
+            return await self._noted(account, self._token(account, account.cache.get()))
         except TokenRefused:
             account.vain_since = self._clock()
             raise
 
     def _account(self, name: str, source: OAuthSource | ServiceAccountSource, fingerprint: str) -> Account:
-        return Account(source, fingerprint, Keeper(name, partial(self._issuer.fetch, source), self._clock))
+        return Account(source, fingerprint, TokenCache(name, partial(self._fetcher.fetch, source), self._clock))
 
     def _known(self, slot: str) -> Account:
         if slot not in self._accounts:
-            raise refusals.removed()
+            raise token_errors.removed()
         return self._accounts[slot]
 
     async def _token(self, account: Account, getting: Awaitable[Access]) -> Token:
@@ -236,12 +236,12 @@ class Tokens:
         except TokenRefused as refused:
             if refused.verdict.action is not Action.REFRESH:
                 raise
-        return await self._placed(await account.keeper.renew(access.secret))
+        return await self._placed(await account.cache.renew(access.secret))
 
     async def _rediscovered(self, account: Account) -> Token:
         if not isinstance(account.source, OAuthSource):
-            return await self._token(account, account.keeper.get())
-        access = await account.keeper.get()
+            return await self._token(account, account.cache.get())
+        access = await account.cache.get()
         return Token(access.secret, await self._projects.search(access.key, Token(access.secret, access.project)))
 
     async def _placed(self, access: Access) -> Token:
@@ -255,9 +255,9 @@ class Tokens:
             before, reason = account.trouble, refused.verdict.reason
             account.trouble = refused.again()
             if before is None or before.verdict.reason != reason:
-                name = account.keeper.name
+                name = account.cache.name
                 level = logging.INFO if refused.known else logging.WARNING
-                log.log(level, "credential %s: %s: %s%s", name, reason, refused.detail, refusals.advice(reason))
+                log.log(level, "credential %s: %s: %s%s", name, reason, refused.detail, token_errors.advice(reason))
             raise
         account.trouble, account.vain_since = None, -math.inf
         return token

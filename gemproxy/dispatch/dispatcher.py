@@ -1,7 +1,7 @@
 """(edge) The attempt loop; the only place that posts to Gemini.
 
 In: a neutral ``Call`` and a function that makes a transcoder for an attempt. Out: an ``Answer`` whose first content has
-been seen. Until then anything that fails is tried elsewhere (``course`` decides), pings or not; from then on a failure
+been seen. Until then anything that fails is tried elsewhere (``retry`` decides), pings or not; from then on a failure
 can only be told. A credential never changes across that point. Must not know OpenAI's format.
 """
 
@@ -19,15 +19,15 @@ from msgspec import Struct
 from gemproxy import descriptors, errors
 from gemproxy.converter.transcoder import ErrorFrame, Transcoder
 from gemproxy.credentials.token_errors import TokenRefused
-from gemproxy.dispatch.retry import BAD_ANSWER, Course, Step
+from gemproxy.dispatch.retry import BAD_ANSWER, Retry, Step
 from gemproxy.errors import BadAnswer, ClientFault, Failure, NoCredential, UpstreamFault
 from gemproxy.load.budget import Hold
 from gemproxy.load.burden import Burden
 from gemproxy.load.weigh import SMALL
-from gemproxy.pool.queue import WaitingRoom
+from gemproxy.pool.queue import Pool
 from gemproxy.pool.slot import Lease
 from gemproxy.transport.client import Incoming, Poster, head
-from gemproxy.transport.idle import StallWatch
+from gemproxy.transport.idle import IdleTimer
 from gemproxy.transport.reaching import obstacle_of
 from gemproxy.transport.tap import Arrivals
 from gemproxy.upstream.aim import aimed
@@ -76,14 +76,14 @@ class Dispatcher:
     def __init__(
         self,
         session: aiohttp.ClientSession,
-        room: WaitingRoom,
+        pool: Pool,
         tokens: Tokens,
         dialects: Mapping[str, Dialect],
         limits: Limits,
         clock: Callable[[], float],
         skew: Skew | None = None,
     ) -> None:
-        self.room = room
+        self.pool = pool
         self._skew = skew
         self.limits = limits
         self._post = Poster(session).post
@@ -104,20 +104,20 @@ class Dispatcher:
         task = asyncio.current_task()
         assert task is not None
         loop = task.get_loop()
-        attempts, budget, peers = self.limits.attempts, self.limits.budget, self.room.rotator.peers
+        attempts, budget, peers = self.limits.attempts, self.limits.budget, self.pool.rotator.peers
         started = loop.time() if since is None else since
-        course = Course(attempts=attempts, budget=budget, started=started, peers=peers)
-        course.tried.update(avoid)
-        first = StallWatch(self.limits.first, task.cancel, loop)  # asyncio.timeout would cost six times as much
+        retry = Retry(attempts=attempts, budget=budget, started=started, peers=peers)
+        retry.tried.update(avoid)
+        first = IdleTimer(self.limits.first, task.cancel, loop)  # asyncio.timeout would cost six times as much
         first.start()
         try:
-            return await self._go(call, listen, burden, course, first, loop.time)
+            return await self._go(call, listen, burden, retry, first, loop.time)
         except asyncio.CancelledError:
             if not first.expired or task.uncancel():
                 raise  # the client left
-            raise course.sign(self._silent()) from None
+            raise retry.sign(self._silent()) from None
         except Failure as failure:
-            course.sign(failure)
+            retry.sign(failure)
             raise
         finally:
             first.close()
@@ -127,36 +127,36 @@ class Dispatcher:
         call: Call,
         listen: Listen,
         burden: Burden,
-        course: Course,
-        first: StallWatch,
+        retry: Retry,
+        first: IdleTimer,
         time: Callable[[], float],
     ) -> Answer:
         while True:
-            lease, grace = await self._lease(call, course)
-            course.leased(lease.slot.name)
-            answer = await self._serve(lease, grace, call, listen, burden, course, first)
+            lease, grace = await self._lease(call, retry)
+            retry.leased(lease.slot.name)
+            answer = await self._serve(lease, grace, call, listen, burden, retry, first)
             if answer is not None:
-                answer.attempts = course.attempts
+                answer.attempts = retry.attempts
                 return answer
-            pause = course.pause(lease.slot.dialect)
-            if not course.may_begin(time() + pause):  # else the client would wait for nothing
-                raise course.exhausted(self.room.rotator.earliest(call.model, None, call.demand))
+            pause = retry.pause(lease.slot.dialect)
+            if not retry.may_begin(time() + pause):  # else the client would wait for nothing
+                raise retry.exhausted(self.pool.rotator.earliest(call.model, None, call.demand))
             await asyncio.sleep(pause)
 
-    async def _lease(self, call: Call, course: Course) -> tuple[Lease, float]:
+    async def _lease(self, call: Call, retry: Retry) -> tuple[Lease, float]:
         """Return a lease, and how many seconds its token may be waited for before others are asked."""
         without = self._tokens.without()
-        grace = course.grace
-        if course.asked or without:
-            for passed, grace in course.choices(without):
+        grace = retry.grace
+        if retry.asked or without:
+            for passed, grace in retry.choices(without):
                 with suppress(NoCredential):  # who is busy is waited for only when nobody else is left
-                    return self.room.at_once(call.model, passed, None, call.demand), grace
+                    return self.pool.at_once(call.model, passed, None, call.demand), grace
         try:
-            return await self.room.acquire(call.model, course.tried, None, call.demand), grace
+            return await self.pool.acquire(call.model, retry.tried, None, call.demand), grace
         except NoCredential as none:
-            if self.room.rotator.missing(call.model):  # it is 404, not a matter of time
+            if self.pool.rotator.missing(call.model):  # it is 404, not a matter of time
                 raise _no_model(call.model) from None
-            raise course.outcome(none) from None
+            raise retry.outcome(none) from None
 
     async def _serve(
         self,
@@ -165,8 +165,8 @@ class Dispatcher:
         call: Call,
         listen: Listen,
         burden: Burden,
-        course: Course,
-        first: StallWatch,
+        retry: Retry,
+        first: IdleTimer,
     ) -> Answer | None:
         """Return the answer that owns the lease from now on, or None: the lease is reported, the next one may try."""
         dialect = self._dialects[lease.slot.dialect]
@@ -182,18 +182,18 @@ class Dispatcher:
                         token = await self._tokens.get(lease.slot.name, grace)
                     else:
                         token = await self._renewed(step, lease.slot.name, token, grace)
-                    answer = await self._attempt(lease, dialect, call, token, listen, burden, course)
+                    answer = await self._attempt(lease, dialect, call, token, listen, burden, retry)
                 except (Refused, TokenRefused) as refused:
                     refusal = refused.verdict
                     verdict = await burden.run(aimed, refusal, call) if burden.heavy else aimed(refusal, call)
-                    step = course.next(lease.slot.name, dialect.name, verdict)
+                    step = retry.next(lease.slot.name, dialect.name, verdict)
         except asyncio.CancelledError:
             if first.expired:
                 verdict = self.verdict(dialect, self._silent())
             raise
         finally:
             if answer is None:
-                self.room.report(lease, verdict)
+                self.pool.report(lease, verdict)
         return answer
 
     async def _renewed(self, step: Step | None, slot: str, token: Token, grace: float) -> Token:
@@ -213,9 +213,9 @@ class Dispatcher:
         token: Token,
         listen: Listen,
         burden: Burden,
-        course: Course,
+        retry: Retry,
     ) -> Answer:
-        asking = (call, token, self._clock(), course.repairs.keys())
+        asking = (call, token, self._clock(), retry.repairs.keys())
         request = await burden.run(dialect.ask, *asking) if burden.heavy else dialect.ask(*asking)
         try:
             response = await self._post(request)
@@ -227,8 +227,8 @@ class Dispatcher:
         answer = Answer(self, lease, dialect, response, listen(dialect), burden)
         await answer.begin()
         if lease.probe:
-            self.room.confirm(lease)
-        for repair, asker in course.repairs.items():
+            self.pool.confirm(lease)
+        for repair, asker in retry.repairs.items():
             if asker == dialect.name:  # learnt from its cure: a refusal may have had another cause
                 dialect.learn(call.model, repair, self._clock())
         return answer
@@ -288,7 +288,7 @@ class Answer:
         self._uncounted = 0  # bytes that came since it was looked at
         self.attempts = 0
         self.head = b""
-        self._watch = StallWatch(dispatcher.limits.idle, self._give_up)
+        self._watch = IdleTimer(dispatcher.limits.idle, self._give_up)
         self._dispatcher = dispatcher
         self._dialect = dialect
         self._response = response
@@ -343,7 +343,7 @@ class Answer:
             self._let_go()
             if not self._ended:  # else its connection went back to the pool with the last byte
                 self._response.close()
-            self._dispatcher.room.report(self.lease, self._verdict)
+            self._dispatcher.pool.report(self.lease, self._verdict)
 
     def _begun(self, data: bytes) -> bool:
         self.head = data

@@ -1,6 +1,6 @@
 """What one request has been through, and what comes next. Pure: verdicts in, steps or failures out.
 
-The loop in ``dispatch`` does what this says. Nothing here knows a credential's state (the rotator does) or HTTP.
+The loop in ``dispatcher`` does what this says. Nothing here knows a credential's state (the rotator does) or HTTP.
 Rules: SPEC 4, PROTOCOL 3.2; one refresh, one rediscovery and one repair of a kind are free, all else is an attempt.
 """
 
@@ -33,7 +33,7 @@ class Step(enum.Enum):
     MOVE = "whichever credential comes next"
 
 
-class Course:
+class Retry:
     """One request's way through the pool. ``started`` and every ``now`` in seconds of one clock.
 
     ``peers`` returns the slots of the same upstream as one of them, True: in its own pool only.

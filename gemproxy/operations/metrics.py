@@ -138,12 +138,12 @@ def _unreachable(causes: Iterable[tuple[str, Reason, bool]]) -> Metric:
 
 def _pool(views: Iterable[SlotView]) -> Iterator[Metric]:
     state = GaugeMetricFamily("gemproxy_credential_state", "1 for the state it is in", labels=["credential", "state"])
-    cooling = GaugeMetricFamily("gemproxy_cooldown_seconds", "Left of its longest rest", labels=["credential"])
+    cooling = GaugeMetricFamily("gemproxy_cooldown_seconds", "Left of its longest cooldown", labels=["credential"])
     flight = GaugeMetricFamily("gemproxy_in_flight", "Requests it serves now", labels=["credential"])
     for view in views:
         for name in STATES:
             state.add_metric([view.name, name], float(view.state == name))
-        lefts = [rest.seconds_left for rest in view.cooling if rest.seconds_left is not None]
+        lefts = [cooldown.seconds_left for cooldown in view.cooling if cooldown.seconds_left is not None]
         cooling.add_metric([view.name], max(lefts, default=0.0))
         flight.add_metric([view.name], view.in_flight)
     yield from (state, cooling, flight)

@@ -1,7 +1,7 @@
-"""How long a credential rests: hints and their bounds, the ladder without hints, clocks that go back. Pure.
+"""How long a credential cools down: hints and their bounds, the ladder without hints, clocks that go back. Pure.
 
-In: an old rest, a verdict, the time, the policy. Out: the new rest. Whom it concerns is the rotator's business. Times
-are seconds on the injected wall clock, since rests outlive the process.
+In: an old cooldown, a verdict, the time, the policy. Out: the new cooldown. Whom it concerns is the rotator's business.
+Times are seconds on the injected wall clock, since cooldowns outlive the process.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from gemproxy.upstream.dialect import Verdict
 
-ANY = "*"  # the key of a rest that holds for every model of a credential
-SPLIT = "\t"  # in the key of a rest that holds for some requests for a model only: between model and kind
+ANY = "*"  # the key of a cooldown that holds for every model of a credential
+SPLIT = "\t"  # in the key of a cooldown that holds for some requests for a model only: between model and kind
 NEVER = math.inf  # a deadline that only the operator ends: a parked credential, a model it will never have
 IN_SECONDS = 120.0  # a wait up to this is said in seconds
 DAY = 86400.0
@@ -41,11 +41,11 @@ def said(seconds: float, now: float, word: str = "until") -> str:
 
 
 def key_of(model: str, kind: str = "") -> str:
-    """Return what the rest of a model is kept by; ``kind`` tells which requests for it rest, "": all of them."""
+    """Return what the cooldown of a model is kept by; ``kind`` tells which requests for it rest, "": all of them."""
     return f"{model}{SPLIT}{kind}" if kind else model
 
 
-class Rest(Struct, gc=False):
+class Cooldown(Struct, gc=False):
     """Why a credential is skipped for a model, and until when.
 
     It stays in the slot after its deadline, so that the first lease then is a single probe; success removes it.
@@ -61,14 +61,14 @@ class Rest(Struct, gc=False):
 class Policy(Struct, frozen=True):
     """The limits of rotation, in seconds: ``rotation.*`` of the configuration (SPEC 4)."""
 
-    base_rest: float = 5.0  # the first rest without a hint; doubled by every further strike
+    base_rest: float = 5.0  # the first cooldown without a hint; doubled by every further strike
     max_unhinted: float = 300.0
     max_rest: float = 86400.0
     max_in_flight: int = 0  # per credential; 0: no cap
 
 
 class Record(Struct, frozen=True):
-    """What outlives the process: one rest of one credential, or its end (``until`` 0), as of ``changed``.
+    """What outlives the process: one cooldown of one credential, or its end (``until`` 0), as of ``changed``.
 
     ``model`` is a key: ANY, or what ``key_of`` returns. A parked credential is the record of ANY until NEVER.
     """
@@ -83,35 +83,35 @@ class Record(Struct, frozen=True):
     changed: float = 0.0
 
 
-def next_rest(old: Rest | None, verdict: Verdict, now: float, policy: Policy) -> Rest:
-    """Return the rest that a verdict asks for: its hint within bounds, else 5, 10, 20 ... seconds (SPEC 4).
+def next_cooldown(old: Cooldown | None, verdict: Verdict, now: float, policy: Policy) -> Cooldown:
+    """Return the cooldown that a verdict asks for: its hint within bounds, else 5, 10, 20 ... seconds (SPEC 4).
 
-    Leases handed out before a rest began often fail together: they are one failure, and make one strike.
+    Leases handed out before a cooldown began often fail together: they are one failure, and make one strike.
     """
     strikes = old.strikes if old is not None else 0
     hint = verdict.until
     if hint is not None and hint > now:
-        return Rest(_bound(hint, verdict.daily, now, policy), now, verdict.reason, verdict.daily, strikes)
+        return Cooldown(_bound(hint, verdict.daily, now, policy), now, verdict.reason, verdict.daily, strikes)
     if old is not None and old.until > now:
         return old
     length = min(policy.base_rest * 2.0 ** min(strikes, 32), policy.max_unhinted, policy.max_rest)
-    return Rest(now + length, now, verdict.reason, strikes=strikes + 1)
+    return Cooldown(now + length, now, verdict.reason, strikes=strikes + 1)
 
 
-def restored(record: Record, now: float, policy: Policy) -> Rest:
-    """Return a recorded rest as it holds now.
+def restored(record: Record, now: float, policy: Policy) -> Cooldown:
+    """Return a recorded cooldown as it holds now.
 
     ``since`` in the future: the clock went back meanwhile. A length then counts from now; a time of day still holds.
     """
-    rest = Rest(record.until, record.since, record.reason, record.daily, record.strikes)
-    turn_back(rest, max(0.0, record.since - now), now, policy)
-    return rest
+    cooldown = Cooldown(record.until, record.since, record.reason, record.daily, record.strikes)
+    turn_back(cooldown, max(0.0, record.since - now), now, policy)
+    return cooldown
 
 
-def turn_back(rest: Rest, seconds: float, now: float, policy: Policy) -> None:
-    """Move a rest along with a clock that went back, so that it gets no longer; a time of day stays, within bounds."""
-    rest.until = _bound(rest.until if rest.daily else rest.until - seconds, rest.daily, now, policy)
-    rest.since -= seconds
+def turn_back(cooldown: Cooldown, seconds: float, now: float, policy: Policy) -> None:
+    """Move a cooldown along with a clock that went back, so that it gets no longer; a time of day stays, within bounds."""
+    cooldown.until = _bound(cooldown.until if cooldown.daily else cooldown.until - seconds, cooldown.daily, now, policy)
+    cooldown.since -= seconds
 
 
 def _bound(until: float, daily: bool, now: float, policy: Policy) -> float:

@@ -1,6 +1,6 @@
 """Which credential serves the next request. Pure: slots, a policy and a clock in; leases and views out.
 
-The only writer of credential state. Rests are deadlines compared with the clock, never timers; whether a slot may
+The only writer of credential state. Cooldowns are deadlines compared with the clock, never timers; whether a slot may
 serve is derived, never stored. There are no locks: nothing here awaits (one loop, one rotator). It knows nothing of
 HTTP: a verdict (``upstream/dialect``) says what an answer meant.
 """
@@ -13,7 +13,19 @@ from copy import copy
 from msgspec import Struct
 
 from gemproxy.errors import NoCredential
-from gemproxy.pool.cooldown import ANY, NEVER, SPLIT, Policy, Record, Rest, key_of, next_rest, restored, said, turn_back
+from gemproxy.pool.cooldown import (
+    ANY,
+    NEVER,
+    SPLIT,
+    Cooldown,
+    Policy,
+    Record,
+    key_of,
+    next_cooldown,
+    restored,
+    said,
+    turn_back,
+)
 from gemproxy.pool.slot import Lease, Readiness, Slot, SlotView, finite
 from gemproxy.upstream.cause import Cause
 from gemproxy.upstream.demand import PLAIN, Demand
@@ -21,7 +33,7 @@ from gemproxy.upstream.dialect import Action, Scope, Verdict
 from gemproxy.upstream.refusals.rules import NO_MODEL
 
 BUSY_WAIT = 1.0  # what to tell a client when only our own limits are in the way (SPEC 4)
-MAX_RESTS = 512  # per slot; model names come from clients, so they must not grow without bound
+MAX_COOLDOWNS = 512  # per slot; model names come from clients, so they must not grow without bound
 Dialects = Container[str] | None  # the upstreams to choose from; None: all
 
 
@@ -77,12 +89,12 @@ class Rotator:
             return False
         if 0 < self.policy.max_in_flight <= slot.in_flight:
             return False
-        resting = slot.resting
-        if not resting:
+        cooldowns = slot.cooldowns
+        if not cooldowns:
             return True
         for key in slot.keys(model, demand):
-            rest = resting.get(key)
-            if rest is not None and (rest.until > now or key in slot.probing):
+            cooldown = cooldowns.get(key)
+            if cooldown is not None and (cooldown.until > now or key in slot.probing):
                 return False
         return True
 
@@ -90,7 +102,7 @@ class Rotator:
         self._last_id = lease_id = self._last_id + 1
         self._open.add(lease_id)
         slot.in_flight += 1
-        probes = tuple(key for key in slot.keys(model, demand) if key in slot.resting) if slot.resting else ()
+        probes = tuple(key for key in slot.keys(model, demand) if key in slot.cooldowns) if slot.cooldowns else ()
         for key in probes:
             slot.probing[key] = lease_id
         return Lease(slot, model, probes, lease_id)
@@ -128,9 +140,9 @@ class Rotator:
     def _passed(self, slot: Slot, probed: Iterable[str]) -> None:
         now = self._now()
         for key in probed if slot in self._slots else ():
-            rest = slot.resting.get(key)
-            # An older lease may have brought a new rest while the probe ran; its word is the later one.
-            if rest is not None and rest.until <= now:
+            cooldown = slot.cooldowns.get(key)
+            # An older lease may have brought a new cooldown while the probe ran; its word is the later one.
+            if cooldown is not None and cooldown.until <= now:
                 self._change(slot, key, None, now)
 
     def _suffer(self, lease: Lease, verdict: Verdict) -> None:
@@ -140,26 +152,26 @@ class Rotator:
             return  # within an answer, whose request is no longer at hand: whom it concerns cannot be told
         now = self._now()
         key = ANY if verdict.scope is Scope.CREDENTIAL else key_of(lease.model, verdict.kind)
-        rest = next_rest(lease.slot.resting.get(key), verdict, now, self.policy)
+        cooldown = next_cooldown(lease.slot.cooldowns.get(key), verdict, now, self.policy)
         shares = [lease.slot]
         if verdict.scope is Scope.PROJECT and lease.slot.project:
             shares = [slot for slot in self._slots if _same_project(slot, lease.slot)]
         for slot in shares:
-            self._rest(slot, key, rest, now)
+            self._cool(slot, key, cooldown, now)
 
-    def _rest(self, slot: Slot, key: str, rest: Rest, now: float) -> None:
-        old = slot.resting.get(key)
-        if (key == ANY and slot.parked is not None) or (old is not None and old.until >= rest.until):
-            return  # the longer of two rests holds
-        self._change(slot, key, copy(rest), now)
+    def _cool(self, slot: Slot, key: str, cooldown: Cooldown, now: float) -> None:
+        old = slot.cooldowns.get(key)
+        if (key == ANY and slot.parked is not None) or (old is not None and old.until >= cooldown.until):
+            return  # the longer of two cooldowns holds
+        self._change(slot, key, copy(cooldown), now)
 
-    def _change(self, slot: Slot, key: str, rest: Rest | None, now: float) -> None:
-        """Set or end (None) a rest, and tell it to whoever keeps it."""
+    def _change(self, slot: Slot, key: str, cooldown: Cooldown | None, now: float) -> None:
+        """Set or end (None) a cooldown, and tell it to whoever keeps it."""
         # Later than every change before it even if the clock went back: the newest record wins everywhere.
         changed = max(now, slot.stamps.get(key, 0.0) + 1e-6)
-        _write(slot, key, rest, changed)
+        _write(slot, key, cooldown, changed)
         if self.on_change is not None:
-            self.on_change(slot.record(key, rest, changed))
+            self.on_change(slot.record(key, cooldown, changed))
 
     # ---------------------------------------------------------------------------------------------- nobody serves
 
@@ -176,7 +188,9 @@ class Rotator:
 
     def held(self, model: str, demand: Demand) -> tuple[str, ...]:
         """Return the kinds of this request that any slot rests or tries apart from other requests for the model."""
-        return tuple(kind for kind in demand.kinds if any(key_of(model, kind) in slot.resting for slot in self._slots))
+        return tuple(
+            kind for kind in demand.kinds if any(key_of(model, kind) in slot.cooldowns for slot in self._slots)
+        )
 
     def peers(self, name: str, pooled: bool) -> set[str]:
         """Return the slots of the same upstream as this one, itself included: what it cannot reach they cannot.
@@ -204,7 +218,7 @@ class Rotator:
         for slot in self._slots:
             if slot.parked is None and slot.name not in unreached:
                 known = [name for name in names if slot.models is None or name in slot.models] if names else [ANY]
-                first = min(first, min((slot.rest_left(name, now) for name in known), default=NEVER))
+                first = min(first, min((slot.cooldown_left(name, now) for name in known), default=NEVER))
         return Readiness(first == 0.0, finite(first))
 
     def _fitting(self, model: str, dialects: Dialects) -> Iterator[Slot]:
@@ -215,11 +229,11 @@ class Rotator:
     def _wait(self, slot: Slot, model: str, now: float, demand: Demand) -> float:
         if slot.parked is not None or _lacks(slot, model, now):  # of these waiting makes none serve
             return NEVER
-        return BUSY_WAIT if self._busy(slot, model, now, demand) else slot.rest_left(model, now, demand)
+        return BUSY_WAIT if self._busy(slot, model, now, demand) else slot.cooldown_left(model, now, demand)
 
     def _busy(self, slot: Slot, model: str, now: float, demand: Demand) -> bool:
         """Return whether only its cap or a probe that is out keeps the slot: it may come back at any moment."""
-        if slot.parked is not None or slot.rest_left(model, now, demand):
+        if slot.parked is not None or slot.cooldown_left(model, now, demand):
             return False
         return not self._serves(slot, model, now, demand)
 
@@ -270,11 +284,11 @@ class Rotator:
         for record in records:
             for slot in slots.get(record.fingerprint, ()):
                 if record.changed > slot.stamps.get(record.model, 0.0):
-                    rest = restored(record, now, self.policy) if record.until else None
-                    _write(slot, record.model, rest, record.changed)
+                    cooldown = restored(record, now, self.policy) if record.until else None
+                    _write(slot, record.model, cooldown, record.changed)
 
     def replace(self, slots: Sequence[Slot], policy: Policy | None = None, records: Iterable[Record] = ()) -> None:
-        """Take a new configuration. Credentials with an unchanged fingerprint keep their rests, counts and leases.
+        """Take a new configuration. Credentials with an unchanged fingerprint keep their cooldowns, counts and leases.
 
         ``records`` tell of credentials that were here before and come back. A reload is the operator acting, so parked
         credentials and models are tried anew. Leases of removed slots end without effect.
@@ -297,12 +311,12 @@ class Rotator:
 
     def _unpark(self, slot: Slot) -> None:
         now = self._now()
-        for key in [key for key, rest in slot.rests() if rest.until == NEVER]:
+        for key in [key for key, cooldown in slot.all_cooldowns() if cooldown.until == NEVER]:
             self._change(slot, key, None, now)
-        whole = slot.resting.get(ANY)
+        whole = slot.cooldowns.get(ANY)
         if whole is not None and whole.until > now:
             # such as spent credits: the operator may have mended it, the next request is the probe that tells
-            self._change(slot, ANY, Rest(now, whole.since, whole.reason, whole.daily, whole.strikes), now)
+            self._change(slot, ANY, Cooldown(now, whole.since, whole.reason, whole.daily, whole.strikes), now)
 
     def _arrange(self, slots: list[Slot]) -> None:
         self._slots = slots
@@ -313,8 +327,8 @@ class Rotator:
         now = self._clock()
         if now < self._seen:
             for slot in self._slots:
-                for rest in slot.resting.values():
-                    turn_back(rest, self._seen - now, now, self.policy)
+                for cooldown in slot.cooldowns.values():
+                    turn_back(cooldown, self._seen - now, now, self.policy)
         self._seen = now
         return now
 
@@ -322,28 +336,28 @@ class Rotator:
 # -------------------------------------------------------------------------------------------------------- one slot
 
 
-def _write(slot: Slot, key: str, rest: Rest | None, changed: float) -> None:
-    """Set or end (None) a rest as of ``changed``. The one place that begins and ends rests and parking."""
+def _write(slot: Slot, key: str, cooldown: Cooldown | None, changed: float) -> None:
+    """Set or end (None) a cooldown as of ``changed``. The one place that begins and ends cooldowns and parking."""
     if key == ANY:
         slot.parked = None
-    if rest is None:
-        slot.resting.pop(key, None)
-    elif key == ANY and rest.until == NEVER:
-        slot.resting.pop(key, None)
-        slot.parked = rest.reason or "parked"
+    if cooldown is None:
+        slot.cooldowns.pop(key, None)
+    elif key == ANY and cooldown.until == NEVER:
+        slot.cooldowns.pop(key, None)
+        slot.parked = cooldown.reason or "parked"
     else:
-        slot.resting[key] = rest
-        if len(slot.resting) > MAX_RESTS:
+        slot.cooldowns[key] = cooldown
+        if len(slot.cooldowns) > MAX_COOLDOWNS:
             _forget(slot)
     if SPLIT in key:
-        slot.narrow = any(SPLIT in each for each in slot.resting)
+        slot.narrow = any(SPLIT in each for each in slot.cooldowns)
     slot.stamps[key] = changed
-    if len(slot.stamps) > 2 * MAX_RESTS:
+    if len(slot.stamps) > 2 * MAX_COOLDOWNS:
         _forget_ended(slot)
 
 
 def _is_model(name: str) -> bool:
-    """Return whether a client may mean this: it must not rest others by a name that is a key of their rests."""
+    """Return whether a client may mean this: it must not rest others by a name that is a key of their cooldowns."""
     return name != ANY and SPLIT not in name
 
 
@@ -357,8 +371,8 @@ def _end_probe(lease: Lease) -> tuple[str, ...]:
 
 
 def _lacks(slot: Slot, model: str, now: float) -> bool:
-    rest = slot.resting.get(model)
-    return rest is not None and rest.reason == NO_MODEL and rest.until > now
+    cooldown = slot.cooldowns.get(model)
+    return cooldown is not None and cooldown.reason == NO_MODEL and cooldown.until > now
 
 
 def _same_project(slot: Slot, other: Slot) -> bool:
@@ -370,21 +384,21 @@ def _alike(slot: Slot, other: Slot, pooled: bool) -> bool:
 
 
 def _forget(slot: Slot) -> None:
-    """Drop half of the rests; what is forgotten is only found out once more.
+    """Drop half of the cooldowns; what is forgotten is only found out once more.
 
     First goes what clients can make as many of as they like: models that nobody has, then some requests for a model.
     """
-    for key in sorted(slot.resting, key=lambda key: _worth(key, slot.resting[key]))[: MAX_RESTS // 2]:
-        del slot.resting[key]
+    for key in sorted(slot.cooldowns, key=lambda key: _worth(key, slot.cooldowns[key]))[: MAX_COOLDOWNS // 2]:
+        del slot.cooldowns[key]
     _forget_ended(slot)
 
 
 def _forget_ended(slot: Slot) -> None:
-    slot.stamps = {key: stamp for key, stamp in slot.stamps.items() if key in slot.resting or key == ANY}
+    slot.stamps = {key: stamp for key, stamp in slot.stamps.items() if key in slot.cooldowns or key == ANY}
 
 
-def _worth(key: str, rest: Rest) -> tuple[bool, bool, bool, float]:
-    return key == ANY, rest.reason != NO_MODEL, SPLIT not in key, rest.until
+def _worth(key: str, cooldown: Cooldown) -> tuple[bool, bool, bool, float]:
+    return key == ANY, cooldown.reason != NO_MODEL, SPLIT not in key, cooldown.until
 
 
 def _adopt(known: list[Slot], fresh: Slot) -> Slot:

@@ -1,6 +1,6 @@
 """The nouns of the pool: Slot, Lease and the operator's views. Pure values, no decisions.
 
-In: nothing. Out: Structs that ``rotator`` writes and others read. Times are seconds on the injected wall clock (rests
+In: nothing. Out: Structs that ``rotator`` writes and others read. Times are seconds on the injected wall clock (cooldowns
 outlive the process). Nothing here holds a secret: a slot knows its credential by name and fingerprint only.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct, field
 
-from gemproxy.pool.cooldown import ANY, NEVER, SPLIT, Record, Rest, key_of
+from gemproxy.pool.cooldown import ANY, NEVER, SPLIT, Cooldown, Record, key_of
 from gemproxy.upstream.demand import PLAIN, Demand
 
 POOLS = ("primary", "backup")
@@ -27,7 +27,7 @@ class Slot(Struct, eq=False):
     models: frozenset[str] | None = None  # None: every model
     kind: str = ""  # api_key, oauth, service_account: shown to operators only
 
-    resting: dict[str, Rest] = field(default_factory=dict)  # by key: ANY, a model, or some of the requests for it
+    cooldowns: dict[str, Cooldown] = field(default_factory=dict)  # by key: ANY, a model, or some of the requests for it
     parked: str | None = None  # the reason; until an operator acts
     probing: dict[str, int] = field(default_factory=dict)  # by key, the lease that probes it
     stamps: dict[str, float] = field(default_factory=dict)  # by key, when its state last changed
@@ -48,39 +48,48 @@ class Slot(Struct, eq=False):
         return POOLS[self.tier] if self.tier < len(POOLS) else f"tier {self.tier}"
 
     def keys(self, model: str, demand: Demand) -> tuple[str, ...]:
-        """Return the keys of the rests that such a request for a model may fall under."""
+        """Return the keys of the cooldowns that such a request for a model may fall under."""
         return keys(model, demand.kinds) if self.narrow else (model, ANY)
 
-    def rest_left(self, model: str, now: float, demand: Demand = PLAIN) -> float:
+    def cooldown_left(self, model: str, now: float, demand: Demand = PLAIN) -> float:
         """Return the seconds that the slot still rests for such a request for ``model``; 0: it does not."""
         return self.longest(self.keys(model, demand), now)
 
     def longest(self, keys: Iterable[str], now: float) -> float:
-        """Return the seconds that the longest rest of these keys has left; 0: none runs."""
+        """Return the seconds that the longest cooldown of these keys has left; 0: none runs."""
         left = 0.0
         for key in keys:
-            rest = self.resting.get(key)
-            if rest is not None and rest.until - now > left:
-                left = rest.until - now
+            cooldown = self.cooldowns.get(key)
+            if cooldown is not None and cooldown.until - now > left:
+                left = cooldown.until - now
         return left
 
-    def rests(self) -> list[tuple[str, Rest]]:
-        """Return every rest, the parking as one that never ends."""
-        parked = [] if self.parked is None else [(ANY, Rest(NEVER, self.stamps.get(ANY, 0.0), self.parked))]
-        return [*self.resting.items(), *parked]
+    def all_cooldowns(self) -> list[tuple[str, Cooldown]]:
+        """Return every cooldown, the parking as one that never ends."""
+        parked = [] if self.parked is None else [(ANY, Cooldown(NEVER, self.stamps.get(ANY, 0.0), self.parked))]
+        return [*self.cooldowns.items(), *parked]
 
-    def record(self, key: str, rest: Rest | None, changed: float) -> Record:
-        """Return the record of a rest, or of its end (None)."""
-        if rest is None:
+    def record(self, key: str, cooldown: Cooldown | None, changed: float) -> Record:
+        """Return the record of a cooldown, or of its end (None)."""
+        if cooldown is None:
             return Record(self.identity, key, 0.0, changed=changed)
-        return Record(self.identity, key, rest.until, rest.since, rest.reason, rest.daily, rest.strikes, changed)
+        return Record(
+            self.identity,
+            key,
+            cooldown.until,
+            cooldown.since,
+            cooldown.reason,
+            cooldown.daily,
+            cooldown.strikes,
+            changed,
+        )
 
     def view(self, now: float) -> SlotView:
         """Return the slot as operators see it."""
         cooling = [
-            Cooling(key.replace(SPLIT, " "), finite(round(rest.until - now, 1)), rest.reason, rest.daily)
-            for key, rest in self.resting.items()
-            if rest.until > now
+            Cooling(key.replace(SPLIT, " "), finite(round(cooldown.until - now, 1)), cooldown.reason, cooldown.daily)
+            for key, cooldown in self.cooldowns.items()
+            if cooldown.until > now
         ]
         return SlotView(
             name=self.name,
@@ -100,7 +109,7 @@ class Slot(Struct, eq=False):
 class Lease(Struct, frozen=True, eq=False):
     """The right to send one request with one credential; reported exactly once.
 
-    ``probes`` holds the keys of the rests that have ended: it is the first request after them, on which hangs whether
+    ``probes`` holds the keys of the cooldowns that have ended: it is the first request after them, on which hangs whether
     the credential is back.
     """
 
@@ -116,7 +125,7 @@ class Lease(Struct, frozen=True, eq=False):
 
 
 class Cooling(Struct, frozen=True):
-    """A running rest for the operator. ``seconds_left`` None: not before an operator acts."""
+    """A running cooldown for the operator. ``seconds_left`` None: not before an operator acts."""
 
     model: str  # and which requests for it, if not all
     seconds_left: float | None
@@ -153,5 +162,5 @@ def finite(seconds: float) -> float | None:
 
 
 def keys(model: str, kinds: Iterable[str]) -> tuple[str, ...]:
-    """Return the keys of all rests that requests of these kinds for a model fall under."""
+    """Return the keys of all cooldowns that requests of these kinds for a model fall under."""
     return (model, ANY, *(key_of(model, kind) for kind in kinds))

@@ -26,7 +26,8 @@ from gemproxy import descriptors, errors
 from gemproxy.errors import ClientFault, Failure, Overload
 from gemproxy.load.reads import CRUMB, HEADS, READ, read_little
 from gemproxy.process.listener import Listener
-from gemproxy.server.middleware import JSON, error_body
+from gemproxy.server.middleware import error_body
+from gemproxy.server.replies import JSON
 
 log = logging.getLogger("gemproxy.server")
 FULL = Overload("The server has as many connections as server.max_connections allows.")

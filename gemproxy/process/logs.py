@@ -178,7 +178,7 @@ def _priority(record: logging.LogRecord, *, journal: bool) -> str:
 def message(record: logging.LogRecord) -> str:
     """Return what a record says, with its traceback, and without anything that looks like a secret."""
     text = record.getMessage()
-    if hasattr(record, "exchange"):
+    if hasattr(record, "context"):
         return text  # an access line: built from names and numbers alone, so it is not searched again
     lines = [redact(beginning(text, _READ))]  # before line ends are escaped and the end is cut off
     if record.exc_info:

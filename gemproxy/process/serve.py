@@ -25,7 +25,7 @@ from gemproxy import descriptors
 from gemproxy.config import KEYLESS, Config, address, cautions, changes, dropped, needs_restart, open_door
 from gemproxy.errors import ConfigFault, Failure, StartFault
 from gemproxy.load.budget import Budget
-from gemproxy.process import systemd as supervisor
+from gemproxy.process import systemd
 from gemproxy.process.connections import GuardedSite, addresses, connections
 from gemproxy.process.upgrade import Named, Upgrade, relieve
 from gemproxy.server.handlers.admin import scrape
@@ -70,7 +70,7 @@ async def serve(config: Config, load: Callable[[], Config], started: Callable[[s
             spare_collections()
             return_large_blocks()
             sys.setswitchinterval(TURN)
-            supervisor.notify("READY=1")
+            systemd.notify("READY=1")
             watchdog = _watchdog()
             budget = runner.app[SERVICE].load.budget
             returning = keep_doing(partial(_return_memory, budget), RETURNS, name="giving memory back")
@@ -159,8 +159,8 @@ def _sockets(config: Config) -> tuple[list[Named], bool]:
     What systemd holds goes before ``server.host`` and ``port``. A predecessor's are taken over as far as the
     configuration still names their addresses.
     """
-    server, inherited = config.server, supervisor.inherited_sockets()
-    given = list(zip(supervisor.inherited_names(len(inherited)), inherited, strict=True))
+    server, inherited = config.server, systemd.inherited_sockets()
+    given = list(zip(systemd.inherited_names(len(inherited)), inherited, strict=True))
     held = [(name, sock) for name, sock in given if name not in (OWN, SCRAPES)]
     found = held or _bound(OWN, given, server.host, server.port, reuse_port=server.reuse_port)
     if server.metrics_listen is not None and (place := address(server.metrics_listen)) is not None:
@@ -296,7 +296,7 @@ class Reloading:
     async def run(self) -> None:
         """Read the file and take it over, or say why not."""
         async with self._turn:
-            supervisor.notify(supervisor.reloading())
+            systemd.notify(systemd.reloading())
             service = self._runner.app[SERVICE]
             refused: float | None = service.clock()  # which it is after a bug, too
             try:
@@ -307,7 +307,7 @@ class Reloading:
                 log.error("reload refused, the old configuration stays: %s", why)  # noqa: TRY400 - no bug
             finally:
                 service.reload_refused = refused
-                supervisor.notify("READY=1")
+                systemd.notify("READY=1")
 
     async def _take_over(self, config: Config) -> None:
         _check_doors(config, addresses(self._runner))
@@ -350,7 +350,7 @@ class Ending:
         """Stop listening, and serve what was accepted. ``shared``: systemd holds the sockets, too."""
         timeouts = self._reloading.config.timeouts
         if not self._relieved:
-            supervisor.notify(supervisor.stopping(timeouts.drain_delay + timeouts.drain + 3 * LAST_WORDS))
+            systemd.notify(systemd.stopping(timeouts.drain_delay + timeouts.drain + 3 * LAST_WORDS))
         runner.app[SERVICE].draining = True
         leaving = [runner, scrapes] if self._relieved else [runner]  # a drain shows in /metrics to its end
         for connection in [one for each in leaving for one in connections(each)]:
@@ -419,7 +419,7 @@ def _watchdog() -> asyncio.Task[None] | None:
     """Give signs of life, if somebody waits for them."""
 
     async def live() -> None:
-        supervisor.notify("WATCHDOG=1")
+        systemd.notify("WATCHDOG=1")
 
-    interval = supervisor.watchdog_interval()
+    interval = systemd.watchdog_interval()
     return None if interval is None else keep_doing(live, interval, name="watchdog")

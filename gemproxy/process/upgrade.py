@@ -22,7 +22,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from gemproxy.errors import StartFault
-from gemproxy.process import systemd as supervisor
+from gemproxy.process import systemd
 from gemproxy.tasks import logged, spawn
 
 log = logging.getLogger("gemproxy")
@@ -116,13 +116,13 @@ class Upgrade:
 def _hand_over(successor: Successor, process: int) -> None:
     """Let the successor serve, and systemd watch it. Raises ``StartFault`` if it has just ended."""
     successor.set_free()
-    supervisor.notify(f"MAINPID={process}")
+    systemd.notify(f"MAINPID={process}")
     try:
         successor.channel.send(b"\n")
     except OSError:
-        supervisor.notify(f"MAINPID={os.getpid()}")
+        systemd.notify(f"MAINPID={os.getpid()}")
         raise StartFault("it ended when it was ready") from None
-    supervisor.fall_silent()
+    systemd.fall_silent()
 
 
 class Successor(Struct):
@@ -141,13 +141,13 @@ class Successor(Struct):
             environ = os.environ | {
                 "LISTEN_FDS": str(len(sockets)),
                 "LISTEN_FDNAMES": ":".join(name for name, _ in sockets),
-                CHANNEL: str(supervisor.FIRST_DESCRIPTOR + len(sockets)),
+                CHANNEL: str(systemd.FIRST_DESCRIPTOR + len(sockets)),
             }
             try:
                 given += map(_aside, [*(sock for _, sock in sockets), theirs])
                 actions = [
                     (os.POSIX_SPAWN_DUP2, descriptor, place)
-                    for place, descriptor in enumerate(given, supervisor.FIRST_DESCRIPTOR)
+                    for place, descriptor in enumerate(given, systemd.FIRST_DESCRIPTOR)
                 ]
                 shell = ["/bin/sh", "-c", LAUNCH, "sh", *program]
                 return cls(os.posix_spawn(shell[0], shell, environ, file_actions=actions, setsid=True), ours)

@@ -24,7 +24,7 @@ from gemproxy.load.burden import Burden
 from gemproxy.load.effort import Effort, Elsewhere
 from gemproxy.models import Model
 from gemproxy.operations.capture import Capture, Tape
-from gemproxy.server.context import Exchange
+from gemproxy.server.context import Context
 from gemproxy.server.service import Service
 from gemproxy.upstream.dialect import Call, Dialect
 from gemproxy.upstream.refusals.rules import NO_MODEL
@@ -42,7 +42,7 @@ class Asking:
     def __init__(
         self,
         service: Service,
-        exchange: Exchange,
+        context: Context,
         burden: Burden,
         asked: ChatRequest,
         images: Mapping[str, Blob],
@@ -50,13 +50,13 @@ class Asking:
     ) -> None:
         self.burden = burden
         self._service = service
-        self._exchange = exchange
+        self._context = context
         self._asked = asked
         self._images = images
         self.stream = stream
         self._id = "chatcmpl-" + service.new_id()
         self._created = int(service.clock())
-        self._signatures = service.signatures.of(exchange.client)
+        self._signatures = service.signatures.of(context.client)
         self._usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
         self._since = 0.0
         self._tapes: list[Tape] = []
@@ -76,13 +76,13 @@ class Asking:
                 log.log(
                     self._level(models, failure),
                     "request %s: %s cannot serve (%s)",
-                    self._exchange.id,
+                    self._context.id,
                     model.id,
                     failure.code,
                 )
             else:
                 if first is not None:  # not before: log, header and error name one model, whatever comes of the others
-                    self._exchange.headers["x-gemproxy-model"] = self._exchange.model = model.id
+                    self._context.headers["x-gemproxy-model"] = self._context.model = model.id
                 self._forget()
                 return answer
         assert first is not None
@@ -138,7 +138,7 @@ class Asking:
     def _plan(self, plan: conversion.Plan, model: Model, *, fallback: bool) -> tuple[Call, Listen]:
         """Return what to ask this model, and what reads an attempt's answer."""
         if plan.ignored:
-            log.debug("request %s: ignored %s", self._exchange.id, ", ".join(plan.ignored))
+            log.debug("request %s: ignored %s", self._context.id, ", ".join(plan.ignored))
         name = model.id if fallback else self._asked.model
         return plan.call, partial(self._listen, plan, name)
 
@@ -162,7 +162,7 @@ class Asking:
         self._signatures.put(key, signed.signature or "", origin)
 
     def _tape(self, capture: Capture) -> Tape | None:
-        tape = capture.open(f"{self._exchange.id}-{len(self._tapes) + 1}")
+        tape = capture.open(f"{self._context.id}-{len(self._tapes) + 1}")
         if tape is not None:
             self._tapes.append(tape)
         return tape

@@ -23,7 +23,7 @@ class Caller(Struct, frozen=True):
 ANYONE = Caller("anyone")
 
 
-class Keyring:
+class ClientAuth:
     """All keys with their callers; without any key, every bearer token on loopback is a placeholder (SPEC 5)."""
 
     def __init__(self, keys: Sequence[tuple[str, Caller]]) -> None:

@@ -10,7 +10,7 @@ from aiohttp.http import HttpVersion11
 
 from gemproxy.errors import ClientFault
 from gemproxy.load.budget import Hold
-from gemproxy.server.context import Exchange
+from gemproxy.server.context import Context
 from gemproxy.server.middleware import answer
 from gemproxy.server.service import SERVICE, Door, Service
 
@@ -63,7 +63,7 @@ async def expect_body(request: web.Request, door: Door) -> None:
     request.writer.output_size = 0  # as aiohttp's own handler does: no part of the answer was written
 
 
-async def _unexpected(request: web.Request, service: Service, exchange: Exchange) -> web.StreamResponse:
+async def _unexpected(request: web.Request, service: Service, context: Context) -> web.StreamResponse:
     raise ClientFault("The header Expect is known here as 100-continue only.", status=417)
 
 

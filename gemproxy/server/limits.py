@@ -22,7 +22,7 @@ class Bucket(Struct):
     open: int = 0
 
 
-class Allowances:
+class ClientLimits:
     """The counts of all callers, by name. ``enter`` and ``leave`` come in pairs."""
 
     def __init__(self) -> None:

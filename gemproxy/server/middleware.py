@@ -17,13 +17,14 @@ from msgspec import json
 from gemproxy import errors
 from gemproxy.errors import ClientFault, Draining, Failure, NoCredential, Overload
 from gemproxy.redaction import opening
-from gemproxy.server.context import Exchange, request_id, shortened
+from gemproxy.server import access_log
+from gemproxy.server.context import Context, request_id, shortened
 from gemproxy.server.origins import cors
+from gemproxy.server.replies import JSON
 from gemproxy.server.service import SERVICE, Service
 
-Answering = Callable[[web.Request, Service, Exchange], Awaitable[web.StreamResponse]]
+Answering = Callable[[web.Request, Service, Context], Awaitable[web.StreamResponse]]
 log = logging.getLogger("gemproxy.server")
-JSON = "application/json"
 SHORT = 40  # characters of a method and a path that need no look of their own
 LOOKED_AT = 512  # characters of a path that nobody knows, and as many behind them
 CLIENT_CLOSED = 499  # nginx's word for a client that left; only in the log
@@ -44,48 +45,48 @@ async def _routed(handler: Answering, request: web.Request) -> web.StreamRespons
 async def answer(handler: Answering, service: Service, request: web.Request) -> web.StreamResponse:
     """Run a handler, and answer whatever it raises in OpenAI's form."""
     clock = request.task.get_loop().time
-    exchange = _open(request, service, clock)
+    context = _open(request, service, clock)
     try:
         try:
-            response = await handler(request, service, exchange)  # here: each chunk passes every coroutine above it
+            response = await handler(request, service, context)  # here: each chunk passes every coroutine above it
         except asyncio.CancelledError:
             if not _interrupted(request, service):
                 raise
-            response = await _excuse(request, service, exchange, Draining())
+            response = await _excuse(request, service, context, Draining())
         except Exception as fault:  # the one place; ``_excuse`` logs it
             if isinstance(fault, ConnectionResetError) and _left(request):
                 raise  # else a connection of ours broke, and the client waits for its answer
-            response = await _excuse(request, service, exchange, fault)
+            response = await _excuse(request, service, context, fault)
         else:
             if not response.prepared:
-                response.headers.update(exchange.headers)
-        exchange.status = exchange.status or response.status
+                response.headers.update(context.headers)
+        context.status = context.status or response.status
         if not response.prepared:
             if ends(request, service):
                 response.force_close()
             await response.prepare(request)
             await response.write_eof()  # here and not by aiohttp: the answer leaves before it is written down
     except asyncio.CancelledError:
-        exchange.status = CLIENT_CLOSED
+        context.status = CLIENT_CLOSED
         raise
     except ConnectionResetError:  # the client left while we wrote: nobody is there to hear about it
-        exchange.status = exchange.status or CLIENT_CLOSED  # else we cut it off, and the log says why
-        return exchange.response or web.Response()
+        context.status = context.status or CLIENT_CLOSED  # else we cut it off, and the log says why
+        return context.response or web.Response()
     finally:
-        _record(service, exchange, clock())
-        exchange.response = None  # which holds the request and so the exchange, if the client left
+        _record(service, context, clock())
+        context.response = None  # which holds the request and so the exchange, if the client left
     return response
 
 
-def _open(request: web.Request, service: Service, clock: Callable[[], float]) -> Exchange:
+def _open(request: web.Request, service: Service, clock: Callable[[], float]) -> Context:
     method, path = request.method, request.rel_url.raw_path
     if len(method) + len(path) > SHORT:
         method, path = shortened(method, 20), shortened(path)
-    exchange = Exchange(request_id(request.headers.get("x-request-id")), clock, clock(), method, path)
-    exchange.headers = {"x-request-id": exchange.id, "Server": "gemproxy"}
+    context = Context(request_id(request.headers.get("x-request-id")), clock, clock(), method, path)
+    context.headers = {"x-request-id": context.id, "Server": "gemproxy"}
     if service.door.cors_origins:
-        exchange.headers |= cors(request.headers.get("Origin"), service.door.cors_origins)
-    return exchange
+        context.headers |= cors(request.headers.get("Origin"), service.door.cors_origins)
+    return context
 
 
 def _interrupted(request: web.Request, service: Service) -> bool:
@@ -108,61 +109,59 @@ def ends(request: web.Request, service: Service) -> bool:
     return service.draining or ("Expect" in request.headers and not request.content.is_eof())
 
 
-def _record(service: Service, exchange: Exchange, ended: float) -> None:
-    exchange.write(ended)
-    if service.metrics is not None and exchange.model != "-":
-        first = None if exchange.first_byte is None else exchange.first_byte - exchange.started
-        model = exchange.model if exchange.model in service.catalogue else "other"
-        service.metrics.request(
-            model, exchange.stream, exchange.status, ended - exchange.started, first, exchange.usage
-        )
+def _record(service: Service, context: Context, ended: float) -> None:
+    access_log.write(context, ended)
+    if service.metrics is not None and context.model != "-":
+        first = None if context.first_byte is None else context.first_byte - context.started
+        model = context.model if context.model in service.catalogue else "other"
+        service.metrics.request(model, context.stream, context.status, ended - context.started, first, context.usage)
 
 
-async def _excuse(request: web.Request, service: Service, exchange: Exchange, fault: Exception) -> web.StreamResponse:
+async def _excuse(request: web.Request, service: Service, context: Context, fault: Exception) -> web.StreamResponse:
     """Return what tells the client that its request failed."""
     if isinstance(fault, Failure):
         errors.forget_way(fault)
-        _warn(service, exchange, fault)
+        _warn(service, context, fault)
         if fault.status == 404:
-            _mask(request, exchange)
-        return await _tell(exchange, fault, expose=service.door.expose_routing)
+            _mask(request, context)
+        return await _tell(context, fault, expose=service.door.expose_routing)
     if isinstance(fault, web.HTTPException):
-        _mask(request, exchange)
-        return await _tell(exchange, _from_http(exchange, fault), allow=fault.headers.get("Allow"))
-    log.error("unexpected error in request %s", exchange.id, exc_info=fault)
-    return await _tell(exchange, _bug(exchange))
+        _mask(request, context)
+        return await _tell(context, _from_http(context, fault), allow=fault.headers.get("Allow"))
+    log.error("unexpected error in request %s", context.id, exc_info=fault)
+    return await _tell(context, _bug(context))
 
 
-def _warn(service: Service, exchange: Exchange, failure: Failure) -> None:
+def _warn(service: Service, context: Context, failure: Failure) -> None:
     """Tell of the first request that the pool or a limit of the whole server turned away; each line says it of others.
 
     A client that met a limit of its own is its own affair.
     """
     if isinstance(failure, NoCredential) or (isinstance(failure, Overload) and failure.status == 503):
-        model = exchange.model if exchange.model in service.catalogue else "other"  # a client may make up any number
+        model = context.model if context.model in service.catalogue else "other"  # a client may make up any number
         if service.firsts.level("turned away", failure.code or "", model) == logging.WARNING:
-            log.warning("request %s is turned away: %s", exchange.id, failure.message)
+            log.warning("request %s is turned away: %s", context.id, failure.message)
 
 
-def _mask(request: web.Request, exchange: Exchange) -> None:
+def _mask(request: web.Request, context: Context) -> None:
     """Take keys out of a path that nobody knows: it may hold one that was put in the wrong place."""
-    exchange.path = shortened(opening(request.rel_url.raw_path, LOOKED_AT))
+    context.path = shortened(opening(request.rel_url.raw_path, LOOKED_AT))
 
 
 async def _tell(
-    exchange: Exchange, failure: Failure, allow: str | None = None, *, expose: bool = False
+    context: Context, failure: Failure, allow: str | None = None, *, expose: bool = False
 ) -> web.StreamResponse:
-    exchange.error = failure.code or failure.type
+    context.error = failure.code or failure.type
     if failure.attempts:
-        exchange.attempts, exchange.credential = failure.attempts, failure.credential
+        context.attempts, context.credential = failure.attempts, failure.credential
         if expose:
-            exchange.headers["x-gemproxy-credential"] = failure.credential
-            exchange.headers["x-gemproxy-attempts"] = str(failure.attempts)
-    if exchange.response is None:
-        return error_response(failure, exchange.headers, allow)
-    exchange.status = failure.status
-    await exchange.response.write(error_event(failure))
-    return exchange.response
+            context.headers["x-gemproxy-credential"] = failure.credential
+            context.headers["x-gemproxy-attempts"] = str(failure.attempts)
+    if context.response is None:
+        return error_response(failure, context.headers, allow)
+    context.status = failure.status
+    await context.response.write(error_event(failure))
+    return context.response
 
 
 def error_response(failure: Failure, more: Mapping[str, str], allow: str | None = None) -> web.Response:
@@ -186,21 +185,21 @@ def error_event(failure: Failure) -> bytes:
     return b"data: " + error_body(failure) + b"\n\n"
 
 
-def _bug(exchange: Exchange) -> Failure:
-    told = f"gemproxy failed on this request; its log tells more under {exchange.id}."
+def _bug(context: Context) -> Failure:
+    told = f"gemproxy failed on this request; its log tells more under {context.id}."
     return Failure(told, status=500, type="server_error", code="internal_error")
 
 
-def _from_http(exchange: Exchange, http: web.HTTPException) -> Failure:
+def _from_http(context: Context, http: web.HTTPException) -> Failure:
     match http.status:
         case 404:
             return ClientFault(
-                f"Unknown path {exchange.path!r}; GET / lists the endpoints.",
+                f"Unknown path {context.path!r}; GET / lists the endpoints.",
                 status=404,
                 code="not_found",
             )
         case 405:
-            return ClientFault(f"Method {exchange.method!r} is not allowed here.", status=405, code="not_found")
+            return ClientFault(f"Method {context.method!r} is not allowed here.", status=405, code="not_found")
         case status if 400 <= status < 500:
             return ClientFault(http.reason or "The request cannot be read.", status=status)
         case _:

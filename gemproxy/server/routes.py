@@ -12,9 +12,8 @@ from aiohttp.typedefs import Handler
 from gemproxy.errors import Draining, Failure, Overload
 from gemproxy.server.auth import Caller
 from gemproxy.server.body import expect_body, expectation
-from gemproxy.server.context import Exchange
-from gemproxy.server.handlers import admin as debug
-from gemproxy.server.handlers import info
+from gemproxy.server.context import Context
+from gemproxy.server.handlers import admin, catalogue, health
 from gemproxy.server.handlers.operation import chat_completions
 from gemproxy.server.middleware import answer, answering
 from gemproxy.server.origins import check_direct, check_host, preflight
@@ -28,17 +27,17 @@ ForCaller = Callable[[web.Request, Service, Caller], Awaitable[web.StreamRespons
 
 def add_routes(router: web.UrlDispatcher) -> None:
     """Add every route; ``HEAD`` works wherever ``GET`` does."""
-    for path, handler in (("/", info.root), ("/health", info.health), ("/ready", info.ready)):
+    for path, handler in (("/", health.root), ("/health", health.health), ("/ready", health.ready)):
         router.add_get(path, _open(handler), expect_handler=expectation)
-        router.add_options(path, _open(info.probe), expect_handler=expectation)
-    router.add_get("/metrics", _known(debug.metrics, admin=True), expect_handler=expectation)
+        router.add_options(path, _open(health.probe), expect_handler=expectation)
+    router.add_get("/metrics", _known(admin.metrics, admin=True), expect_handler=expectation)
     for base in ("/v1", ""):
         router.add_post(f"{base}{CHAT}", answering(_chat), expect_handler=expectation)
-        router.add_get(f"{base}/models", _known(info.list_models), expect_handler=expectation)
-        router.add_get(f"{base}/models/{{id:.+}}", _known(info.show_model), expect_handler=expectation)
-        router.add_get(f"{base}/debug/cache", _known(debug.cache, admin=True), expect_handler=expectation)
-        router.add_post(f"{base}/token-test", _counted(debug.token_test), expect_handler=expectation)
-        router.add_post(f"{base}/test", _counted(debug.full_test), expect_handler=expectation)
+        router.add_get(f"{base}/models", _known(catalogue.list_models), expect_handler=expectation)
+        router.add_get(f"{base}/models/{{id:.+}}", _known(catalogue.show_model), expect_handler=expectation)
+        router.add_get(f"{base}/debug/cache", _known(admin.cache, admin=True), expect_handler=expectation)
+        router.add_post(f"{base}/token-test", _counted(admin.token_test), expect_handler=expectation)
+        router.add_post(f"{base}/test", _counted(admin.full_test), expect_handler=expectation)
         for path in (CHAT, "/models", "/models/{id:.+}"):
             router.add_options(base + path, _open(_preflight), expect_handler=expectation)
     _add_rest(router)
@@ -75,7 +74,7 @@ def plain_path(path: str) -> str:
 def _open(handler: ForAnybody) -> Handler:
     """Let everybody in."""
 
-    async def opened(request: web.Request, service: Service, exchange: Exchange) -> web.StreamResponse:
+    async def opened(request: web.Request, service: Service, context: Context) -> web.StreamResponse:
         return await handler(request, service)
 
     return answering(opened)
@@ -84,10 +83,10 @@ def _open(handler: ForAnybody) -> Handler:
 def _known(handler: ForCaller, *, admin: bool = False) -> Handler:
     """Let known callers in, and hand the caller on."""
 
-    async def guarded(request: web.Request, service: Service, exchange: Exchange) -> web.StreamResponse:
-        caller = _caller(request, service, exchange)
+    async def guarded(request: web.Request, service: Service, context: Context) -> web.StreamResponse:
+        caller = _caller(request, service, context)
         if admin:
-            service.door.keyring.admin(caller)
+            service.door.auth.admin(caller)
         return await handler(request, service, caller)
 
     return answering(guarded)
@@ -96,10 +95,10 @@ def _known(handler: ForCaller, *, admin: bool = False) -> Handler:
 def _counted(handler: ForCaller) -> Handler:
     """Let operators in within limits: what asks upstream counts as a request, whoever asks for it."""
 
-    async def counted(request: web.Request, service: Service, exchange: Exchange) -> web.StreamResponse:
-        caller = _caller(request, service, exchange)
-        service.door.keyring.admin(caller)
-        _enter(service, exchange, caller)
+    async def counted(request: web.Request, service: Service, context: Context) -> web.StreamResponse:
+        caller = _caller(request, service, context)
+        service.door.auth.admin(caller)
+        _enter(service, context, caller)
         try:
             return await handler(request, service, caller)
         finally:
@@ -108,45 +107,45 @@ def _counted(handler: ForCaller) -> Handler:
     return answering(counted)
 
 
-async def _chat(request: web.Request, service: Service, exchange: Exchange) -> web.StreamResponse:
+async def _chat(request: web.Request, service: Service, context: Context) -> web.StreamResponse:
     """Let known callers in within limits: what is beyond one, or comes after a drain, is refused before it is read."""
-    caller = _caller(request, service, exchange)
-    _enter(service, exchange, caller)
+    caller = _caller(request, service, context)
+    _enter(service, context, caller)
     try:
         if not request.content.is_eof():
             await expect_body(request, service.door)
-        return await chat_completions(request, service, exchange, caller)
+        return await chat_completions(request, service, context, caller)
     finally:
         _leave(service, caller)
 
 
-async def _tunnel(request: web.Request, service: Service, exchange: Exchange) -> web.StreamResponse:
+async def _tunnel(request: web.Request, service: Service, context: Context) -> web.StreamResponse:
     """Refuse CONNECT; what comes behind it is for another server, and no request to this one."""
     request.protocol.close()
-    exchange.headers["Connection"] = "close"
+    context.headers["Connection"] = "close"
     raise web.HTTPMethodNotAllowed("CONNECT", {"GET", "HEAD", "OPTIONS", "POST"})
 
 
-def _enter(service: Service, exchange: Exchange, caller: Caller) -> None:
+def _enter(service: Service, context: Context, caller: Caller) -> None:
     """Count a request, unless a limit or the end of a drain forbids it; ``_leave`` must follow."""
     if service.refusing or 0 < service.door.max_requests <= service.open_requests:
         raise _overload(service)
-    exchange.headers |= service.allowances.enter(caller, exchange.started)
+    context.headers |= service.client_limits.enter(caller, context.started)
     service.open_requests += 1
 
 
 def _leave(service: Service, caller: Caller) -> None:
     service.open_requests -= 1
-    service.allowances.leave(caller)
+    service.client_limits.leave(caller)
 
 
-def _caller(request: web.Request, service: Service, exchange: Exchange) -> Caller:
-    keyring = service.door.keyring
-    if keyring.keyless:  # first: no key would help
+def _caller(request: web.Request, service: Service, context: Context) -> Caller:
+    auth = service.door.auth
+    if auth.keyless:  # first: no key would help
         check_direct(request.version, request.headers)
         _check_host(request)
-    caller = keyring.caller(request.headers.get("Authorization"))
-    exchange.client = caller.name
+    caller = auth.caller(request.headers.get("Authorization"))
+    context.client = caller.name
     return caller
 
 

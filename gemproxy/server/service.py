@@ -22,9 +22,9 @@ from gemproxy.load.burden import Load
 from gemproxy.models import Catalogue, Model
 from gemproxy.operations.capture import Capture
 from gemproxy.operations.checkup import Checkup
-from gemproxy.server.auth import Keyring
+from gemproxy.server.auth import ClientAuth
 from gemproxy.server.firsts import Firsts
-from gemproxy.server.limits import Allowances
+from gemproxy.server.limits import ClientLimits
 from gemproxy.state.store import State
 from gemproxy.transport.reaching import Lookout
 from gemproxy.upstream.reach import Need
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 class Door(Struct):
     """``[server]``, ``[compat]`` and ``[timeouts]``, as far as handlers need them. Seconds and bytes."""
 
-    keyring: Keyring
+    auth: ClientAuth
     stream_default: bool = True
     json_clients: Sequence[str] = ()
     max_requests: int = 0
@@ -67,7 +67,7 @@ class Service(Struct):
     checkup: Checkup
     clock: Callable[[], float]  # wall clock, seconds
     new_id: Callable[[], str]  # random, URL-safe
-    allowances: Allowances
+    client_limits: ClientLimits
     load: Load
     firsts: Firsts
     bounds: Bounds

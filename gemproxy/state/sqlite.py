@@ -41,11 +41,11 @@ T = TypeVar("T")
 Place = tuple[str, Any]  # of a row: the statement that keeps it, and its key
 Row = tuple[Any, ...]
 
-SOON = 0.2  # seconds; rests come in bursts and are written together
+SOON = 0.2  # seconds; cooldowns come in bursts and are written together
 AGAIN = 5.0  # seconds until a failed write, or a file that could not be opened, is tried again
 AT_MOST = 1.0  # seconds that somebody waits for a write
 MONTHS = 180 * 86400.0  # credentials not seen for so long are forgotten
-HOUR = 3600.0  # rests that ended, and the news that they did, are of no use to anyone after this
+HOUR = 3600.0  # Cooldowns that ended, and the news that they did, are of no use to anyone after this
 MOMENT = 0.02  # seconds between two attempts at what SQLite does not wait for
 OFTEN = 1000  # records between two looks for those; model names come from clients, so there may be many
 
@@ -424,7 +424,7 @@ class SqliteState:
         return unfit
 
     def _select_records(self, after: int) -> list[Record]:
-        """Return rests written after a number of the sequence; beyond the first look only those of others."""
+        """Return cooldowns written after a number of the sequence; beyond the first look only those of others."""
         db = self._connected()
         mine = self._writer if after >= 0 else ""
         db.execute("BEGIN")

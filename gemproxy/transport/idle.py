@@ -13,7 +13,7 @@ LOOKS = 4  # within one limit
 IDLE = -(1 << 40)  # looks at nobody who waits
 
 
-class StallWatch:
+class IdleTimer:
     """Calls ``expire`` once when one wait took longer than ``limit`` seconds; then ``expired`` is True.
 
     ``loop`` saves asking for the running one, which is a system call (getpid) each time.
@@ -58,7 +58,7 @@ class Round:
     """All watches of one limit on one loop; it and its timer last as long as there are any."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limit: float) -> None:
-        self.watches: set[StallWatch] = set()
+        self.watches: set[IdleTimer] = set()
         self._loop = loop
         self._limit = limit
         _rounds[loop, limit] = self

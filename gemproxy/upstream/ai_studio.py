@@ -11,13 +11,13 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from gemproxy.upstream import request_body as bodies
+from gemproxy.upstream import request_body
 from gemproxy.upstream.dialect import Call, HttpRequest, Repair, Scope, Token
 from gemproxy.upstream.gemini import Gemini
-from gemproxy.upstream.refusals import rules as rows
+from gemproxy.upstream.refusals import rules
 
 # A key has no token to renew: 401 means that it is none. Keys of one project share its quotas (PROTOCOL 3.4).
-TABLE: Final = rows.table((rows.dead("key_refused", 401),), Scope.PROJECT)
+TABLE: Final = rules.table((rules.dead("key_refused", 401),), Scope.PROJECT)
 
 MODELS_PER_PAGE: Final = 1_000  # the most that Google gives (PROTOCOL 1.1)
 
@@ -30,12 +30,12 @@ class AiStudio(Gemini):
 
     def ask(self, call: Call, token: Token, now: float, repairs: Set[Repair] = frozenset()) -> HttpRequest:
         """Return the request to post."""
-        url = f"{self._base}/models/{bodies.segment(call.model)}{bodies.VERBS[call.method]}"
-        return HttpRequest(url, self._signed(token), bodies.encode(self._fitted(call, now, repairs)))
+        url = f"{self._base}/models/{request_body.segment(call.model)}{request_body.VERBS[call.method]}"
+        return HttpRequest(url, self._signed(token), request_body.encode(self._fitted(call, now, repairs)))
 
     def models_request(self, token: Token, page: str = "") -> HttpRequest:
         """Return the request for one page of the models this key may use; it spends no quota of any model."""
-        after = f"&pageToken={bodies.segment(page)}" if page else ""
+        after = f"&pageToken={request_body.segment(page)}" if page else ""
         return HttpRequest(f"{self._base}/models?pageSize={MODELS_PER_PAGE}{after}", self._signed(token), b"", "GET")
 
     def _signed(self, token: Token) -> dict[str, str]:

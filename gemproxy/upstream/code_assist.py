@@ -14,10 +14,10 @@ from typing import Final
 from msgspec import Struct
 
 from gemproxy.models import capabilities
-from gemproxy.upstream import request_body as bodies
+from gemproxy.upstream import request_body
 from gemproxy.upstream.dialect import Action, Call, HttpRequest, Repair, Scope, Token
 from gemproxy.upstream.gemini import Gemini
-from gemproxy.upstream.refusals import rules as rows
+from gemproxy.upstream.refusals import rules
 from gemproxy.upstream.refusals.error_body import Refusal
 from gemproxy.upstream.refusals.verdicts import Length, Row, Table, when
 from gemproxy.wire.gemini import GenerateResponse
@@ -30,7 +30,7 @@ def wrong_project(refused: Refusal) -> bool:
 
 
 OWN_ROWS: Final[Table] = (
-    rows.TOKEN_REFUSED,
+    rules.TOKEN_REFUSED,
     # Parked only if the newly found project is refused as well.
     *(
         Row(
@@ -52,18 +52,18 @@ OWN_ROWS: Final[Table] = (
             when(403, reasons=("IAM_PERMISSION_DENIED",), test=wrong_project),
         )
     ),
-    rows.dead(
+    rules.dead(
         "no_licence",
         403,
         reasons=("SUBSCRIPTION_REQUIRED", "UNSUPPORTED_CLIENT"),
         begins=r"you must be a named user|you do not have a valid license",
     ),
     # Its link is for the operator's terminal alone: ``onboarding.account_link``.
-    rows.dead("verification", 403, reasons=("VALIDATION_REQUIRED",)),
+    rules.dead("verification", 403, reasons=("VALIDATION_REQUIRED",)),
 )
 
 # Quotas are per account and model (PROTOCOL 3.3).
-TABLE: Final = rows.table(OWN_ROWS, Scope.MODEL)
+TABLE: Final = rules.table(OWN_ROWS, Scope.MODEL)
 
 
 class Envelope(Struct):
@@ -85,7 +85,7 @@ class LongEnvelopedAnswer(EnvelopedAnswer):
     response: LongResponse | None = None
 
 
-_read: Final = bodies.reader(EnvelopedAnswer, LongEnvelopedAnswer)
+_read: Final = request_body.reader(EnvelopedAnswer, LongEnvelopedAnswer)
 
 
 def unwrapped(frame: bytes) -> GenerateResponse:
@@ -115,12 +115,12 @@ class CodeAssist(Gemini):
         if body.service_tier is not None:  # AI Studio's alone: an unknown field is refused (PROTOCOL 0.4)
             body = copy(body)
             body.service_tier = None
-        request = bodies.encode(body)
+        request = request_body.encode(body)
         model = capabilities(call.model).wire_name_code_assist or call.model
-        head = bodies.encode(Envelope(model, token.project, prompt_id(request, now)))
+        head = request_body.encode(Envelope(model, token.project, prompt_id(request, now)))
         # put around as bytes: to encode megabytes of images once more would take three times as long
         enveloped = b"".join((head[:-1], b',"request":', request, b"}"))
-        return HttpRequest(self._base + bodies.VERBS[call.method], self._signed(token), enveloped)
+        return HttpRequest(self._base + request_body.VERBS[call.method], self._signed(token), enveloped)
 
 
 def prompt_id(request: bytes, now: float) -> str:

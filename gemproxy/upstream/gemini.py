@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from typing import ClassVar
 
-from gemproxy.upstream import request_body as bodies
+from gemproxy.upstream import request_body
 from gemproxy.upstream.dialect import Call, Repair, Token, Verdict
 from gemproxy.upstream.refusals import verdicts
 from gemproxy.upstream.refusals.verdicts import Table
@@ -22,7 +22,7 @@ class Gemini:
 
     name: str
     table: ClassVar[Table]
-    decode = staticmethod(bodies.reader(GenerateResponse, LongResponse))
+    decode = staticmethod(request_body.reader(GenerateResponse, LongResponse))
 
     def __init__(self, base_url: str, user_agent: str) -> None:
         self._base = base_url.rstrip("/")
@@ -39,7 +39,7 @@ class Gemini:
 
     def _fitted(self, call: Call, now: float, repairs: Set[Repair]) -> GenerateRequest:
         learnt = self._learnt.of(call.model, now)
-        return bodies.fitted(call, self.name, learnt | repairs if repairs else learnt)
+        return request_body.fitted(call, self.name, learnt | repairs if repairs else learnt)
 
     def _signed(self, token: Token) -> dict[str, str]:
         return {**self._headers, "authorization": f"Bearer {token.secret}"}

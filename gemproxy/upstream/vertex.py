@@ -9,10 +9,10 @@ from collections.abc import Set
 from copy import copy
 from typing import Final
 
-from gemproxy.upstream import request_body as bodies
+from gemproxy.upstream import request_body
 from gemproxy.upstream.dialect import Action, Call, HttpRequest, Repair, Scope, Token
 from gemproxy.upstream.gemini import Gemini
-from gemproxy.upstream.refusals import rules as rows
+from gemproxy.upstream.refusals import rules
 from gemproxy.upstream.refusals.error_body import Refusal
 from gemproxy.upstream.refusals.verdicts import Length, Row, when
 from gemproxy.wire.gemini import GenerateRequest
@@ -29,9 +29,9 @@ def no_predict_permission(refused: Refusal) -> bool:
 
 # Quotas are per project, model and location, so two slots of one project may well have different ones: only the slot
 # that was refused rests.
-TABLE: Final = rows.table(
+TABLE: Final = rules.table(
     (
-        rows.TOKEN_REFUSED,
+        rules.TOKEN_REFUSED,
         # Other permissions may be a client's doing (somebody else's cache or file): those park nothing.
         Row(
             "no_permission",
@@ -57,12 +57,12 @@ class Vertex(Gemini):
     def ask(self, call: Call, token: Token, now: float, repairs: Set[Repair] = frozenset()) -> HttpRequest:
         """Return the request to post; project and location come from the token."""
         place = token.location or DEFAULT_LOCATION
-        resource = f"projects/{bodies.segment(token.project)}/locations/{bodies.segment(place)}"
-        model = f"{resource}/publishers/google/models/{bodies.segment(call.model)}"
+        resource = f"projects/{request_body.segment(token.project)}/locations/{request_body.segment(place)}"
+        model = f"{resource}/publishers/google/models/{request_body.segment(call.model)}"
         return HttpRequest(
-            f"{base_url(self._base, place)}/{model}{bodies.VERBS[call.method]}",
+            f"{base_url(self._base, place)}/{model}{request_body.VERBS[call.method]}",
             self._signed(token),
-            bodies.encode(_own_fields(self._fitted(call, now, repairs), resource)),
+            request_body.encode(_own_fields(self._fitted(call, now, repairs), resource)),
         )
 
 
@@ -74,7 +74,7 @@ def base_url(pattern: str, location: str) -> str:
         pattern = pattern.replace(_GLOBAL_HOST, "aiplatform.googleapis.com")
     elif location in ("us", "eu"):
         pattern = pattern.replace(_GLOBAL_HOST, "aiplatform.{location}.rep.googleapis.com")
-    return pattern.replace("{location}", bodies.segment(location))
+    return pattern.replace("{location}", request_body.segment(location))
 
 
 def _own_fields(body: GenerateRequest, resource: str) -> GenerateRequest:

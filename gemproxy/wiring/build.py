@@ -42,18 +42,19 @@ from gemproxy.operations.capture import Capture
 from gemproxy.operations.checkup import Checkup
 from gemproxy.operations.discovery import EVERY, Discovery, add
 from gemproxy.pool.cooldown import Policy, Record, said
-from gemproxy.pool.queue import WaitingRoom
+from gemproxy.pool.queue import Pool
 from gemproxy.pool.rotator import Rotator
 from gemproxy.pool.slot import POOLS, Lease, Slot, keys
 from gemproxy.proxies import DIRECT, Proxies, proxies
 from gemproxy.redaction import held
-from gemproxy.server.auth import Caller, Keyring
+from gemproxy.server.auth import Caller, ClientAuth
 from gemproxy.server.context import RandomIds
 from gemproxy.server.firsts import Firsts
-from gemproxy.server.limits import Allowances
+from gemproxy.server.limits import ClientLimits
 from gemproxy.server.routes import add_routes
 from gemproxy.server.service import SERVICE, Door, Service
-from gemproxy.state.store import State, open_state
+from gemproxy.state.opening import open_state
+from gemproxy.state.store import State
 from gemproxy.tasks import keep_doing, logged, spawn
 from gemproxy.transport.client import READ
 from gemproxy.transport.connections import open_connector, warn_of_unknown
@@ -72,7 +73,7 @@ log = logging.getLogger("gemproxy")
 _REASONS = frozenset(Reason)
 KNOCKS = 5.0  # seconds between handshakes with a host that is out
 NEWS = 5.0  # seconds between looks at what other processes learnt of the same credentials
-wall_clock = time.time  # noqa: TID251 - wired here into all but the access log; rests outlive the process
+wall_clock = time.time  # noqa: TID251 - wired here into all but the access log; cooldowns outlive the process
 
 
 def build_app(config: Config) -> web.Application:
@@ -114,8 +115,8 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
     rotator.restore(await state.records())
     rotator.on_change = partial(_keep, state)
     stack.callback(keep_doing(partial(_learn, rotator, state), NEWS, name="learning what other processes did").cancel)
-    room = WaitingRoom(rotator, config.timeouts.queue)
-    dispatcher = Dispatcher(session, room, tokens, dialects, _limits(config), wall_clock, lookout.skew)
+    pool = Pool(rotator, config.timeouts.queue)
+    dispatcher = Dispatcher(session, pool, tokens, dialects, _limits(config), wall_clock, lookout.skew)
     load = Load(Budget(config.server.memory, asyncio.get_running_loop().time))
     stack.callback(load.close)
     need = partial(_need, config)  # a reload leaves the addresses as they are
@@ -131,7 +132,7 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
         checkup=Checkup(session, dispatcher, tokens, dialects, _onboarding(config), load, wall_clock),
         clock=wall_clock,
         new_id=RandomIds(),
-        allowances=Allowances(),
+        client_limits=ClientLimits(),
         load=load,
         firsts=Firsts(wall_clock),
         bounds=_bounds(config),
@@ -142,7 +143,7 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
     )
     stack.push_async_callback(lambda: service.images.close())  # the fetcher of the last reload
     _set_up_metrics(service)
-    room.on_report = partial(_hear, service)
+    pool.on_report = partial(_hear, service)
     lookout.on_return = tokens.try_again
     knock = partial(lookout.knock, partial(_needed, service), config.timeouts.connect, request_class(between))
     stack.callback(keep_doing(knock, KNOCKS, name="handshakes with hosts out of reach").cancel)
@@ -167,12 +168,12 @@ async def reload(app: web.Application, config: Config) -> list[str]:
     needs = await asyncio.to_thread(_needs, service.need, sources)
     door = _door(config, catalogue)
     records = await service.state.records()
-    before, prints = service.dispatcher.room.rotator.fingerprints(), _fingerprints(slots)
+    before, prints = service.dispatcher.pool.rotator.fingerprints(), _fingerprints(slots)
     # From here on nothing fails or awaits: a request meets the old configuration or the new one, never half of each.
     catalogue.add_discovered(service.discovered)
     service.tokens.replace(sources, prints, _patience(config))
-    service.dispatcher.room.rotator.replace(slots, _policy(config), records)
-    service.dispatcher.room.limit = config.timeouts.queue
+    service.dispatcher.pool.rotator.replace(slots, _policy(config), records)
+    service.dispatcher.pool.limit = config.timeouts.queue
     service.dispatcher.limits = _limits(config)
     service.door, service.catalogue = door, catalogue
     service.options, service.bounds = _options(config), _bounds(config)
@@ -186,7 +187,7 @@ async def reload(app: web.Application, config: Config) -> list[str]:
 
 
 def _keep(state: State, record: Record) -> None:
-    """Keep a rest, but for models that nobody has: their names come from clients, who could fill the disk with them."""
+    """Keep a cooldown, but for models that nobody has: their names come from clients, who could fill the disk with them."""
     if record.reason != NO_MODEL:
         state.keep_record(record)
 
@@ -197,7 +198,7 @@ def _set_up_metrics(service: Service) -> None:
         from gemproxy.operations.metrics import Metrics
     except ImportError:
         return
-    rotator = service.dispatcher.room.rotator
+    rotator = service.dispatcher.pool.rotator
     service.metrics = Metrics(
         rotator.snapshot,
         lambda: service.open_requests,
@@ -234,7 +235,7 @@ def _hear(service: Service, lease: Lease, verdict: Verdict | None) -> None:
 
 
 async def _discover(service: Service, discovery: Discovery) -> None:
-    found = await discovery.find(service.dispatcher.room.rotator.snapshot())
+    found = await discovery.find(service.dispatcher.pool.rotator.snapshot())
     service.discovered = found or service.discovered
     add(service.catalogue, found)
 
@@ -380,7 +381,7 @@ def _limits(config: Config) -> Limits:
 def _door(config: Config, catalogue: Catalogue) -> Door:
     server, timeouts = config.server, config.timeouts
     return Door(
-        keyring=_keyring(config.auth, catalogue),
+        auth=_auth(config.auth, catalogue),
         stream_default=config.compat.stream_default,
         json_clients=config.compat.json_clients,
         max_requests=server.max_requests,
@@ -415,7 +416,7 @@ def _options(config: Config) -> Options:
     return Options(config.models.include_thoughts, config.server.max_schema_nodes)
 
 
-def _keyring(auth: Auth, catalogue: Catalogue) -> Keyring:
+def _auth(auth: Auth, catalogue: Catalogue) -> ClientAuth:
     admins = {key.reveal() for key in auth.admin_keys}
     keys = [
         (
@@ -433,7 +434,7 @@ def _keyring(auth: Auth, catalogue: Catalogue) -> Keyring:
     known, taken = {key for key, _ in keys}, {caller.name for _, caller in keys}
     names = (name for place in itertools.count(1) if (name := f"admin-{place}") not in taken)  # limits go by name
     keys += [(key, Caller(name)) for key, name in zip(sorted(admins - known), names, strict=False)]
-    return Keyring(keys)
+    return ClientAuth(keys)
 
 
 def _catalogue(config: Config) -> Catalogue:

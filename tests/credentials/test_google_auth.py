@@ -1,4 +1,4 @@
-"""The bridge between google-auth's threads and our event loop; the rest of the mint is seen through ``test_tokens``."""
+"""The bridge between google-auth's threads and our event loop; the rest of it is seen through ``test_tokens``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from google.auth.exceptions import TransportError
 
 from gemproxy.credentials import google_auth as minting
-from gemproxy.credentials.google_auth import Courier, Mint, MintUnavailable
+from gemproxy.credentials.google_auth import Courier, GoogleAuth, TokenUnavailable
 from gemproxy.credentials.sources import UserGrant
 from gemproxy.simulator import Hang, error_answer, unary_answer
 from tests.credentials.token_desk import CLIENT, SECRET, begin
@@ -20,48 +20,48 @@ GRANT = UserGrant("fake-refresh", CLIENT, SECRET, own_client=False)
 
 
 @pytest.fixture
-async def mint(desk):
-    opened = Mint(desk.session, desk.clock, token_url=desk.sim.token_url, pauses=(0.01,))
+async def google(desk):
+    opened = GoogleAuth(desk.session, desk.clock, token_url=desk.sim.token_url, pauses=(0.01,))
     yield opened
     opened.close()
 
 
-async def test_a_token_ends_when_the_answer_says(desk, mint):
+async def test_a_token_ends_when_the_answer_says(desk, google):
     desk.sim.script(unary_answer({"access_token": "fake", "expires_in": "120"}), method="token")
-    access = await mint.user(GRANT, "fake-refresh")
+    access = await google.user(GRANT, "fake-refresh")
     assert access.expiry == pytest.approx(desk.clock.now + 120, abs=2)
     assert access.refresh == ""
 
 
-async def test_a_token_without_an_end_is_taken_for_an_hours(desk, mint):
+async def test_a_token_without_an_end_is_taken_for_an_hours(desk, google):
     desk.sim.script(unary_answer({"access_token": "fake"}), method="token")
-    assert (await mint.user(GRANT, "fake-refresh")).expiry == desk.clock.now + 3600
+    assert (await google.user(GRANT, "fake-refresh")).expiry == desk.clock.now + 3600
 
 
-async def test_a_rotated_refresh_token_is_told(desk, mint):
+async def test_a_rotated_refresh_token_is_told(desk, google):
     desk.sim.accounts.grant("fake-refresh").rotates = True
-    assert (await mint.user(GRANT, "fake-refresh")).refresh.startswith("sim-refresh-")
+    assert (await google.user(GRANT, "fake-refresh")).refresh.startswith("sim-refresh-")
 
 
-async def test_google_auth_finds_a_header_however_it_is_written(desk, mint):
+async def test_google_auth_finds_a_header_however_it_is_written(desk, google):
     desk.sim.script(error_answer(200, b"{}", headers={"Metadata-Flavor": "Google"}), method="token")
     loop = asyncio.get_running_loop()
     reply = await asyncio.to_thread(
-        Courier(lambda *request: mint._send(loop, math.inf, *request)), desk.sim.token_url, "POST"
+        Courier(lambda *request: google._send(loop, math.inf, *request)), desk.sim.token_url, "POST"
     )
     assert reply.headers["metadata-flavor"] == "Google"
 
 
-async def test_refreshes_run_in_threads_of_their_own(desk, mint):
-    names = await asyncio.gather(*(mint.aside(lambda: threading.current_thread().name) for _ in range(3)))
-    assert all(name.startswith("gemproxy-mint") for name in names)
+async def test_refreshes_run_in_threads_of_their_own(desk, google):
+    names = await asyncio.gather(*(google.aside(lambda: threading.current_thread().name) for _ in range(3)))
+    assert all(name.startswith("gemproxy-google-auth") for name in names)
 
 
-async def test_a_silent_endpoint_is_given_up(desk, mint, monkeypatch):
+async def test_a_silent_endpoint_is_given_up(desk, google, monkeypatch):
     monkeypatch.setattr(minting, "REQUEST_TIMEOUT", 0.05)
     desk.sim.script(unary_answer({}).after(Hang()), method="token", times=None)
-    with pytest.raises(MintUnavailable, match="no answer"):
-        await mint.user(GRANT, "fake-refresh")
+    with pytest.raises(TokenUnavailable, match="no answer"):
+        await google.user(GRANT, "fake-refresh")
     assert desk.asked() == 2
 
 
@@ -70,33 +70,33 @@ def test_an_endpoint_that_answers_after_eight_seconds_is_not_dead():
 
 
 async def test_all_tries_together_take_no_longer_than_the_mints_patience(desk, monkeypatch):
-    mint = Mint(desk.session, desk.clock, token_url=desk.sim.token_url, pauses=(0.05, 600), patience=0.5)
+    google = GoogleAuth(desk.session, desk.clock, token_url=desk.sim.token_url, pauses=(0.05, 600), patience=0.5)
     desk.sim.script(error_answer(503, b""), method="token", times=2)
-    with pytest.raises(MintUnavailable, match="status 503"):
-        await mint.user(GRANT, "fake-refresh")
+    with pytest.raises(TokenUnavailable, match="status 503"):
+        await google.user(GRANT, "fake-refresh")
     assert desk.asked() == 2, "the third would come too late"
     desk.sim.script(unary_answer({}).after(Hang()), method="token", times=None)
-    with pytest.raises(MintUnavailable, match="no answer"):
-        await asyncio.wait_for(mint.user(GRANT, "fake-refresh"), 5)
+    with pytest.raises(TokenUnavailable, match="no answer"):
+        await asyncio.wait_for(google.user(GRANT, "fake-refresh"), 5)
     assert desk.asked() == 3
-    mint.close()
+    google.close()
 
 
-async def test_many_that_hang_keep_no_thread_from_another(desk, mint):
+async def test_many_that_hang_keep_no_thread_from_another(desk, google):
     desk.sim.script(unary_answer({}).after(Hang()), method="token", times=20)
-    hanging = [begin(mint.user(GRANT, "fake-refresh")) for _ in range(20)]
+    hanging = [begin(google.user(GRANT, "fake-refresh")) for _ in range(20)]
     await soon(lambda: desk.asked() == 20)
-    assert (await mint.user(GRANT, "fake-refresh")).secret
+    assert (await google.user(GRANT, "fake-refresh")).secret
     for each in hanging:
         each.cancel()
 
 
 async def test_an_unreachable_endpoint_is_told_without_its_address(desk):
-    mint = Mint(desk.session, desk.clock, token_url="http://127.0.0.1:9/token", pauses=())
-    with pytest.raises(MintUnavailable) as caught:
-        await mint.user(GRANT, "fake-refresh")
+    google = GoogleAuth(desk.session, desk.clock, token_url="http://127.0.0.1:9/token", pauses=())
+    with pytest.raises(TokenUnavailable) as caught:
+        await google.user(GRANT, "fake-refresh")
     assert "127.0.0.1" not in str(caught.value)
-    mint.close()
+    google.close()
 
 
 class Default:
@@ -123,31 +123,31 @@ def default(monkeypatch) -> Default:
     return found
 
 
-async def test_the_default_credentials_are_refreshed_once_for_all_their_locations(mint, default):
-    asking = [begin(mint.default()) for _ in range(3)]
+async def test_the_default_credentials_are_refreshed_once_for_all_their_locations(google, default):
+    asking = [begin(google.default()) for _ in range(3)]
     await soon(lambda: default.refreshes)
     asking[0].cancel()  # who leaves takes it from nobody
     await asyncio.sleep(0.05)
     default.gate.set()
     assert [(await each).secret for each in asking[1:]] == ["fake-1"] * 2
     assert (default.most, default.refreshes) == (1, 1)
-    assert (await mint.default()).secret == "fake-2"
+    assert (await google.default()).secret == "fake-2"
 
 
-async def test_default_credentials_found_before_a_reload_are_not_kept_after_it(mint, default, monkeypatch):
-    asking = begin(mint.default())
+async def test_default_credentials_found_before_a_reload_are_not_kept_after_it(google, default, monkeypatch):
+    asking = begin(google.default())
     await soon(lambda: default.refreshes)
-    mint.forget()
+    google.forget()
     new = Default()
     new.gate.set()
     monkeypatch.setattr("google.auth.default", lambda *_, **__: (new, "new-project"))
-    assert (await mint.default()).project == "new-project"
+    assert (await google.default()).project == "new-project"
     default.gate.set()
     assert (await asking).project == "own-project"
-    assert (await mint.default()).project == "new-project"
+    assert (await google.default()).project == "new-project"
 
 
-async def test_what_is_found_while_it_is_forgotten_is_not_kept(mint, default, monkeypatch):
+async def test_what_is_found_while_it_is_forgotten_is_not_kept(google, default, monkeypatch):
     default.gate.set()
     found = threading.Event()
 
@@ -156,39 +156,39 @@ async def test_what_is_found_while_it_is_forgotten_is_not_kept(mint, default, mo
         return default, "old-project"
 
     monkeypatch.setattr("google.auth.default", slowly)
-    asking = begin(mint.default())
+    asking = begin(google.default())
     await asyncio.sleep(0.05)
-    mint.forget()
+    google.forget()
     found.set()
     assert (await asking).project == "old-project"
     monkeypatch.setattr("google.auth.default", lambda *_, **__: (default, "new-project"))
-    assert (await mint.default()).project == "new-project"
+    assert (await google.default()).project == "new-project"
 
 
-async def test_a_closed_mint_makes_nothing(desk, mint):
-    mint.close()
-    with pytest.raises(MintUnavailable):
-        await mint.user(GRANT, "fake-refresh")
+async def test_a_closed_mint_makes_nothing(desk, google):
+    google.close()
+    with pytest.raises(TokenUnavailable):
+        await google.user(GRANT, "fake-refresh")
     assert desk.sim.requests == []
 
 
-async def test_closing_frees_the_threads_at_once(desk, mint):
+async def test_closing_frees_the_threads_at_once(desk, google):
     desk.sim.script(unary_answer({}).after(Hang()), method="token", times=None)
-    waiting = begin(mint.user(GRANT, "fake-refresh"))
+    waiting = begin(google.user(GRANT, "fake-refresh"))
     await soon(desk.asked)
-    (thread,) = [one for one in threading.enumerate() if one.name.startswith("gemproxy-mint")]
-    mint.close()
-    with pytest.raises(MintUnavailable):
+    (thread,) = [one for one in threading.enumerate() if one.name.startswith("gemproxy-google-auth")]
+    google.close()
+    with pytest.raises(TokenUnavailable):
         await waiting
     await soon(lambda: not thread.is_alive())
 
 
-async def test_a_thread_that_comes_after_the_end_sends_nothing(desk, mint):
+async def test_a_thread_that_comes_after_the_end_sends_nothing(desk, google):
     loop = asyncio.get_running_loop()
 
     def late() -> None:
-        mint._closed = True
-        courier = Courier(lambda *request: mint._send(loop, math.inf, *request))
+        google._closed = True
+        courier = Courier(lambda *request: google._send(loop, math.inf, *request))
         courier(desk.sim.token_url, "POST", b"")
 
     with pytest.raises(TransportError, match="CancelledError"):

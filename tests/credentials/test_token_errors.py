@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from gemproxy.credentials import token_errors as refusals
+from gemproxy.credentials import token_errors
 from gemproxy.credentials.onboarding import Ineligible
 from gemproxy.errors import NoCredential
 from gemproxy.pool.cooldown import Policy
@@ -50,7 +50,7 @@ NOBODY = (Action.NEXT, Scope.UPSTREAM, None)
     ],
 )
 def test_an_oauth_error_means(word, about, own_client, expected):
-    verdict = refusals.by_grant(word, about, own_client=own_client).verdict
+    verdict = token_errors.by_grant(word, about, own_client=own_client).verdict
     assert (verdict.action, verdict.scope, verdict.until) == expected
     assert verdict.status == 503
     assert not about or about not in verdict.message
@@ -60,13 +60,17 @@ def test_an_oauth_error_means(word, about, own_client, expected):
     ("word", "expected"), [("invalid_grant", NOBODY), ("invalid_scope", PARKED)], ids=["a signature", "another matter"]
 )
 def test_what_a_wrong_clock_signed_parks_nobody_for_its_signature(word, expected):
-    refused = refusals.by_grant(word, "Invalid JWT Signature.", own_client=True, clock="this machine's clock is slow")
+    refused = token_errors.by_grant(
+        word, "Invalid JWT Signature.", own_client=True, clock="this machine's clock is slow"
+    )
     assert (refused.verdict.action, refused.verdict.scope, refused.verdict.until) == expected
 
 
 @pytest.mark.parametrize(("parks", "expected"), [(True, PARKED), (False, RESTS)], ids=["for good", "for now"])
 def test_an_ineligible_account_means(parks, expected):
-    refused = refusals.ineligible(Ineligible("SOME_REASON", "words about the account", parks, "https://link.invalid"))
+    refused = token_errors.ineligible(
+        Ineligible("SOME_REASON", "words about the account", parks, "https://link.invalid")
+    )
     verdict = refused.verdict
     assert (verdict.action, verdict.scope, verdict.until) == expected
     assert (verdict.reason, refused.detail, refused.link) == (
@@ -83,21 +87,21 @@ def test_an_ineligible_account_means(parks, expected):
     ids=["silence is a timeout", "what answers with a refusal is a bad gateway"],
 )
 def test_an_endpoint_out_of_reach_is_told_as_an_upstream_is(reason, status, code):
-    verdict = refusals.unreached("Code Assist", Obstacle(reason)).verdict
+    verdict = token_errors.unreached("Code Assist", Obstacle(reason)).verdict
     assert (verdict.status, verdict.code) == (status, code)
 
 
 def test_a_removed_credential_touches_nobody():
-    verdict = refusals.removed().verdict
+    verdict = token_errors.removed().verdict
     assert (verdict.action, verdict.scope) == (Action.NEXT, Scope.NONE)
 
 
 def test_the_rotator_does_as_the_verdicts_say(clock):
     rotator = Rotator([Slot("a"), Slot("b")], Policy(), clock)
-    rotator.report(rotator.acquire("pro"), refusals.by_grant("invalid_client", "", own_client=False).verdict)
-    rotator.report(rotator.acquire("pro"), refusals.by_grant("invalid_grant", "", own_client=False).verdict)
+    rotator.report(rotator.acquire("pro"), token_errors.by_grant("invalid_client", "", own_client=False).verdict)
+    rotator.report(rotator.acquire("pro"), token_errors.by_grant("invalid_grant", "", own_client=False).verdict)
     assert [view.state for view in rotator.snapshot()] == ["ready", "parked"]
-    rotator.report(rotator.acquire("pro"), refusals.by_grant("something_new", "", own_client=False).verdict)
+    rotator.report(rotator.acquire("pro"), token_errors.by_grant("something_new", "", own_client=False).verdict)
     with pytest.raises(NoCredential) as caught:
         rotator.acquire("pro")
     assert caught.value.returns_in == 5

@@ -16,7 +16,8 @@ from gemproxy.credentials.sources import OAuthSource, ServiceAccountSource, read
 from gemproxy.credentials.token_cache import BACKOFF
 from gemproxy.credentials.tokens import TokenView
 from gemproxy.simulator import AccountState, Answer, Hang, Pause, Reset, Wait, error_answer, unary_answer
-from gemproxy.state.store import Grant, open_state
+from gemproxy.state.opening import open_state
+from gemproxy.state.store import Grant
 from gemproxy.upstream.dialect import Action, HttpRequest, Scope, Token
 from tests.credentials.token_desk import CLIENT, KEY, SECRET, begin, prints, refusal
 from tests.waiting import soon
@@ -366,13 +367,13 @@ async def test_two_refresh_tokens_share_the_time_for_one_token(desk):
     tokens = desk.tokens(desk.oauth("own"))
     tokens.replace({"team-1": desk.oauth("own")}, {"team-1": ""}, 0.5)
     left: list[float] = []
-    asking = tokens._mint._ask
+    asking = tokens._google._ask
 
     async def ask(request: HttpRequest, timeout: float) -> object:
         left.append(timeout)
         return await asking(request, timeout)
 
-    tokens._mint._ask = ask
+    tokens._google._ask = ask
     assert (await refusal(tokens.get("team-1"))).scope is Scope.UPSTREAM
     assert [seconds <= most for seconds, most in zip(left, (0.5, 0.2), strict=True)] == [True, True]
 
@@ -386,7 +387,7 @@ async def test_who_got_no_token_is_known_for_a_while(desk):
     assert tokens.without() == set()
     assert await tokens.get("team-1", 5.0)
     tokens.replace({}, {}, 3.0)
-    assert tokens._mint.patience == 3.0
+    assert tokens._google.patience == 3.0
 
 
 async def test_an_outage_is_not_waited_for_by_every_request_and_a_reload_forgets_it(desk):
@@ -680,6 +681,6 @@ async def test_an_outage_of_discovery_is_logged_once_until_it_is_over(desk, capl
 async def test_no_repr_of_a_token_shows_it(desk):
     tokens = desk.tokens(desk.oauth())
     await tokens.get("team-1")
-    assert "sim-access" not in repr([tokens.view("team-1"), tokens._accounts["team-1"].keeper.access])
+    assert "sim-access" not in repr([tokens.view("team-1"), tokens._accounts["team-1"].cache.access])
     (grant,) = desk.state._grants.values()
     assert "sim-access" not in repr(grant)

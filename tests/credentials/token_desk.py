@@ -9,13 +9,14 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from gemproxy.credentials.google_auth import Mint
+from gemproxy.credentials.google_auth import GoogleAuth
 from gemproxy.credentials.onboarding import Onboarding
 from gemproxy.credentials.projects import Projects
 from gemproxy.credentials.sources import ApiKeySource, OAuthSource, ServiceAccountSource, Source, fingerprint
 from gemproxy.credentials.tokens import TokenRefused, Tokens
 from gemproxy.simulator import Simulator
-from gemproxy.state.store import MemoryState, State
+from gemproxy.state.memory import MemoryState
+from gemproxy.state.store import State
 from gemproxy.upstream.code_assist import CodeAssist
 from gemproxy.upstream.dialect import Verdict
 from gemproxy.upstream.skew import Skew
@@ -73,9 +74,9 @@ class TokenDesk:
     def tokens(self, sources: dict[str, Source] | Source, *, projects: Projects | None = None) -> Tokens:
         """Return tokens as a process of its own would have them: the state is shared, memory is not."""
         named = sources if isinstance(sources, dict) else {"team-1": sources}
-        mint = Mint(self.session, self.clock, token_url=self.token_url, pauses=(0.01, 0.01), skew=self.skew)
+        google = GoogleAuth(self.session, self.clock, token_url=self.token_url, pauses=(0.01, 0.01), skew=self.skew)
         rooms = (self.session, self.state, self.clock, projects or self.projects())
-        tokens = Tokens(named, *rooms, fingerprints=prints(named), mint=mint)
+        tokens = Tokens(named, *rooms, fingerprints=prints(named), google=google)
         self._opened.append(tokens)
         return tokens
 

@@ -18,13 +18,13 @@ from gemproxy.converter.chat.completion import ChatCompletionFold
 from gemproxy.converter.chat.objects import Heading
 from gemproxy.converter.gemini.reader import AnswerReader
 from gemproxy.converter.transcoder import Transcoder
-from gemproxy.credentials import token_errors as refusals
+from gemproxy.credentials import token_errors
 from gemproxy.credentials.token_errors import TokenRefused
 from gemproxy.dispatch import dispatcher as dispatch
-from gemproxy.dispatch import retry as course
+from gemproxy.dispatch import retry as retry
 from gemproxy.dispatch.dispatcher import Dispatcher, Limits
 from gemproxy.errors import ClientFault, Failure, NoCredential, UpstreamFault
-from gemproxy.pool.queue import WaitingRoom
+from gemproxy.pool.queue import Pool
 from gemproxy.pool.rotator import Policy, Rotator, Slot
 from gemproxy.simulator import (
     Answer,
@@ -88,7 +88,7 @@ class Keys:
             self.waited.append((slot, grace))
             if grace < math.inf:
                 self.known_slow.add(slot)
-                raise refusals.slow()
+                raise token_errors.slow()
             await self.slow[slot].wait()
         return Token(f"key-{slot}")
 
@@ -121,8 +121,8 @@ class Bench:
         pool = [Slot(name=name, tier=int(name.startswith("backup")), dialect="ai_studio") for name in slots]
         self.rotator = Rotator(pool, Policy(**policy), self.clock)
         dialects: dict[str, Dialect] = {"ai_studio": AiStudio(self.url, "gemproxy-test")}
-        room = WaitingRoom(self.rotator, 0.5)
-        self.dispatcher = Dispatcher(self.session, room, self.keys, dialects, limits, self.clock)
+        pool = Pool(self.rotator, 0.5)
+        self.dispatcher = Dispatcher(self.session, pool, self.keys, dialects, limits, self.clock)
         return self.dispatcher
 
     def call(self, method: Method = "streamGenerateContent", **config: Any) -> Call:
@@ -355,7 +355,7 @@ async def test_what_one_credential_meets_is_asked_of_the_backup(bench: Bench, fa
 async def test_a_healthy_credential_is_asked_before_a_failure_is_told(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, fault: Answer, slots: str, ill: str, asked: str
 ) -> None:
-    monkeypatch.setattr(course, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(retry, "PAUSES", (0.0, 0.0))
     bench.build(slots.split())
     for name in ill.split():
         bench.simulator.script(fault, times=None, credential=f"key-{name}")
@@ -364,7 +364,7 @@ async def test_a_healthy_credential_is_asked_before_a_failure_is_told(
 
 
 async def test_a_failure_is_told_when_all_have_failed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(course, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(retry, "PAUSES", (0.0, 0.0))
     bench.build("a b c d e backup".split())
     bench.simulator.script(error_answer(500, "Internal"), times=None)
     with pytest.raises(UpstreamFault) as caught:
@@ -389,7 +389,7 @@ async def test_a_busy_credential_is_waited_for_once_the_failing_one_is_out(bench
     asking = asyncio.get_running_loop().create_task(bench.ask())
     await soon(lambda: len(bench.asked()) == 3)
     await asyncio.sleep(0.01)
-    bench.dispatcher.room.report(busy, None)
+    bench.dispatcher.pool.report(busy, None)
     assert await asking
     assert bench.asked() == ["a", "a", "a", "backup"]
 
@@ -490,7 +490,7 @@ async def test_attempts_are_bounded(bench: Bench) -> None:
 
 
 async def test_nobody_waits_for_an_attempt_that_will_not_be_made(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(course, "PAUSES", (3600.0, 3600.0))
+    monkeypatch.setattr(retry, "PAUSES", (3600.0, 3600.0))
     bench.build(limits=Limits(attempts=1))
     bench.simulator.script(error_answer(503, OVERLOADED), times=None)
     with pytest.raises(UpstreamFault):
@@ -604,7 +604,7 @@ async def test_a_slow_token_is_not_waited_for_where_another_can_serve(bench: Ben
     for _ in range(3):
         assert await bench.ask()
     assert bench.asked() == ["backup"] * 3
-    assert bench.keys.waited == [("a", course.TOKEN_GRACE), ("b", 0.0)], "one wait in all, and none of those after it"
+    assert bench.keys.waited == [("a", retry.TOKEN_GRACE), ("b", 0.0)], "one wait in all, and none of those after it"
     assert (bench.slot("a").failed, bench.slot("a").last_error, bench.slot("a").state) == (0, "", "ready")
 
 
@@ -612,7 +612,7 @@ async def test_a_slow_token_is_waited_for_where_nobody_else_can_serve(bench: Ben
     bench.build(("a",), limits=Limits(attempts=1))
     bench.keys.slow = {"a": asyncio.Event()}
     asking = [asyncio.get_running_loop().create_task(bench.ask()) for _ in range(3)]
-    await soon(lambda: [grace for _, grace in bench.keys.waited] == [course.TOKEN_GRACE] + [math.inf] * 3)
+    await soon(lambda: [grace for _, grace in bench.keys.waited] == [retry.TOKEN_GRACE] + [math.inf] * 3)
     bench.keys.slow["a"].set()
     assert all(await asyncio.gather(*asking))
     assert bench.asked() == ["a"] * 3

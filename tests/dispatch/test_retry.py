@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gemproxy.dispatch.retry import BAD_ANSWER, Course, Step, failure
+from gemproxy.dispatch.retry import BAD_ANSWER, Retry, Step, failure
 from gemproxy.errors import ClientFault, Failure, NoCredential, UpstreamFault
 from gemproxy.upstream.dialect import Action, Repair, Scope, Verdict
 
@@ -32,18 +32,18 @@ NO_PENALTY = Verdict(Action.REPAIR, reason="penalty", message="p", status=400, c
 NO_LEVEL = Verdict(Action.REPAIR, reason="level", message="l", status=400, code="", repair=Repair.DROP_LEVEL)
 
 
-def course(attempts: int = 6, budget: float = 30.0) -> Course:
-    made = Course(attempts=attempts, budget=budget, started=100.0)
+def retry(attempts: int = 6, budget: float = 30.0) -> Retry:
+    made = Retry(attempts=attempts, budget=budget, started=100.0)
     assert made.may_begin(100.0)
     made.leased("a")
     return made
 
 
-def walk(course: Course, *refusals: tuple[str, Verdict]) -> list[Step | Failure]:
+def walk(retry: Retry, *refusals: tuple[str, Verdict]) -> list[Step | Failure]:
     steps: list[Step | Failure] = []
     for slot, verdict in refusals:
         try:
-            steps.append(course.next(slot, "ai_studio", verdict))
+            steps.append(retry.next(slot, "ai_studio", verdict))
         except Failure as failure:
             steps.append(failure)
     return steps
@@ -68,7 +68,7 @@ def walk(course: Course, *refusals: tuple[str, Verdict]) -> list[Step | Failure]
     ],
 )
 def test_refusals_lead_on(refusals: list[tuple[str, Verdict]], steps: list[Step]) -> None:
-    assert walk(course(), *refusals) == steps
+    assert walk(retry(), *refusals) == steps
 
 
 @pytest.mark.parametrize(
@@ -83,19 +83,19 @@ def test_refusals_lead_on(refusals: list[tuple[str, Verdict]], steps: list[Step]
     ],
 )
 def test_refusals_end_the_request(refusals: list[tuple[str, Verdict]], status: int, kind: type[Failure]) -> None:
-    last = walk(course(), *refusals)[-1]
+    last = walk(retry(), *refusals)[-1]
     assert isinstance(last, kind)
     assert last.status == status
 
 
 def test_refused_slots_are_not_asked_again_but_busy_upstreams_are() -> None:
-    made = course()
+    made = retry()
     walk(made, ("a", QUOTA), ("b", BUSY), ("c", DEAD))
     assert made.tried == {"a", "c"}
 
 
 def test_slot_that_fails_is_left_after_two_more_tries_with_a_growing_pause() -> None:
-    made = course()
+    made = retry()
     pauses = []
     assert made.pause("ai_studio") == 0.0
     for _ in range(3):
@@ -131,7 +131,7 @@ def test_a_credential_that_the_request_has_not_met_goes_first(refusals: list[Ver
 
 
 def test_those_without_a_token_come_last_and_are_waited_for() -> None:
-    made = course()
+    made = retry()
     walk(made, ("a", SLOW))
     assert made.attempts == 0
     assert list(made.choices({"a", "b"})) == [({"a", "b"}, 0.0), (set(), math.inf)]
@@ -142,19 +142,19 @@ def test_those_without_a_token_come_last_and_are_waited_for() -> None:
     [(2, 30.0, 1.0, True), (1, 30.0, 1.0, False), (9, 30.0, 29.9, True), (9, 30.0, 30.0, False)],
 )
 def test_attempts_and_budget_bound_new_attempts(attempts: int, budget: float, later: float, more: bool) -> None:
-    made = course(attempts, budget)
+    made = retry(attempts, budget)
     walk(made, ("a", QUOTA))
     assert made.may_begin(100.0 + later) is more
 
 
 def test_slow_first_attempt_is_not_cut_by_the_budget() -> None:
-    made = Course(attempts=1, budget=1.0, started=0.0)
+    made = Retry(attempts=1, budget=1.0, started=0.0)
     assert made.may_begin(5.0)
 
 
 @pytest.mark.parametrize(("earliest", "told"), [(40.0, 40.0), (0.0, 1.0), (None, 1.0)])
 def test_used_up_attempts_on_quota_tell_when_to_come_back(earliest: float | None, told: float) -> None:
-    made = course(attempts=1)
+    made = retry(attempts=1)
     walk(made, ("a", QUOTA))
     failure = made.exhausted(earliest)
     assert (failure.status, failure.retry_after) == (429, told)
@@ -162,7 +162,7 @@ def test_used_up_attempts_on_quota_tell_when_to_come_back(earliest: float | None
 
 
 def test_used_up_attempts_on_capacity_tell_of_it() -> None:
-    made = course(attempts=1)
+    made = retry(attempts=1)
     walk(made, ("a", BUSY))
     assert made.exhausted(0.0).code == "overloaded"
 
@@ -185,19 +185,19 @@ NONE = NoCredential("all rest", returns_in=40.0)
     ],
 )
 def test_nobody_left_tells_the_truest_reason(refusals: list[tuple[str, Verdict]], status: int) -> None:
-    made = course()
+    made = retry()
     walk(made, *refusals)
     assert made.outcome(NONE).status == status
 
 
 def test_the_only_one_that_may_be_asked_lacks_the_model() -> None:
-    made = course()
+    made = retry()
     walk(made, ("a", MISSING))
     assert made.outcome(NoCredential("the others are passed over", returns_in=0.0)).status == 404
 
 
 def test_parked_beside_one_that_lacks_the_model_is_the_operators_to_mend() -> None:
-    made = course()
+    made = retry()
     walk(made, ("a", MISSING))
     parked = NoCredential("all are out", returns_in=None)
     assert made.outcome(parked) is parked
@@ -225,9 +225,9 @@ def test_a_servers_wrong_location_is_not_worth_a_retry() -> None:
     assert (told.retryable, told.retry_after) == (False, None)
 
 
-def pool_of(*slots: str, kin: set[str] | None = None) -> Course:
+def pool_of(*slots: str, kin: set[str] | None = None) -> Retry:
     peers = set(slots)
-    return Course(attempts=6, budget=30.0, started=100.0, peers=lambda slot, pooled: peers if pooled else kin or peers)
+    return Retry(attempts=6, budget=30.0, started=100.0, peers=lambda slot, pooled: peers if pooled else kin or peers)
 
 
 def test_a_request_above_the_quota_goes_to_another_pool_only() -> None:
@@ -243,7 +243,7 @@ def test_a_request_above_the_quota_goes_to_another_pool_only() -> None:
         pytest.param(lambda made: made.exhausted(1.0), id="no further attempt"),
     ],
 )
-def test_a_request_above_the_quota_is_its_callers_to_shorten(end: Callable[[Course], Failure]) -> None:
+def test_a_request_above_the_quota_is_its_callers_to_shorten(end: Callable[[Retry], Failure]) -> None:
     made = pool_of("a", "b")
     walk(made, ("a", TOO_MUCH))
     told = end(made)

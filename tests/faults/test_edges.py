@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gemproxy.server.auth import Caller, Keyring
+from gemproxy.server.auth import Caller, ClientAuth
 from gemproxy.server.service import SERVICE
 from gemproxy.simulator import Simulator
 from tests.faults.client import CHAT, bare, error_code, port_of, post
@@ -86,8 +86,8 @@ async def test_body_beyond_a_limit_is_not_asked_for(guarded: Running, state: str
     elif state == "refusing":
         service.refusing = True
     else:
-        service.door.keyring = Keyring([("sk-test", Caller("one", requests_per_minute=1))])
-        service.allowances.enter(Caller("one", requests_per_minute=1), asyncio.get_running_loop().time())
+        service.door.auth = ClientAuth([("sk-test", Caller("one", requests_per_minute=1))])
+        service.client_limits.enter(Caller("one", requests_per_minute=1), asyncio.get_running_loop().time())
     said = f"POST {CHAT} {TOP}{KEY}Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"
     [(told, _, _)] = await answers(guarded, said)
     assert told == (429 if state == "requests_per_minute" else 503)

@@ -34,12 +34,12 @@ async def test_every_key_is_compared_in_constant_time_whichever_fits(
 
     _digest = hmac.compare_digest
     monkeypatch.setattr(hmac, "compare_digest", digest)
-    keyring = guarded.app[SERVICE].door.keyring
+    auth = guarded.app[SERVICE].door.auth
     if key in ("sk-one", "sk-test"):
-        keyring.caller(f"Bearer {key}")
+        auth.caller(f"Bearer {key}")
     else:
         with pytest.raises(ClientFault) as refused:
-            keyring.caller(f"Bearer {key}")
+            auth.caller(f"Bearer {key}")
         assert key not in refused.value.message or len(key) == 1
     assert {one for one, _ in compared} == {b"sk-one", b"sk-two", b"sk-test"}, "none is left out after a match"
 

@@ -277,7 +277,7 @@ ai_studio_url = "{url}"
 """
 
 
-class Course:
+class Retry:
     """Both servers and the upstream, and how a cell is run."""
 
     def __init__(self, upstream: RawUpstream, calm: Running, held: Running) -> None:
@@ -308,9 +308,9 @@ async def _matrix(folder: Path) -> Matrix:
             file.write_text(MORE.format(hold=hold, url=upstream.ai_studio_url), encoding="utf-8")
             configs.append(load(file, {}))
         async with running(None, configs[0]) as calm, running(None, configs[1]) as held:
-            course = Course(upstream, calm, held)
+            retry = Retry(upstream, calm, held)
             keys = [(fault, moment, *kind) for (fault, moment), kind in itertools.product(ROWS, KINDS)]
-            cells = await asyncio.gather(*(course.run(*key) for key in keys))
+            cells = await asyncio.gather(*(retry.run(*key) for key in keys))
             await _nothing_is_stuck(upstream, calm, held)
             kept = _kept_answers()
     return Matrix({(fault.name, *rest): cell for (fault, *rest), cell in zip(keys, cells, strict=True)}, kept)

@@ -14,7 +14,11 @@ from tests.clock import Clock
 
 def records(rotator: Rotator) -> list[Record]:
     """Return what outlives the process: the last word on every rest that there is."""
-    found = [slot.record(key, rest, slot.stamps.get(key, 0.0)) for slot in rotator._slots for key, rest in slot.rests()]
+    found = [
+        slot.record(key, rest, slot.stamps.get(key, 0.0))
+        for slot in rotator._slots
+        for key, rest in slot.all_cooldowns()
+    ]
     return list({(record.fingerprint, record.model): record for record in found}.values())
 
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from gemproxy.pool.cooldown import LONGEST_DAY, NEVER, Policy, Rest, in_words, next_rest, said, turn_back
+from gemproxy.pool.cooldown import LONGEST_DAY, NEVER, Cooldown, Policy, in_words, next_cooldown, said, turn_back
 from gemproxy.pool.slot import Slot
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
 from tests.pool.pool_transcript import PARKS, UNHINTED, Pool, rests
@@ -51,7 +51,7 @@ def limited(until: float | None, daily: bool = False) -> Verdict:
     ],
 )
 def test_a_verdict_makes_a_rest_of_this_length(hint, daily, expected):
-    rest = next_rest(None, limited(hint, daily), NOW, Policy())
+    rest = next_cooldown(None, limited(hint, daily), NOW, Policy())
     assert rest.until - NOW == pytest.approx(expected)
     assert (rest.since, rest.reason) == (NOW, "rate_limit")
 
@@ -191,7 +191,7 @@ def test_changes_stay_in_order_when_the_clock_goes_back(pool):
 
 
 def test_turning_back_moves_the_beginning_too():
-    rest = Rest(NOW + 10, NOW)
+    rest = Cooldown(NOW + 10, NOW)
     turn_back(rest, 100, NOW - 100, Policy())
     assert (rest.since, rest.until) == (NOW - 100, NOW - 90)
 

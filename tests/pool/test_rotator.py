@@ -600,9 +600,9 @@ def test_model_names_from_clients_do_not_grow_a_slot_without_bound(pool):
         p.serve(f"made-up-{number}", rests(3600, now=p.clock.now))
         p.clock.advance(0.1)
     slot = p.acquire("flash").slot
-    assert len(slot.resting) <= 512
+    assert len(slot.cooldowns) <= 512
     assert len(slot.stamps) <= 514
-    assert {"keep", "*"} <= slot.resting.keys()
+    assert {"keep", "*"} <= slot.cooldowns.keys()
 
 
 def test_names_made_up_by_clients_push_out_no_real_rest(pool):
@@ -613,7 +613,7 @@ def test_names_made_up_by_clients_push_out_no_real_rest(pool):
     for number in range(1060):
         p.serve(f"made-up-{number}", Verdict(Action.NEXT, Scope.MODEL, p.clock.now + 3600, NO_MODEL, status=404))
     assert "a" not in p.serve("real-0") + "".join(p.serve(f"real-{number}") for number in range(200))
-    assert len(p.rotator._slots[0].resting) <= 512
+    assert len(p.rotator._slots[0].cooldowns) <= 512
 
 
 def test_kinds_of_requests_push_out_no_rest_of_a_whole_model(pool):

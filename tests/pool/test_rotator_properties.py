@@ -81,17 +81,17 @@ class Dialogue(RuleBasedStateMachine):
         assert promised
         assert slot.name not in tried
         assert slot.parked is None
-        assert slot.rest_left(model, self.clock.now, demand) == 0
+        assert slot.cooldown_left(model, self.clock.now, demand) == 0
         assert slot.models is None or model in slot.models
         assert not self.cap or slot.in_flight <= self.cap
-        assert set(lease.probes) == set(keys(model, demand.kinds)) & slot.resting.keys()
+        assert set(lease.probes) == set(keys(model, demand.kinds)) & slot.cooldowns.keys()
         self.leases.append(lease)
 
     def check_refusal(self, model: str, tried: set[str], refusal: NoCredential, demand: Demand) -> None:
         """The earliest return is truthful: not before it, and then indeed."""
         assert refusal.returns_in == self.rotator.earliest(model, None, demand)
         fitting = [slot for slot in self.slots if slot.models is None or model in slot.models]
-        lefts = [slot.rest_left(model, self.clock.now, demand) for slot in fitting if slot.parked is None]
+        lefts = [slot.cooldown_left(model, self.clock.now, demand) for slot in fitting if slot.parked is None]
         if refusal.returns_in is None:
             assert all(left == math.inf for left in lefts)
         elif not refusal.full and not tried:
@@ -121,11 +121,11 @@ class Dialogue(RuleBasedStateMachine):
 
     @rule(seconds=st.floats(0, 100_000))
     def turn_the_clock_back(self, seconds: float) -> None:
-        lengths = {(slot.name, key): r.until - r.since for slot in self.slots for key, r in slot.resting.items()}
+        lengths = {(slot.name, key): r.until - r.since for slot in self.slots for key, r in slot.cooldowns.items()}
         self.clock.advance(-seconds)
         self.rotator.available("pro")
         for slot in self.slots:
-            for key, rest in slot.resting.items():
+            for key, rest in slot.cooldowns.items():
                 if rest.daily:
                     assert rest.until == math.inf or rest.until - self.clock.now <= 25 * 3600 + 1e-3
                 else:
@@ -157,7 +157,7 @@ class Dialogue(RuleBasedStateMachine):
     @invariant()
     def requests_of_a_kind_are_known_where_some_rest(self) -> None:
         for slot in getattr(self, "slots", ()):
-            assert slot.narrow == any(SPLIT in key for key in slot.resting)
+            assert slot.narrow == any(SPLIT in key for key in slot.cooldowns)
 
     @invariant()
     def records_tell_all(self) -> None:

@@ -19,7 +19,8 @@ import pytest
 from gemproxy.converter.events import Usage
 from gemproxy.process import logs
 from gemproxy.redaction import held
-from gemproxy.server.context import Access, Exchange, request_id, shortened
+from gemproxy.server.access_log import Access
+from gemproxy.server.context import Context, request_id, shortened
 from tests.waiting import soon
 
 
@@ -217,9 +218,9 @@ async def test_a_log_that_cannot_be_written_ends_nobodys_answer(fault: Exception
 
 
 def test_access_line_tells_the_request() -> None:
-    exchange = Exchange("req_1", float, 10.0, "POST", "/v1/chat/completions", client="ci", model="m", stream=True)
-    exchange.first_byte, exchange.usage, exchange.finish, exchange.status = 10.25, Usage(3, 4), "stop", 200
-    access = Access(logging.INFO, exchange, 10.5)
+    context = Context("req_1", float, 10.0, "POST", "/v1/chat/completions", client="ci", model="m", stream=True)
+    context.first_byte, context.usage, context.finish, context.status = 10.25, Usage(3, 4), "stop", 200
+    access = Access(logging.INFO, context, 10.5)
     assert access.getMessage() == (
         "id=req_1 client=ci method=POST path=/v1/chat/completions status=200 model=m stream=true credential=- "
         "attempts=0 first_ms=250 total_ms=500 tokens_in=3 tokens_out=4 finish=stop error=-"
@@ -229,7 +230,7 @@ def test_access_line_tells_the_request() -> None:
 
 @pytest.mark.parametrize("evil", ["a b", "a\nfake=1", 'a"b', "a\x1b[31m", "\u202e"])
 def test_no_client_can_write_a_line_of_its_own(evil: str) -> None:
-    line = Access(logging.INFO, Exchange("req_1", float, 0.0, "GET", evil), 1.0).getMessage()
+    line = Access(logging.INFO, Context("req_1", float, 0.0, "GET", evil), 1.0).getMessage()
     assert line.isprintable()
     assert line.count("=") - evil.count("=") == line.count(" ") + 1 == 15
 

@@ -20,11 +20,11 @@ from gemproxy import descriptors
 from gemproxy.config import Config, ConfigFault, load
 from gemproxy.errors import ClientFault, StartFault
 from gemproxy.process import serve as serving
-from gemproxy.process import systemd as supervisor
+from gemproxy.process import systemd
 from gemproxy.process.serve import Reloading, make_runner, serve
 from gemproxy.server.service import SERVICE
 from gemproxy.simulator import Simulator, unary_answer
-from gemproxy.state.store import MemoryState
+from gemproxy.state.memory import MemoryState
 from gemproxy.wiring.build import reload
 from tests.running import KEY, Running, configuration, running
 from tests.waiting import soon
@@ -56,7 +56,7 @@ async def listening(config: Config, sock: socket.socket) -> AsyncIterator[web.Ap
 def notes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What systemd is told."""
     told: list[str] = []
-    monkeypatch.setattr(supervisor, "notify", lambda state: told.append(state.partition("\n")[0]))
+    monkeypatch.setattr(systemd, "notify", lambda state: told.append(state.partition("\n")[0]))
     return told
 
 
@@ -82,7 +82,7 @@ async def test_an_inherited_socket_is_no_way_round_the_keys(
     config = configuration(simulator, tmp_path)
     monkeypatch.setattr(descriptors, "raise_limit", lambda: None)
     with bound("0.0.0.0") as sock:
-        monkeypatch.setattr(supervisor, "inherited_sockets", lambda: [sock])
+        monkeypatch.setattr(systemd, "inherited_sockets", lambda: [sock])
         with pytest.raises(ConfigFault, match=r"the server listens on 0\.0\.0\.0: .*auth\.keys"):
             await serve(config, lambda: config, pytest.fail)
 
@@ -97,7 +97,7 @@ async def test_a_reload_does_not_take_the_keys_off_an_open_socket(
             assert "reload refused" in caplog.text
             assert "the server listens on 0.0.0.0" in caplog.text
             with pytest.raises(ClientFault, match=r"not known to this server"):
-                runner.app[SERVICE].door.keyring.caller("Bearer anybody")
+                runner.app[SERVICE].door.auth.caller("Bearer anybody")
 
 
 async def test_an_order_that_comes_too_soon_waits(

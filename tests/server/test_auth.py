@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from gemproxy.errors import ClientFault
-from gemproxy.server.auth import ANYONE, Caller, Keyring, allow
+from gemproxy.server.auth import ANYONE, Caller, ClientAuth, allow
 
 CI = Caller("ci", admin=False)
 OPS = Caller("ops")
-RING = Keyring([("sk-one", CI), ("sk-two", OPS), ("sk-ü", OPS)])
+RING = ClientAuth([("sk-one", CI), ("sk-two", OPS), ("sk-ü", OPS)])
 
 
 @pytest.mark.parametrize(
@@ -42,13 +42,13 @@ def test_anything_else_is_401(header: str | None) -> None:
 
 @pytest.mark.parametrize("header", ["Bearer placeholder", "Bearer x"])
 def test_without_keys_any_bearer_is_a_placeholder(header: str) -> None:
-    assert Keyring([]).caller(header) is ANYONE
+    assert ClientAuth([]).caller(header) is ANYONE
 
 
 def test_without_keys_a_bearer_is_still_needed() -> None:
     # a web page in a browser cannot send one across origins without asking first (CORS)
     with pytest.raises(ClientFault):
-        Keyring([]).caller(None)
+        ClientAuth([]).caller(None)
 
 
 def test_operators_routes_are_for_admins() -> None:

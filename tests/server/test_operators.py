@@ -173,7 +173,7 @@ async def test_checkup_beyond_a_limit_is_refused_at_once(
         if state == "max_requests":
             service.door.max_requests = service.open_requests = 1
         if state == "max_concurrent":
-            service.allowances.enter(Caller("small", max_concurrent=1), 0.0)
+            service.client_limits.enter(Caller("small", max_concurrent=1), 0.0)
         status, body = await server.post(path, b"", SMALL)
         assert status == (429 if state == "max_concurrent" else 503)
         assert state == "refusing" or state in error_of(body)["message"]

@@ -16,9 +16,11 @@ import pytest
 
 from gemproxy.pool.cooldown import Record
 from gemproxy.state import sqlite as sqlite_state
+from gemproxy.state.memory import MemoryState
+from gemproxy.state.opening import open_state
 from gemproxy.state.sqlite import SqliteState
 from gemproxy.state.sqlite_file import UnusableState
-from gemproxy.state.store import Grant, Health, MemoryState, State, open_state
+from gemproxy.state.store import Grant, Health, State
 from tests.clock import Clock
 from tests.credentials.token_desk import begin
 from tests.waiting import soon

@@ -98,10 +98,10 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def listening(serve: Serve, room: int = 1 << 16) -> AsyncIterator[str]:
+async def listening(serve: Serve, pool: int = 1 << 16) -> AsyncIterator[str]:
     """A server of these bytes; ``room`` is what its socket takes unread."""
     sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, pool)
     sock.bind(("127.0.0.1", 0))
     server = await asyncio.start_server(serve, sock=sock)
     async with server:
@@ -214,7 +214,7 @@ async def test_the_refusal_of_a_body_that_nobody_reads_is_heard():
 
     gone = asyncio.Event()
     connector = aiohttp.TCPConnector(socket_factory=narrow)
-    async with listening(serve, room=4096) as url, aiohttp.ClientSession(connector=connector) as session:
+    async with listening(serve, pool=4096) as url, aiohttp.ClientSession(connector=connector) as session:
         async with asyncio.timeout(2):
             answer = await Poster(session).post(HttpRequest(url, {}, b" " * WHOLE))
         assert answer.status == 413

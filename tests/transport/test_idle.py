@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from gemproxy.transport.idle import StallWatch
+from gemproxy.transport.idle import IdleTimer
 from tests.waiting import soon
 
 
 async def test_long_wait_expires_once() -> None:
     ended: list[int] = []
-    watch = StallWatch(0.02, lambda: ended.append(1))
+    watch = IdleTimer(0.02, lambda: ended.append(1))
     watch.start()
     await soon(lambda: ended)
     await asyncio.sleep(0.05)
@@ -19,7 +19,7 @@ async def test_long_wait_expires_once() -> None:
 
 async def test_short_waits_and_pauses_between_them_do_not_count() -> None:
     ended: list[int] = []
-    watch = StallWatch(0.5, lambda: ended.append(1))
+    watch = IdleTimer(0.5, lambda: ended.append(1))
     for _ in range(6):
         watch.start()
         await asyncio.sleep(0.1)
@@ -31,7 +31,7 @@ async def test_short_waits_and_pauses_between_them_do_not_count() -> None:
 
 async def test_closed_watch_watches_no_more() -> None:
     ended: list[int] = []
-    watch = StallWatch(0.01, lambda: ended.append(1))
+    watch = IdleTimer(0.01, lambda: ended.append(1))
     watch.start()
     watch.close()
     await asyncio.sleep(0.03)

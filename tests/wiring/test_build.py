@@ -15,18 +15,18 @@ import pytest
 from gemproxy.config import Auth, Client, Secret, load
 from gemproxy.config.sections import Config, Models, Rotation, Server
 from gemproxy.models import Catalogue
-from gemproxy.pool.cooldown import Rest
+from gemproxy.pool.cooldown import Cooldown
 from gemproxy.pool.rotator import Lease, Slot
 from gemproxy.server.firsts import Firsts
 from gemproxy.transport.connections import Connector
 from gemproxy.transport.reaching import Lookout
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
 from gemproxy.wiring import build as app
-from gemproxy.wiring.build import _hear, _keyring, _options, _patience, _session, build_service
+from gemproxy.wiring.build import _auth, _hear, _options, _patience, _session, build_service
 
-NIGHT = Slot("a", resting={"m": Rest(2e9 + 48_900.0, 2e9)})
+NIGHT = Slot("a", cooldowns={"m": Cooldown(2e9 + 48_900.0, 2e9)})
 NEXT, STOP = Action.NEXT, Action.STOP
-WELL, RESTS, PARKED = Slot("a"), Slot("a", resting={"m": Rest(2e9 + 30.0, 2e9)}), Slot("a", parked="revoked")
+WELL, RESTS, PARKED = Slot("a"), Slot("a", cooldowns={"m": Cooldown(2e9 + 30.0, 2e9)}), Slot("a", parked="revoked")
 
 
 @pytest.mark.parametrize(
@@ -86,13 +86,13 @@ def test_the_log_tells_what_a_verdict_did(
 
 def test_a_client_held_to_an_alias_may_use_its_model() -> None:
     clients = [Client(name="a", key=Secret("fake-a"), models=["fast", "models/gemini-2.5-pro"])]
-    ring = _keyring(Auth(clients=clients), Catalogue(aliases={"fast": "gemini-2.5-flash"}))
+    ring = _auth(Auth(clients=clients), Catalogue(aliases={"fast": "gemini-2.5-flash"}))
     assert ring.caller("Bearer fake-a").models == {"gemini-2.5-flash", "gemini-2.5-pro"}
 
 
 def test_an_admin_key_takes_no_clients_name() -> None:
     clients = [Client(name="admin-1", key=Secret("fake-a"))]
-    ring = _keyring(Auth(clients=clients, admin_keys=[Secret("fake-b"), Secret("fake-c")]), Catalogue())
+    ring = _auth(Auth(clients=clients, admin_keys=[Secret("fake-b"), Secret("fake-c")]), Catalogue())
     assert [ring.caller(f"Bearer fake-{key}").name for key in "abc"] == ["admin-1", "admin-2", "admin-3"]
 
 

@@ -9,7 +9,7 @@ from gemproxy.errors import ClientFault
 from gemproxy.operations.checkup import Row
 from gemproxy.pool.slot import SlotView
 from gemproxy.server.auth import Caller, allow
-from gemproxy.server.handlers.info import as_json
+from gemproxy.server.replies import as_json
 from gemproxy.server.service import Service
 
 DEFAULT_MODEL = "gemini-3.5-flash"  # offered by all three upstreams; 2.5 is on its way out (PROTOCOL 0.2)
@@ -18,7 +18,7 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 async def cache(request: web.Request, service: Service, caller: Caller) -> web.Response:
     """Show a row per credential with its state, its rests and its token; hosts out of reach, the clock, the state."""
-    rows = [_row(service, view) for view in service.dispatcher.room.rotator.snapshot()]
+    rows = [_row(service, view) for view in service.dispatcher.pool.rotator.snapshot()]
     unreachable = service.lookout.views()
     shown = {"credentials": rows, "signatures": len(service.signatures), "unreachable": unreachable}
     shown["state"] = service.state.health()

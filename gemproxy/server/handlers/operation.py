@@ -26,14 +26,14 @@ from gemproxy.models import Model
 from gemproxy.server.asking import Asking
 from gemproxy.server.auth import ANYONE, Caller, allow
 from gemproxy.server.body import read_body
-from gemproxy.server.context import Exchange
-from gemproxy.server.handlers.negotiation import wants_stream
-from gemproxy.server.middleware import JSON, ends
+from gemproxy.server.context import Context
+from gemproxy.server.middleware import ends
 from gemproxy.server.outlet import EventStream, Outlet, Whole
+from gemproxy.server.replies import JSON
 from gemproxy.server.service import Service
 from gemproxy.tasks import spawn
 from gemproxy.transport.client import Sliced
-from gemproxy.transport.idle import StallWatch
+from gemproxy.transport.idle import IdleTimer
 from gemproxy.wire.openai_chat import ChatRequest
 
 log = logging.getLogger("gemproxy.server")
@@ -47,16 +47,16 @@ _UNLIMITED = nullcontext()
 
 
 async def chat_completions(
-    request: web.Request, service: Service, exchange: Exchange, caller: Caller
+    request: web.Request, service: Service, context: Context, caller: Caller
 ) -> web.StreamResponse:
     """Answer one chat request, as a stream or as JSON."""
     burden = service.load.burden(_owner(request, caller))
     try:
-        asking, models = await _read(request, service, exchange, caller, burden)
+        asking, models = await _read(request, service, context, caller, burden)
         try:
             if asking.stream:
-                return await _Stream(request, service, exchange, burden).run(asking, models)
-            return await _unary(request, service, exchange, asking, models)
+                return await _Stream(request, service, context, burden).run(asking, models)
+            return await _unary(request, service, context, asking, models)
         finally:
             asking.close()
     finally:
@@ -64,7 +64,7 @@ async def chat_completions(
 
 
 async def _read(
-    request: web.Request, service: Service, exchange: Exchange, caller: Caller, burden: Burden
+    request: web.Request, service: Service, context: Context, caller: Caller, burden: Burden
 ) -> tuple[Asking, Sequence[Model]]:
     """Return a request ready to be asked, and whom; here, so that nothing else keeps the body."""
     body, most = await read_body(request, service.door, burden.hold), service.images.most
@@ -78,9 +78,9 @@ async def _read(
     del body
     stream = _by_client(request, service) if asked.stream is None else asked.stream
     models = _models(service, asked.model, caller)
-    exchange.model, exchange.stream = models[0].id, stream
+    context.model, context.stream = models[0].id, stream
     images = await service.images.fetch(remote, burden.hold) if remote else {}
-    return Asking(service, exchange, burden, asked, images, stream), models
+    return Asking(service, context, burden, asked, images, stream), models
 
 
 def _understood(body: bytes, bounds: Bounds, most: int) -> tuple[ChatRequest, Sequence[media.RemoteImage]]:
@@ -103,6 +103,17 @@ def _by_client(request: web.Request, service: Service) -> bool:
         default=service.door.stream_default,
         json_clients=service.door.json_clients,
     )
+
+
+def wants_stream(accept: str, user_agent: str, *, default: bool, json_clients: Sequence[str]) -> bool:
+    """Return whether to stream when the request does not say.
+
+    It is JSON for clients whose ``Accept`` names JSON (every OpenAI SDK) or whose ``User-Agent`` begins as
+    one of ``json_clients`` (``compat.json_clients``); else what ``compat.stream_default`` says.
+    """
+    if not default or "application/json" in accept.lower():
+        return False
+    return not user_agent.startswith(tuple(json_clients))
 
 
 def _models(service: Service, name: str, caller: Caller) -> Sequence[Model]:
@@ -145,14 +156,14 @@ async def _limited(limit: float) -> AsyncIterator[None]:
 
 
 async def _unary(
-    request: web.Request, service: Service, exchange: Exchange, asking: Asking, models: Sequence[Model]
+    request: web.Request, service: Service, context: Context, asking: Asking, models: Sequence[Model]
 ) -> web.Response:
     async with within(service.door.total):
         answer = await asking.open(models)
     try:
-        _note(exchange, answer)
+        _note(context, answer)
         body = answer.whole()
-        _note_end(exchange, answer)
+        _note_end(context, answer)
     finally:
         answer.close()
     response = Whole(body=body, content_type=JSON) if len(body) <= WHOLE else web.Response(body=body, content_type=JSON)
@@ -160,35 +171,35 @@ async def _unary(
         _show_routing(response, answer)
     if len(body) > WHOLE:
         asking.burden.hold.more(len(body))
-        await _write_large(request, response, body, service, exchange)
+        await _write_large(request, response, body, service, context)
     return response
 
 
 async def _write_large(
-    request: web.Request, response: web.Response, body: bytes, service: Service, exchange: Exchange
+    request: web.Request, response: web.Response, body: bytes, service: Service, context: Context
 ) -> None:
     """Write a large answer here, so that a client that takes nothing is dropped after ``timeouts.send``."""
-    stall = StallWatch(service.door.send, lambda: _drop(request))
-    stall.start()
+    idle = IdleTimer(service.door.send, lambda: _drop(request))
+    idle.start()
     try:
-        response.body = Sliced(body, stall.start)
-        response.headers.update(exchange.headers)
+        response.body = Sliced(body, idle.start)
+        response.headers.update(context.headers)
         if ends(request, service):
             response.force_close()
         await response.prepare(request)
         await response.write_eof()
     finally:
-        stall.close()
+        idle.close()
 
 
 class _Stream:
     """One answer as a stream of events."""
 
-    def __init__(self, request: web.Request, service: Service, exchange: Exchange, burden: Burden) -> None:
+    def __init__(self, request: web.Request, service: Service, context: Context, burden: Burden) -> None:
         self._request = request
         self._burden = burden
         self._service = service
-        self._exchange = exchange
+        self._context = context
         self._response = EventStream(
             sep="\n",
             allow_all_methods=True,
@@ -203,21 +214,21 @@ class _Stream:
         try:
             async with within(self._service.door.total):
                 answer = await asking.open(models)
-                with self._owned(answer) as stall:
+                with self._owned(answer) as idle:
                     writer = await self._commit(answer)
-                    outlet = Outlet(self._request.transport, writer, self._burden.hold, stall.start)
+                    outlet = Outlet(self._request.transport, writer, self._burden.hold, idle.start)
                     self._response.outlet = outlet
-                    stall.start()
+                    idle.start()
                     await outlet.write(answer.head)
-                    stall.stop()
+                    idle.stop()
                     answer.head = b""
                     ended = False
                     while not ended:
                         ended = await answer.pour(outlet.take)
-                        stall.start()
+                        idle.start()
                         await outlet.drain()
-                        stall.stop()
-                    stall.start()
+                        idle.stop()
+                    idle.start()
                     await self._response.write_eof()
         except Failure:
             await self._committed()  # if so, the failure becomes the last event
@@ -227,19 +238,19 @@ class _Stream:
         return self._response
 
     @contextmanager
-    def _owned(self, answer: Answer) -> Iterator[StallWatch]:
+    def _owned(self, answer: Answer) -> Iterator[IdleTimer]:
         """Write down what the answer tells, and close it; gives what drops a client that takes nothing."""
-        stall = StallWatch(self._service.door.send, lambda: _drop(self._request))
+        idle = IdleTimer(self._service.door.send, lambda: _drop(self._request))
         try:
-            _note(self._exchange, answer)
-            yield stall
+            _note(self._context, answer)
+            yield idle
         finally:
             outlet = self._response.outlet
             if outlet is not None and outlet.within:
                 _drop(self._request)  # in the middle of an event nothing can be told but that it is cut
                 outlet.abandon()
-            stall.close()
-            _note_end(self._exchange, answer)
+            idle.close()
+            _note_end(self._context, answer)
             answer.close()
 
     # -------------------------------------------------------------------------------------------- the status commit
@@ -253,8 +264,8 @@ class _Stream:
         self._writer.send_headers()
 
     async def _prepare(self) -> None:
-        self._exchange.response = self._response
-        self._response.headers.update(self._exchange.headers)
+        self._context.response = self._response
+        self._response.headers.update(self._context.headers)
         if ends(self._request, self._service):
             self._response.force_close()
         self._writer = await self._response.prepare(self._request)
@@ -286,15 +297,15 @@ def _drop(request: web.Request) -> None:
         request.transport.abort()
 
 
-def _note(exchange: Exchange, answer: Answer) -> None:
-    exchange.first_byte = exchange.clock()
-    exchange.credential = answer.lease.slot.name
-    exchange.attempts = answer.attempts
+def _note(context: Context, answer: Answer) -> None:
+    context.first_byte = context.clock()
+    context.credential = answer.lease.slot.name
+    context.attempts = answer.attempts
 
 
-def _note_end(exchange: Exchange, answer: Answer) -> None:
-    exchange.usage = answer.transcoder.usage
-    exchange.finish = ",".join(answer.transcoder.reasons[:MOST_TOLD])
+def _note_end(context: Context, answer: Answer) -> None:
+    context.usage = answer.transcoder.usage
+    context.finish = ",".join(answer.transcoder.reasons[:MOST_TOLD])
 
 
 def _show_routing(response: web.StreamResponse, answer: Answer) -> None:

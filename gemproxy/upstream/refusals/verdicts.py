@@ -1,7 +1,7 @@
 """How verdict tables are built and read: a row says which refusals it means and what follows from them.
 
 In: a table (a tuple of rows, the most specific first), a ``Refusal`` and the wall clock. Out: the ``Verdict`` of the
-first row that fits. The tables themselves are data: the shared rows are in ``rows``, each upstream's own in its
+first row that fits. The tables themselves are data: the shared rows are in ``rules``, each upstream's own in its
 dialect. Must not raise, whatever an upstream wrote.
 
 Rows that park a credential look at Google's reason words, or at how a message *begins*: further on a message may quote
@@ -21,8 +21,7 @@ from gemproxy.redaction import for_client
 from gemproxy.upstream.blame import blamed, suspected
 from gemproxy.upstream.cause import Cause, cause_of, tokens_allowed
 from gemproxy.upstream.dialect import Action, Repair, Scope, Verdict
-from gemproxy.upstream.refusals import error_body as refusal
-from gemproxy.upstream.refusals import quota
+from gemproxy.upstream.refusals import error_body, quota
 from gemproxy.upstream.refusals.error_body import Quota, Refusal
 
 
@@ -165,5 +164,5 @@ def judge(table: Table, status: int, headers: Mapping[str, str], body: bytes, no
 
     A refusal inside a 200 is judged with status 500: its own number counts, if it has one.
     """
-    refused = refusal.read(status, headers, body)
+    refused = error_body.read(status, headers, body)
     return next(row for row in table if row.when.holds(refused)).verdict(refused, now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gemproxy.config.sections import JSON_CLIENTS
-from gemproxy.server.handlers.negotiation import wants_stream
+from gemproxy.server.handlers.operation import wants_stream
 
 CLIENTS = [
     # client, Accept, User-Agent, stream left out means a stream

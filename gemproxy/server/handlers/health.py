@@ -1,22 +1,16 @@
-"""/, /health, /ready and /models: what the server says about itself. Spends no quota, asks no upstream."""
+"""/, /health and /ready: how the server is. Spends no quota, asks no upstream."""
 
 from __future__ import annotations
 
-import datetime
 import math
 
-import msgspec
 from aiohttp import web
-from msgspec import UNSET
 from msgspec.structs import replace
 
 from gemproxy import __version__
-from gemproxy.models import Model, bare, retired
 from gemproxy.pool.cooldown import said
-from gemproxy.server.auth import Caller, allow
-from gemproxy.server.middleware import JSON
+from gemproxy.server.replies import as_json, timestamp
 from gemproxy.server.service import Service
-from gemproxy.wire.openai_chat import ModelList, ModelOut
 
 ENDPOINTS = {
     "chat_completions": "/v1/chat/completions",
@@ -47,7 +41,7 @@ async def root(request: web.Request, service: Service) -> web.Response:
 
 async def health(request: web.Request, service: Service) -> web.Response:
     """Tell that the loop runs, and nothing more."""
-    return as_json({"status": "ok", "timestamp": _timestamp(service.clock())})
+    return as_json({"status": "ok", "timestamp": timestamp(service.clock())})
 
 
 async def ready(request: web.Request, service: Service) -> web.Response:
@@ -57,7 +51,7 @@ async def ready(request: web.Request, service: Service) -> web.Response:
     """
     if service.draining:
         return _unready(service, "The server is draining and takes no new requests.", None)
-    models, rotator = [model.id for model in service.catalogue.listed()], service.dispatcher.room.rotator
+    models, rotator = [model.id for model in service.catalogue.listed()], service.dispatcher.pool.rotator
     pool = rotator.ready(models)
     if pool.ok and not rotator.ready(models, _barred(service)).ok:
         hosts = "; ".join(f"{view.host}: {view.message}" for view in service.lookout.views() if view.out)
@@ -81,7 +75,7 @@ def _troubles(service: Service) -> dict[str, object]:
         about = (
             "The reload at {} was refused, an older configuration is in force; the log and `gemproxy check` say why."
         )
-        told["reload"] = about.format(_timestamp(service.reload_refused))
+        told["reload"] = about.format(timestamp(service.reload_refused))
     return told
 
 
@@ -96,42 +90,9 @@ async def probe(request: web.Request, service: Service) -> web.Response:
     return web.Response(status=200, headers={"Allow": "GET, HEAD, OPTIONS"})
 
 
-async def list_models(request: web.Request, service: Service, caller: Caller) -> web.Response:
-    """List the catalogue, as far as this caller may use it; what Google no longer serves comes last."""
-    catalogue, today = service.catalogue, _timestamp(service.clock())
-    named = [(model.id, model) for model in catalogue.listed()]
-    named += [(alias, catalogue.lookup(alias)) for alias in catalogue.aliases]
-    named.sort(key=lambda one: retired(one[1], today))
-    return as_json(
-        ModelList([_shown(model, name) for name, model in named if caller.models is None or model.id in caller.models])
-    )
-
-
-async def show_model(request: web.Request, service: Service, caller: Caller) -> web.Response:
-    """Show one model; 404 ``model_not_found`` for names of other makers."""
-    name, catalogue = request.match_info["id"], service.catalogue
-    model = catalogue.lookup(name)
-    allow(caller, model.id)
-    return as_json(_shown(model, name if name in catalogue.aliases else bare(name)))
-
-
-def _shown(model: Model, name: str) -> ModelOut:
-    return ModelOut(name, model.created, shutdown_date=model.shutdown_date or UNSET)
-
-
 def _unready(service: Service, reason: str, returns_in: float | None) -> web.Response:
     body = {"status": "unready", "reason": reason, "returns_in": returns_in, **_troubles(service)}
     response = as_json(body, status=503)
     if returns_in is not None:
         response.headers["Retry-After"] = str(math.ceil(returns_in))
     return response
-
-
-def as_json(value: object, status: int = 200) -> web.Response:
-    """Return an answer of these values."""
-    return web.Response(body=msgspec.json.encode(value), status=status, content_type=JSON)
-
-
-def _timestamp(now: float) -> str:
-    moment = datetime.datetime.fromtimestamp(now, datetime.UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -109,7 +109,7 @@ def restored(record: Record, now: float, policy: Policy) -> Cooldown:
 
 
 def turn_back(cooldown: Cooldown, seconds: float, now: float, policy: Policy) -> None:
-    """Move a cooldown along with a clock that went back, so that it gets no longer; a time of day stays, within bounds."""
+    """Move a cooldown along with a clock that went back, so that it gets no longer; a time of day stays."""
     cooldown.until = _bound(cooldown.until if cooldown.daily else cooldown.until - seconds, cooldown.daily, now, policy)
     cooldown.since -= seconds
 

@@ -1,11 +1,11 @@
 """(edge) Waiting for a credential when every fit one is at its cap: in order, for a bounded time.
 
 Who waits longest is served first of all whom a free credential can serve. Those that differ in what can serve them
-(model, what they have tried, upstreams, cooldowns of some requests only) wait in lines of their own, or one would hold up
-the rest.
+(model, what they have tried, upstreams, cooldowns of some requests only) wait in lines of their own, or one would hold
+up the rest.
 
-The rotator stays synchronous and decides; this only asks it again: when a lease came back, when a cooldown ends, and every
-``BUSY_WAIT`` seconds, since a reload, a check or another process may have changed the pool.
+The rotator stays synchronous and decides; this only asks it again: when a lease came back, when a cooldown ends, and
+every ``BUSY_WAIT`` seconds, since a reload, a check or another process may have changed the pool.
 """
 
 from __future__ import annotations

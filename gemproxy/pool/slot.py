@@ -1,7 +1,7 @@
 """The nouns of the pool: Slot, Lease and the operator's views. Pure values, no decisions.
 
-In: nothing. Out: Structs that ``rotator`` writes and others read. Times are seconds on the injected wall clock (cooldowns
-outlive the process). Nothing here holds a secret: a slot knows its credential by name and fingerprint only.
+In: nothing. Out: Structs that ``rotator`` writes and others read. Times are seconds on the injected wall clock
+(cooldowns outlive the process). Nothing here holds a secret: a slot knows its credential by name and fingerprint only.
 """
 
 from __future__ import annotations
@@ -109,8 +109,8 @@ class Slot(Struct, eq=False):
 class Lease(Struct, frozen=True, eq=False):
     """The right to send one request with one credential; reported exactly once.
 
-    ``probes`` holds the keys of the cooldowns that have ended: it is the first request after them, on which hangs whether
-    the credential is back.
+    ``probes`` holds the keys of the cooldowns that have ended: it is the first request after them, on which hangs
+    whether the credential is back.
     """
 
     slot: Slot

@@ -133,8 +133,8 @@ class EventStream(EventSourceResponse):
 
     Its headers go out with the first bytes, one system call for both, or with ``send_headers`` of its writer. Its pings
     become a task when the first is due, which for most never happens, and the kernel's limit for who confirms nothing
-    is set with the connection (``process/connections``): 4 % of a small stream. Whether its connection stays open is told as with
-    every other answer: aiohttp-sse says so even where it closes.
+    is set with the connection (``process/connections``): 4 % of a small stream. Whether its connection stays open is
+    told as with every other answer: aiohttp-sse says so even where it closes.
     """
 
     outlet: Outlet | None = None

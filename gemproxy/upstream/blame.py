@@ -15,7 +15,8 @@ from gemproxy.upstream.dialect import Call, Suspect
 from gemproxy.upstream.refusals.error_body import Refusal
 from gemproxy.wire.gemini import Part
 
-# Where Google names a field: details (read by ``error_body``), "at 'contents[0].role'", "GenerateContentRequest.tools: …".
+# Where Google names a field: details (read by ``error_body``), "at 'contents[0].role'", "GenerateContentRequest.tools:
+# …".
 _NAMED: Final = re.compile(r"(?i)(?:\bat '|generatecontentrequest\.)([a-z_][\w.\[\]]*)")
 
 # Looked for in the path (without underscores, lower case), the most telling first.

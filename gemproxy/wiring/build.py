@@ -187,7 +187,7 @@ async def reload(app: web.Application, config: Config) -> list[str]:
 
 
 def _keep(state: State, record: Record) -> None:
-    """Keep a cooldown, but for models that nobody has: their names come from clients, who could fill the disk with them."""
+    """Keep a cooldown, but for models that nobody has: clients could fill the disk with names of those."""
     if record.reason != NO_MODEL:
         state.keep_record(record)
 

@@ -14,7 +14,8 @@ from aiohttp import web
 
 from gemproxy.config import Config, load
 from gemproxy.process.connections import GuardedSite
-from gemproxy.process.serve import base_url, bind, make_runner
+from gemproxy.process.serve import make_runner
+from gemproxy.process.sockets import base_url, bind
 from gemproxy.simulator import Simulator
 from gemproxy.transport.client import outgoing
 

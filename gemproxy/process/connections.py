@@ -460,11 +460,6 @@ def _has_come(transport: asyncio.Transport) -> bool:
     return bool(poll.poll(0))
 
 
-def addresses(runner: web.AppRunner) -> list[Any]:
-    """Return what a runner listens on."""
-    return [site.address for site in runner.sites if isinstance(site, GuardedSite)]
-
-
 def connections(runner: web.AppRunner) -> Iterator[Connection]:
     """Yield the open connections."""
     for connection in runner.server.connections if runner.server is not None else ():

@@ -51,7 +51,7 @@ from gemproxy.server.auth import Caller, ClientAuth
 from gemproxy.server.context import RandomIds
 from gemproxy.server.firsts import Firsts
 from gemproxy.server.limits import ClientLimits
-from gemproxy.server.routes import add_routes
+from gemproxy.server.routes import add_routes, shortcut
 from gemproxy.server.service import SERVICE, Door, Service
 from gemproxy.state.opening import open_state
 from gemproxy.state.store import State
@@ -93,6 +93,16 @@ def build_app(config: Config) -> web.Application:
 def uptime() -> float:
     """Return the seconds since this machine started, those in which it slept too, which the loop's clock leaves out."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class Runner(web.AppRunner):
+    """aiohttp's runner with ``routes.shortcut``."""
+
+    async def setup(self) -> None:
+        """Open the rooms, and get ready to serve."""
+        await super().setup()
+        assert self.server is not None
+        shortcut(self.server, self.app[SERVICE])
 
 
 async def build_service(config: Config, stack: AsyncExitStack) -> Service:

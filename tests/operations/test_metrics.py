@@ -11,7 +11,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from gemproxy.process.serve import _listen_for_scrapes, bind
+from gemproxy.process.scrapes import listen_for_scrapes
+from gemproxy.process.sockets import bind
 from gemproxy.simulator import Hang, KeyState, Simulator, frames_answer
 from tests.running import Running, configuration, running
 from tests.server_process import configured, free_port, serving
@@ -146,7 +147,7 @@ async def test_own_listener_without_the_library_says_what_to_install(
     own = free_port()
     config = configuration(simulator, tmp_path, f'[server]\nmetrics_listen = "127.0.0.1:{own}"\n')
     async with running(simulator, config) as server, AsyncExitStack() as stack:
-        await _listen_for_scrapes(stack, server.app, config, bind("127.0.0.1", own, reuse_port=False))
+        await listen_for_scrapes(stack, server.app, config, bind("127.0.0.1", own, reuse_port=False))
         async with server.session.get(f"http://127.0.0.1:{own}/metrics") as response:
             assert (response.status, "'.[metrics]'" in await response.text()) == (404, True)
     assert not caplog.messages

@@ -16,7 +16,7 @@ from aiohttp.typedefs import Handler
 
 from gemproxy.errors import StartFault
 from gemproxy.process.connections import GuardedSite, connections
-from gemproxy.process.serve import bind
+from gemproxy.process.sockets import bind
 from gemproxy.simulator import Simulator
 from tests.faults.client import bare, port_of
 from tests.running import running

@@ -19,9 +19,10 @@ from msgspec.structs import replace
 from gemproxy import descriptors
 from gemproxy.config import Config, ConfigFault, load
 from gemproxy.errors import ClientFault, StartFault
-from gemproxy.process import serve as serving
-from gemproxy.process import systemd
-from gemproxy.process.serve import Reloading, make_runner, serve
+from gemproxy.process import sockets, systemd
+from gemproxy.process.ending import Ending
+from gemproxy.process.reloading import Reloading
+from gemproxy.process.serve import make_runner, serve
 from gemproxy.server.service import SERVICE
 from gemproxy.simulator import Simulator, unary_answer
 from gemproxy.state.memory import MemoryState
@@ -46,7 +47,7 @@ async def listening(config: Config, sock: socket.socket) -> AsyncIterator[web.Ap
     runner = make_runner(config)
     await runner.setup()
     try:
-        await serving._listen(runner, config, [sock])
+        await sockets.listen(runner, config, [sock])
         yield runner
     finally:
         await runner.cleanup()
@@ -111,7 +112,7 @@ async def test_an_order_that_comes_too_soon_waits(
         raise StartFault("as far as this goes")
 
     monkeypatch.setattr(descriptors, "raise_limit", lambda: None)
-    monkeypatch.setattr(serving, "relieve", relieve)
+    monkeypatch.setattr(sockets, "relieve", relieve)
     config = configuration(simulator, tmp_path, "[server]\nport = 0\n")
     with pytest.raises(StartFault):
         await serve(config, lambda: config, pytest.fail)
@@ -176,7 +177,7 @@ async def test_a_reload_that_fails_by_a_bug_is_told(
     config = configuration(simulator, tmp_path)
     with bound("127.0.0.1") as sock:
         async with listening(config, sock) as runner:
-            serving.Ending(Reloading(runner, config, broken), [])
+            Ending(Reloading(runner, config, broken), [])
             os.kill(os.getpid(), signal.SIGHUP)
             await soon(lambda: "reload failed" in caplog.text)
             for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):

@@ -17,8 +17,6 @@ from __future__ import annotations
 
 import math
 
-from gemproxy.wire.openai_chat import ErrorBody, ErrorObject
-
 
 class Failure(Exception):  # noqa: N818 - the vocabulary is fault and failure: errors are what we write to clients
     """One failed request, with all that its OpenAI error object needs.
@@ -156,11 +154,6 @@ class StartFault(Exception):  # noqa: N818 - as above
 def timeout(message: str) -> UpstreamFault:
     """Return the fault for an upstream that took too long (504 ``upstream_timeout``)."""
     return UpstreamFault(message, status=504, code="upstream_timeout")
-
-
-def to_openai(failure: Failure) -> ErrorBody:
-    """Return OpenAI's error object for a failure; all four keys are always written."""
-    return ErrorBody(ErrorObject(failure.message, failure.type, failure.param, failure.code))
 
 
 def headers(failure: Failure) -> dict[str, str]:

@@ -25,7 +25,10 @@ FLOORS: dict[str, set[str]] = {
         *("process", "wiring", "operations.checkup", "credentials.login", "state.sqlite_file", "config"),
         *("load.rounds", "errors", "proxies"),
     },
-    "process": {"process", "wiring", "server", "config", "load", "errors", "redaction", "tasks", "descriptors"},
+    "process": {
+        *("process", "wiring", "server", "converter.chat.failures", "config", "load", "errors", "redaction", "tasks"),
+        "descriptors",
+    },
     "process.demo": {"process", "server.handlers", "config", "simulator", "errors"},
     "wiring": {"wiring", "config", "server", *BELOW_SERVER},
     "server": {"server", *BELOW_SERVER},
@@ -46,7 +49,7 @@ FLOORS: dict[str, set[str]] = {
     },
     "config": {"config", "errors", "models", "networks", "proxies"},
     "simulator": {"simulator"},  # an oracle must not share the code it judges
-    "errors": {"wire"},
+    "errors": set(),
     "redaction": {"held"},
     "held": set(),
     "tasks": set(),

@@ -23,10 +23,10 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from gemproxy import descriptors, errors
+from gemproxy.converter.chat.failures import error_body
 from gemproxy.errors import ClientFault, Failure, Overload
 from gemproxy.load.reads import CRUMB, HEADS, READ, read_little
 from gemproxy.process.listener import Listener
-from gemproxy.server.middleware import error_body
 from gemproxy.server.replies import JSON
 
 log = logging.getLogger("gemproxy.server")

@@ -18,7 +18,8 @@ from gemproxy.converter.events import Image, ToolCall
 from gemproxy.converter.gemini.reader import AnswerReader
 from gemproxy.converter.gemini.signatures import image_key
 from gemproxy.converter.transcoder import Transcoder
-from gemproxy.dispatch.dispatcher import Answer, Listen
+from gemproxy.dispatch.answer import Answer
+from gemproxy.dispatch.dispatcher import Listen
 from gemproxy.errors import Failure, NoCredential, UpstreamFault
 from gemproxy.load.burden import Burden
 from gemproxy.load.effort import Effort, Elsewhere

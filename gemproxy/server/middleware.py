@@ -12,9 +12,9 @@ from functools import partial
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from msgspec import json
 
 from gemproxy import errors
+from gemproxy.converter.chat.failures import error_body, error_event
 from gemproxy.errors import ClientFault, Draining, Failure, NoCredential, Overload
 from gemproxy.redaction import opening
 from gemproxy.server import access_log
@@ -173,16 +173,6 @@ def error_response(failure: Failure, more: Mapping[str, str], allow: str | None 
     if failure.status == 413:
         response.force_close()  # the rest of the body is not read
     return response
-
-
-def error_body(failure: Failure) -> bytes:
-    """Return OpenAI's error object."""
-    return json.encode(errors.to_openai(failure))
-
-
-def error_event(failure: Failure) -> bytes:
-    """Return a failure as the last event of a stream: no ``[DONE]`` and no made-up finish follows (PROTOCOL 3.7)."""
-    return b"data: " + error_body(failure) + b"\n\n"
 
 
 def _bug(context: Context) -> Failure:

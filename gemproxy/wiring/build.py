@@ -33,7 +33,8 @@ from gemproxy.credentials.sources import (
     token_url,
 )
 from gemproxy.credentials.tokens import Tokens
-from gemproxy.dispatch.dispatcher import Dispatcher, Limits
+from gemproxy.dispatch.answer import Limits
+from gemproxy.dispatch.dispatcher import Dispatcher
 from gemproxy.fetch.fetcher import ImageFetcher, ImagePolicy
 from gemproxy.load.budget import Budget
 from gemproxy.load.burden import Load

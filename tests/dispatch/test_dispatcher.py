@@ -22,7 +22,8 @@ from gemproxy.credentials import token_errors
 from gemproxy.credentials.token_errors import TokenRefused
 from gemproxy.dispatch import dispatcher as dispatch
 from gemproxy.dispatch import retry as retry
-from gemproxy.dispatch.dispatcher import Dispatcher, Limits
+from gemproxy.dispatch.answer import Limits
+from gemproxy.dispatch.dispatcher import Dispatcher
 from gemproxy.errors import ClientFault, Failure, NoCredential, UpstreamFault
 from gemproxy.pool.queue import Pool
 from gemproxy.pool.rotator import Policy, Rotator, Slot

@@ -16,7 +16,7 @@ from aiohttp.client_reqrep import ConnectionKey
 
 from gemproxy import descriptors
 from gemproxy.descriptors import FEW
-from gemproxy.dispatch.dispatcher import _unreachable
+from gemproxy.dispatch.faults import _unreachable
 from gemproxy.errors import Failure
 from gemproxy.process.connections import FULL
 from gemproxy.process.listener import Listener, Refusals

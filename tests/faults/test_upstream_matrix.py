@@ -22,7 +22,7 @@ import pytest
 from msgspec import Struct
 
 from gemproxy.config import load
-from gemproxy.dispatch.dispatcher import Answer
+from gemproxy.dispatch.answer import Answer
 from gemproxy.simulator import CutOff, Hang, Pause, Reset, drip, sse
 from gemproxy.simulator.script import Step
 from tests.faults.client import AUTH, Got, ask, hello, pool

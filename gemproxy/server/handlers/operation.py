@@ -19,7 +19,7 @@ from aiohttp.abc import AbstractStreamWriter
 
 from gemproxy.converter.chat.reading import Bounds, decode, weighed
 from gemproxy.converter.gemini import media
-from gemproxy.dispatch.dispatcher import Answer
+from gemproxy.dispatch.answer import Answer
 from gemproxy.errors import Failure, timeout
 from gemproxy.load.burden import Burden
 from gemproxy.models import Model

@@ -203,9 +203,11 @@ class Checked(aiohttp.TCPConnector):
                 made = await super()._create_connection(req, traces, timeout)
         except (aiohttp.ClientError, OSError) as fault:
             if type(fault) is not TimeoutError:
-                fault = _of_proxy(req, fault) if req.proxy else fault
-                self._tell(req.url, fault)
-                raise fault from None
+                told = _of_proxy(req, fault) if req.proxy else fault
+                self._tell(req.url, told)
+                if told is fault:
+                    raise
+                raise told from None
             late = aiohttp.ConnectionTimeoutError(SLOW)
             self._tell(req.url, late)
             raise late from None

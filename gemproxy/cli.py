@@ -192,7 +192,7 @@ async def _look(config: Config) -> list[Row]:
 
     async with AsyncExitStack() as stack:
         service = await build_service(config, stack)
-        return await service.checkup.tokens()
+        return await service.operations.checkup.tokens()
 
 
 def summary(config: Config, warnings: Sequence[str]) -> str:

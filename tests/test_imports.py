@@ -26,8 +26,9 @@ FLOORS: dict[str, set[str]] = {
         *("load.rounds", "errors", "proxies"),
     },
     "process": {
-        *("process", "wiring", "server", "converter.chat.failures", "config", "load", "errors", "redaction", "tasks"),
-        "descriptors",
+        *("process", "wiring", "server.service", "server.middleware", "server.replies", "server.handlers.admin"),
+        *("converter.chat.failures", "config"),
+        *("load", "errors", "redaction", "tasks", "descriptors"),
     },
     "process.demo": {"process", "server.handlers", "config", "simulator", "errors"},
     "wiring": {"wiring", "config", "server", *BELOW_SERVER},

@@ -18,7 +18,7 @@ from gemproxy.errors import UpstreamFault
 from gemproxy.load.budget import Hold
 from gemproxy.load.burden import Burden
 from gemproxy.load.weigh import SMALL
-from gemproxy.pool.queue import Pool
+from gemproxy.pool.queue import Queue
 from gemproxy.pool.slot import Lease
 from gemproxy.transport.client import Incoming
 from gemproxy.transport.idle import IdleTimer
@@ -45,7 +45,7 @@ class Answer:
 
     def __init__(
         self,
-        pool: Pool,
+        queue: Queue,
         limits: Limits,
         clock: Callable[[], float],
         lease: Lease,
@@ -62,7 +62,7 @@ class Answer:
         self.attempts = 0
         self.head = b""
         self._watch = IdleTimer(limits.idle, self._give_up)
-        self._pool = pool
+        self._queue = queue
         self._limits = limits
         self._clock = clock
         self._dialect = dialect
@@ -118,7 +118,7 @@ class Answer:
             self._let_go()
             if not self._ended:  # else its connection went back to the pool with the last byte
                 self._response.close()
-            self._pool.report(self.lease, self._verdict)
+            self._queue.report(self.lease, self._verdict)
 
     def _begun(self, data: bytes) -> bool:
         self.head = data

@@ -22,7 +22,7 @@ from gemproxy.dispatch.faults import FAULTS, Refused, verdict_on
 from gemproxy.dispatch.retry import Retry, Step
 from gemproxy.errors import ClientFault, Failure, NoCredential, UpstreamFault
 from gemproxy.load.burden import Burden
-from gemproxy.pool.queue import Pool
+from gemproxy.pool.queue import Queue
 from gemproxy.pool.slot import Lease
 from gemproxy.transport.client import Incoming, Poster, head
 from gemproxy.transport.idle import IdleTimer
@@ -53,14 +53,14 @@ class Dispatcher:
     def __init__(
         self,
         session: aiohttp.ClientSession,
-        pool: Pool,
+        queue: Queue,
         tokens: Tokens,
         dialects: Mapping[str, Dialect],
         limits: Limits,
         clock: Callable[[], float],
         skew: Skew | None = None,
     ) -> None:
-        self.pool = pool
+        self.queue = queue
         self._skew = skew
         self.limits = limits
         self._post = Poster(session).post
@@ -81,7 +81,7 @@ class Dispatcher:
         task = asyncio.current_task()
         assert task is not None
         loop = task.get_loop()
-        attempts, budget, peers = self.limits.attempts, self.limits.budget, self.pool.rotator.peers
+        attempts, budget, peers = self.limits.attempts, self.limits.budget, self.queue.rotator.peers
         started = loop.time() if since is None else since
         retry = Retry(attempts=attempts, budget=budget, started=started, peers=peers)
         retry.tried.update(avoid)
@@ -117,7 +117,7 @@ class Dispatcher:
                 return answer
             pause = retry.pause(lease.slot.dialect)
             if not retry.may_begin(time() + pause):  # else the client would wait for nothing
-                raise retry.exhausted(self.pool.rotator.earliest(call.model, None, call.demand))
+                raise retry.exhausted(self.queue.rotator.earliest(call.model, None, call.demand))
             await asyncio.sleep(pause)
 
     async def _lease(self, call: Call, retry: Retry) -> tuple[Lease, float]:
@@ -127,11 +127,11 @@ class Dispatcher:
         if retry.asked or without:
             for passed, grace in retry.choices(without):
                 with suppress(NoCredential):  # who is busy is waited for only when nobody else is left
-                    return self.pool.at_once(call.model, passed, None, call.demand), grace
+                    return self.queue.at_once(call.model, passed, None, call.demand), grace
         try:
-            return await self.pool.acquire(call.model, retry.tried, None, call.demand), grace
+            return await self.queue.acquire(call.model, retry.tried, None, call.demand), grace
         except NoCredential as none:
-            if self.pool.rotator.missing(call.model):  # it is 404, not a matter of time
+            if self.queue.rotator.missing(call.model):  # it is 404, not a matter of time
                 raise _no_model(call.model) from None
             raise retry.outcome(none) from None
 
@@ -170,7 +170,7 @@ class Dispatcher:
             raise
         finally:
             if answer is None:
-                self.pool.report(lease, verdict)
+                self.queue.report(lease, verdict)
         return answer
 
     async def _renewed(self, step: Step | None, slot: str, token: Token, grace: float) -> Token:
@@ -201,10 +201,10 @@ class Dispatcher:
         del request  # megabytes, perhaps: the upstream has them now
         if response.status != 200:
             raise Refused(await self._refusal(dialect, response))
-        answer = Answer(self.pool, self.limits, self._clock, lease, dialect, response, listen(dialect), burden)
+        answer = Answer(self.queue, self.limits, self._clock, lease, dialect, response, listen(dialect), burden)
         await answer.begin()
         if lease.probe:
-            self.pool.confirm(lease)
+            self.queue.confirm(lease)
         for repair, asker in retry.repairs.items():
             if asker == dialect.name:  # learnt from its cure: a refusal may have had another cause
                 dialect.learn(call.model, repair, self._clock())

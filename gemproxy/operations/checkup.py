@@ -131,13 +131,13 @@ class Checkup:
 
     def _model(self, view: SlotView, model: str, allowed: frozenset[str] | None) -> str | None:
         """Return the model to ask a credential for: the one named, or the first that it is held to and that may be."""
-        offered = self._dispatcher.pool.rotator.offered(view.name)
+        offered = self._dispatcher.queue.rotator.offered(view.name)
         if offered is None or model in offered:
             return model
         return min(offered if allowed is None else offered & allowed, default=None)
 
     def _views(self) -> list[SlotView]:
-        return self._dispatcher.pool.rotator.snapshot()
+        return self._dispatcher.queue.rotator.snapshot()
 
     async def _authenticate(self, view: SlotView) -> Row:
         began = asyncio.get_running_loop().time()
@@ -151,7 +151,7 @@ class Checkup:
         except TimeoutError:
             verdict, detail, link = Verdict(Action.RETRY, reason="timeout"), f"no answer within {PATIENCE:g} s", ""
         if verdict.action is Action.OK:
-            self._dispatcher.pool.rotator.unpark(view.name)
+            self._dispatcher.queue.rotator.unpark(view.name)
             return _row(view, "token", began, True, "well")
         return _row(view, "token", began, False, f"{verdict.reason}: {detail}", link)
 

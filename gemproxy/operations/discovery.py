@@ -20,10 +20,10 @@ from gemproxy.upstream.ai_studio import AiStudio, read_models
 from gemproxy.wire import UNREADABLE
 
 log = logging.getLogger("gemproxy")
-EVERY = 3600.0  # seconds
-PATIENCE = 30.0  # seconds for one page
+INTERVAL = 3600.0  # seconds between two discoveries
+PAGE_TIMEOUT = 30.0  # seconds for one page
 MOST_PAGES = 10
-MOST = 2_000  # models; Google lists some dozens, and each is a label of the metrics once it was asked for
+MOST_MODELS = 2_000  # models; Google lists some dozens, and each is a label of the metrics once it was asked for
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
@@ -50,16 +50,16 @@ class Discovery:
         found: list[str] = []
         page = ""
         for _ in range(MOST_PAGES):
-            reply = await ask(self._session, self._dialect.models_request(token, page), PATIENCE)
+            reply = await ask(self._session, self._dialect.models_request(token, page), PAGE_TIMEOUT)
             if reply.status != 200:
                 raise aiohttp.ClientError(f"status {reply.status}")
             listed = read_models(reply.body)
             chatting = (model.id for model in listed.models if model.chats)
             found += [name for name in chatting if len(name) <= MAX_NAME and _NAME.fullmatch(name)]
             page = listed.next_page
-            if not page or len(found) >= MOST:
+            if not page or len(found) >= MOST_MODELS:
                 break
-        return found[:MOST]
+        return found[:MOST_MODELS]
 
 
 def add(catalogue: Catalogue, found: list[str]) -> None:

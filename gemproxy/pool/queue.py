@@ -40,7 +40,7 @@ class Waiting(Struct, eq=False):
     line: Line = ("", (), frozenset(), None)
 
 
-class Pool:
+class Queue:
     """The rotator, with a queue in front. ``limit`` in seconds (``timeouts.queue``); 0: nobody waits.
 
     ``on_report`` hears what came of every lease.

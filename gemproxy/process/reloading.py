@@ -13,7 +13,7 @@ from gemproxy.errors import ConfigFault
 from gemproxy.process import systemd
 from gemproxy.process.sockets import addresses, check_doors
 from gemproxy.server.service import SERVICE
-from gemproxy.wiring.build import reload
+from gemproxy.wiring.reload import reload
 
 log = logging.getLogger("gemproxy")
 
@@ -40,7 +40,7 @@ class Reloading:
                 why = "; ".join(str(fault).split("\n"))
                 log.error("reload refused, the old configuration stays: %s", why)  # noqa: TRY400 - no bug
             finally:
-                service.reload_refused = refused
+                service.operations.reload_refused = refused
                 systemd.notify("READY=1")
 
     async def _take_over(self, config: Config) -> None:

@@ -12,7 +12,7 @@ from gemproxy.config import Config
 from gemproxy.errors import Failure
 from gemproxy.process.ending import LAST_WORDS
 from gemproxy.process.sockets import site
-from gemproxy.server.handlers.admin import scrape
+from gemproxy.server.handlers.admin import metrics as show_metrics
 from gemproxy.server.middleware import error_response
 from gemproxy.server.service import SERVICE
 
@@ -24,7 +24,7 @@ async def listen_for_scrapes(
 
     async def metrics(request: web.Request) -> web.Response:
         try:
-            return scrape(app[SERVICE])
+            return await show_metrics(app[SERVICE].operations)
         except Failure as failure:
             return error_response(failure, {})
 

@@ -57,6 +57,7 @@ class Asking:
         self.stream = stream
         self._id = "chatcmpl-" + service.new_id()
         self._created = int(service.clock())
+        self._options = service.door.options
         self._signatures = service.signatures.of(context.client)
         self._usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
         self._since = 0.0
@@ -104,7 +105,7 @@ class Asking:
     async def _open(self, model: Model, *, fallback: bool) -> Answer:
         plan = self._converted_here(model)
         if plan is None:
-            plan = await self.burden.run(self._convert, model, Effort(self._service.options.max_schema_nodes))
+            plan = await self.burden.run(self._convert, model, Effort(self._options.max_schema_nodes))
         self._made.append(plan)  # so that it is freed with the rest, not where the last of those who ask lets it go
         call, listen = self._plan(plan, model, fallback=fallback)
         del plan
@@ -115,7 +116,7 @@ class Asking:
         if self.burden.heavy:
             return None
         try:
-            return self._convert(model, Effort(self._service.options.max_schema_nodes, HERE))
+            return self._convert(model, Effort(self._options.max_schema_nodes, HERE))
         except Elsewhere:  # a web of refs in few bytes
             return None
 
@@ -128,9 +129,8 @@ class Asking:
         self.burden.lighten([asked, images, made])
 
     def _convert(self, model: Model, effort: Effort) -> conversion.Plan:
-        service = self._service
         plan = conversion.to_call(
-            self._asked, model, self._images, self._signatures, service.options, self.stream, effort
+            self._asked, model, self._images, self._signatures, self._options, self.stream, effort
         )
         if self.burden.heavy:
             _ = plan.call.demand.kinds  # worked out here: the rotator would do it on the loop
@@ -144,14 +144,14 @@ class Asking:
         return plan.call, partial(self._listen, plan, name)
 
     def _listen(self, plan: conversion.Plan, name: str, dialect: Dialect) -> Transcoder:
-        origin = f"{dialect.name}/{plan.call.model}"
+        origin, capture = f"{dialect.name}/{plan.call.model}", self._service.operations.capture
         heading = Heading(self._id, self._created, name, origin, self._usage, plan.legacy_functions, plan.custom)
         return Transcoder(
             dialect.decode,
             AnswerReader(self._call_id, plan.names, plan.taken, declared=plan.declared, grounded=plan.grounded),
             ChatChunkWriter(heading) if self.stream else ChatCompletionFold(heading),
             partial(self._keep, origin),
-            self._tape(self._service.capture) if self._service.capture is not None else None,
+            self._tape(capture) if capture is not None else None,
             at_once=not self.stream,
         )
 

@@ -111,10 +111,11 @@ def ends(request: web.Request, service: Service) -> bool:
 
 def _record(service: Service, context: Context, ended: float) -> None:
     access_log.write(context, ended)
-    if service.metrics is not None and context.model != "-":
+    metrics = service.operations.metrics
+    if metrics is not None and context.model != "-":
         first = None if context.first_byte is None else context.first_byte - context.started
-        model = context.model if context.model in service.catalogue else "other"
-        service.metrics.request(model, context.stream, context.status, ended - context.started, first, context.usage)
+        model = context.model if context.model in service.door.catalogue else "other"
+        metrics.request(model, context.stream, context.status, ended - context.started, first, context.usage)
 
 
 async def _excuse(request: web.Request, service: Service, context: Context, fault: Exception) -> web.StreamResponse:
@@ -138,7 +139,8 @@ def _warn(service: Service, context: Context, failure: Failure) -> None:
     A client that met a limit of its own is its own affair.
     """
     if isinstance(failure, NoCredential) or (isinstance(failure, Overload) and failure.status == 503):
-        model = context.model if context.model in service.catalogue else "other"  # a client may make up any number
+        # a client may make up any number
+        model = context.model if context.model in service.door.catalogue else "other"
         if service.firsts.level("turned away", failure.code or "", model) == logging.WARNING:
             log.warning("request %s is turned away: %s", context.id, failure.message)
 

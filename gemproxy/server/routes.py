@@ -27,17 +27,17 @@ ForCaller = Callable[[web.Request, Service, Caller], Awaitable[web.StreamRespons
 
 def add_routes(router: web.UrlDispatcher) -> None:
     """Add every route; ``HEAD`` works wherever ``GET`` does."""
-    for path, handler in (("/", health.root), ("/health", health.health), ("/ready", health.ready)):
+    for path, handler in (("/", _root), ("/health", _health), ("/ready", _ready)):
         router.add_get(path, _open(handler), expect_handler=expectation)
-        router.add_options(path, _open(health.probe), expect_handler=expectation)
-    router.add_get("/metrics", _known(admin.metrics, admin=True), expect_handler=expectation)
+        router.add_options(path, _open(_probe), expect_handler=expectation)
+    router.add_get("/metrics", _known(_metrics, admin=True), expect_handler=expectation)
     for base in ("/v1", ""):
         router.add_post(f"{base}{CHAT}", answering(_chat), expect_handler=expectation)
-        router.add_get(f"{base}/models", _known(catalogue.list_models), expect_handler=expectation)
-        router.add_get(f"{base}/models/{{id:.+}}", _known(catalogue.show_model), expect_handler=expectation)
-        router.add_get(f"{base}/debug/cache", _known(admin.cache, admin=True), expect_handler=expectation)
-        router.add_post(f"{base}/token-test", _counted(admin.token_test), expect_handler=expectation)
-        router.add_post(f"{base}/test", _counted(admin.full_test), expect_handler=expectation)
+        router.add_get(f"{base}/models", _known(_list_models), expect_handler=expectation)
+        router.add_get(f"{base}/models/{{id:.+}}", _known(_show_model), expect_handler=expectation)
+        router.add_get(f"{base}/debug/cache", _known(_cache, admin=True), expect_handler=expectation)
+        router.add_post(f"{base}/token-test", _counted(_token_test), expect_handler=expectation)
+        router.add_post(f"{base}/test", _counted(_full_test), expect_handler=expectation)
         for path in (CHAT, "/models", "/models/{id:.+}"):
             router.add_options(base + path, _open(_preflight), expect_handler=expectation)
     _add_rest(router)
@@ -69,6 +69,52 @@ def plain_path(path: str) -> str:
     if "//" in path or path.endswith("/") or path.startswith("/v1/v1"):
         path = _BASES.sub("/v1", _SLASHES.sub("/", path)).rstrip("/") or "/"
     return path
+
+
+# ---------------------------------------------------------------------------------- what each handler gets to see
+
+
+def _root(request: web.Request, service: Service) -> Awaitable[web.Response]:
+    return health.root()
+
+
+def _health(request: web.Request, service: Service) -> Awaitable[web.Response]:
+    return health.health(service.clock())
+
+
+def _ready(request: web.Request, service: Service) -> Awaitable[web.Response]:
+    return health.ready(service.door, service.pool, service.operations, service.clock(), draining=service.draining)
+
+
+def _probe(request: web.Request, service: Service) -> Awaitable[web.Response]:
+    return health.probe()
+
+
+def _list_models(request: web.Request, service: Service, caller: Caller) -> Awaitable[web.Response]:
+    return catalogue.list_models(service.door.catalogue, service.clock(), caller)
+
+
+def _show_model(request: web.Request, service: Service, caller: Caller) -> Awaitable[web.Response]:
+    return catalogue.show_model(request.match_info["id"], service.door.catalogue, caller)
+
+
+def _metrics(request: web.Request, service: Service, caller: Caller) -> Awaitable[web.Response]:
+    return admin.metrics(service.operations)
+
+
+def _cache(request: web.Request, service: Service, caller: Caller) -> Awaitable[web.Response]:
+    return admin.cache(service.pool, service.signatures)
+
+
+def _token_test(request: web.Request, service: Service, caller: Caller) -> Awaitable[web.Response]:
+    return admin.token_test(service.operations.checkup)
+
+
+def _full_test(request: web.Request, service: Service, caller: Caller) -> Awaitable[web.Response]:
+    return admin.full_test(request, service.door.catalogue, service.operations.checkup, caller)
+
+
+# ------------------------------------------------------------------------------------------------- who is let in
 
 
 def _open(handler: ForAnybody) -> Handler:

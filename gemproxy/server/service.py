@@ -1,6 +1,6 @@
-"""What the handlers share: the wired rooms, and what the configuration sets for the door. A value holder.
+"""What the handlers share, in parts: a handler takes those that it uses. Value holders.
 
-A reload swaps fields; requests under way keep what they took at their start.
+A reload swaps ``door`` and ``images``; requests under way keep what they took at their start.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from msgspec import Struct
 from gemproxy.converter.chat.reading import Bounds
 from gemproxy.converter.chat.request import Options
 from gemproxy.converter.gemini.signatures import SignatureCache
-from gemproxy.credentials.sources import Source
 from gemproxy.credentials.tokens import Tokens
 from gemproxy.dispatch.dispatcher import Dispatcher
 from gemproxy.fetch.fetcher import ImageFetcher
@@ -22,6 +21,7 @@ from gemproxy.load.burden import Load
 from gemproxy.models import Catalogue, Model
 from gemproxy.operations.capture import Capture
 from gemproxy.operations.checkup import Checkup
+from gemproxy.pool.rotator import Rotator
 from gemproxy.server.auth import ClientAuth
 from gemproxy.server.firsts import Firsts
 from gemproxy.server.limits import ClientLimits
@@ -33,10 +33,14 @@ if TYPE_CHECKING:
     from gemproxy.operations.metrics import Metrics
 
 
-class Door(Struct):
-    """``[server]``, ``[compat]`` and ``[timeouts]``, as far as handlers need them. Seconds and bytes."""
+class Door(Struct, frozen=True):
+    """All that handlers need of the configuration, swapped as one by a reload. Seconds and bytes."""
 
     auth: ClientAuth
+    catalogue: Catalogue
+    options: Options
+    bounds: Bounds
+    needs: Mapping[str, Need]  # by slot: the hosts without which it is of no use
     stream_default: bool = True
     json_clients: Sequence[str] = ()
     max_requests: int = 0
@@ -52,35 +56,48 @@ class Door(Struct):
     cors_origins: Sequence[str] = ()
     fallbacks: Mapping[str, Sequence[Model]] = {}  # by the id of the model that they stand in for
 
+    @property
+    def needed(self) -> set[str]:
+        """Return the origin of every host that a credential needs."""
+        return {origin for need in self.needs.values() for origin in (need.upstream, need.tokens)}
+
+
+class Pool(Struct, frozen=True):
+    """Who serves, as operators see it."""
+
+    rotator: Rotator
+    tokens: Tokens
+    state: State
+    lookout: Lookout
+
+
+class Operations(Struct):
+    """What operators see and do."""
+
+    checkup: Checkup
+    metrics: Metrics | None = None  # None: prometheus-client is not installed
+    capture: Capture | None = None
+    reload_refused: float | None = None  # when the last reload was, if it was: the configuration is an old one
+    discovered: Sequence[str] = ()  # ids found last (models.discover), for the catalogue that a reload makes anew
+
 
 class Service(Struct):
-    """Everything a handler may use."""
+    """The parts, and what counts requests."""
 
     door: Door
     dispatcher: Dispatcher
-    tokens: Tokens
-    state: State
-    catalogue: Catalogue
-    options: Options
     signatures: SignatureCache
     images: ImageFetcher
-    checkup: Checkup
+    pool: Pool
+    operations: Operations
     clock: Callable[[], float]  # wall clock, seconds
     new_id: Callable[[], str]  # random, URL-safe
     client_limits: ClientLimits
     load: Load
     firsts: Firsts
-    bounds: Bounds
-    lookout: Lookout
-    need: Callable[[Source], Need]
-    needs: Mapping[str, Need]  # by slot: the hosts without which it is of no use
-    metrics: Metrics | None = None  # None: prometheus-client is not installed
-    capture: Capture | None = None
     draining: bool = False  # /ready is 503, and connections close after their answer
     refusing: bool = False  # the drain is over: what runs ends, and new requests are answered 503
     open_requests: int = 0
-    reload_refused: float | None = None  # when the last reload was, if it was: the configuration is an old one
-    discovered: Sequence[str] = ()  # ids found last (models.discover), for the catalogue that a reload makes anew
     outdated: set[str] = set()  # models past their shutdown date that were asked for, each logged once
 
 

@@ -25,7 +25,7 @@ from gemproxy.dispatch import retry as retry
 from gemproxy.dispatch.answer import Limits
 from gemproxy.dispatch.dispatcher import Dispatcher
 from gemproxy.errors import ClientFault, Failure, NoCredential, UpstreamFault
-from gemproxy.pool.queue import Pool
+from gemproxy.pool.queue import Queue
 from gemproxy.pool.rotator import Policy, Rotator, Slot
 from gemproxy.simulator import (
     Answer,
@@ -122,8 +122,8 @@ class Bench:
         pool = [Slot(name=name, tier=int(name.startswith("backup")), dialect="ai_studio") for name in slots]
         self.rotator = Rotator(pool, Policy(**policy), self.clock)
         dialects: dict[str, Dialect] = {"ai_studio": AiStudio(self.url, "gemproxy-test")}
-        pool = Pool(self.rotator, 0.5)
-        self.dispatcher = Dispatcher(self.session, pool, self.keys, dialects, limits, self.clock)
+        queue = Queue(self.rotator, 0.5)
+        self.dispatcher = Dispatcher(self.session, queue, self.keys, dialects, limits, self.clock)
         return self.dispatcher
 
     def call(self, method: Method = "streamGenerateContent", **config: Any) -> Call:
@@ -390,7 +390,7 @@ async def test_a_busy_credential_is_waited_for_once_the_failing_one_is_out(bench
     asking = asyncio.get_running_loop().create_task(bench.ask())
     await soon(lambda: len(bench.asked()) == 3)
     await asyncio.sleep(0.01)
-    bench.dispatcher.pool.report(busy, None)
+    bench.dispatcher.queue.report(busy, None)
     assert await asking
     assert bench.asked() == ["a", "a", "a", "backup"]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from gemproxy.server.auth import Caller, ClientAuth
 from gemproxy.server.service import SERVICE
@@ -82,11 +83,12 @@ async def test_body_is_asked_for_only_when_it_will_be_read(
 async def test_body_beyond_a_limit_is_not_asked_for(guarded: Running, state: str) -> None:
     service = guarded.app[SERVICE]
     if state == "max_requests":
-        service.door.max_requests = service.open_requests = 1
+        service.door, service.open_requests = replace(service.door, max_requests=1), 1
     elif state == "refusing":
         service.refusing = True
     else:
-        service.door.auth = ClientAuth([("sk-test", Caller("one", requests_per_minute=1))])
+        auth = ClientAuth([("sk-test", Caller("one", requests_per_minute=1))])
+        service.door = replace(service.door, auth=auth)
         service.client_limits.enter(Caller("one", requests_per_minute=1), asyncio.get_running_loop().time())
     said = f"POST {CHAT} {TOP}{KEY}Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"
     [(told, _, _)] = await answers(guarded, said)

@@ -324,7 +324,7 @@ async def test_repr_of_what_holds_secrets_shows_none(simulator: Simulator, tmp_p
     async with running(simulator, config) as server:
         service = server.app[SERVICE]
         assert (await ask(server.session, server.url, hello(), key)).whole
-        holders = [config, service, service.door, vars(service.dispatcher), vars(service.tokens)]
+        holders = [config, service, service.door, vars(service.dispatcher), vars(service.pool.tokens)]
         shown = [repr(holder) for holder in holders]
     assert {name for text in shown for name in found_in(text)} <= {"project id", "project number"}
     assert SERVICE_KEY_ID not in "".join(shown)

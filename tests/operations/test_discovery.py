@@ -48,13 +48,13 @@ async def test_all_pages_are_read_and_only_what_chats_is_told(simulator, discove
 
 
 async def test_what_can_be_no_model_is_not_listed_and_no_more_than_there_may_be(simulator, discovery, monkeypatch):
-    monkeypatch.setattr("gemproxy.operations.discovery.MOST", 3)
+    monkeypatch.setattr("gemproxy.operations.discovery.MOST_MODELS", 3)
     simulator.script(page("one", "a b", "a\nb", "x" * 200, "ü", "two", "three", "four"), method="models")
     assert await discovery.find(views("a")) == ["one", "two", "three"]
 
 
 async def test_no_page_is_asked_for_beyond_what_there_may_be(simulator, discovery, monkeypatch):
-    monkeypatch.setattr("gemproxy.operations.discovery.MOST", 3)
+    monkeypatch.setattr("gemproxy.operations.discovery.MOST_MODELS", 3)
     simulator.script(page("one", "two", after="2"), method="models")
     simulator.script(page("three", "four", after="3"), method="models")
     assert await discovery.find(views("a")) == ["one", "two", "three"]

@@ -10,7 +10,7 @@ import pytest
 
 from gemproxy.errors import NoCredential
 from gemproxy.pool.cooldown import Policy
-from gemproxy.pool.queue import Pool
+from gemproxy.pool.queue import Queue
 from gemproxy.pool.rotator import Rotator
 from gemproxy.pool.slot import Lease, Slot
 from gemproxy.upstream.cause import Cause
@@ -19,9 +19,9 @@ from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
 from gemproxy.wire.gemini import Empty, GenerateRequest, ToolSpec
 
 
-def pool(clock: Any, slots: int = 1, limit: float = 5.0) -> Pool:
-    pool = [Slot(name=f"s{n}", dialect="ai_studio") for n in range(slots)]
-    return Pool(Rotator(pool, Policy(max_in_flight=1), clock), limit)
+def queue(clock: Any, slots: int = 1, limit: float = 5.0) -> Queue:
+    queue = [Slot(name=f"s{n}", dialect="ai_studio") for n in range(slots)]
+    return Queue(Rotator(queue, Policy(max_in_flight=1), clock), limit)
 
 
 async def settle() -> None:
@@ -30,12 +30,12 @@ async def settle() -> None:
 
 
 async def test_free_credential_needs_no_waiting(clock: Any) -> None:
-    lease = await pool(clock).acquire("m", (), None)
+    lease = await queue(clock).acquire("m", (), None)
     assert lease.slot.name == "s0"
 
 
 async def test_those_who_wait_are_served_in_order(clock: Any) -> None:
-    waiting = pool(clock)
+    waiting = queue(clock)
     order: list[int] = []
 
     async def request(number: int) -> None:
@@ -49,7 +49,7 @@ async def test_those_who_wait_are_served_in_order(clock: Any) -> None:
 
 
 async def test_two_models_share_the_places_that_come_free(clock: Any) -> None:
-    waiting = pool(clock, slots=2)
+    waiting = queue(clock, slots=2)
     served = []
 
     async def request(model: str) -> None:
@@ -63,7 +63,7 @@ async def test_two_models_share_the_places_that_come_free(clock: Any) -> None:
 
 
 async def test_waiting_ends_with_429_that_names_the_setting(clock: Any) -> None:
-    waiting = pool(clock, limit=0.01)
+    waiting = queue(clock, limit=0.01)
     await waiting.acquire("m", (), None)
     with pytest.raises(NoCredential, match=r"timeouts\.queue") as caught:
         await waiting.acquire("m", (), None)
@@ -71,7 +71,7 @@ async def test_waiting_ends_with_429_that_names_the_setting(clock: Any) -> None:
 
 
 async def test_limit_zero_means_that_nobody_waits(clock: Any) -> None:
-    waiting = pool(clock, limit=0)
+    waiting = queue(clock, limit=0)
     await waiting.acquire("m", (), None)
     with pytest.raises(NoCredential) as caught:
         await waiting.acquire("m", (), None)
@@ -79,7 +79,7 @@ async def test_limit_zero_means_that_nobody_waits(clock: Any) -> None:
 
 
 async def test_rest_that_ends_serves_those_who_wait(clock: Any) -> None:
-    waiting = pool(clock, slots=2)
+    waiting = queue(clock, slots=2)
     lease = await waiting.acquire("m", (), None)
     waiting.report(lease, Verdict(Action.NEXT, Scope.MODEL, clock() + 0.05, "quota", status=429))
     await waiting.acquire("m", (), None)
@@ -93,7 +93,7 @@ async def test_rest_that_ends_serves_those_who_wait(clock: Any) -> None:
 
 
 async def test_who_does_not_wait_gets_what_those_in_line_leave(clock: Any) -> None:
-    waiting = pool(clock, slots=2)
+    waiting = queue(clock, slots=2)
     lease = await waiting.acquire("m", (), None)
     waiting.report(lease, Verdict(Action.NEXT, Scope.MODEL, clock() + 60, "quota", status=429))
     await waiting.acquire("m", (), None)
@@ -107,7 +107,7 @@ async def test_who_does_not_wait_gets_what_those_in_line_leave(clock: Any) -> No
 
 async def test_change_of_the_pool_serves_those_who_wait(clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gemproxy.pool.rotator.BUSY_WAIT", 0.02)
-    waiting = pool(clock)
+    waiting = queue(clock)
     await waiting.acquire("m", (), None)
     second = asyncio.get_running_loop().create_task(waiting.acquire("m", (), None))
     await settle()
@@ -116,7 +116,7 @@ async def test_change_of_the_pool_serves_those_who_wait(clock: Any, monkeypatch:
 
 
 async def test_resting_pool_is_told_at_once(clock: Any) -> None:
-    waiting = pool(clock)
+    waiting = queue(clock)
     lease = await waiting.acquire("m", (), None)
     waiting.report(lease, Verdict(Action.NEXT, Scope.MODEL, clock() + 60, "quota", status=429))
     with pytest.raises(NoCredential) as caught:
@@ -125,7 +125,7 @@ async def test_resting_pool_is_told_at_once(clock: Any) -> None:
 
 
 async def test_those_who_wait_hear_when_the_pool_begins_to_rest(clock: Any) -> None:
-    waiting = pool(clock)
+    waiting = queue(clock)
     lease = await waiting.acquire("m", (), None)
     second = asyncio.get_running_loop().create_task(waiting.acquire("m", (), None))
     await settle()
@@ -136,7 +136,7 @@ async def test_those_who_wait_hear_when_the_pool_begins_to_rest(clock: Any) -> N
 
 
 async def test_one_who_leaves_the_queue_does_not_hold_it_up(clock: Any) -> None:
-    waiting = pool(clock)
+    waiting = queue(clock)
     lease = await waiting.acquire("m", (), None)
     loop = asyncio.get_running_loop()
     gone, stays = (loop.create_task(waiting.acquire("m", (), None)) for _ in range(2))
@@ -148,7 +148,7 @@ async def test_one_who_leaves_the_queue_does_not_hold_it_up(clock: Any) -> None:
 
 
 async def test_passed_probe_lets_the_others_in(clock: Any) -> None:
-    waiting = Pool(Rotator([Slot(name="s")], Policy(), clock), 5.0)
+    waiting = Queue(Rotator([Slot(name="s")], Policy(), clock), 5.0)
     first = await waiting.acquire("m", (), None)
     waiting.report(first, Verdict(Action.NEXT, Scope.MODEL, clock() + 60, "quota", status=429))
     clock.advance(61)
@@ -162,7 +162,7 @@ async def test_passed_probe_lets_the_others_in(clock: Any) -> None:
 
 
 async def test_requests_that_wait_for_a_probe_of_their_kind_hold_up_no_others(clock: Any) -> None:
-    waiting = Pool(Rotator([Slot(name="s")], Policy(), clock), 5.0)
+    waiting = Queue(Rotator([Slot(name="s")], Policy(), clock), 5.0)
     searching = Demand(GenerateRequest(tools=[ToolSpec(google_search=Empty())]))
     refused = Verdict(Action.NEXT, Scope.MODEL, clock() + 60, "quota", status=429, kind=searching.kind(Cause.FEATURE))
     waiting.report(await waiting.acquire("m", (), None, searching), refused)
@@ -182,7 +182,7 @@ def begun(*acquiring: Coroutine[Any, Any, Lease]) -> list[asyncio.Task[Lease]]:
 
 
 async def test_who_has_tried_what_is_free_holds_up_nobody(clock: Any) -> None:
-    waiting = pool(clock, slots=2)
+    waiting = queue(clock, slots=2)
     free, held = [await waiting.acquire("m", (), None) for _ in range(2)]
     (picky,) = begun(waiting.acquire("m", {free.slot.name}, None))
     await settle()
@@ -197,9 +197,9 @@ async def test_who_has_tried_what_is_free_holds_up_nobody(clock: Any) -> None:
 
 
 async def test_who_waits_for_one_upstream_holds_up_none_that_wait_for_another(clock: Any) -> None:
-    pool = [Slot(name="s0", dialect="ai_studio"), Slot(name="s1", dialect="vertex")]
-    waiting = Pool(Rotator(pool, Policy(max_in_flight=1), clock), 5.0)
-    leases = [await waiting.acquire("m", (), None) for _ in pool]
+    queue = [Slot(name="s0", dialect="ai_studio"), Slot(name="s1", dialect="vertex")]
+    waiting = Queue(Rotator(queue, Policy(max_in_flight=1), clock), 5.0)
+    leases = [await waiting.acquire("m", (), None) for _ in queue]
     vertex, any_of_them = begun(waiting.acquire("m", (), ["vertex"]), waiting.acquire("m", (), None))
     await settle()
     waiting.report(leases[0], OK)
@@ -212,7 +212,7 @@ async def test_who_waits_for_one_upstream_holds_up_none_that_wait_for_another(cl
 
 
 async def test_of_all_who_could_take_a_place_the_one_who_waits_longest_gets_it(clock: Any) -> None:
-    waiting = pool(clock, slots=3)
+    waiting = queue(clock, slots=3)
     leases = [await waiting.acquire("m", (), None) for _ in range(3)]
     asked = [("m", {"s1"}), ("m", set()), ("n", set()), ("m", {"s1", "s2"}), ("m", {"s1"})]
     waiters = begun(*(waiting.acquire(model, tried, None) for model, tried in asked))
@@ -231,7 +231,7 @@ async def test_of_all_who_could_take_a_place_the_one_who_waits_longest_gets_it(c
 
 async def test_a_kind_that_begins_to_rest_holds_up_no_others_that_came_after_it(clock: Any) -> None:
     searching = Demand(GenerateRequest(tools=[ToolSpec(google_search=Empty())]))
-    waiting = pool(clock, slots=2)
+    waiting = queue(clock, slots=2)
     first = await waiting.acquire("m", (), None, searching)
     await waiting.acquire("m", (), None)
     held, plain, later = begun(*(waiting.acquire("m", (), None, demand) for demand in (searching, PLAIN, searching)))
@@ -248,7 +248,7 @@ async def test_a_kind_that_begins_to_rest_holds_up_no_others_that_came_after_it(
 
 
 async def test_a_place_given_to_one_who_leaves_in_that_moment_goes_to_the_next(clock: Any) -> None:
-    waiting = pool(clock)
+    waiting = queue(clock)
     lease = await waiting.acquire("m", (), None)
     gone, stays = begun(*(waiting.acquire("m", (), None) for _ in range(2)))
     await settle()

@@ -26,7 +26,7 @@ from gemproxy.process.serve import make_runner, serve
 from gemproxy.server.service import SERVICE
 from gemproxy.simulator import Simulator, unary_answer
 from gemproxy.state.memory import MemoryState
-from gemproxy.wiring.build import reload
+from gemproxy.wiring.reload import reload
 from tests.running import KEY, Running, configuration, running
 from tests.waiting import soon
 
@@ -66,7 +66,7 @@ class Gate:
 
     def __init__(self, app: web.Application, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked, self.open = asyncio.Event(), asyncio.Event()
-        monkeypatch.setattr(app[SERVICE].state, "records", self.records)
+        monkeypatch.setattr(app[SERVICE].pool.state, "records", self.records)
 
     async def records(self) -> list[Any]:
         self.asked.set()
@@ -182,14 +182,14 @@ async def test_a_reload_that_fails_by_a_bug_is_told(
             await soon(lambda: "reload failed" in caplog.text)
             for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().remove_signal_handler(number)
-            assert runner.app[SERVICE].reload_refused is not None
+            assert runner.app[SERVICE].operations.reload_refused is not None
     assert "RuntimeError: a bug" in caplog.text
 
 
 async def test_learning_from_other_processes_goes_on_after_a_bug(
     simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("gemproxy.wiring.build.NEWS", 0.01)
+    monkeypatch.setattr("gemproxy.wiring.build.LEARN_INTERVAL", 0.01)
     asked: list[int] = []
 
     async def news(state: MemoryState) -> list[Any]:
@@ -332,9 +332,9 @@ async def test_discovered_models_outlive_a_reload(simulator: Simulator, tmp_path
     config = configuration(simulator, tmp_path, DISCOVER)
     async with running(simulator, config) as server:
         service = server.app[SERVICE]
-        await soon(lambda: "nano-x" in service.catalogue)
+        await soon(lambda: "nano-x" in service.door.catalogue)
         await reload(server.app, config)
-        assert "nano-x" in service.catalogue
+        assert "nano-x" in service.door.catalogue
     assert [request.call for request in simulator.requests] == ["models"]
 
 
@@ -354,11 +354,11 @@ async def test_discovered_models_outlive_a_reload(simulator: Simulator, tmp_path
 async def test_discovery_goes_on_after_a_bad_answer(
     simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: bytes
 ) -> None:
-    monkeypatch.setattr("gemproxy.wiring.build.EVERY", 0.01)
+    monkeypatch.setattr("gemproxy.wiring.build.INTERVAL", 0.01)
     simulator.script(unary_answer(body), method="models")
     simulator.script(FOUND, method="models", times=None)
     async with running(simulator, configuration(simulator, tmp_path, DISCOVER)) as server:
-        await soon(lambda: "nano-x" in server.app[SERVICE].catalogue)
+        await soon(lambda: "nano-x" in server.app[SERVICE].door.catalogue)
 
 
 async def test_a_reload_that_takes_the_keys_away_says_what_that_means(
@@ -379,4 +379,4 @@ async def test_a_reload_that_may_not_read_something_is_refused(simulator: Simula
     config = configuration(simulator, tmp_path)
     async with running(simulator, config) as server:
         await Reloading(server.runner, config, locked).run()
-        assert server.app[SERVICE].reload_refused is not None
+        assert server.app[SERVICE].operations.reload_refused is not None

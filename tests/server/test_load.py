@@ -18,7 +18,7 @@ from gemproxy.load.weigh import SMALL
 from gemproxy.load.worker import Worker
 from gemproxy.server.service import SERVICE
 from gemproxy.simulator import Answer, Hang, Simulator, frames_answer, text_answer, unary_answer
-from gemproxy.wiring.build import reload
+from gemproxy.wiring.reload import reload
 from tests.running import Running, configuration, running
 from tests.waiting import soon
 

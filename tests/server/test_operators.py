@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from gemproxy.server.auth import Caller
 from gemproxy.server.service import SERVICE
@@ -171,7 +172,7 @@ async def test_checkup_beyond_a_limit_is_refused_at_once(
         service = server.app[SERVICE]
         service.refusing = state == "refusing"
         if state == "max_requests":
-            service.door.max_requests = service.open_requests = 1
+            service.door, service.open_requests = replace(service.door, max_requests=1), 1
         if state == "max_concurrent":
             service.client_limits.enter(Caller("small", max_concurrent=1), 0.0)
         status, body = await server.post(path, b"", SMALL)

@@ -15,7 +15,7 @@ import pytest
 
 from gemproxy.config import Config
 from gemproxy.simulator import KeyState, Simulator
-from gemproxy.wiring.build import reload
+from gemproxy.wiring.reload import reload
 from tests.credential_files import service_account
 from tests.running import KEY, Running, configuration, running
 from tests.test_pool_scenarios import config_text, configured
@@ -87,7 +87,7 @@ async def test_a_name_that_does_not_resolve_is_told_everywhere(
 async def test_a_server_comes_back_by_itself(
     simulator: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gemproxy.wiring.build.KNOCKS", 0.01)
+    monkeypatch.setattr("gemproxy.wiring.build.HANDSHAKE_INTERVAL", 0.01)
     port = urlsplit(simulator.url).port or 0
     async with running(simulator, configuration(simulator, tmp_path)) as server:
         await simulator.close()

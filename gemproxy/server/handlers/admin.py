@@ -5,61 +5,58 @@ from __future__ import annotations
 import msgspec
 from aiohttp import web
 
+from gemproxy.converter.gemini.signatures import SignatureCache
 from gemproxy.errors import ClientFault
-from gemproxy.operations.checkup import Row
+from gemproxy.models import Catalogue
+from gemproxy.operations.checkup import Checkup, Row
 from gemproxy.pool.slot import SlotView
 from gemproxy.server.auth import Caller, allow
 from gemproxy.server.replies import as_json
-from gemproxy.server.service import Service
+from gemproxy.server.service import Operations, Pool
 
 DEFAULT_MODEL = "gemini-3.5-flash"  # offered by all three upstreams; 2.5 is on its way out (PROTOCOL 0.2)
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-async def cache(request: web.Request, service: Service, caller: Caller) -> web.Response:
+async def cache(pool: Pool, signatures: SignatureCache) -> web.Response:
     """Show a row per credential with its state, its rests and its token; hosts out of reach, the clock, the state."""
-    rows = [_row(service, view) for view in service.dispatcher.pool.rotator.snapshot()]
-    unreachable = service.lookout.views()
-    shown = {"credentials": rows, "signatures": len(service.signatures), "unreachable": unreachable}
-    shown["state"] = service.state.health()
-    shown["clock"] = {"ahead_seconds": round(service.lookout.skew.ahead, 1), "message": service.lookout.skew.words}
+    rows = [_row(pool, view) for view in pool.rotator.snapshot()]
+    unreachable = pool.lookout.views()
+    shown = {"credentials": rows, "signatures": len(signatures), "unreachable": unreachable}
+    shown["state"] = pool.state.health()
+    shown["clock"] = {"ahead_seconds": round(pool.lookout.skew.ahead, 1), "message": pool.lookout.skew.words}
     return as_json({"status": "ok", **shown})
 
 
-async def token_test(request: web.Request, service: Service, caller: Caller) -> web.Response:
+async def token_test(checkup: Checkup) -> web.Response:
     """Authenticate every credential; 500 if one fails. Spends no model tokens."""
-    return _told(await service.checkup.tokens())
+    return _told(await checkup.tokens())
 
 
-async def full_test(request: web.Request, service: Service, caller: Caller) -> web.Response:
+async def full_test(request: web.Request, catalogue: Catalogue, checkup: Checkup, caller: Caller) -> web.Response:
     """Authenticate every credential and ask it for one word; 500 if one fails. ``?model=`` names the model asked."""
-    model = service.catalogue.lookup(request.query.get("model") or _first_model(service, caller))
+    model = catalogue.lookup(request.query.get("model") or _first_model(catalogue, caller))
     allow(caller, model.id)
-    return _told(await service.checkup.full(model.id, caller.models))
+    return _told(await checkup.full(model.id, caller.models))
 
 
-async def metrics(request: web.Request, service: Service, caller: Caller) -> web.Response:
-    """Show Prometheus' view."""
-    return scrape(service)
-
-
-def scrape(service: Service) -> web.Response:
-    """Return the metrics; 404 where their library is not installed."""
-    if service.metrics is None:
+async def metrics(operations: Operations) -> web.Response:
+    """Show Prometheus' view; 404 where its library is not installed."""
+    if operations.metrics is None:
         raise ClientFault("Metrics need the extra: pip install '.[metrics]'.", status=404, code="not_found")
-    return web.Response(body=service.metrics.text(), headers={"Content-Type": METRICS_TYPE})
+    return web.Response(body=operations.metrics.text(), headers={"Content-Type": METRICS_TYPE})
 
 
-def _first_model(service: Service, caller: Caller) -> str:
-    listed = [model.id for model in service.catalogue.listed() if caller.models is None or model.id in caller.models]
+def _first_model(catalogue: Catalogue, caller: Caller) -> str:
+    listed = [model.id for model in catalogue.listed() if caller.models is None or model.id in caller.models]
     if not listed:
         raise ClientFault("The catalogue has none for this key: name a model with ?model=.", param="model")
     return DEFAULT_MODEL if DEFAULT_MODEL in listed else listed[0]
 
 
-def _row(service: Service, view: SlotView) -> dict[str, object]:
+def _row(pool: Pool, view: SlotView) -> dict[str, object]:
     row: dict[str, object] = msgspec.to_builtins(view)
-    row["token"] = msgspec.to_builtins(service.tokens.view(view.name))
+    row["token"] = msgspec.to_builtins(pool.tokens.view(view.name))
     return row
 
 

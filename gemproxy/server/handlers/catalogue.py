@@ -5,16 +5,15 @@ from __future__ import annotations
 from aiohttp import web
 from msgspec import UNSET
 
-from gemproxy.models import Model, bare, retired
+from gemproxy.models import Catalogue, Model, bare, retired
 from gemproxy.server.auth import Caller, allow
 from gemproxy.server.replies import as_json, timestamp
-from gemproxy.server.service import Service
 from gemproxy.wire.openai_chat import ModelList, ModelOut
 
 
-async def list_models(request: web.Request, service: Service, caller: Caller) -> web.Response:
+async def list_models(catalogue: Catalogue, now: float, caller: Caller) -> web.Response:
     """List the catalogue, as far as this caller may use it; what Google no longer serves comes last."""
-    catalogue, today = service.catalogue, timestamp(service.clock())
+    today = timestamp(now)
     named = [(model.id, model) for model in catalogue.listed()]
     named += [(alias, catalogue.lookup(alias)) for alias in catalogue.aliases]
     named.sort(key=lambda one: retired(one[1], today))
@@ -23,9 +22,8 @@ async def list_models(request: web.Request, service: Service, caller: Caller) ->
     )
 
 
-async def show_model(request: web.Request, service: Service, caller: Caller) -> web.Response:
+async def show_model(name: str, catalogue: Catalogue, caller: Caller) -> web.Response:
     """Show one model; 404 ``model_not_found`` for names of other makers."""
-    name, catalogue = request.match_info["id"], service.catalogue
     model = catalogue.lookup(name)
     allow(caller, model.id)
     return as_json(_shown(model, name if name in catalogue.aliases else bare(name)))

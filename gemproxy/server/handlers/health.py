@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from aiohttp import web
 from msgspec.structs import replace
@@ -10,7 +11,7 @@ from msgspec.structs import replace
 from gemproxy import __version__
 from gemproxy.pool.cooldown import said
 from gemproxy.server.replies import as_json, timestamp
-from gemproxy.server.service import Service
+from gemproxy.server.service import Door, Operations, Pool
 
 ENDPOINTS = {
     "chat_completions": "/v1/chat/completions",
@@ -22,7 +23,7 @@ ENDPOINTS = {
 }
 
 
-async def root(request: web.Request, service: Service) -> web.Response:
+async def root() -> web.Response:
     """Describe the service; open to everybody."""
     return as_json(
         {
@@ -39,59 +40,61 @@ async def root(request: web.Request, service: Service) -> web.Response:
     )
 
 
-async def health(request: web.Request, service: Service) -> web.Response:
+async def health(now: float) -> web.Response:
     """Tell that the loop runs, and nothing more."""
-    return as_json({"status": "ok", "timestamp": timestamp(service.clock())})
+    return as_json({"status": "ok", "timestamp": timestamp(now)})
 
 
-async def ready(request: web.Request, service: Service) -> web.Response:
+async def ready(door: Door, pool: Pool, operations: Operations, now: float, *, draining: bool) -> web.Response:
     """Tell whether a request could be served now; 503 with the reason and the earliest return otherwise.
 
     What is wrong without being the end of it is told, too.
     """
-    if service.draining:
-        return _unready(service, "The server is draining and takes no new requests.", None)
-    models, rotator = [model.id for model in service.catalogue.listed()], service.dispatcher.pool.rotator
-    pool = rotator.ready(models)
-    if pool.ok and not rotator.ready(models, _barred(service)).ok:
-        hosts = "; ".join(f"{view.host}: {view.message}" for view in service.lookout.views() if view.out)
-        return _unready(service, f"No credential that is ready can reach its upstream ({hosts}).", None)
-    if pool.ok:
-        return as_json({"status": "ready", **_troubles(service)})
-    if pool.returns_in is None:
-        return _unready(service, "Every credential is parked until the operator acts; see /v1/debug/cache.", None)
-    wait = said(pool.returns_in, service.clock(), "at")
-    return _unready(service, f"Every credential rests; the first returns in {wait}.", pool.returns_in)
+    troubles = _troubles(pool, operations)
+    if draining:
+        return _unready("The server is draining and takes no new requests.", None, troubles)
+    models = [model.id for model in door.catalogue.listed()]
+    found = pool.rotator.ready(models)
+    if found.ok and not pool.rotator.ready(models, _barred(door, pool)).ok:
+        hosts = "; ".join(f"{view.host}: {view.message}" for view in pool.lookout.views() if view.out)
+        return _unready(f"No credential that is ready can reach its upstream ({hosts}).", None, troubles)
+    if found.ok:
+        return as_json({"status": "ready", **troubles})
+    if found.returns_in is None:
+        reason = "Every credential is parked until the operator acts; see /v1/debug/cache."
+        return _unready(reason, None, troubles)
+    wait = said(found.returns_in, now, "at")
+    return _unready(f"Every credential rests; the first returns in {wait}.", found.returns_in, troubles)
 
 
-def _troubles(service: Service) -> dict[str, object]:
+def _troubles(pool: Pool, operations: Operations) -> dict[str, object]:
     """Return what an operator should know, whether or not requests can be served; nothing that not everybody may."""
-    told: dict[str, object] = {"state": "ok" if service.state.health().ok else "lost"}
-    if unreachable := [replace(view, detail="") for view in service.lookout.views()]:
+    told: dict[str, object] = {"state": "ok" if pool.state.health().ok else "lost"}
+    if unreachable := [replace(view, detail="") for view in pool.lookout.views()]:
         told["unreachable"] = unreachable
-    if clock := service.lookout.skew.words:
+    if clock := pool.lookout.skew.words:
         told["clock"] = clock
-    if service.reload_refused is not None:
+    if operations.reload_refused is not None:
         about = (
             "The reload at {} was refused, an older configuration is in force; the log and `gemproxy check` say why."
         )
-        told["reload"] = about.format(timestamp(service.reload_refused))
+        told["reload"] = about.format(timestamp(operations.reload_refused))
     return told
 
 
-def _barred(service: Service) -> set[str]:
+def _barred(door: Door, pool: Pool) -> set[str]:
     """Return the credentials that are of no use while some hosts cannot be reached."""
-    bars, tokens = service.lookout.reach.bars, service.tokens
-    return {slot for slot, need in service.needs.items() if bars(need, token_at_hand=tokens.view(slot).cached)}
+    bars, tokens = pool.lookout.reach.bars, pool.tokens
+    return {slot for slot, need in door.needs.items() if bars(need, token_at_hand=tokens.view(slot).cached)}
 
 
-async def probe(request: web.Request, service: Service) -> web.Response:
+async def probe() -> web.Response:
     """Answer HAProxy's default probe (``OPTIONS``)."""
     return web.Response(status=200, headers={"Allow": "GET, HEAD, OPTIONS"})
 
 
-def _unready(service: Service, reason: str, returns_in: float | None) -> web.Response:
-    body = {"status": "unready", "reason": reason, "returns_in": returns_in, **_troubles(service)}
+def _unready(reason: str, returns_in: float | None, troubles: Mapping[str, object]) -> web.Response:
+    body = {"status": "unready", "reason": reason, "returns_in": returns_in, **troubles}
     response = as_json(body, status=503)
     if returns_in is not None:
         response.headers["Retry-After"] = str(math.ceil(returns_in))

@@ -67,14 +67,15 @@ async def _read(
     request: web.Request, service: Service, context: Context, caller: Caller, burden: Burden
 ) -> tuple[Asking, Sequence[Model]]:
     """Return a request ready to be asked, and whom; here, so that nothing else keeps the body."""
-    body, most = await read_body(request, service.door, burden.hold), service.images.most
+    door = service.door
+    body, most = await read_body(request, door, burden.hold), service.images.most
     if len(body) > FEW and not burden.heavy:
         burden.hold.more(OBJECT * body.count(b"{"))
     if burden.heavy:
-        burden.hold.more(SIGN * await burden.run(weighed, body, service.bounds))
-        asked, remote = await burden.run(_understood, body, service.bounds, most)
+        burden.hold.more(SIGN * await burden.run(weighed, body, door.bounds))
+        asked, remote = await burden.run(_understood, body, door.bounds, most)
     else:
-        asked, remote = _understood(body, service.bounds, most)
+        asked, remote = _understood(body, door.bounds, most)
     del body
     stream = _by_client(request, service) if asked.stream is None else asked.stream
     models = _models(service, asked.model, caller)
@@ -118,12 +119,13 @@ def wants_stream(accept: str, user_agent: str, *, default: bool, json_clients: S
 
 def _models(service: Service, name: str, caller: Caller) -> Sequence[Model]:
     """Return the model asked for, and its fallbacks as far as the caller may use them."""
-    model = service.catalogue.lookup(name)
+    door = service.door
+    model = door.catalogue.lookup(name)
     if caller.models is not None:
         allow(caller, model.id)
     if model.shutdown_date is not None:
         _warn_of_age(service, model, model.shutdown_date)
-    others = service.door.fallbacks.get(model.id)
+    others = door.fallbacks.get(model.id)
     if not others:
         return (model,)
     return [model, *(other for other in others if caller.models is None or other.id in caller.models)]

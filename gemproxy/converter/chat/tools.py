@@ -10,13 +10,12 @@ left out with a note.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import msgspec
 from msgspec import Raw, Struct
 
-from gemproxy.converter.gemini.names import Distinct
+from gemproxy.converter.gemini.names import Names
 from gemproxy.converter.schema import cache as schema
 from gemproxy.errors import ClientFault
 from gemproxy.load.effort import Effort, Exhausted
@@ -26,9 +25,6 @@ from gemproxy.wire.gemini import Empty, FunctionCallingConfig, FunctionDeclarati
 from gemproxy.wire.openai_chat import ChatRequest, CustomSpec, FunctionSpec, NamedFunction, Tool, ToolChoice
 
 MAX_TOOLS = 512  # Google's own limit; what their schemas cost is counted by itself
-MAX_NAME = 64  # the least that any upstream takes (PROTOCOL 1.4)
-_VALID_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}")
-_INVALID = re.compile(r"[^A-Za-z0-9_.:-]")
 
 _BUILDERS: dict[str, Callable[[], ToolSpec]] = {
     "google_search": lambda: ToolSpec(google_search=Empty()),
@@ -47,43 +43,6 @@ _BUILT_IN = {
     "code_interpreter": "code_execution",
 }
 _INPUT = Raw(b'{"type":"object","properties":{"input":{"type":"string"}},"required":["input"]}')
-
-
-class Names:
-    """The names of functions on the wire: as the client's where Gemini allows it, else made fit, never two the same.
-
-    The same names in the same order always give the same result, so a history reads alike in every turn.
-    """
-
-    def __init__(self) -> None:
-        self._wire: dict[str, str] = {}
-        self._distinct = Distinct()
-
-    def reserve(self, names: list[str]) -> None:
-        """Give the declared names their wire names; those that are fit as they are come first and stay untouched."""
-        for name in names:
-            if _VALID_NAME.fullmatch(name):
-                self._wire[name] = self._distinct.take(name)
-        for name in names:
-            self.wire(name)
-
-    def wire(self, name: str) -> str:
-        """Return the name that goes over the wire."""
-        found = self._wire.get(name)
-        if found is None:
-            found = self._wire[name] = self._distinct.take(_fit(name), MAX_NAME - 8)
-        return found
-
-    def changed(self) -> dict[str, str]:
-        """Return wire name -> the client's name, for those that differ."""
-        return {wire: name for name, wire in self._wire.items() if wire != name} if self._wire else {}
-
-
-def _fit(name: str) -> str:
-    clean = _INVALID.sub("_", name[:MAX_NAME])  # a name may be megabytes long
-    if not clean or not (clean[0].isalpha() or clean[0] == "_"):
-        clean = "_" + clean
-    return clean[:MAX_NAME]
 
 
 class ToolSet(Struct, frozen=True):

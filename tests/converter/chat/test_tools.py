@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemproxy.converter.chat.request import Options
-from gemproxy.converter.chat.tools import Names
+from gemproxy.converter.gemini.names import Names
 from tests.chat_bodies import USER, asks, body, call, function, gives, plan, refused
 
 OLD, NEW = "gemini-2.5-flash", "gemini-3.8-flash"

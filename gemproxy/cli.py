@@ -154,7 +154,7 @@ def _check(asked: argparse.Namespace) -> int:
     print(summary(config, [*_warnings(config, asked.config, demo=False), *_state_trouble(config)]))
     if not asked.online:
         return OK
-    rows = asyncio.run(_look(config))
+    rows = asyncio.run(_authenticate_all(config))
     print("\n" + table(rows))
     return OK if all(row.ok for row in rows) else FAILED
 
@@ -187,7 +187,7 @@ def _state_trouble(config: Config) -> list[str]:
     return []
 
 
-async def _look(config: Config) -> list[Row]:
+async def _authenticate_all(config: Config) -> list[Row]:
     from gemproxy.wiring.build import build_service
 
     async with AsyncExitStack() as stack:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from gemproxy.errors import Overload
 
-SPARE = 16  # for what is no stream: names, tokens, images, files, and connections that are told why they are refused
-LAST = SPARE // 2  # of those, left to what is under way: a connection that gets one of them is refused
+RESERVE = 16  # for what is no stream: names, tokens, images, files, and connections that are told why they are refused
+RESERVE_UNDER_WAY = RESERVE // 2  # of those, left to what is under way: a connection that gets one of them is refused
 SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})  # of this machine, not of another
-FEW = Overload("The server has no file descriptors left: LimitNOFILE (ulimit -n) says how many it may have.")
+NONE_LEFT = Overload("The server has no file descriptors left: LimitNOFILE (ulimit -n) says how many it may have.")
 
 
 def raise_limit() -> None:
@@ -34,12 +34,12 @@ def allowed() -> int:
 
 def carried() -> int:
     """Return how many connections the free ones carry: a stream takes two, its client's and its upstream's."""
-    return max(1, (allowed() - _open() - SPARE) // 2)
+    return max(1, (allowed() - _open() - RESERVE) // 2)
 
 
 def needed(connections: int) -> int:
     """Return how many so many connections take, beside what is open now."""
-    return _open() + SPARE + 2 * connections
+    return _open() + RESERVE + 2 * connections
 
 
 def _open() -> int:

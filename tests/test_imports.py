@@ -38,7 +38,11 @@ FLOORS: dict[str, set[str]] = {
     "dispatch.retry": {"upstream", "errors"},
     "credentials": {"credentials", *BELOW_CREDENTIALS, "state"},
     "state": {"state", "pool"},
-    "fetch": {"fetch", "converter", "transport", *LEAVES},
+    "fetch": {
+        *("fetch", "converter.gemini", "transport", "wire.gemini", "load.budget"),
+        *("errors", "networks", "proxies", "descriptors"),
+    },
+    "fetch.media_type": {"converter.gemini.mime", "networks"},
     "pool": {"pool", "upstream", "errors"},
     "transport": {"transport", "upstream", "errors", "proxies", "descriptors", "load"},
     "transport.idle": set(),
@@ -65,7 +69,7 @@ FLOORS: dict[str, set[str]] = {
 PURE = [
     *("wire", "errors", "models", "upstream", "converter", "redaction", "held", "proxies"),
     *("dispatch.retry", "pool.rotator", "pool.slot", "pool.cooldown", "credentials.oauth", "credentials.onboarding"),
-    *("load.budget", "load.effort", "load.weigh"),
+    *("load.budget", "load.effort", "load.weigh", "fetch.media_type"),
 ]
 # Large requests are converted beside the loop, so what all conversions share needs a lock: no clock, no network.
 SHARED = "threading.Lock"

@@ -48,7 +48,7 @@ def _unreachable(fault: BaseException) -> Verdict:
     """Return the verdict on a connection that failed; rotation does not help, trying again may."""
     obstacle = obstacle_of(fault)
     if descriptors.is_shortage(fault):
-        few = descriptors.FEW
+        few = descriptors.NONE_LEFT
         return Verdict(
             Action.STOP, Scope.NONE, reason="descriptors", message=few.message, status=few.status, code=few.code or ""
         )

@@ -20,14 +20,14 @@ from pathlib import Path
 
 Address = IPv4Address | IPv6Address
 
-FRESH = 1.0  # seconds; addresses come and go
+MAX_AGE = 1.0  # seconds; addresses come and go
 _SIOCGIFCONF = 0x8912  # netdevice(7)
 _REQUEST = 16 + struct.calcsize("LLHBBB0L")  # bytes of a struct ifreq: a name, and the largest of a union
 _V6 = Path("/proc/self/net/if_inet6")
 
 
 class Interfaces:
-    """Knows the addresses, looked up anew when what it knows is older than ``FRESH``; ``clock`` in seconds."""
+    """Knows the addresses, looked up anew when what it knows is older than ``MAX_AGE``; ``clock`` in seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -38,7 +38,7 @@ class Interfaces:
         """Return whether an address is one of this machine's."""
         if self._clock() >= self._until:
             self._known = frozenset(addresses())
-            self._until = self._clock() + FRESH
+            self._until = self._clock() + MAX_AGE
         return address in self._known
 
 

@@ -22,11 +22,11 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from gemproxy.fetch.shares import Shares
 
 CALLER: ContextVar[str] = ContextVar("caller", default="")  # aiohttp hands nothing through to a resolver
-PATIENCE = 5.0  # seconds for a look-up; resolv.conf(5) gives the first name server as many
+LOOKUP_TIMEOUT = 5.0  # seconds for a look-up; resolv.conf(5) gives the first name server as many
 OVERDUE = 15.0  # seconds after which a thread counts against its caller no more
-_THREADS = 128  # that count
-_SHARE = 32  # of one caller: eight of its requests
-_MOST = 256  # with those that are overdue
+_COUNTED_THREADS = 128  # that count
+_THREADS_EACH = 32  # of one caller: eight of its requests
+_ALL_THREADS = 256  # with those that are overdue
 _Found = list[tuple[Any, ...]]
 
 
@@ -34,7 +34,7 @@ class Lookup(AbstractResolver):
     """``getaddrinfo`` in threads; the addresses are judged later, when one is connected to."""
 
     def __init__(self) -> None:
-        self._shares = Shares(_THREADS, _SHARE)
+        self._shares = Shares(_COUNTED_THREADS, _THREADS_EACH)
         self._threads = 0
 
     async def resolve(
@@ -45,7 +45,7 @@ class Lookup(AbstractResolver):
         caller = CALLER.get()
         await self._shares.take(caller)
         answer = self._start(look, caller)
-        await asyncio.wait([answer], timeout=PATIENCE)
+        await asyncio.wait([answer], timeout=LOOKUP_TIMEOUT)
         if not answer.done():
             raise socket.gaierror(socket.EAI_AGAIN, "the name server is silent")
         return [
@@ -76,10 +76,10 @@ class Lookup(AbstractResolver):
                 answer.set_result(found)
 
         self._threads += 1
-        if self._threads > _MOST:
+        if self._threads > _ALL_THREADS:
             ended(socket.gaierror(socket.EAI_AGAIN, "too many name servers are silent"))
         else:
-            thread = threading.Thread(target=_look, args=(look, loop, ended), name="image-lookup", daemon=True)
+            thread = threading.Thread(target=_look_up, args=(look, loop, ended), name="image-lookup", daemon=True)
             try:
                 thread.start()
             except RuntimeError:
@@ -99,7 +99,7 @@ class _Place:
             give()
 
 
-def _look(
+def _look_up(
     look: Callable[[], _Found], loop: asyncio.AbstractEventLoop, ended: Callable[[_Found | Exception], None]
 ) -> None:
     found: _Found | Exception

@@ -15,10 +15,10 @@ from pathlib import Path
 from gemproxy.redaction import redact
 
 log = logging.getLogger(__name__)
-MOST = 16 << 20  # bytes an answer; what comes after is left out, and the last line says so
-AT_ONCE = 8  # answers kept in memory, which no budget counts
+MAX_BYTES = 16 << 20  # bytes an answer; what comes after is left out, and the last line says so
+MAX_OPEN = 8  # answers kept in memory, which no budget counts
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]|^[.-]")  # in a file's name, which begins with what a client chose
-_LONGEST = 160  # characters of it
+_MAX_NAME = 160  # characters of it
 
 
 class Capture:
@@ -30,8 +30,8 @@ class Capture:
         self._warned = False
 
     def open(self, name: str) -> Tape | None:
-        """Return what takes the frames of one answer; None while ``AT_ONCE`` others are kept in memory."""
-        if self._open >= AT_ONCE:
+        """Return what takes the frames of one answer; None while ``MAX_OPEN`` others are kept in memory."""
+        if self._open >= MAX_OPEN:
             return None
         self._open += 1
         return Tape(self, name)
@@ -52,7 +52,7 @@ class Capture:
         text = "".join(redact(_line(frame)) + "\n" for frame in frames)
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with os.fdopen(self._create(_UNSAFE.sub("_", name)[:_LONGEST]), "w", encoding="utf-8") as sink:
+            with os.fdopen(self._create(_UNSAFE.sub("_", name)[:_MAX_NAME]), "w", encoding="utf-8") as sink:
                 sink.write(text)
         except OSError as fault:
             if not self._warned:
@@ -75,7 +75,7 @@ class Tape:
         self._capture = capture
         self._name = name
         self._frames: list[bytes] = []
-        self._left = MOST
+        self._left = MAX_BYTES
 
     def add(self, frame: bytes) -> None:
         """Keep a frame, as long as there is room."""

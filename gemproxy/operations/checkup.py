@@ -34,11 +34,11 @@ from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.dialect import OK, Action, Call, Dialect, HttpRequest, Method, Token, Verdict
 from gemproxy.wire.gemini import Content, GenerateRequest, GenerationConfig, Part
 
-PATIENCE = 20.0  # seconds for one step
-AT_ONCE = 8  # credentials looked at together
+STEP_TIMEOUT = 20.0  # seconds for one step
+CREDENTIALS_AT_ONCE = 8  # credentials looked at together
 OWNER = " checkup"  # of its burdens: no client has a name with a blank
-AGAIN = 5.0  # seconds after which another checkup may be tried
-WORD = GenerateRequest(
+RETRY_AFTER = 5.0  # seconds after which another checkup may be tried
+ONE_WORD = GenerateRequest(
     [Content([Part(text="Say OK.")], "user")], generation_config=GenerationConfig(max_output_tokens=64)
 )
 
@@ -98,7 +98,9 @@ class Checkup:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         if self._running:
-            raise Overload("A checkup of the credentials runs already; only one does.", status=429, retry_after=AGAIN)
+            raise Overload(
+                "A checkup of the credentials runs already; only one does.", status=429, retry_after=RETRY_AFTER
+            )
         self._running = True
         try:
             yield
@@ -106,7 +108,7 @@ class Checkup:
             self._running = False
 
     async def _tokens_of_all(self) -> list[Row]:
-        places = asyncio.Semaphore(AT_ONCE)
+        places = asyncio.Semaphore(CREDENTIALS_AT_ONCE)
 
         async def one(view: SlotView) -> Row:
             async with places:
@@ -142,20 +144,20 @@ class Checkup:
     async def _authenticate(self, view: SlotView) -> Row:
         began = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(STEP_TIMEOUT):
                 token = await self._tokens.check(view.name)
-                verdict, link = await self._look(view, token)
+                verdict, link = await self._probe(view, token)
             detail = verdict.message
         except TokenRefused as refused:
             verdict, detail, link = refused.verdict, refused.detail, refused.link
         except TimeoutError:
-            verdict, detail, link = Verdict(Action.RETRY, reason="timeout"), f"no answer within {PATIENCE:g} s", ""
+            verdict, detail, link = Verdict(Action.RETRY, reason="timeout"), f"no answer within {STEP_TIMEOUT:g} s", ""
         if verdict.action is Action.OK:
             self._dispatcher.queue.rotator.unpark(view.name)
             return _row(view, "token", began, True, "well")
         return _row(view, "token", began, False, f"{verdict.reason}: {detail}", link)
 
-    async def _look(self, view: SlotView, token: Token) -> tuple[Verdict, str]:
+    async def _probe(self, view: SlotView, token: Token) -> tuple[Verdict, str]:
         """Ask something that costs nothing; where there is no such thing, the token itself is the proof."""
         dialect = self._dialects[view.dialect]
         if isinstance(dialect, AiStudio):
@@ -166,7 +168,7 @@ class Checkup:
 
     async def _ask(self, dialect: Dialect, request: HttpRequest) -> tuple[Verdict, str]:
         try:
-            reply = await ask(self._session, request, PATIENCE)
+            reply = await ask(self._session, request, STEP_TIMEOUT)
         except (aiohttp.ClientError, OSError) as fault:
             obstacle = obstacle_of(fault)
             reason = obstacle.reason if obstacle else "no_answer"
@@ -181,7 +183,7 @@ class Checkup:
         if cooldowns:
             return _row(view, _STEPS[method], began, False, f"rests for {model} ({cooldowns[0].reason}): not asked")
         others = [other.name for other in self._views() if other.name != view.name]
-        call = Call(method, model, WORD)
+        call = Call(method, model, ONE_WORD)
         burden = self._load.burden(OWNER)
         try:
             answer = await self._dispatcher.open(call, _listener(method), burden, avoid=others)

@@ -20,7 +20,7 @@ from gemproxy.converter.events import Usage
 from gemproxy.pool.slot import SlotView
 from gemproxy.upstream.reach import Reason
 
-SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)  # seconds
 Key = TypeVar("Key", bound=tuple[str, ...])
 MOST_VERDICTS = 300  # pairs of upstream and verdict: the tables hold some dozens, an upstream may invent words
 STATES = ("ready", "cooling", "parked")
@@ -32,18 +32,18 @@ class Spread:
     __slots__ = ("counts", "total")
 
     def __init__(self) -> None:
-        self.counts = [0] * (len(SECONDS) + 1)
+        self.counts = [0] * (len(BUCKETS) + 1)
         self.total = 0.0
 
     def add(self, seconds: float) -> None:
         """Count one time."""
-        self.counts[bisect_left(SECONDS, seconds)] += 1
+        self.counts[bisect_left(BUCKETS, seconds)] += 1
         self.total += seconds
 
     def family(self, name: str, about: str) -> Metric:
         """Return the histogram; each bucket holds all below it, as Prometheus wants them."""
         below, buckets = 0, []
-        for bound, count in zip((*SECONDS, "+Inf"), self.counts, strict=True):
+        for bound, count in zip((*BUCKETS, "+Inf"), self.counts, strict=True):
             below += count
             buckets.append((str(bound), float(below)))
         return HistogramMetricFamily(name, about, buckets=buckets, sum_value=self.total)

@@ -117,12 +117,12 @@ class GuardedSite(web.SockSite):
 
     def _room(self) -> bool:
         """Return whether who is refused would take no descriptor that whoever is served has yet to open."""
-        return self._count() + len(self._refused) - descriptors.LAST < self._carried
+        return self._count() + len(self._refused) - descriptors.RESERVE_UNDER_WAY < self._carried
 
     def _full(self, count: int) -> Failure | None:
         if 0 < self._limit() <= count:
             return FULL
-        return descriptors.FEW if count >= self._carried else None
+        return descriptors.NONE_LEFT if count >= self._carried else None
 
 
 class Connection(web.RequestHandler):

@@ -24,7 +24,7 @@ from gemproxy.tasks import logged, spawn
 
 log = logging.getLogger("gemproxy")
 ORDERS = (signal.SIGHUP, signal.SIGUSR2)
-LAST_WORDS = 1.0  # seconds
+LAST_WORDS = 1.0  # seconds for requests on their way, and for those that were told to end
 # Seconds between looks whether all is said, within LAST_WORDS and after them.
 SOON_POLL, LATER_POLL = 0.02, 0.2
 

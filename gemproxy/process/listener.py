@@ -56,7 +56,7 @@ class Listener:
         self._opening: dict[asyncio.Task[object], asyncio.Protocol] = {}
         self._pause: asyncio.TimerHandle | None = None
         self.refusals = Refusals()
-        self._few = descriptors.allowed() - descriptors.LAST
+        self._few = descriptors.allowed() - descriptors.RESERVE_UNDER_WAY
 
     @property
     def opening(self) -> Collection[asyncio.Protocol]:
@@ -107,12 +107,12 @@ class Listener:
         except OSError as fault:
             if fault.errno not in descriptors.SHORTAGES:
                 raise
-            self.refusals.count(descriptors.FEW, self._loop.time())
+            self.refusals.count(descriptors.NONE_LEFT, self._loop.time())
             self._wait()
             return False
         line.setblocking(False)
         few = line.fileno() >= self._few
-        protocol = self._make(descriptors.FEW if few else None)
+        protocol = self._make(descriptors.NONE_LEFT if few else None)
         opening: asyncio.Task[object] = spawn(
             self._loop.connect_accepted_socket(lambda: protocol, line), name="connection"
         )

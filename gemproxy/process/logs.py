@@ -22,12 +22,12 @@ import msgspec
 
 from gemproxy.redaction import beginning, redact
 
-LONGEST = 4_000  # characters of a line: no record of ours needs half of them
-MOMENT = 0.01  # seconds that a line waits for others; more would keep more of what it tells out of the caches
+MAX_LINE = 4_000  # characters of a line: no record of ours needs half of them
+BATCH_DELAY = 0.01  # seconds that a line waits for others; more would keep more of what it tells out of the caches
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 ACCESS = "gemproxy-access"
 JOURNAL = "/run/systemd/journal/stdout"
-_READ = 8 * LONGEST  # characters of a message that are looked at
+_MAX_MESSAGE = 8 * MAX_LINE  # characters of a message that are looked at
 # systemd reads the priority from the line itself (sd-daemon(3))
 _PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
@@ -126,7 +126,7 @@ class Batches(logging.StreamHandler[TextIO]):
 
     def _later(self) -> None:
         try:
-            self._timer = asyncio.get_running_loop().call_later(MOMENT, self.flush)
+            self._timer = asyncio.get_running_loop().call_later(BATCH_DELAY, self.flush)
         except RuntimeError:  # no loop here: a thread, or before the start
             self.flush()
 
@@ -180,7 +180,7 @@ def message(record: logging.LogRecord) -> str:
     text = record.getMessage()
     if hasattr(record, "context"):
         return text  # an access line: built from names and numbers alone, so it is not searched again
-    lines = [redact(beginning(text, _READ))]  # before line ends are escaped and the end is cut off
+    lines = [redact(beginning(text, _MAX_MESSAGE))]  # before line ends are escaped and the end is cut off
     if record.exc_info:
         lines += redact(logging.Formatter().formatException(record.exc_info)).split("\n")
     return "\n".join(map(harmless, lines))
@@ -188,8 +188,8 @@ def message(record: logging.LogRecord) -> str:
 
 def harmless(text: str) -> str:
     """Return a text that cannot end its line or steer a terminal: a client may have chosen a part of it."""
-    if len(text) > LONGEST:
-        text = text[:LONGEST] + "..."
+    if len(text) > MAX_LINE:
+        text = text[:MAX_LINE] + "..."
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

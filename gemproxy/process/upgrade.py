@@ -30,8 +30,8 @@ CHANNEL = "GEMPROXY_PREDECESSOR"  # names the descriptor to whoever is to be rel
 # A process id is known only after the fork, to a shell as ``$$``. The shell above it is killed when the successor is
 # ready: so systemd is its parent from then on, and learns of its end. Till then it keeps the exit status for us.
 LAUNCH = '/bin/sh -c \'export LISTEN_PID=$$ WATCHDOG_PID=$$; exec "$@"\' sh "$@" & wait $!'
-ASIDE = 64  # descriptors from here on are in nobody's way
-LOOK, LOOKS = 0.02, 50  # seconds between looks for an exit status, and how many
+HIGH_DESCRIPTOR = 64  # descriptors from here on are in nobody's way
+EXIT_POLL, EXIT_POLLS = 0.02, 50  # seconds between looks for an exit status, and how many
 Named = tuple[str, socket.socket]
 
 
@@ -183,10 +183,10 @@ class Successor(Struct):
 
     async def _status(self) -> int | None:
         """Return the exit status of the program, as a shell tells it; None if it still runs."""
-        for _ in range(LOOKS):
+        for _ in range(EXIT_POLLS):
             if (status := _ended_with(self.launcher)) is not None:
                 return status
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(EXIT_POLL)
         return None
 
 
@@ -196,4 +196,4 @@ def _ended_with(process: int) -> int | None:
 
 
 def _aside(sock: socket.socket) -> int:
-    return fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD_CLOEXEC, ASIDE)
+    return fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD_CLOEXEC, HIGH_DESCRIPTOR)

@@ -19,7 +19,7 @@ import aiohttp
 from msgspec.structs import replace
 from yarl import URL
 
-from gemproxy.descriptors import FEW, SHORTAGES, is_shortage
+from gemproxy.descriptors import NONE_LEFT, SHORTAGES, is_shortage
 from gemproxy.transport.connections import open_connector
 from gemproxy.transport.resolver import Resolver
 from gemproxy.upstream.reach import QUIET, HostView, Obstacle, Reach, Reason
@@ -59,7 +59,7 @@ def obstacle_of(fault: BaseException) -> Obstacle | None:
 def why(fault: BaseException) -> str:
     """Return why there was no answer, for the operator."""
     if is_shortage(fault):
-        return FEW.message
+        return NONE_LEFT.message
     obstacle = obstacle_of(fault)
     return obstacle.words if obstacle else type(fault).__name__
 

@@ -15,7 +15,7 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
 from gemproxy import descriptors
-from gemproxy.descriptors import FEW
+from gemproxy.descriptors import NONE_LEFT
 from gemproxy.dispatch.faults import _unreachable
 from gemproxy.errors import Failure
 from gemproxy.process.connections import FULL
@@ -90,9 +90,9 @@ async def test_who_waits_while_descriptors_are_few_is_told_when_there_are_more(m
         for _ in range(3):
             clients.enter_context(socket.create_connection(sock.getsockname()))
         await soon(lambda: told)
-        assert told == [FEW], "one, and then a pause"
+        assert told == [NONE_LEFT], "one, and then a pause"
         await soon(lambda: len(told) == 3)
-        assert told == [FEW] * 3
+        assert told == [NONE_LEFT] * 3
         await listener.settle()
         listener.close()
 
@@ -145,4 +145,4 @@ def test_a_request_that_gets_no_descriptor_is_nobody_elses_fault(number: int) ->
     verdict = _unreachable(fault)
     assert (verdict.action, verdict.scope, verdict.status, verdict.code) == (Action.STOP, Scope.NONE, 503, "overloaded")
     assert "LimitNOFILE" in verdict.message
-    assert why(fault) == FEW.message
+    assert why(fault) == NONE_LEFT.message

@@ -28,9 +28,10 @@ from cryptography.x509.oid import NameOID
 
 from gemproxy.converter.gemini.media import RemoteImage
 from gemproxy.errors import ClientFault, ConfigFault
-from gemproxy.fetch.fetcher import ImageFetcher, ImagePolicy, media_type
+from gemproxy.fetch.fetcher import ImageFetcher, ImagePolicy
 from gemproxy.fetch.resolver import CALLER
-from gemproxy.networks import UNREACHABLE, Unfetchable
+from gemproxy.fetch.sessions import Sessions
+from gemproxy.networks import UNREACHABLE
 from gemproxy.wire.gemini import Blob
 from tests.burdens import hold
 from tests.waiting import soon
@@ -191,30 +192,6 @@ async def refusal(fetcher: ImageFetcher, *urls: str, part: str = PART) -> str:
 async def test_an_image_comes_inline_with_the_type_of_its_bytes(site, fetcher, body, declared, kind) -> None:
     url = site.answer("/a", body, Content_Type=declared)
     assert await fetcher().fetch(wanted(url), hold()) == {url: Blob(kind, base64.b64encode(body).decode())}
-
-
-@pytest.mark.parametrize(
-    ("body", "declared", "reason"),
-    [
-        pytest.param(b"GIF89a" + bytes(20), "image/png", "it is image/gif", id="gif called png"),
-        pytest.param(b"BM\x00\x00\x00\x00\x00\x00\x00\x00", "image/bmp", "it is image/bmp", id="bmp"),
-        pytest.param(b"<svg xmlns=''/>", "image/svg+xml", "its bytes are of no known type", id="svg"),
-        pytest.param(b"\x00\x01\x02", "image/png", "its bytes are of no known type", id="noise called png"),
-        pytest.param(b"\x00\x01\x02", "", "its bytes are of no known type", id="noise without a type"),
-        pytest.param(b"\x00\x01\x02", 'text/"><x', "its bytes are of no known type", id="a type that is none"),
-        pytest.param(b"hello", "text/html; charset=utf-8", "it is an HTML page", id="html by its type"),
-        pytest.param(b"\xef\xbb\xbf \n<!DOCTYPE HTML><p>", "text/plain", "it is an HTML page", id="html by its bytes"),
-    ],
-)
-def test_what_gemini_does_not_take_is_refused(body, declared, reason) -> None:
-    with pytest.raises(Unfetchable) as caught:
-        media_type(body, declared)
-    assert str(caught.value).startswith(reason)
-
-
-def test_a_refused_type_says_what_is_taken() -> None:
-    with pytest.raises(Unfetchable, match="Gemini takes image/png, image/jpeg, image/webp, image/heic, image/heif"):
-        media_type(b"GIF89a", "image/gif")
 
 
 def test_nothing_wanted_costs_nothing() -> None:
@@ -636,7 +613,7 @@ async def test_names_are_looked_up_in_threads_of_their_own(site, fetcher, monkey
 
 
 async def test_one_callers_slow_images_leave_connections_to_others(site, fetcher, monkeypatch) -> None:
-    monkeypatch.setattr("gemproxy.fetch.fetcher._SHARE", 8)
+    monkeypatch.setattr("gemproxy.fetch.fetcher._CONNECTIONS_EACH", 8)
     gate, one = Gate(), fetcher()
     slow, quick = [site.handle(f"/{number}", gate) for number in range(4)], site.answer("/quick")
     async with asyncio.TaskGroup() as group:
@@ -654,8 +631,8 @@ async def test_a_connection_that_is_reset_at_once_is_a_fault(site, fetcher, monk
         def get_extra_info(self, name, default=None):
             return default if name == lost else (HERE, 80)
 
-    check = ImageFetcher._check_ends
-    monkeypatch.setattr(ImageFetcher, "_check_ends", lambda self, named, _: check(self, named, Reset()))
+    check = Sessions._check_ends
+    monkeypatch.setattr(Sessions, "_check_ends", lambda self, named, _: check(self, named, Reset()))
     assert await refusal(fetcher(), site.url("/a.png")) == UNREACHABLE
 
 

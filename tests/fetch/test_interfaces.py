@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gemproxy.fetch import interfaces
-from gemproxy.fetch.interfaces import FRESH, Interfaces
+from gemproxy.fetch.interfaces import MAX_AGE, Interfaces
 from tests.clock import Clock
 
 ROOT = Path(__file__).parents[2]
@@ -100,7 +100,7 @@ def test_addresses_come_and_go(clock: Clock, monkeypatch: pytest.MonkeyPatch) ->
     assert ip_address("8.8.4.1") in own
     now[:] = [ip_address("8.8.4.2")]
     assert ip_address("8.8.4.2") not in own, "as known a moment ago"
-    clock.advance(FRESH)
+    clock.advance(MAX_AGE)
     assert ip_address("8.8.4.2") in own
     assert ip_address("8.8.4.1") not in own
     assert len(looked) == 2

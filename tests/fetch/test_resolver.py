@@ -89,10 +89,10 @@ def asking(resolver, caller: str, *hosts: str) -> list[asyncio.Task[object]]:
 async def test_names_that_hang_take_one_callers_share(resolver, silent) -> None:
     """Three requests that name silent hosts kept all others from their images."""
     stuck = asking(resolver, "one", *[f"{number}.test" for number in range(200)])
-    await soon(lambda: len(silent) == lookup._SHARE)
+    await soon(lambda: len(silent) == lookup._THREADS_EACH)
     [other] = asking(resolver, "other", "well.test")
     assert len(await other) == 1
-    assert len(silent) == lookup._SHARE
+    assert len(silent) == lookup._THREADS_EACH
     for task in stuck:
         task.cancel()
 
@@ -107,19 +107,19 @@ async def test_some_names_that_hang_leave_their_callers_other_requests_alone(res
 async def test_a_look_up_takes_only_so_long_and_its_thread_counts_a_little_longer(
     resolver, silent, monkeypatch
 ) -> None:
-    monkeypatch.setattr(lookup, "PATIENCE", 0.01)
+    monkeypatch.setattr(lookup, "LOOKUP_TIMEOUT", 0.01)
     monkeypatch.setattr(lookup, "OVERDUE", 0.05)
-    waiting = asking(resolver, "one", *[f"{number}.test" for number in range(lookup._SHARE + 1)])
+    waiting = asking(resolver, "one", *[f"{number}.test" for number in range(lookup._THREADS_EACH + 1)])
     answers = await asyncio.gather(*waiting, return_exceptions=True)
     assert {type(answer) for answer in answers} == {socket.gaierror}
-    assert len(silent) == lookup._SHARE + 1, "the last one had a thread after all"
-    assert resolver._threads == lookup._SHARE + 1
+    assert len(silent) == lookup._THREADS_EACH + 1, "the last one had a thread after all"
+    assert resolver._threads == lookup._THREADS_EACH + 1
 
 
 async def test_threads_that_never_end_are_bounded(resolver, silent, monkeypatch) -> None:
-    monkeypatch.setattr(lookup, "PATIENCE", 0.01)
+    monkeypatch.setattr(lookup, "LOOKUP_TIMEOUT", 0.01)
     monkeypatch.setattr(lookup, "OVERDUE", 0.0)
-    monkeypatch.setattr(lookup, "_MOST", 10)
+    monkeypatch.setattr(lookup, "_ALL_THREADS", 10)
     waiting = asking(resolver, "one", *[f"{number}.test" for number in range(40)])
     answers = await asyncio.gather(*waiting, return_exceptions=True)
     assert {type(answer) for answer in answers} == {socket.gaierror}
@@ -131,7 +131,7 @@ async def test_a_look_up_without_a_thread_fails_and_leaves_its_place(resolver, m
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    for _ in range(2 * lookup._SHARE):
+    for _ in range(2 * lookup._THREADS_EACH):
         with pytest.raises(socket.gaierror, match="no thread is free"):
             await resolver.resolve("well.test")
     assert resolver._threads == 0

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from gemproxy.operations import capture
-from gemproxy.operations.capture import AT_ONCE, Capture
+from gemproxy.operations.capture import MAX_OPEN, Capture
 from gemproxy.simulator import Simulator, text_answer
 from tests.golden import run, sse
 from tests.running import configuration, running
@@ -90,7 +90,7 @@ async def test_no_name_leads_out_of_the_folder(tmp_path: Path, name: str) -> Non
 
 
 async def test_a_long_answer_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capture, "MOST", 20)
+    monkeypatch.setattr(capture, "MAX_BYTES", 20)
     tape = Capture(tmp_path).open("a")
     assert tape is not None
     for _ in range(10):
@@ -115,9 +115,9 @@ async def test_folder_that_cannot_be_written_is_told_once(tmp_path: Path, caplog
 
 async def test_only_a_few_answers_are_kept_in_memory_at_once(tmp_path: Path) -> None:
     capture = Capture(tmp_path)
-    tapes = [capture.open(str(number)) for number in range(AT_ONCE + 2)]
-    assert [tape is None for tape in tapes] == [False] * AT_ONCE + [True] * 2
-    for tape in tapes[:AT_ONCE]:
+    tapes = [capture.open(str(number)) for number in range(MAX_OPEN + 2)]
+    assert [tape is None for tape in tapes] == [False] * MAX_OPEN + [True] * 2
+    for tape in tapes[:MAX_OPEN]:
         assert tape is not None
         tape.add(b"{}")
         tape.close()

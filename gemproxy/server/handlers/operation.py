@@ -68,7 +68,7 @@ async def _read(
 ) -> tuple[Asking, Sequence[Model]]:
     """Return a request ready to be asked, and whom; here, so that nothing else keeps the body."""
     door = service.door
-    body, most = await read_body(request, door, burden.hold), service.images.most
+    body, most = await read_body(request, door, burden.hold), service.images.max_count
     if len(body) > FEW and not burden.heavy:
         burden.hold.more(OBJECT * body.count(b"{"))
     if burden.heavy:

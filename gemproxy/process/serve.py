@@ -13,6 +13,7 @@ from aiohttp import web
 
 from gemproxy import descriptors
 from gemproxy.config import Config
+from gemproxy.load.budget import Budget
 from gemproxy.process import systemd
 from gemproxy.process.ending import LAST_WORDS, ORDERS, Ending
 from gemproxy.process.memory import return_large_blocks, return_memory, spare_collections
@@ -44,24 +45,36 @@ async def serve(config: Config, load: Callable[[], Config], started: Callable[[s
             monitor = await listen_for_scrapes(
                 scrapes, runner.app, config, [sock for name, sock in sockets if name == SCRAPES]
             )
-            reloading = Reloading(runner, config, load)
-            ending = Ending(reloading, sockets)
+            ending = Ending(Reloading(runner, config, load), sockets)
             started(base_url(runner))
-            spare_collections()
-            return_large_blocks()
-            sys.setswitchinterval(SWITCH_INTERVAL)
+            _settle()
             systemd.notify("READY=1")
-            watchdog = _watchdog()
-            budget = runner.app[SERVICE].load.budget
-            returning = keep_doing(partial(return_memory, budget), RETURN_INTERVAL, name="giving memory back")
+            chores = _chores(runner.app[SERVICE].load.budget)
             await ending.asked.wait()
             await ending.drain(runner, monitor, shared=not own)
-            if watchdog is not None:
-                watchdog.cancel()
-            returning.cancel()
+            for chore in chores:
+                chore.cancel()
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ORDERS)
             await runner.cleanup()
+
+
+def _settle() -> None:
+    """Set up the interpreter for what is to come, now that all is there that stays."""
+    spare_collections()
+    return_large_blocks()
+    sys.setswitchinterval(SWITCH_INTERVAL)
+
+
+def _chores(budget: Budget) -> list[asyncio.Task[None]]:
+    """Begin what is done now and again until the end: giving memory back, and signs of life if somebody waits."""
+    returning = keep_doing(partial(return_memory, budget), RETURN_INTERVAL, name="giving memory back")
+    interval = systemd.watchdog_interval()
+    return [returning] if interval is None else [returning, keep_doing(_live, interval, name="watchdog")]
+
+
+async def _live() -> None:
+    systemd.notify("WATCHDOG=1")
 
 
 def make_runner(config: Config) -> web.AppRunner:
@@ -75,13 +88,3 @@ def make_runner(config: Config) -> web.AppRunner:
         keepalive_timeout=config.timeouts.keepalive,
         shutdown_timeout=LAST_WORDS,  # it waits twice as long, for requests that do not end when told to
     )
-
-
-def _watchdog() -> asyncio.Task[None] | None:
-    """Give signs of life, if somebody waits for them."""
-
-    async def live() -> None:
-        systemd.notify("WATCHDOG=1")
-
-    interval = systemd.watchdog_interval()
-    return None if interval is None else keep_doing(live, interval, name="watchdog")

@@ -22,7 +22,7 @@ from gemproxy.credentials.onboarding import Onboarding
 from gemproxy.credentials.projects import Projects
 from gemproxy.credentials.tokens import Tokens
 from gemproxy.dispatch.dispatcher import Dispatcher
-from gemproxy.fetch.fetcher import ImageFetcher
+from gemproxy.fetch.fetcher import ImageFetcher, ImagePolicy
 from gemproxy.load.budget import Budget
 from gemproxy.load.burden import Load
 from gemproxy.operations.capture import Capture
@@ -131,7 +131,7 @@ def _rooms(
         door=settings.door,
         dispatcher=dispatcher,
         signatures=SignatureCache(wall_clock),
-        images=ImageFetcher(settings.images, between=settings.between),
+        images=ImageFetcher(ImagePolicy()),
         pool=Pool(rotator, tokens, state, lookout),
         operations=Operations(checkup, capture=capture),
         clock=wall_clock,

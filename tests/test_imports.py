@@ -32,6 +32,12 @@ FLOORS: dict[str, set[str]] = {
     },
     "process.demo": {"process", "server.handlers", "config", "simulator", "errors"},
     "wiring": {"wiring", "config", "server", *BELOW_SERVER},
+    "wiring.settings": {
+        *("config", "server.auth", "server.service", "dispatch", "fetch", "credentials", "pool", "transport.reaching"),
+        *("converter.chat", "upstream", "models", "proxies"),
+    },
+    "wiring.reload": {"wiring.settings", "config", "server.service", "fetch", "pool", "redaction", "tasks"},
+    "wiring.reports": {"server", "pool", "upstream"},
     "server": {"server", *BELOW_SERVER},
     "operations": {"operations", "dispatch", *BELOW_DISPATCH},
     "dispatch": {"dispatch", *BELOW_DISPATCH},

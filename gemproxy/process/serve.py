@@ -22,7 +22,7 @@ from gemproxy.process.scrapes import listen_for_scrapes
 from gemproxy.process.sockets import SCRAPES, base_url, listen, open_sockets
 from gemproxy.server.service import SERVICE
 from gemproxy.tasks import keep_doing
-from gemproxy.wiring.build import Runner, build_app
+from gemproxy.wiring.build import build_app, shorten
 
 # Seconds that heavy work goes on when the loop wants Python, which it does at each system call; else 0.005.
 SWITCH_INTERVAL = 0.0001
@@ -88,3 +88,13 @@ def make_runner(config: Config) -> web.AppRunner:
         keepalive_timeout=config.timeouts.keepalive,
         shutdown_timeout=LAST_WORDS,  # it waits twice as long, for requests that do not end when told to
     )
+
+
+class Runner(web.AppRunner):
+    """aiohttp's runner with the way past its router that the wiring knows."""
+
+    async def setup(self) -> None:
+        """Open the rooms, and get ready to serve."""
+        await super().setup()
+        assert self.server is not None
+        shorten(self.server, self.app)

@@ -80,14 +80,9 @@ def uptime() -> float:
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
-class Runner(web.AppRunner):
-    """aiohttp's runner with ``routes.shortcut``."""
-
-    async def setup(self) -> None:
-        """Open the rooms, and get ready to serve."""
-        await super().setup()
-        assert self.server is not None
-        shortcut(self.server, self.app[SERVICE])
+def shorten(server: web.Server, app: web.Application) -> None:
+    """Let a server take chats past aiohttp's router, once the rooms of its application are open."""
+    shortcut(server, app[SERVICE])
 
 
 async def build_service(config: Config, stack: AsyncExitStack) -> Service:

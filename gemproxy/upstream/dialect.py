@@ -144,6 +144,7 @@ class Verdict(Struct, frozen=True):
     limit: int = 0  # tokens, of a quota of these; 0: not told
     kind: str = ""  # which requests rest (``demand``); "": all of the scope
     suspect: Suspect | None = None
+    answered: int = 0  # the HTTP status, or the error's own number where that counts; 0: no answer came
 
 
 OK = Verdict(Action.OK, reason="ok", status=200, code="")

@@ -47,5 +47,6 @@ def _log(firsts: Firsts, clock: Callable[[], float], lease: Lease, verdict: Verd
     elif reason in _REASONS:  # told once for its host, and counted there
         log.debug("credential %s: attempt at %s failed (%s)", slot.name, lease.model, reason)
     elif verdict.action is not Action.STOP or verdict.scope is Scope.UPSTREAM:  # else its client must change it
-        level = firsts.level("failure", slot.name, reason)
-        log.log(level, "credential %s: attempt at %s failed (%s)", slot.name, lease.model, reason)
+        answered = f", HTTP {verdict.answered}" if verdict.answered else ""  # one reason stands for several
+        level = firsts.level("failure", slot.name, reason + answered)
+        log.log(level, "credential %s: attempt at %s failed (%s%s)", slot.name, lease.model, reason, answered)

@@ -35,6 +35,12 @@ WELL, RESTS, PARKED = Slot("a"), Slot("a", cooldowns={"m": Cooldown(2e9 + 30.0, 
             id="a late lease of a parked credential",
         ),
         pytest.param(
+            WELL,
+            Verdict(Action.RETRY, Scope.UPSTREAM, reason="upstream_error", answered=502),
+            "credential a: attempt at m failed (upstream_error, HTTP 502)",
+            id="what Google answered, of all that one reason stands for",
+        ),
+        pytest.param(
             RESTS, Verdict(NEXT, Scope.MODEL, reason="quota"), "credential a rests 30 s for m (quota)", id="a rest"
         ),
         pytest.param(
@@ -71,3 +77,13 @@ def test_the_log_tells_what_a_verdict_did(
     parked = line is not None and "parked" in line
     expected = ["WARNING", "WARNING" if parked else "INFO"][: len(caplog.records)]
     assert [record.levelname for record in caplog.records] == expected, "the first of its kind"
+
+
+def test_another_status_for_the_same_reason_is_another_trouble(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "gemproxy")
+    nobody: Any = SimpleNamespace(metrics=None)
+    firsts = Firsts(lambda: 2e9)
+    for status in (500, 502, 500):
+        failed = Verdict(Action.RETRY, Scope.UPSTREAM, reason="upstream_error", answered=status)
+        tell(nobody, firsts, lambda: 2e9, Lease(WELL, "m", 0.0), failed)
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING", "INFO"]

@@ -146,6 +146,7 @@ class Row(Struct, frozen=True):
             cause,
             limit,
             suspect=suspected(refused) if self.scope is Scope.NONE and 400 <= self.status < 500 else None,
+            answered=refused.status,
         )
 
     def _cause(self, refused: Refusal) -> tuple[Cause, int]:

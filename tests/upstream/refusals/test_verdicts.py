@@ -97,6 +97,7 @@ def test_googles_words_are_redacted_bounded_and_replaced_where_the_row_says_so()
     assert len(told) == LONGEST_MESSAGE
     assert judge(TABLE, 400, {}, error("API key of ann@mail.org"), NOW).message == "Our words."
     assert judge(TABLE, 503, {}, b"<html>", NOW).message == "Google answered 503 without a reason."
+    assert judge(TABLE, 503, {}, b"<html>", NOW).answered == 503
 
 
 def test_a_bad_request_names_the_parameter_and_others_do_not():

@@ -29,6 +29,8 @@ from gemproxy.upstream.skew import Skew
 __all__ = ["TokenRefused", "TokenView", "Tokens"]
 log = logging.getLogger(__name__)
 
+SLOW = 4.0  # seconds after which the operator must know that a token does not come: mostly it takes 0.2
+
 
 class TokenView(Struct, frozen=True):
     """``/v1/debug/cache``: whether a token is at hand. ``seconds_left`` None: it does not expire, or there is none."""
@@ -47,6 +49,7 @@ class Account(Struct, eq=False):
     vain_since: float = -math.inf  # when no token was to be had for a request
     fetching: asyncio.Task[Token] | None = None  # for all who have to wait for one
     begun: float = 0.0  # when, on the loop's clock
+    slow: bool = False  # the last took longer than SLOW, and the log has it
 
     def in_vain(self, now: float) -> TokenRefused | None:
         """Return why it is too soon to ask again; what rests a credential is the rotator's to remember."""
@@ -213,11 +216,18 @@ class Tokens:
         raise fault.again()
 
     async def _fetched(self, account: Account) -> Token:
+        loop = asyncio.get_running_loop()
+        telling = loop.call_later(SLOW, _warn, account)
         try:
-            return await self._noted(account, self._token(account, account.cache.get()))
+            token = await self._noted(account, self._token(account, account.cache.get()))
         except TokenRefused:
             account.vain_since = self._clock()
             raise
+        finally:
+            telling.cancel()
+        if loop.time() - account.begun < SLOW:
+            account.slow = False
+        return token
 
     def _account(self, name: str, source: OAuthSource | ServiceAccountSource, fingerprint: str) -> Account:
         return Account(source, fingerprint, TokenCache(name, partial(self._fetcher.fetch, source), self._clock))
@@ -261,6 +271,15 @@ class Tokens:
             raise
         account.trouble, account.vain_since = None, -math.inf
         return token
+
+
+def _warn(account: Account) -> None:
+    if not account.slow:
+        name = account.cache.name
+        log.warning(
+            "credential %s: Google has given no token for %g s; others serve meanwhile if there are any", name, SLOW
+        )
+    account.slow = True
 
 
 def _looked_at(fetching: asyncio.Task[Token]) -> None:

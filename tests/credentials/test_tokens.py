@@ -359,6 +359,17 @@ async def test_a_slow_token_is_fetched_on_for_those_who_will_not_wait(desk, capl
     assert desk.asked() == 1
 
 
+async def test_a_token_that_takes_very_long_is_warned_of_once_until_one_comes_quickly(desk, caplog, monkeypatch):
+    tokens = desk.tokens(desk.oauth("own"))
+    warned = []
+    for bound in (0.0, 0.0, 60.0, 0.0):
+        monkeypatch.setattr("gemproxy.credentials.tokens.SLOW", bound)
+        assert await tokens.get("team-1")
+        desk.clock.advance(3600)
+        warned.append([record.levelname for record in caplog.records if "given no token" in record.message])
+    assert warned == [["WARNING"]] * 3 + [["WARNING"] * 2]
+
+
 async def test_two_refresh_tokens_share_the_time_for_one_token(desk):
     """The rotated one is refused late, then the file's is tried."""
     desk.state.keep_grant(read_oauth(desk.oauth()).key, Grant(refresh="fake-rotated", issued=1.0, changed=1.0))

@@ -8,5 +8,6 @@ turn in one run. What counts is the ratio of the two, so the speed of the machin
 has ``core``, ``guard`` and ``bench_core``. The long run with faults has ``faulty`` (what the upstream does wrong),
 ``crowd`` (the clients) and ``soak`` (the run and its verdict). What one client or the upstream can do to all others has
 ``heavy`` (the bodies), ``hostile`` (the upstream), ``rows``, ``sender`` (the clients of a row), ``prober`` (the stall),
-``memory``, ``house`` (the processes of a run) and ``neighbours`` (the table).
+``memory``, ``house`` (the processes of a run) and ``neighbours`` (the table). ``outages`` shows what each outage looks
+like to operators and clients: ``make outages``.
 """

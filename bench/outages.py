@@ -33,13 +33,15 @@ import msgspec
 from msgspec import Struct, field
 
 from bench.processes import ROOT, free_port
-from gemproxy.simulator import Answer, KeyState, Reset, Simulator, error_answer, text_answer
+from gemproxy.simulator import AccountState, Answer, KeyState, Reset, Simulator, error_answer, text_answer
+from gemproxy.simulator.accounts import Account
 from gemproxy.simulator.google_errors import overloaded
 from gemproxy.simulator.keys import certificate, service_account
 from gemproxy.simulator.script import Wait
 
 DAY = 86400.0
 NAME = "gemini.test"
+SERVER = "from bench.outages import as_server; as_server()"
 ASKED = 4  # requests of each outage
 PATIENCE = 30.0  # seconds until a server must be itself again
 MODEL = "gemini-2.5-flash"
@@ -105,7 +107,25 @@ async def refused(google: Simulator, folder: Path) -> Case:
 
 
 async def dropped(google: Simulator, folder: Path) -> Case:
-    """Packets vanish: the other side takes the connection, and never a TLS handshake."""
+    """Packets vanish: the queue of who listens is full, and Linux answers no further connection."""
+    listening = socket.create_server(("127.0.0.1", 0), backlog=0)
+    port = listening.getsockname()[1]
+    queued = [socket.socket() for _ in range(3)]
+    for each in queued:
+        each.setblocking(False)
+        each.connect_ex(("127.0.0.1", port))
+
+    async def heal() -> None:
+        for each in (*queued, listening):
+            each.close()
+        await google.start(port=port)
+
+    await google.close()
+    return Case(google, heal, url=f"http://127.0.0.1:{port}/v1beta", more="[timeouts]\nconnect = 1\n")
+
+
+async def silent(google: Simulator, folder: Path) -> Case:
+    """The other side takes the connection, and never a TLS handshake."""
     server = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     context, pem = certificate()
@@ -160,7 +180,22 @@ async def slow_token(google: Simulator, folder: Path) -> Case:
     google.token_delay = 8.0
     file = folder / "robot.json"
     file.write_bytes(service_account(google.token_url))
-    return Case(google, _do(lambda: setattr(google, "token_delay", 0.0)), robot("robot", file) + KEYS)
+
+    async def heal() -> None:
+        await asyncio.sleep(5)  # the log tells of it after 4 s
+        google.token_delay = 0.0
+
+    return Case(google, heal, robot("robot", file) + KEYS)
+
+
+async def revoked(google: Simulator, folder: Path) -> Case:
+    """A login is revoked."""
+    account = google.accounts.add(Account("test-refresh", state=AccountState.REVOKED))
+    file = folder / "login.json"
+    client = {"client_id": "test-client", "client_secret": "test-secret"}
+    file.write_bytes(msgspec.json.encode(client | {"type": "authorized_user", "refresh_token": account.name}))
+    login = f'[[credentials]]\nname = "login"\nkind = "oauth"\nfile = "{file}"\n'
+    return Case(google, _do(lambda: setattr(account, "state", AccountState.OK)), login)
 
 
 async def keys_are(google: Simulator, folder: Path, *, state: KeyState) -> Case:
@@ -191,6 +226,9 @@ async def state_is(google: Simulator, folder: Path, *, what: str) -> Case:
     elif what == "folder":
         file.mkdir()
         heal = file.rmdir
+    elif what == "forbidden":
+        place.chmod(0o555)
+        heal = partial(place.chmod, 0o755)
     else:
         mount("-t", "tmpfs", "-o", "size=256k", "none", str(place))
         if what == "full":
@@ -203,12 +241,13 @@ async def state_is(google: Simulator, folder: Path, *, what: str) -> Case:
         else:
             mount("-o", "remount,ro", str(place))
             heal = partial(mount, "-o", "remount,rw", str(place))
-    return Case(google, _do(heal) if heal else None, more=f'[state]\npath = "{file}"\n')
+    environ = {"BENCH_BOUND": "1"} if what == "forbidden" else {}
+    return Case(google, _do(heal) if heal else None, more=f'[state]\npath = "{file}"\n', environ=environ)
 
 
 async def descriptors(google: Simulator, folder: Path) -> Case:
     """64 file descriptors, and 60 streams."""
-    return Case(google, environ={"BENCH_DESCRIPTORS": "64"}, together=60)
+    return Case(google, _do(google.clear), environ={"BENCH_DESCRIPTORS": "64"}, together=60)
 
 
 def mount(*arguments: str) -> None:
@@ -228,6 +267,7 @@ OUTAGES: dict[str, Callable[[Simulator, Path], Awaitable[Case]]] = {
     "the name does not resolve": dns,
     "the connection is refused": refused,
     "a firewall drops": dropped,
+    "silence after the connection": silent,
     "a certificate that does not verify": tls,
     "a certificate not yet valid": partial(tls, early=True),
     "a clock two days slow": slow_clock,
@@ -240,7 +280,9 @@ OUTAGES: dict[str, Callable[[Simulator, Path], Awaitable[Case]]] = {
     ),
     "the quota of the day": partial(keys_are, state=KeyState.PER_DAY),
     "revoked keys": partial(keys_are, state=KeyState.INVALID),
+    "a revoked login": revoked,
     "state: a folder in its place": partial(state_is, what="folder"),
+    "state: no permission": partial(state_is, what="forbidden"),
     "state: corrupt": partial(state_is, what="corrupt"),
     "state: of a later version": partial(state_is, what="later"),
     "state: the disk is full": partial(state_is, what="full"),
@@ -254,6 +296,9 @@ OUTAGES: dict[str, Callable[[Simulator, Path], Awaitable[Case]]] = {
 
 def as_server() -> None:
     """Be ``gemproxy serve`` on a machine that knows a name only once a file is there, or has few descriptors."""
+    if os.environ.pop("BENCH_BOUND", ""):  # permissions bind root, too
+        bound = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-all")
+        os.execvp(bound[0], (*bound, sys.executable, "-c", SERVER, *sys.argv[1:]))
     if few := int(os.environ.get("BENCH_DESCRIPTORS", "0")):
         resource.setrlimit(resource.RLIMIT_NOFILE, (few, few))
     if known := os.environ.get("BENCH_NAMES"):
@@ -284,7 +329,7 @@ async def serving(case: Case, folder: Path) -> AsyncIterator[str]:
     )
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", "from bench.outages import as_server; as_server()"),
+            *(sys.executable, "-c", SERVER),
             *("serve", "--config", str(folder / "gemproxy.toml")),
             cwd=ROOT,
             env=os.environ | case.environ,

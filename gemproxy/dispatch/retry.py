@@ -197,7 +197,7 @@ def failure(verdict: Verdict) -> Failure:
     if 400 <= verdict.status < 500:
         kind = "permission_error" if verdict.status == 403 else "invalid_request_error"
         return ClientFault(
-            verdict.message, status=verdict.status, code=verdict.code or None, param=verdict.param, type=kind
+            verdict.message, status=verdict.status, code=verdict.code or None, param=verdict.field, type=kind
         )
     upstream, final = verdict.scope is Scope.UPSTREAM, verdict.action is Action.STOP
     return UpstreamFault(
@@ -212,5 +212,5 @@ def failure(verdict: Verdict) -> Failure:
 def _too_much(verdict: Verdict) -> Failure:
     """Return the failure of a request that no waiting helps; 429 is what OpenAI says of one, too (tokens a minute)."""
     told = NoCredential(verdict.message, returns_in=0.0)
-    told.param, told.code, told.retry_after, told.retryable = verdict.param, verdict.code, None, False
+    told.param, told.code, told.retry_after, told.retryable = verdict.field, verdict.code, None, False
     return told

@@ -14,6 +14,7 @@ from gemproxy.converter.chat import request as conversion
 from gemproxy.converter.chat.chunks import ChatChunkWriter
 from gemproxy.converter.chat.completion import ChatCompletionFold
 from gemproxy.converter.chat.objects import Heading
+from gemproxy.converter.chat.params import param_of
 from gemproxy.converter.events import Image, ToolCall
 from gemproxy.converter.gemini.reader import AnswerReader
 from gemproxy.converter.gemini.signatures import image_key
@@ -109,7 +110,11 @@ class Asking:
         self._made.append(plan)  # so that it is freed with the rest, not where the last of those who ask lets it go
         call, listen = self._plan(plan, model, fallback=fallback)
         del plan
-        return await self._service.dispatcher.open(call, listen, self.burden, since=self._since)
+        try:
+            return await self._service.dispatcher.open(call, listen, self.burden, since=self._since)
+        except Failure as failure:
+            failure.param = param_of(failure.param)
+            raise
 
     def _converted_here(self, model: Model) -> conversion.Plan | None:
         """Return what comes of a small request; None: it takes too long for the loop."""

@@ -30,7 +30,7 @@ def _narrowed(verdict: Verdict, call: Call) -> Verdict:
     demand = call.demand
     if verdict.cause is Cause.MISSING and demand.brings:  # perhaps not the model, so nobody rests for it
         return replace(
-            verdict, cause=Cause.ANY, scope=Scope.NONE, reason="resource_not_found", code="not_found", param=None
+            verdict, cause=Cause.ANY, scope=Scope.NONE, reason="resource_not_found", code="not_found", field=None
         )
     verdict = replace(verdict, cause=Cause.ANY, kind=demand.kind(verdict.cause))
     if not 0 < verdict.limit < demand.tokens:
@@ -42,7 +42,7 @@ def _narrowed(verdict: Verdict, call: Call) -> Verdict:
         message=f"The request holds about {demand.tokens} tokens, more than the upstream's quota of {verdict.limit} "
         "for this model: it has to be shorter.",
         code="rate_limit_exceeded",
-        param="messages",
+        field="contents",
     )
 
 
@@ -52,7 +52,7 @@ def _named(verdict: Verdict, suspect: Suspect, call: Call) -> Verdict:
     if not parts:
         return verdict
     if len(parts) == 1:
-        return replace(verdict, param=parts[0])
+        return replace(verdict, field=parts[0])
     more = "" if len(parts) <= _MOST_NAMED else " and others"
     message = f"{verdict.message} (one of {', '.join(parts[:_MOST_NAMED])}{more})"
-    return replace(verdict, param=parts[0], message=message)
+    return replace(verdict, field=parts[0], message=message)

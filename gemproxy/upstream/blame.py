@@ -1,8 +1,7 @@
-"""Which parameter of the client's request a refused Gemini field came from, and which part of its messages.
+"""Which field of the request Google refuses, and which part of its contents, as far as its messages show.
 
-In: a ``Refusal``. Out: the name that goes into ``param`` of the client's error, or None when nothing tells; a
-``Suspect`` if it is about one part, and what the client calls that part. The way from parameters to fields is
-PROTOCOL 4.1; this is the way back, as far as Google's messages show it.
+In: a ``Refusal``. Out: Gemini's own name of the field, or None when nothing tells; a ``Suspect`` if it is about one
+part, and what the client calls that part. What a field is to a client, each API says (``converter/chat/params``).
 """
 
 from __future__ import annotations
@@ -20,27 +19,27 @@ from gemproxy.wire.gemini import Part
 _NAMED: Final = re.compile(r"(?i)(?:\bat '|generatecontentrequest\.)([a-z_][\w.\[\]]*)")
 
 # Looked for in the path (without underscores, lower case), the most telling first.
-_PARAMETERS: Final = (
-    ("functioncallingconfig", "tool_choice"),
-    ("toolconfig", "tool_choice"),
+_FIELDS: Final = (
+    ("functioncallingconfig", "tool_config"),
+    ("toolconfig", "tool_config"),
     ("tools", "tools"),
-    ("contents", "messages"),
-    ("systeminstruction", "messages"),
+    ("contents", "contents"),
+    ("systeminstruction", "system_instruction"),
     ("temperature", "temperature"),
     ("topp", "top_p"),
     ("topk", "top_k"),
-    ("maxoutputtokens", "max_tokens"),
-    ("stopsequences", "stop"),
-    ("candidatecount", "n"),
+    ("maxoutputtokens", "max_output_tokens"),
+    ("stopsequences", "stop_sequences"),
+    ("candidatecount", "candidate_count"),
     ("seed", "seed"),
     ("presencepenalty", "presence_penalty"),
     ("frequencypenalty", "frequency_penalty"),
     ("logprobs", "logprobs"),
-    ("responsemimetype", "response_format"),
-    ("responseschema", "response_format"),
-    ("responsejsonschema", "response_format"),
-    ("responsemodalities", "modalities"),
-    ("thinking", "reasoning_effort"),
+    ("responsemimetype", "response_mime_type"),
+    ("responseschema", "response_schema"),
+    ("responsejsonschema", "response_json_schema"),
+    ("responsemodalities", "response_modalities"),
+    ("thinking", "thinking_config"),
     ("safetysettings", "safety_settings"),
     ("cachedcontent", "cached_content"),
     ("servicetier", "service_tier"),
@@ -53,23 +52,23 @@ LOGPROBS: Final = r"logprobs (?:is|are) not"
 _SENTENCES: Final = (
     (
         re.compile(r"function (?:call|response) (?:turn|parts)|model turn|input image|inline ?data|valid role"),
-        "messages",
+        "contents",
     ),
-    (re.compile(r"thinking (?:level|budget|mode|is not)"), "reasoning_effort"),
+    (re.compile(r"thinking (?:level|budget|mode|is not)"), "thinking_config"),
     (re.compile(PENALTY), "presence_penalty"),
     (re.compile(LOGPROBS), "logprobs"),
-    (re.compile(r"response[_ ]schema|response mime type"), "response_format"),
+    (re.compile(r"response[_ ]schema|response mime type"), "response_schema"),
 )
 
 
 def blamed(refused: Refusal) -> str | None:
-    """Return the client's parameter that Google complains about; None if the answer does not tell."""
+    """Return the field that Google complains about; None if the answer does not tell."""
     for path in (*refused.fields, *_NAMED.findall(refused.message)):
         plain = path.lower().replace("_", "")
-        for sign, parameter in _PARAMETERS:
+        for sign, field in _FIELDS:
             if sign in plain:
-                return parameter
-    return next((parameter for sign, parameter in _SENTENCES if sign.search(refused.text)), None)
+                return field
+    return next((field for sign, field in _SENTENCES if sign.search(refused.text)), None)
 
 
 # --------------------------------------------------------------------------------------- one part of the messages
@@ -98,7 +97,7 @@ _PLACE: Final = re.compile(r"\b(?:image|audio|video|document) (\d{1,4})\b")
 
 def suspected(refused: Refusal) -> Suspect | None:
     """Return what tells the refused part of the messages; None if the refusal is not about a medium."""
-    if blamed(refused) not in (None, "messages"):
+    if blamed(refused) not in (None, "contents"):
         return None
     path = next(filter(_PART.search, (*refused.fields, *_NAMED.findall(refused.message))), "")
     said = f"{refused.text}\n{refused.debug}"

@@ -124,7 +124,7 @@ class Verdict(Struct, frozen=True):
 
     ``until`` is a deadline on the injected (wall) clock in seconds; None: no hint; ``math.inf``: parked until an
     operator acts. ``reason`` is a short stable word for logs and metrics; ``message`` is redacted text fit for the
-    client; ``status``/``code``/``param`` are what the client gets if this verdict ends the request.
+    client; ``status``/``code``/``field`` are what the client gets if this verdict ends the request.
 
     The table does not know the request: whom a ``cause`` other than ANY concerns, and which part a ``suspect`` is, is
     settled by ``aim.aimed``, which writes ``kind``.
@@ -137,7 +137,7 @@ class Verdict(Struct, frozen=True):
     message: str = ""
     status: int = 502
     code: str = "upstream_error"
-    param: str | None = None
+    field: str | None = None  # Gemini's, or the client's own name of a part
     repair: Repair | None = None
     daily: bool = False  # the quota of a day (or more) is used up
     cause: Cause = Cause.ANY

@@ -538,7 +538,7 @@ async def test_the_pool_is_not_walked_with_a_request_above_the_quota(bench: Benc
     bench.simulator.script(error_answer(429, tokens_used_up(32_000)))
     with pytest.raises(NoCredential, match="about 33333 tokens") as caught:
         await bench.ask(large)
-    assert (caught.value.status, caught.value.param, caught.value.retryable) == (429, "messages", False)
+    assert (caught.value.status, caught.value.param, caught.value.retryable) == (429, "contents", False)
     assert bench.asked() == ["a"]
     for _ in range(4):
         await bench.ask()

@@ -24,7 +24,7 @@ NO_TOKENS = Verdict(Action.NEXT, Scope.UPSTREAM, reason="token_unavailable", mes
 LOST = Verdict(Action.RETRY, Scope.UPSTREAM, reason="connection_lost", message="lost")
 DARK = Verdict(Action.RETRY, Scope.UPSTREAM, reason="unreachable", message="unreachable")
 EMPTY = Verdict(Action.RETRY, Scope.NONE, reason=BAD_ANSWER, message="empty")
-BAD_REQUEST = Verdict(Action.STOP, reason="invalid", message="bad", status=400, code="", param="tools")
+BAD_REQUEST = Verdict(Action.STOP, reason="invalid", message="bad", status=400, code="", field="tools")
 TOO_MUCH = Verdict(
     Action.ELSEWHERE, Scope.MODEL, 160.0, "quota_minute", "too many tokens", 429, "rate_limit_exceeded", "messages"
 )

@@ -71,7 +71,7 @@ def test_what_a_client_brings_along_and_is_missing_rests_no_model(body, scope, c
 
 def test_a_request_above_the_quota_is_told_so():
     told = aimed(spent(Cause.SIZE, 10_000), call(90_000))
-    assert (told.status, told.code, told.param) == (429, "rate_limit_exceeded", "messages")
+    assert (told.status, told.code, told.field) == (429, "rate_limit_exceeded", "contents")
     assert "about 15000 tokens" in told.message
     assert "10000" in told.message
 
@@ -79,7 +79,7 @@ def test_a_request_above_the_quota_is_told_so():
 @pytest.mark.parametrize(
     ("media", "param", "message"),
     [
-        pytest.param(0, "messages", "bad", id="without media nothing is named"),
+        pytest.param(0, "contents", "bad", id="without media nothing is named"),
         pytest.param(1, "messages[0].content[0]", "bad", id="one is named"),
         pytest.param(
             2,
@@ -97,7 +97,7 @@ def test_a_request_above_the_quota_is_told_so():
 )
 def test_a_refused_medium_is_named_as_the_client_knows_it(media, param, message):
     verdict = Verdict(
-        Action.STOP, message="bad", status=400, code="", param="messages", suspect=Suspect(mime="image/gif")
+        Action.STOP, message="bad", status=400, code="", field="contents", suspect=Suspect(mime="image/gif")
     )
     told = aimed(verdict, call(media=media))
-    assert (told.param, told.message) == (param, message)
+    assert (told.field, told.message) == (param, message)

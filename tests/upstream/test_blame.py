@@ -12,52 +12,52 @@ from tests.upstream.refusals.refusal_bodies import TYPE, bad_field, error
     [
         ("request.tools[0].function_declarations[10]", "tools"),
         ("tools[0].function_declarations[0].parameters.properties[temperature]", "tools"),
-        ("tool_config.function_calling_config.allowed_function_names", "tool_choice"),
-        ("contents[1].parts[0].inline_data", "messages"),
-        ("system_instruction", "messages"),
+        ("tool_config.function_calling_config.allowed_function_names", "tool_config"),
+        ("contents[1].parts[0].inline_data", "contents"),
+        ("system_instruction", "system_instruction"),
         ("generation_config.temperature", "temperature"),
         ("generationConfig.topP", "top_p"),
         ("generation_config.top_k", "top_k"),
-        ("generation_config.max_output_tokens", "max_tokens"),
-        ("generation_config.stop_sequences", "stop"),
-        ("generation_config.candidate_count", "n"),
+        ("generation_config.max_output_tokens", "max_output_tokens"),
+        ("generation_config.stop_sequences", "stop_sequences"),
+        ("generation_config.candidate_count", "candidate_count"),
         ("generation_config.seed", "seed"),
         ("generation_config.presence_penalty", "presence_penalty"),
         ("generation_config.frequency_penalty", "frequency_penalty"),
         ("generation_config.response_logprobs", "logprobs"),
-        ("generation_config.response_mime_type", "response_format"),
-        ("generation_config.response_schema.properties", "response_format"),
-        ("generation_config.response_json_schema", "response_format"),
-        ("generation_config.response_modalities", "modalities"),
-        ("generation_config.thinking_config.thinking_budget", "reasoning_effort"),
+        ("generation_config.response_mime_type", "response_mime_type"),
+        ("generation_config.response_schema.properties", "response_schema"),
+        ("generation_config.response_json_schema", "response_json_schema"),
+        ("generation_config.response_modalities", "response_modalities"),
+        ("generation_config.thinking_config.thinking_budget", "thinking_config"),
         ("safety_settings[0]", "safety_settings"),
         ("cached_content", "cached_content"),
         ("service_tier", "service_tier"),
         ("labels", None),
     ],
 )
-def test_a_refused_field_is_told_as_the_clients_parameter(path, expected):
+def test_a_refused_field_is_named_as_gemini_does(path, expected):
     assert blamed(read(400, {}, error("Invalid.", bad_field(path)))) == expected
 
 
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
-        pytest.param("Invalid value at 'contents[0].role' (TYPE_STRING), 3", "messages", id="a path in quotes"),
+        pytest.param("Invalid value at 'contents[0].role' (TYPE_STRING), 3", "contents", id="a path in quotes"),
         pytest.param(
             "* GenerateContentRequest.tools[0].function_declarations[0].name: bad", "tools", id="a named field"
         ),
-        pytest.param("GenerateContentRequest.contents: contents is not specified", "messages", id="empty contents"),
+        pytest.param("GenerateContentRequest.contents: contents is not specified", "contents", id="empty contents"),
         pytest.param(
             "Please ensure that function response turn comes immediately after a function call turn.",
-            "messages",
+            "contents",
             id="the order of turns",
         ),
-        pytest.param("Please use a valid role: user, model.", "messages", id="a role"),
-        pytest.param("Unable to process input image. Please retry.", "messages", id="an image"),
-        pytest.param("You can only set only one of thinking budget and thinking level.", "reasoning_effort", id="both"),
+        pytest.param("Please use a valid role: user, model.", "contents", id="a role"),
+        pytest.param("Unable to process input image. Please retry.", "contents", id="an image"),
+        pytest.param("You can only set only one of thinking budget and thinking level.", "thinking_config", id="both"),
         pytest.param(
-            "Response_schema with a response mime type 'text/plain' is unsupported", "response_format", id="a schema"
+            "Response_schema with a response mime type 'text/plain' is unsupported", "response_schema", id="a schema"
         ),
         pytest.param("Request contains an invalid argument.", None, id="nothing told"),
     ],

@@ -301,7 +301,7 @@ REQUESTS: Final[Table] = (
         Action.STOP,
         status=400,
         code="context_length_exceeded",
-        param="messages",
+        field="contents",
     ),
     Row(
         "too_large",
@@ -317,7 +317,7 @@ REQUESTS: Final[Table] = (
         Action.STOP,
         status=400,
         code="unsupported_value",
-        param="n",
+        field="candidate_count",
     ),
     Row(
         "media_url",
@@ -325,7 +325,7 @@ REQUESTS: Final[Table] = (
         Action.STOP,
         status=400,
         code="invalid_image_url",
-        param="messages",
+        field="contents",
     ),
     Row("bad_request", when(400, 422), Action.STOP, status=400, code=""),
     # 403 without a word on the credential: a file or a tuned model of somebody else, perhaps of another key here.
@@ -347,7 +347,7 @@ REQUESTS: Final[Table] = (
             Length.HOUR,
             status=404,
             code=NO_MODEL,
-            param="model",
+            field="model",
             cause=cause,
         )
         for condition, cause in (

@@ -122,7 +122,7 @@ class Row(Struct, frozen=True):
     rest: Length = Length.NOT
     status: int = 502
     code: str = "upstream_error"
-    param: str | None = None
+    field: str | None = None
     repair: Repair | None = None
     daily: bool = False
     words: str = ""
@@ -140,7 +140,7 @@ class Row(Struct, frozen=True):
             self.words or for_client(refused.message) or f"Google answered {refused.status} without a reason.",
             self.status,
             self.code,
-            self.param or (blamed(refused) if self.status == 400 else None),
+            self.field or (blamed(refused) if self.status == 400 else None),
             self.repair,
             self.daily,
             cause,

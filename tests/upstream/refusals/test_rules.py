@@ -424,11 +424,11 @@ REPAIRS = [
     ("Penalty is not enabled for this model", Repair.DROP_PENALTIES, "presence_penalty"),
     ("Logprobs is not enabled for this model", Repair.DROP_LOGPROBS, "logprobs"),
     ("`temperature` is not supported by this model", Repair.DROP_SAMPLING, None),
-    ("Thinking level MINIMAL is not supported for this model.", Repair.RAISE_LEVEL, "reasoning_effort"),
-    ("Thinking level is not supported for this model.", Repair.DROP_LEVEL, "reasoning_effort"),
-    ("Budget 0 is invalid. This model only works in thinking mode.", Repair.DROP_BUDGET, "reasoning_effort"),
-    ("The thinking budget 99999 is invalid.", Repair.DROP_BUDGET, "reasoning_effort"),
-    ("Thinking is not enabled for models/gemini-2.0-flash", Repair.DROP_THINKING, "reasoning_effort"),
+    ("Thinking level MINIMAL is not supported for this model.", Repair.RAISE_LEVEL, "thinking_config"),
+    ("Thinking level is not supported for this model.", Repair.DROP_LEVEL, "thinking_config"),
+    ("Budget 0 is invalid. This model only works in thinking mode.", Repair.DROP_BUDGET, "thinking_config"),
+    ("The thinking budget 99999 is invalid.", Repair.DROP_BUDGET, "thinking_config"),
+    ("Thinking is not enabled for models/gemini-2.0-flash", Repair.DROP_THINKING, "thinking_config"),
     ("Function call is missing a thought_signature in functionCall parts.", Repair.DUMMY_SIGNATURES, None),
     (
         "Unable to submit request because function call `f` is missing a `thought_signature`.",
@@ -440,16 +440,16 @@ REPAIRS = [
     (
         "Invalid JSON payload received. Unknown name \"id\" at 'contents[1].parts[0]': Cannot find field.",
         Repair.STRIP_CALL_IDS,
-        "messages",
+        "contents",
     ),
     ("functionResponse.id does not match functionCall.id", Repair.STRIP_CALL_IDS, None),
     (
         "Function calling with a response mime type: 'application/json' is unsupported",
         Repair.SCHEMA_AS_TEXT,
-        "response_format",
+        "response_schema",
     ),
     ("Developer instruction is not enabled for models/gemma-3-1b-it", Repair.SYSTEM_AS_USER, None),
-    ("Requests ending with a model turn are not supported.", Repair.END_WITH_USER, "messages"),
+    ("Requests ending with a model turn are not supported.", Repair.END_WITH_USER, "contents"),
 ]
 
 
@@ -458,7 +458,7 @@ def test_a_body_that_can_be_mended_is_mended_with_the_same_credential(message, r
     for dialect in (STUDIO, ASSIST, VERTEX):
         verdict = dialect.judge(400, {}, b"[" + error(message, state="INVALID_ARGUMENT") + b"]", NOW)
         assert (verdict.action, verdict.scope, verdict.repair) == (Action.REPAIR, Scope.NONE, repair)
-        assert (verdict.status, verdict.code, verdict.param) == (400, "", param)
+        assert (verdict.status, verdict.code, verdict.field) == (400, "", param)
 
 
 @pytest.mark.parametrize("quoted", ["Developer instruction is not enabled", "Requests ending with a model turn"])
@@ -477,7 +477,7 @@ STOPS = [
         "too_long",
         400,
         "context_length_exceeded",
-        "messages",
+        "contents",
         "too many tokens",
     ),
     (413, b"<html>413", "too_large", 413, "request_too_large", None, "413 of a front end"),
@@ -490,14 +490,22 @@ STOPS = [
         None,
         "too many bytes",
     ),
-    (400, error("Multiple candidates is not enabled for this model"), "candidates", 400, "unsupported_value", "n", "n"),
+    (
+        400,
+        error("Multiple candidates is not enabled for this model"),
+        "candidates",
+        400,
+        "unsupported_value",
+        "candidate_count",
+        "more than one candidate",
+    ),
     (
         400,
         error("Cannot fetch content from the provided URL."),
         "media_url",
         400,
         "invalid_image_url",
-        "messages",
+        "contents",
         "a link Google cannot read",
     ),
     (
@@ -519,7 +527,7 @@ def test_the_callers_fault_is_told_at_once(status, body, reason, told, code, par
     for dialect in (STUDIO, ASSIST, VERTEX):
         verdict = dialect.judge(status, {}, body, NOW)
         assert (verdict.action, verdict.scope, verdict.until) == (Action.STOP, Scope.NONE, None)
-        assert (verdict.reason, verdict.status, verdict.code, verdict.param) == (reason, told, code, param)
+        assert (verdict.reason, verdict.status, verdict.code, verdict.field) == (reason, told, code, param)
 
 
 @pytest.mark.parametrize(
@@ -534,7 +542,7 @@ def test_the_callers_fault_is_told_at_once(status, body, reason, told, code, par
 def test_an_unknown_model_rests_an_hour_on_this_credential_alone(message):
     verdict = ASSIST.judge(404, {}, error(message, code=404, state="NOT_FOUND"), NOW)
     assert (verdict.action, verdict.scope, rest_of(verdict)) == (Action.NEXT, Scope.MODEL, 3600.0)
-    assert (verdict.status, verdict.code, verdict.param) == (404, "model_not_found", "model")
+    assert (verdict.status, verdict.code, verdict.field) == (404, "model_not_found", "model")
 
 
 @pytest.mark.parametrize(

@@ -102,8 +102,8 @@ def test_googles_words_are_redacted_bounded_and_replaced_where_the_row_says_so()
 
 def test_a_bad_request_names_the_parameter_and_others_do_not():
     body = error("Invalid value at 'generation_config.temperature'")
-    assert judge(TABLE[:1] + TABLE[2:], 400, {}, body, NOW).param == "temperature"
-    assert judge(TABLE[1:2], 400, {}, body, NOW).param is None
+    assert judge(TABLE[:1] + TABLE[2:], 400, {}, body, NOW).field == "temperature"
+    assert judge(TABLE[1:2], 400, {}, body, NOW).field is None
 
 
 DIALECTS = [cls("http://upstream.test", "gemproxy/test") for cls in (AiStudio, CodeAssist, Vertex)]

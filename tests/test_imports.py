@@ -40,7 +40,7 @@ FLOORS: dict[str, set[str]] = {
     "wiring.reports": {"server", "pool", "upstream"},
     "server": {"server", *BELOW_SERVER},
     "operations": {"operations", "dispatch", *BELOW_DISPATCH},
-    "dispatch": {"dispatch", *BELOW_DISPATCH},
+    "dispatch": {"dispatch", "converter.transcript", *(BELOW_DISPATCH - {"converter"})},  # and no API
     "dispatch.retry": {"upstream", "errors"},
     "credentials": {"credentials", *BELOW_CREDENTIALS, "state"},
     "state": {"state", "pool"},

@@ -14,6 +14,7 @@ from typing import Protocol
 from gemproxy.converter.events import Event, Finish, Image, Text, ToolCall, Usage
 from gemproxy.converter.gemini.reader import AnswerReader
 from gemproxy.converter.sse import SSEDecoder
+from gemproxy.converter.transcript import ErrorFrame
 from gemproxy.errors import UpstreamFault
 from gemproxy.load.turns import pass_turn
 from gemproxy.load.weigh import SMALL
@@ -21,14 +22,6 @@ from gemproxy.wire import UNREADABLE
 from gemproxy.wire.gemini import GenerateResponse
 
 FEW = 1 << 12  # bytes of a piece, which cannot hold much
-
-
-class ErrorFrame(Exception):  # noqa: N818 - a frame of the upstream, which its dialect judges; not a failure of ours
-    """An error object inside a 200; ``body`` is judged like the body of a refusal (PROTOCOL 1.2)."""
-
-    def __init__(self, body: bytes) -> None:
-        super().__init__("error frame")
-        self.body = body
 
 
 class Writer(Protocol):
@@ -47,7 +40,8 @@ class Tape(Protocol):
 
 
 class Transcoder:
-    """One attempt at one answer. After ``feed`` or ``finish`` gave bytes the content is committed.
+    """What a model says, as a ``Transcript``, for one attempt. After ``feed`` or ``finish`` gave bytes the content is
+    committed.
 
     A failure behind usable frames of one piece must not swallow them: ``feed`` returns their bytes, ``check`` raises.
     ``on_signed`` hears of every signed call and image (the signature cache keeps what clients may lose), ``tape`` of

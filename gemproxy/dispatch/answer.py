@@ -1,6 +1,6 @@
 """(edge) An answer under way: from its first content, which commits it, to its end.
 
-In: the upstream's response and a transcoder. Out: the client's bytes, as they come. It owns the lease.
+In: the upstream's response and a transcript. Out: the client's bytes, as they come. It owns the lease.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import aiohttp
 from msgspec import Struct
 
 from gemproxy import errors
-from gemproxy.converter.transcoder import Transcoder
+from gemproxy.converter.transcript import Transcript
 from gemproxy.dispatch.faults import FAULTS, Refused, verdict_on
 from gemproxy.errors import UpstreamFault
 from gemproxy.load.budget import Hold
@@ -51,11 +51,11 @@ class Answer:
         lease: Lease,
         dialect: Dialect,
         response: Incoming,
-        transcoder: Transcoder,
+        transcript: Transcript,
         burden: Burden,
     ) -> None:
         self.lease = lease
-        self.transcoder = transcoder
+        self.transcript = transcript
         self._burden = burden
         self._hold: Hold | None = None  # of what is held of the answer, once that is much
         self._uncounted = 0  # bytes that came since it was looked at
@@ -94,19 +94,19 @@ class Answer:
         rest waits for another ``pour``. Raises ``UpstreamFault`` when the answer breaks off.
         """
         try:
-            self.transcoder.check()
+            self.transcript.check()
             await self._pump(take)
         except FAULTS as fault:
             self._verdict = self._judge(fault)
             raise self._broken(self._verdict) from None
-        ended = self._ended and not self.transcoder.broken  # what is broken is told once the client has the rest
+        ended = self._ended and not self.transcript.broken  # what is broken is told once the client has the rest
         if ended:
             self._verdict = OK
         return ended
 
     def whole(self) -> bytes:
         """Return a unary answer, which ``begin`` has read to its end."""
-        self.transcoder.check()
+        self.transcript.check()
         self._verdict = OK
         return self.head
 
@@ -130,13 +130,13 @@ class Answer:
         while True:
             if not self._look(take):
                 await self._arrive(take)
-            if self._full or not self.transcoder.heavy:
+            if self._full or not self.transcript.heavy:
                 return
-            data = await self._burden.run(self.transcoder.work)
+            data = await self._burden.run(self.transcript.work)
             self._count()
             if data and take(data):
                 return
-            self.transcoder.check()
+            self.transcript.check()
 
     async def _arrive(self, take: Callable[[bytes], object]) -> None:
         """Wait until ``_look``, called as pieces come, says that it is all for now; raises what it raises."""
@@ -155,14 +155,14 @@ class Answer:
 
         That is, the answer has ended, ``take`` is full, or what comes next takes long.
         """
-        content, transcoder = self._response.content, self.transcoder
-        while not (self._ended or transcoder.heavy):
+        content, transcript = self._response.content, self.transcript
+        while not (self._ended or transcript.heavy):
             piece = content.read_nowait()
             if piece:
-                data = transcoder.feed(piece)
+                data = transcript.feed(piece)
             elif content.is_eof():
                 self._ended = True
-                data = transcoder.finish()
+                data = transcript.finish()
             else:
                 self._watch.start()
                 return False
@@ -172,12 +172,12 @@ class Answer:
             if data and take(data):
                 self._full = True
                 return True
-            transcoder.check()
+            transcript.check()
         return True
 
     def _count(self) -> None:
         """Count what is held of the answer. Raises ``Overload``; a little is counted with the request."""
-        held, self._uncounted = self.transcoder.held, 0
+        held, self._uncounted = self.transcript.held, 0
         if self._hold is None:
             if held <= SMALL:
                 return

@@ -1,6 +1,6 @@
 """(edge) The attempt loop; the only place that posts to Gemini.
 
-In: a neutral ``Call`` and a function that makes a transcoder for an attempt. Out: an ``Answer`` whose first content has
+In: a neutral ``Call`` and a function that makes a transcript for an attempt. Out: an ``Answer`` whose first content has
 been seen. Until then anything that fails is tried elsewhere (``retry`` decides), pings or not; from then on a failure
 can only be told. A credential never changes across that point. Must not know OpenAI's format.
 """
@@ -15,7 +15,7 @@ from typing import Protocol
 import aiohttp
 
 from gemproxy import errors
-from gemproxy.converter.transcoder import Transcoder
+from gemproxy.converter.transcript import Transcript
 from gemproxy.credentials.token_errors import TokenRefused
 from gemproxy.dispatch.answer import Answer, Limits
 from gemproxy.dispatch.faults import FAULTS, Refused, verdict_on
@@ -32,7 +32,7 @@ from gemproxy.upstream.refusals.rules import NO_MODEL
 from gemproxy.upstream.skew import Skew
 
 MOST_OF_A_REFUSAL = 1 << 20  # bytes; an error body beyond this is cut: its head tells enough
-Listen = Callable[[Dialect], Transcoder]
+Listen = Callable[[Dialect], Transcript]
 
 
 class Tokens(Protocol):

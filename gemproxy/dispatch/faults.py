@@ -9,7 +9,7 @@ from __future__ import annotations
 import aiohttp
 
 from gemproxy import descriptors
-from gemproxy.converter.transcoder import ErrorFrame
+from gemproxy.converter.transcript import ErrorFrame
 from gemproxy.dispatch.retry import BAD_ANSWER
 from gemproxy.errors import BadAnswer, Failure, UpstreamFault
 from gemproxy.transport.reaching import obstacle_of

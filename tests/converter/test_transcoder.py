@@ -11,7 +11,8 @@ from gemproxy.converter.chat.chunks import ChatChunkWriter
 from gemproxy.converter.chat.objects import Heading
 from gemproxy.converter.events import Image, ToolCall, Usage
 from gemproxy.converter.gemini.reader import AnswerReader
-from gemproxy.converter.transcoder import ErrorFrame, Transcoder
+from gemproxy.converter.transcoder import Transcoder
+from gemproxy.converter.transcript import ErrorFrame
 from gemproxy.errors import BadAnswer, UpstreamFault
 from tests.folding import chunks, events, fold
 from tests.golden import decode, run, sse, transcoder

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from gemproxy.converter.chat.reading import decode
 from gemproxy.converter.chat.request import Options, to_call
-from gemproxy.converter.transcoder import ErrorFrame
+from gemproxy.converter.transcript import ErrorFrame
 from gemproxy.errors import ClientFault, UpstreamFault
 from gemproxy.models import Catalogue
 from gemproxy.simulator import Answer, Simulator, text_answer

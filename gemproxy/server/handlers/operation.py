@@ -306,8 +306,8 @@ def _note(context: Context, answer: Answer) -> None:
 
 
 def _note_end(context: Context, answer: Answer) -> None:
-    context.usage = answer.transcoder.usage
-    context.finish = ",".join(answer.transcoder.reasons[:MOST_TOLD])
+    context.usage = answer.transcript.usage
+    context.finish = ",".join(answer.transcript.reasons[:MOST_TOLD])
 
 
 def _show_routing(response: web.StreamResponse, answer: Answer) -> None:

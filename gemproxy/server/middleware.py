@@ -74,7 +74,7 @@ async def answer(handler: Answering, service: Service, request: web.Request) -> 
         return context.response or web.Response()
     finally:
         _record(service, context, clock())
-        context.response = None  # which holds the request and so the exchange, if the client left
+        context.response = None  # which holds the request and so the context, if the client left
     return response
 
 

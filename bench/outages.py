@@ -36,7 +36,7 @@ from bench.processes import ROOT, free_port
 from gemproxy.simulator import AccountState, Answer, KeyState, Reset, Simulator, error_answer, text_answer
 from gemproxy.simulator.accounts import Account
 from gemproxy.simulator.google_errors import overloaded
-from gemproxy.simulator.keys import certificate, service_account
+from gemproxy.simulator.keys import certificate, server_context, service_account
 from gemproxy.simulator.script import Wait
 
 DAY = 86400.0
@@ -128,12 +128,12 @@ async def silent(google: Simulator, folder: Path) -> Case:
     """The other side takes the connection, and never a TLS handshake."""
     server = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    context, pem = certificate()
+    key_pem, pem = certificate()
     (folder / "ca.pem").write_bytes(pem)
 
     async def heal() -> None:
         server.close()
-        google._tls = context
+        google._tls = server_context(key_pem, pem)
         await google.start(port=port)
 
     url = f"https://127.0.0.1:{port}/v1beta"
@@ -144,17 +144,16 @@ async def silent(google: Simulator, folder: Path) -> Case:
 async def tls(google: Simulator, folder: Path, *, early: bool = False) -> Case:
     """A certificate that nobody vouches for, or one that is not valid yet."""
     day = datetime.timedelta(days=1)
-    bad, pem = certificate(day, 2 * day) if early else certificate()
-    good, trusted = certificate()
-    (folder / "ca.pem").write_bytes(trusted + (pem if early else b""))
-    google._tls = bad
+    bad, good = certificate(day, 2 * day) if early else certificate(), certificate()
+    (folder / "ca.pem").write_bytes(good[1] + (bad[1] if early else b""))
+    google._tls = server_context(*bad)
     await google.close()
     await google.start()
     port = int(google.url.rpartition(":")[2])
 
     async def heal() -> None:
         await google.close()
-        google._tls = good
+        google._tls = server_context(*good)
         await google.start(port=port)
 
     return Case(google, heal, environ={"SSL_CERT_FILE": str(folder / "ca.pem")})

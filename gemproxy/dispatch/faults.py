@@ -46,12 +46,12 @@ def verdict_on(fault: Exception, dialect: Dialect, now: float) -> Verdict:
 
 def _unreachable(fault: BaseException) -> Verdict:
     """Return the verdict on a connection that failed; rotation does not help, trying again may."""
-    obstacle = obstacle_of(fault)
     if descriptors.is_shortage(fault):
         few = descriptors.NONE_LEFT
         return Verdict(
             Action.STOP, Scope.NONE, reason="descriptors", message=few.message, status=few.status, code=few.code or ""
         )
+    obstacle = obstacle_of(fault)
     if obstacle is None:
         connecting = isinstance(fault, aiohttp.ClientConnectorError)
         message = "The upstream cannot be reached." if connecting else "The connection to the upstream was lost."

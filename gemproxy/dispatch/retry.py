@@ -137,9 +137,11 @@ class Retry:
 
     def outcome(self, none: NoCredential) -> Failure:
         """Return what to tell the client when nobody is left: the truest of what was seen on the way."""
-        if self._last is not None and ((self._own and not none.full) or self._troubled):
+        if self._last is None or (self._last.status == 429 and not self._own and none.returns_in):
+            return none  # which knows how long the wait is
+        if (self._own and not none.full) or self._troubled:
             return self._last
-        if self._last is None or self._rested or none.full:
+        if self._rested or none.full:
             return none
         if self._last.code == NO_MODEL and none.returns_in != 0.0:
             return none  # others may have the model, which rest or are parked

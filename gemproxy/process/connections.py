@@ -148,11 +148,6 @@ class Connection(web.RequestHandler):
         return waiter is None or waiter.done() or self._current_request is not None or bool(self._messages)
 
     @property
-    def starting(self) -> bool:
-        """True between the headers of a request and its handler."""
-        return self.busy and self._current_request is None
-
-    @property
     def speaking(self) -> bool:
         """True if a request may be on its way: nothing was said yet, or half of it."""
         return self._late is not None and not self.busy

@@ -37,9 +37,10 @@ class Refusals:
 
 
 class Listener:
-    """``make`` returns the protocol of a connection, given why it must be refused, if it must.
+    """Takes the connections of one listening socket; what becomes of them is not its affair.
 
-    ``room`` says whether one may be taken, be it to be refused.
+    ``make`` returns the protocol of a connection, given why it must be refused, if it must. ``room`` says whether one
+    may be taken, be it to be refused.
     """
 
     def __init__(

@@ -138,7 +138,7 @@ def _rooms(
 
 
 def _connect(service: Service) -> None:
-    """Let the rooms hear of each other: the state of rests, operators of leases, tokens of hosts that are back."""
+    """Let the rooms hear of each other: the state of cooldowns, operators of leases, tokens of hosts that are back."""
     _set_up_metrics(service)
     pool = service.pool
     pool.rotator.on_change = partial(_keep, pool.state)

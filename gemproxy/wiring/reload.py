@@ -40,12 +40,12 @@ def take_over(service: Service, settings: Settings, records: Iterable[Record] = 
     """
     fetcher = ImageFetcher(settings.images, between=settings.between)
     held.hold("configuration", settings.secrets)
-    rotator, pool = service.dispatcher.queue.rotator, service.dispatcher.queue
+    rotator = service.pool.rotator
     before, fingerprints = rotator.fingerprints(), settings.fingerprints
     settings.door.catalogue.add_discovered(service.operations.discovered)
     service.pool.tokens.replace(settings.sources, fingerprints, settings.patience)
     rotator.replace(settings.slots, settings.policy, records)
-    pool.limit = settings.queue
+    service.dispatcher.queue.limit = settings.queue
     service.dispatcher.limits = settings.limits
     service.door = settings.door
     service.pool.lookout.reach.keep(settings.door.needed)

@@ -257,6 +257,9 @@ def test_a_request_above_the_quota_is_its_callers_to_shorten(end: Callable[[Retr
     [
         pytest.param([TOO_MUCH, QUOTA], NoCredential("all rest", returns_in=40.0), id="the other pool rests"),
         pytest.param([TOO_MUCH], NoCredential("busy", returns_in=1.0, full=True), id="the other pool is busy"),
+        pytest.param(
+            [NO_TOKENS, QUOTA], NoCredential("all rest", returns_in=5.0), id="no tokens in one, the other pool rests"
+        ),
     ],
 )
 def test_another_pool_that_comes_back_is_told_of(refusals: list[Verdict], none: NoCredential) -> None:

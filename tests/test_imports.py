@@ -27,14 +27,14 @@ FLOORS: dict[str, set[str]] = {
     },
     "process": {
         *("process", "wiring", "server.service", "server.middleware", "server.replies", "server.handlers.admin"),
-        *("converter.chat.failures", "config"),
+        *("converter.openai", "config"),
         *("load", "errors", "redaction", "tasks", "descriptors"),
     },
     "process.demo": {"process", "server.handlers", "config", "simulator", "errors"},
     "wiring": {"wiring", "config", "server", *BELOW_SERVER},
     "wiring.settings": {
         *("config", "server.auth", "server.service", "dispatch", "fetch", "credentials", "pool", "transport.reaching"),
-        *("converter.chat", "upstream", "models", "proxies"),
+        *("converter.api", "converter.bounds", "upstream", "models", "proxies"),
     },
     "wiring.reload": {"wiring.settings", "config", "server.service", "fetch", "pool", "redaction", "tasks"},
     "wiring.reports": {"server", "pool", "upstream"},
@@ -56,7 +56,7 @@ FLOORS: dict[str, set[str]] = {
     "converter": {"converter", "upstream", "redaction", "load.effort", *("models", "wire", "errors", "load")},
     "upstream": {  # and nothing of OpenAI
         *("upstream", "redaction", "models", "errors", "load.turns"),
-        *("wire.gemini", "wire.long_answer", "wire.incoming", "wire.text", "wire.UNREADABLE"),
+        *("wire.gemini", "wire.gemini_methods", "wire.long_answer", "wire.incoming", "wire.text", "wire.UNREADABLE"),
     },
     "config": {"config", "errors", "models", "networks", "proxies"},
     "simulator": {"simulator"},  # an oracle must not share the code it judges

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from msgspec import Raw, Struct
 
+from gemproxy.converter.transcript import Usage
+
 
 class Text(Struct, frozen=True, gc=False):
     """Visible text; a signature may come with an empty text, after the last word. A long one may be ``Raw``."""
@@ -78,17 +80,6 @@ class Meta(Struct, frozen=True, gc=False):
     """The model that really answered, as the upstream names it."""
 
     model_version: str
-
-
-class Usage(Struct, frozen=True, gc=False):
-    """Token counts of the whole answer; ``completion`` includes ``reasoning``, ``prompt`` includes ``cached``."""
-
-    prompt: int = 0
-    completion: int = 0
-    reasoning: int = 0
-    cached: int = 0
-    prompt_audio: int = 0
-    completion_audio: int = 0
 
 
 class Finish(Struct, frozen=True, gc=False):

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from gemproxy.converter.events import Event, Finish, Image, Text, ToolCall, Usage
+from gemproxy.converter.events import Event, Finish, Image, Text, ToolCall
 from gemproxy.converter.gemini.reader import AnswerReader
 from gemproxy.converter.sse import SSEDecoder
-from gemproxy.converter.transcript import ErrorFrame
+from gemproxy.converter.transcript import ErrorFrame, Usage
 from gemproxy.errors import UpstreamFault
 from gemproxy.load.turns import pass_turn
 from gemproxy.load.weigh import SMALL

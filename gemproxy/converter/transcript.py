@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from gemproxy.converter.events import Usage
+from msgspec import Struct
+
+
+class Usage(Struct, frozen=True, gc=False):
+    """Token counts of the whole answer; ``completion`` includes ``reasoning``, ``prompt`` includes ``cached``."""
+
+    prompt: int = 0
+    completion: int = 0
+    reasoning: int = 0
+    cached: int = 0
+    prompt_audio: int = 0
+    completion_audio: int = 0
 
 
 class ErrorFrame(Exception):  # noqa: N818 - a frame of the upstream, which its dialect judges; not a failure of ours

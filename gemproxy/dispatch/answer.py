@@ -5,14 +5,14 @@ In: the upstream's response and a transcript. Out: the client's bytes, as they c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import aiohttp
 from msgspec import Struct
 
 from gemproxy import errors
-from gemproxy.converter.transcript import Transcript
+from gemproxy.converter.transcript import Transcript, Usage
 from gemproxy.dispatch.faults import FAULTS, Refused, verdict_on
 from gemproxy.errors import UpstreamFault
 from gemproxy.load.budget import Hold
@@ -72,6 +72,21 @@ class Answer:
         self._verdict: Verdict | None = None  # stays None when the client leaves: costs the credential nothing
         self._closed = False
         self._arrivals: Arrivals | None = None
+
+    @property
+    def credential(self) -> str:
+        """Return the name of the credential that serves."""
+        return self.lease.slot.name
+
+    @property
+    def usage(self) -> Usage:
+        """Return the tokens counted so far."""
+        return self.transcript.usage
+
+    @property
+    def reasons(self) -> Sequence[str]:
+        """Return why the answer ended, a word for each choice."""
+        return self.transcript.reasons
 
     async def begin(self) -> None:
         """Read until the content commit; raises ``Refused``. Until bytes came out, the attempt may be repeated."""

@@ -27,8 +27,9 @@ from gemproxy.pool.slot import Lease
 from gemproxy.transport.client import Incoming, Poster, head
 from gemproxy.transport.idle import IdleTimer
 from gemproxy.upstream.aim import aimed
-from gemproxy.upstream.dialect import Call, Dialect, Token, Verdict
+from gemproxy.upstream.dialect import Call, Dialect, Method, Token, Verdict
 from gemproxy.upstream.refusals.rules import NO_MODEL
+from gemproxy.upstream.request_body import VERBS
 from gemproxy.upstream.skew import Skew
 
 MOST_OF_A_REFUSAL = 1 << 20  # bytes; an error body beyond this is cut: its head tells enough
@@ -66,6 +67,7 @@ class Dispatcher:
         self._post = Poster(session).post
         self._tokens = tokens
         self._dialects = dialects
+        self._having = {method: _having(method, dialects) for method in VERBS}
         self._clock = clock
 
     async def open(
@@ -117,21 +119,22 @@ class Dispatcher:
                 return answer
             pause = retry.pause(lease.slot.dialect)
             if not retry.may_begin(time() + pause):  # else the client would wait for nothing
-                raise retry.exhausted(self.queue.rotator.earliest(call.model, None, call.demand))
+                dialects = self._having[call.method]
+                raise retry.exhausted(self.queue.rotator.earliest(call.model, dialects, call.demand))
             await asyncio.sleep(pause)
 
     async def _lease(self, call: Call, retry: Retry) -> tuple[Lease, float]:
         """Return a lease, and how many seconds its token may be waited for before others are asked."""
-        without = self._tokens.without()
+        without, dialects = self._tokens.without(), self._having[call.method]
         grace = retry.grace
         if retry.asked or without:
             for passed, grace in retry.choices(without):
                 with suppress(NoCredential):  # who is busy is waited for only when nobody else is left
-                    return self.queue.at_once(call.model, passed, None, call.demand), grace
+                    return self.queue.at_once(call.model, passed, dialects, call.demand), grace
         try:
-            return await self.queue.acquire(call.model, retry.tried, None, call.demand), grace
+            return await self.queue.acquire(call.model, retry.tried, dialects, call.demand), grace
         except NoCredential as none:
-            if self.queue.rotator.missing(call.model):  # it is 404, not a matter of time
+            if self.queue.rotator.missing(call.model, dialects, call.demand):  # it is 404, not a matter of time
                 raise _no_model(call.model) from None
             raise retry.outcome(none) from None
 
@@ -224,6 +227,12 @@ class Dispatcher:
 
     def _silent(self) -> UpstreamFault:
         return errors.timeout(f"The upstream sent no content within timeouts.first = {self.limits.first:g} s.")
+
+
+def _having(method: Method, dialects: Mapping[str, Dialect]) -> frozenset[str] | None:
+    """Return the upstreams that have a method; None: all, so that nobody need look."""
+    having = frozenset(name for name, dialect in dialects.items() if method in dialect.methods)
+    return None if len(having) == len(dialects) else having
 
 
 def _no_model(model: str) -> ClientFault:

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from gemproxy.converter.events import Usage
+from gemproxy.converter.transcript import Usage
 from gemproxy.pool.slot import SlotView
 from gemproxy.upstream.reach import Reason
 

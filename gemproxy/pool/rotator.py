@@ -200,11 +200,11 @@ class Rotator:
         own = [slot for slot in self._slots if slot.name == name]
         return {slot.name for slot in self._slots for like in own if _alike(slot, like, pooled)} | {name}
 
-    def missing(self, model: str) -> bool:
+    def missing(self, model: str, dialects: Dialects = None, demand: Demand = PLAIN) -> bool:
         """Return whether every credential that might serve ``model`` was found to lack it; a parked one may have it."""
         now = self._now()
-        fitting = list(self._fitting(model, None))
-        return bool(fitting) and all(slot.parked is None and _lacks(slot, model, now) for slot in fitting)
+        fitting = list(self._fitting(model, dialects))
+        return bool(fitting) and all(slot.parked is None and _lacks(slot, model, now, demand) for slot in fitting)
 
     def ready(self, models: Iterable[str], unreached: Container[str] = ()) -> Readiness:
         """Return whether any credential is neither parked nor resting for one of ``models`` at least.
@@ -227,7 +227,7 @@ class Rotator:
                 yield slot
 
     def _wait(self, slot: Slot, model: str, now: float, demand: Demand) -> float:
-        if slot.parked is not None or _lacks(slot, model, now):  # of these waiting makes none serve
+        if slot.parked is not None or _lacks(slot, model, now, demand):  # of these waiting makes none serve
             return NEVER
         return BUSY_WAIT if self._busy(slot, model, now, demand) else slot.cooldown_left(model, now, demand)
 
@@ -245,7 +245,9 @@ class Rotator:
         full = any(slot.name not in tried and self._busy(slot, model, now, demand) for slot in fitting)
         held = self.held(model, demand)
         which = f"{model!r} {held[-1]}" if held else repr(model)
-        if not fitting:
+        if not fitting and dialects is not None and any(self._fitting(model, None)):
+            message = f"No configured credential for {model!r} is of an upstream that has what was asked for."
+        elif not fitting:
             message = f"No configured credential offers the model {model!r}; see credentials.models."
         elif first is None:
             message = (
@@ -370,9 +372,9 @@ def _end_probe(lease: Lease) -> tuple[str, ...]:
     return ended
 
 
-def _lacks(slot: Slot, model: str, now: float) -> bool:
-    cooldown = slot.cooldowns.get(model)
-    return cooldown is not None and cooldown.reason == NO_MODEL and cooldown.until > now
+def _lacks(slot: Slot, model: str, now: float, demand: Demand) -> bool:
+    found = (slot.cooldowns.get(key) for key in slot.keys(model, demand))
+    return any(cooldown is not None and cooldown.reason == NO_MODEL and cooldown.until > now for cooldown in found)
 
 
 def _same_project(slot: Slot, other: Slot) -> bool:

@@ -11,13 +11,15 @@ from msgspec.structs import replace
 
 from gemproxy.upstream.blame import parts_of
 from gemproxy.upstream.cause import Cause
-from gemproxy.upstream.dialect import Action, Call, Scope, Suspect, Verdict
+from gemproxy.upstream.dialect import GENERATES, Action, Call, Scope, Suspect, Verdict
 
 _MOST_NAMED: Final = 8  # parts in one message
 
 
 def aimed(verdict: Verdict, call: Call) -> Verdict:
     """Return the verdict, aimed at this call."""
+    if call.method not in GENERATES:
+        return replace(verdict, cause=Cause.ANY, kind=call.demand.kind(verdict.cause))
     if verdict.cause is not Cause.ANY:
         return _narrowed(verdict, call)
     if verdict.suspect is not None and call.media:

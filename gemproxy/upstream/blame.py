@@ -12,7 +12,7 @@ from typing import Final
 
 from gemproxy.upstream.dialect import Call, Suspect
 from gemproxy.upstream.refusals.error_body import Refusal
-from gemproxy.wire.gemini import Part
+from gemproxy.wire.gemini import GenerateRequest, Part
 
 # Where Google names a field: details (read by ``error_body``), "at 'contents[0].role'", "GenerateContentRequest.tools:
 # …".
@@ -126,7 +126,8 @@ def _at(path: str, call: Call) -> Iterator[Part]:
     found = _PART.search(path)
     assert found is not None
     content, place, inner = (None if number is None else int(number) for number in found.groups())
-    parts = [part for each in call.body.contents[content : (content or 0) + 1] for part in each.parts or ()]
+    contents = call.body.contents if isinstance(call.body, GenerateRequest) else []
+    parts = [part for each in contents[content : (content or 0) + 1] for part in each.parts or ()]
     for part in parts[place : (place or 0) + 1]:
         yield part
         media = part.function_response.parts if part.function_response is not None else None

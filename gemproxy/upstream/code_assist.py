@@ -6,7 +6,7 @@ learnt; no token. Finding a project is ``onboarding``'s affair.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterator, Set
 from copy import copy
 from hashlib import blake2b
 from typing import Final
@@ -15,12 +15,12 @@ from msgspec import Struct
 
 from gemproxy.models import capabilities
 from gemproxy.upstream import request_body
-from gemproxy.upstream.dialect import Action, Call, HttpRequest, Repair, Scope, Token
+from gemproxy.upstream.dialect import GENERATES, Action, Call, HttpRequest, Method, Repair, Scope, Token
 from gemproxy.upstream.gemini import Gemini
 from gemproxy.upstream.refusals import rules
 from gemproxy.upstream.refusals.error_body import Refusal
 from gemproxy.upstream.refusals.verdicts import Length, Row, Table, when
-from gemproxy.wire.gemini import GenerateResponse
+from gemproxy.wire.gemini import Content, GenerateRequest, GenerateResponse, Part
 from gemproxy.wire.long_answer import LongCandidate, LongResponse
 
 
@@ -74,6 +74,11 @@ class Envelope(Struct):
     user_prompt_id: str
 
 
+class _Counted(Struct):
+    model: str
+    contents: list[Content]
+
+
 class EnvelopedAnswer(GenerateResponse, rename="camel"):
     """An answer with or without its envelope: a gateway may have taken it off already."""
 
@@ -106,21 +111,50 @@ class CodeAssist(Gemini):
     """The dialect of OAuth credentials."""
 
     name = "code_assist"
+    methods: Set[Method] = frozenset((*GENERATES, "countTokens"))
     table = TABLE
     decode = staticmethod(unwrapped)
 
     def ask(self, call: Call, token: Token, now: float, repairs: Set[Repair] = frozenset()) -> HttpRequest:
         """Return the request to post, in its envelope."""
         body = self._fitted(call, now, repairs)
+        if call.method == "countTokens":
+            return self._count(call, body, token)
         if body.service_tier is not None:  # AI Studio's alone: an unknown field is refused (PROTOCOL 0.4)
             body = copy(body)
             body.service_tier = None
         request = request_body.encode(body)
-        model = capabilities(call.model).wire_name_code_assist or call.model
-        head = request_body.encode(Envelope(model, token.project, prompt_id(request, now)))
+        head = request_body.encode(Envelope(_wire_name(call.model), token.project, prompt_id(request, now)))
         # put around as bytes: to encode megabytes of images once more would take three times as long
         enveloped = b"".join((head[:-1], b',"request":', request, b"}"))
         return HttpRequest(self._base + request_body.VERBS[call.method], self._signed(token), enveloped)
+
+    def _count(self, call: Call, body: GenerateRequest, token: Token) -> HttpRequest:
+        """Return the request for a count: of contents alone, so all else is said in them (PROTOCOL 2.3)."""
+        contents = [*_besides(body), *map(_without_thoughts, body.contents)]
+        counted = {"request": _Counted(f"models/{_wire_name(call.model)}", contents)}
+        return HttpRequest(
+            self._base + request_body.VERBS[call.method], self._signed(token), request_body.encode(counted)
+        )
+
+
+def _wire_name(model: str) -> str:
+    return capabilities(model).wire_name_code_assist or model
+
+
+def _without_thoughts(content: Content) -> Content:
+    """Return a content whose thoughts are plain text, as a count takes them."""
+    if not any(part.thought for part in content.parts or ()):
+        return content
+    return Content([Part(text=part.text) if part.thought else part for part in content.parts or ()], content.role)
+
+
+def _besides(body: GenerateRequest) -> Iterator[Content]:
+    """Yield what stands beside the contents, as contents."""
+    if body.system_instruction is not None:
+        yield Content(body.system_instruction.parts, "user")
+    if body.tools:
+        yield Content([Part(text=request_body.encode(body.tools).decode())], "user")
 
 
 def prompt_id(request: bytes, now: float) -> str:

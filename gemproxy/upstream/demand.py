@@ -81,6 +81,20 @@ class Demand:
         return self._sums
 
 
+class MethodDemand(Demand):
+    """What is asked by a method that has quotas of its own: it rests apart from all else, and rests nothing else."""
+
+    __slots__ = ()
+
+    def __init__(self, method: str) -> None:
+        super().__init__(GenerateRequest())
+        self._kinds = (f"by {method}",)
+
+    def kind(self, cause: Cause) -> str:
+        """Return the kind of the method's requests, whatever the cause."""
+        return self.kinds[0]
+
+
 class _Sums:
     """What one walk through a body finds."""
 

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence, Set
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
 from gemproxy.upstream.cause import Cause
-from gemproxy.upstream.demand import Demand
+from gemproxy.upstream.demand import Demand, MethodDemand
 from gemproxy.wire.gemini import GenerateRequest, GenerateResponse, Part
+from gemproxy.wire.gemini_methods import EmbedBatch, EmbedRequest, PredictRequest
 
-Method = Literal["generateContent", "streamGenerateContent"]
+Method = Literal[
+    "generateContent", "streamGenerateContent", "countTokens", "embedContent", "batchEmbedContents", "predict"
+]
+GENERATES: Final[Set[Method]] = frozenset(("generateContent", "streamGenerateContent"))
+"""The methods by which a model says something; what is asked by others has quotas of its own."""
+
+Body = GenerateRequest | EmbedRequest | EmbedBatch | PredictRequest
 
 
 class NamedPart(Struct, frozen=True, gc=False):
@@ -26,14 +33,15 @@ class NamedPart(Struct, frozen=True, gc=False):
 class Call(Struct, frozen=True):
     """What is asked, upstream-neutral: Gemini's own method names and body.
 
-    ``body`` carries every call id and every known signature with its ``origin``; each dialect leaves out in ``ask``
+    ``body`` is that of the method; of ``countTokens`` it is the ``GenerateRequest`` whose tokens are counted. One of
+    these carries every call id and every known signature with its ``origin``; each dialect leaves out in ``ask``
     what its upstream or the model would refuse. ``media`` holds the parts that are no text, each with the name that
     the client knows it by: a refusal may mean one of them.
     """
 
     method: Method
     model: str
-    body: GenerateRequest
+    body: Body
     media: Sequence[NamedPart] = ()
     known_demand: Demand | None = None  # made when it is first asked for
 
@@ -41,7 +49,9 @@ class Call(Struct, frozen=True):
     def demand(self) -> Demand:
         """Return what it asks of a quota beyond its model."""
         if self.known_demand is None:
-            force_setattr(self, "known_demand", Demand(self.body))
+            body = self.body if self.method in GENERATES else None
+            demand = Demand(body) if isinstance(body, GenerateRequest) else MethodDemand(self.method)
+            force_setattr(self, "known_demand", demand)
         assert self.known_demand is not None
         return self.known_demand
 
@@ -154,6 +164,7 @@ class Dialect(Protocol):
     """One upstream's way of speaking. Holds only its base URL and what it learnt per model (``learn``)."""
 
     name: str
+    methods: Set[Method]  # those that it has; for others credentials of this upstream are passed over
 
     def ask(self, call: Call, token: Token, now: float, repairs: Set[Repair] = frozenset()) -> HttpRequest:
         """Return the request to post; all that depends on upstream or model is settled here, ``repairs`` included."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Set
 from typing import ClassVar
 
 from gemproxy.upstream import request_body
-from gemproxy.upstream.dialect import Call, Repair, Token, Verdict
+from gemproxy.upstream.dialect import Call, Method, Repair, Token, Verdict
 from gemproxy.upstream.refusals import verdicts
 from gemproxy.upstream.refusals.verdicts import Table
 from gemproxy.upstream.repairs import Learnt
@@ -21,6 +21,7 @@ class Gemini:
     """The part of a dialect that is the same everywhere. ``base_url`` ends in the version, e.g. ``…/v1beta``."""
 
     name: str
+    methods: Set[Method]
     table: ClassVar[Table]
     decode = staticmethod(request_body.reader(GenerateResponse, LongResponse))
 
@@ -38,6 +39,7 @@ class Gemini:
         self._learnt.learn(model, repair, now)
 
     def _fitted(self, call: Call, now: float, repairs: Set[Repair]) -> GenerateRequest:
+        """Return the body of a call that generates, or of one that counts what such a call would hold."""
         learnt = self._learnt.of(call.model, now)
         return request_body.fitted(call, self.name, learnt | repairs if repairs else learnt)
 

@@ -33,11 +33,13 @@ Read = TypeVar("Read", bound=GenerateResponse)
 
 def fitted(call: Call, dialect: str, needed: Set[Repair]) -> GenerateRequest:
     """Return the body of a call as this upstream and the call's model take it."""
+    body = call.body
+    assert isinstance(body, GenerateRequest)
     if needed:
-        body = repairs.repaired(call.body, needed)
+        body = repairs.repaired(body, needed)
         terms = signing.terms(dialect, call.model, Repair.STRIP_CALL_IDS in needed, Repair.DUMMY_SIGNATURES in needed)
     else:
-        body, terms = call.body, signing.terms(dialect, call.model)
+        terms = signing.terms(dialect, call.model)
     contents = signing.settle(body.contents, terms)
     if contents is not body.contents:
         body = copy(body)
@@ -54,6 +56,10 @@ def segment(text: str) -> str:
 VERBS: Final[dict[Method, str]] = {
     "generateContent": ":generateContent",
     "streamGenerateContent": ":streamGenerateContent?alt=sse",
+    "countTokens": ":countTokens",
+    "embedContent": ":embedContent",
+    "batchEmbedContents": ":batchEmbedContents",
+    "predict": ":predict",
 }
 """The ends of addresses; streams come as events, not as one long array (PROTOCOL 1.2)."""
 

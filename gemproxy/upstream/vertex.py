@@ -9,13 +9,16 @@ from collections.abc import Set
 from copy import copy
 from typing import Final
 
+from msgspec import Struct
+
 from gemproxy.upstream import request_body
-from gemproxy.upstream.dialect import Action, Call, HttpRequest, Repair, Scope, Token
+from gemproxy.upstream.dialect import GENERATES, Action, Call, HttpRequest, Method, Repair, Scope, Token
 from gemproxy.upstream.gemini import Gemini
 from gemproxy.upstream.refusals import rules
 from gemproxy.upstream.refusals.error_body import Refusal
 from gemproxy.upstream.refusals.verdicts import Length, Row, when
-from gemproxy.wire.gemini import GenerateRequest
+from gemproxy.wire.gemini import Content, GenerateRequest
+from gemproxy.wire.gemini_methods import EmbedRequest
 
 DEFAULT_LOCATION: Final = "global"
 
@@ -48,10 +51,23 @@ TABLE: Final = rules.table(
 )
 
 
+class _EmbedConfig(Struct, rename="camel", omit_defaults=True):
+    task_type: str | None = None
+    title: str | None = None
+    output_dimensionality: int | None = None
+
+
+class _Embed(Struct, rename="camel", omit_defaults=True):
+    content: Content
+    embed_content_config: _EmbedConfig | None = None
+
+
 class Vertex(Gemini):
     """The dialect of service accounts. ``base_url`` may hold ``{location}``, e.g. ``https://{location}-aiplatform…``."""
 
     name = "vertex"
+    # embeddings go by ``predict``, of newer models by ``embedContent``; batches were never seen answered
+    methods: Set[Method] = frozenset((*GENERATES, "countTokens", "embedContent", "predict"))
     table = TABLE
 
     def ask(self, call: Call, token: Token, now: float, repairs: Set[Repair] = frozenset()) -> HttpRequest:
@@ -62,8 +78,21 @@ class Vertex(Gemini):
         return HttpRequest(
             f"{base_url(self._base, place)}/{model}{request_body.VERBS[call.method]}",
             self._signed(token),
-            request_body.encode(_own_fields(self._fitted(call, now, repairs), resource)),
+            request_body.encode(self._body(call, resource, now, repairs)),
         )
+
+    def _body(self, call: Call, resource: str, now: float, repairs: Set[Repair]) -> object:
+        body = call.body
+        if isinstance(body, EmbedRequest):
+            wanted = _EmbedConfig(body.task_type, body.title, body.output_dimensionality)
+            return _Embed(body.content, wanted if wanted != _EmbedConfig() else None)
+        if not isinstance(body, GenerateRequest):
+            return body
+        fitted = self._fitted(call, now, repairs)
+        if call.method in GENERATES:
+            return _own_fields(fitted, resource)
+        config = fitted.generation_config
+        return GenerateRequest(fitted.contents, fitted.system_instruction, fitted.tools, generation_config=config)
 
 
 def base_url(pattern: str, location: str) -> str:

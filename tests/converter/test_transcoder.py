@@ -9,10 +9,10 @@ import pytest
 
 from gemproxy.converter.chat.chunks import ChatChunkWriter
 from gemproxy.converter.chat.objects import Heading
-from gemproxy.converter.events import Image, ToolCall, Usage
+from gemproxy.converter.events import Image, ToolCall
 from gemproxy.converter.gemini.reader import AnswerReader
 from gemproxy.converter.transcoder import Transcoder
-from gemproxy.converter.transcript import ErrorFrame
+from gemproxy.converter.transcript import ErrorFrame, Usage
 from gemproxy.errors import BadAnswer, UpstreamFault
 from tests.folding import chunks, events, fold
 from tests.golden import decode, run, sse, transcoder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ import pytest
 from gemproxy.converter.chat.chunks import ChatChunkWriter
 from gemproxy.converter.chat.completion import ChatCompletionFold
 from gemproxy.converter.chat.objects import Heading
+from gemproxy.converter.document import Document
 from gemproxy.converter.gemini.reader import AnswerReader
 from gemproxy.converter.transcoder import Transcoder
+from gemproxy.converter.transcript import Usage
 from gemproxy.credentials import token_errors
 from gemproxy.credentials.token_errors import TokenRefused
 from gemproxy.dispatch import dispatcher as dispatch
@@ -42,7 +44,7 @@ from gemproxy.simulator import (
 )
 from gemproxy.transport import idle as stall
 from gemproxy.upstream.ai_studio import AiStudio
-from gemproxy.upstream.dialect import Action, Call, Dialect, Method, Scope, Token, Verdict
+from gemproxy.upstream.dialect import GENERATES, Action, Call, Dialect, Method, Scope, Token, Verdict
 from gemproxy.wire.gemini import Content, Empty, GenerateRequest, GenerationConfig, Part, ToolSpec
 from tests.burdens import make_burden
 from tests.folding import chunks, events, fold
@@ -107,6 +109,13 @@ class Keys:
         return Token(f"key-{slot}")
 
 
+class Deaf(AiStudio):
+    """An upstream that only generates."""
+
+    name = "deaf"
+    methods = GENERATES
+
+
 class Bench:
     """A dispatcher with its pool, and the simulator behind it."""
 
@@ -118,10 +127,21 @@ class Bench:
         self.keys = Keys()
         self.build()
 
-    def build(self, slots: Sequence[str] = ("a", "b"), limits: Limits = LIMITS, **policy: Any) -> Dispatcher:
-        pool = [Slot(name=name, tier=int(name.startswith("backup")), dialect="ai_studio") for name in slots]
+    def build(
+        self,
+        slots: Sequence[str] = ("a", "b"),
+        limits: Limits = LIMITS,
+        deaf: Sequence[str] = (),
+        **policy: Any,
+    ) -> Dispatcher:
+        pool = [
+            Slot(name=name, tier=int(name.startswith("backup")), dialect="deaf" if name in deaf else "ai_studio")
+            for name in slots
+        ]
         self.rotator = Rotator(pool, Policy(**policy), self.clock)
         dialects: dict[str, Dialect] = {"ai_studio": AiStudio(self.url, "gemproxy-test")}
+        if deaf:
+            dialects["deaf"] = Deaf(self.url, "gemproxy-test")
         queue = Queue(self.rotator, 0.5)
         self.dispatcher = Dispatcher(self.session, queue, self.keys, dialects, limits, self.clock)
         return self.dispatcher
@@ -754,3 +774,73 @@ async def test_huge_refusal_is_cut(bench: Bench) -> None:
     bench.simulator.script(Answer((b"x" * (3 << 20),), status=500), times=3)
     with pytest.raises(UpstreamFault):
         await bench.ask()
+
+
+# -------------------------------------------------------------------------------- methods beside generateContent
+
+
+def counted(body: bytes) -> tuple[bytes, Usage]:
+    return body, Usage(prompt=msgspec.json.decode(body)["totalTokens"])
+
+
+def unreadable(body: bytes) -> tuple[bytes, Usage]:
+    raise msgspec.DecodeError("not what was asked for")
+
+
+async def count(bench: Bench, write: Callable[[bytes], tuple[bytes, Usage]] = counted) -> tuple[str, int]:
+    """Return who counted, and how many tokens."""
+    answer = await bench.dispatcher.open(bench.call("countTokens"), lambda dialect: Document(write), make_burden())
+    try:
+        answer.whole()
+        return answer.credential, answer.usage.prompt
+    finally:
+        answer.close()
+
+
+async def test_a_method_goes_past_the_credentials_whose_upstream_lacks_it(bench: Bench) -> None:
+    bench.build(("a", "b"), deaf=("a",))
+    counts = [await count(bench) for _ in range(3)]
+    assert [name for name, tokens in counts if tokens > 0] == ["b", "b", "b"]
+    bench.simulator.script(text_answer("Hi"), times=2)
+    await bench.ask()
+    await bench.ask()
+    assert set(bench.asked()) == {"a", "b"}, "it serves what it has"
+
+
+async def test_a_method_that_no_upstream_has_is_told_as_such(bench: Bench) -> None:
+    bench.build(("a",), deaf=("a",))
+    with pytest.raises(NoCredential, match="of an upstream that has what was asked for") as caught:
+        await count(bench)
+    assert caught.value.returns_in is None
+    assert await bench.ask()
+
+
+async def test_a_refused_count_rests_counts_alone(bench: Bench) -> None:
+    bench.build(("a",))
+    bench.simulator.script(error_answer(429, "Resource has been exhausted (e.g. check quota)."), method="countTokens")
+    with pytest.raises(NoCredential):
+        await count(bench)
+    assert await bench.ask()
+    with pytest.raises(NoCredential, match="by countTokens is resting"):
+        await count(bench)
+
+
+async def test_a_model_that_cannot_be_counted_is_told_so_and_goes_on_answering(bench: Bench) -> None:
+    gone = {"error": {"code": 404, "message": f"models/{MODEL} is not found.", "status": "NOT_FOUND"}}
+    bench.simulator.script(error_answer(404, gone), method="countTokens", times=None)
+    for _ in range(2):
+        with pytest.raises(ClientFault) as caught:
+            await count(bench)
+        assert (caught.value.status, caught.value.code) == (404, "model_not_found")
+    assert await bench.ask()
+
+
+async def test_a_document_that_cannot_be_read_is_tried_elsewhere_and_then_told(bench: Bench) -> None:
+    with pytest.raises(UpstreamFault, match="cannot be read"):
+        await count(bench, unreadable)
+
+
+async def test_an_error_in_place_of_a_document_is_judged_like_a_refusal(bench: Bench) -> None:
+    bench.simulator.script(unary_answer(OVERLOADED), method="countTokens")
+    assert (await count(bench))[1] > 0
+    assert bench.slot("a").failed == 1

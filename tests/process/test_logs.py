@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gemproxy.converter.events import Usage
+from gemproxy.converter.transcript import Usage
 from gemproxy.process import logs
 from gemproxy.redaction import held
 from gemproxy.server.access_log import Access

@@ -24,6 +24,7 @@ from gemproxy.converter.chat.objects import (
     usage_out,
 )
 from gemproxy.converter.sse import DONE
+from gemproxy.converter.transcript import Usage
 from gemproxy.wire.openai_chat import ChatChunk, ChoiceLogprobs, Delta, FunctionOut
 
 _json = msgspec.json.Encoder().encode
@@ -46,7 +47,7 @@ class ChatChunkWriter:
         self._text_heads: dict[int, bytes] = {}  # the same, and what stands before a text
         self._calls: dict[int, int] = {}
         self._images: dict[int, int] = {}
-        self._usage = events.Usage()
+        self._usage = Usage()
 
     def write(self, event: events.Event) -> bytes:
         """Return the chunks that tell this event; b"" if it only counts later."""
@@ -136,7 +137,7 @@ class ChatChunkWriter:
         self._text_heads = {choice: head + _TEXT for choice, head in self._heads.items()}
         return b""
 
-    def _count(self, event: events.Usage) -> bytes:
+    def _count(self, event: Usage) -> bytes:
         self._usage = event
         return b""
 
@@ -154,6 +155,6 @@ _WRITE: dict[type, Callable[[ChatChunkWriter, Any], bytes]] = {
     events.Logprobs: ChatChunkWriter._logprobs,
     events.Refusal: ChatChunkWriter._refusal,
     events.Meta: ChatChunkWriter._meta,
-    events.Usage: ChatChunkWriter._count,
+    Usage: ChatChunkWriter._count,
     events.Finish: ChatChunkWriter._finish,
 }

@@ -19,6 +19,7 @@ from gemproxy.converter.chat.objects import (
     tool_call,
     usage_out,
 )
+from gemproxy.converter.transcript import Usage
 from gemproxy.errors import UpstreamFault
 from gemproxy.wire.openai_chat import (
     ChatCompletion,
@@ -68,7 +69,7 @@ class ChatCompletionFold:
     def __init__(self, heading: Heading) -> None:
         self._heading = heading
         self._choices: dict[int, _Fold] = {}
-        self._usage = events.Usage()
+        self._usage = Usage()
         self._fingerprint: str | None = None
         self.kept = 0
 
@@ -128,7 +129,7 @@ class ChatCompletionFold:
     def _meta(self, event: events.Meta) -> None:
         self._fingerprint = event.model_version
 
-    def _count(self, event: events.Usage) -> None:
+    def _count(self, event: Usage) -> None:
         self._usage = event
 
     def _choice(self, index: int, fold: _Fold) -> Choice:
@@ -160,5 +161,5 @@ _TAKE: dict[type, Callable[[ChatCompletionFold, Any], None]] = {
     events.Refusal: ChatCompletionFold._refusal,
     events.Finish: ChatCompletionFold._finish,
     events.Meta: ChatCompletionFold._meta,
-    events.Usage: ChatCompletionFold._count,
+    Usage: ChatCompletionFold._count,
 }

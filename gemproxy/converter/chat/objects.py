@@ -10,7 +10,7 @@ from collections.abc import Container
 
 import msgspec
 
-from gemproxy.converter import events
+from gemproxy.converter import events, transcript
 from gemproxy.wire import UNREADABLE
 from gemproxy.wire.openai_chat import (
     AnnotationOut,
@@ -99,7 +99,7 @@ def finish_reason(reason: str, heading: Heading) -> str:
     return "function_call" if heading.legacy_functions and reason == "tool_calls" else reason
 
 
-def usage_out(usage: events.Usage) -> Usage:
+def usage_out(usage: transcript.Usage) -> Usage:
     """Return OpenAI's usage; the total is always the sum of the two (some of Google's own are not)."""
     return Usage(
         usage.prompt,

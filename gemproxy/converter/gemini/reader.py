@@ -24,11 +24,11 @@ from gemproxy.converter.events import (
     TokenLogprob,
     ToolCall,
     TopToken,
-    Usage,
 )
 from gemproxy.converter.gemini.grounding import MOST_METADATA, annotate
 from gemproxy.converter.gemini.partial_call import PartialCall
 from gemproxy.converter.gemini.usage import UsageCount
+from gemproxy.converter.transcript import Usage
 from gemproxy.errors import BadAnswer, UpstreamFault
 from gemproxy.redaction import for_client
 from gemproxy.wire import UNREADABLE

@@ -5,7 +5,7 @@ Counts are cumulative but neither monotonic nor complete: the last value seen of
 
 from __future__ import annotations
 
-from gemproxy.converter.events import Usage
+from gemproxy.converter.transcript import Usage
 from gemproxy.wire.gemini import ModalityCount, UsageMetadata
 
 

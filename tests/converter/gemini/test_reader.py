@@ -9,8 +9,9 @@ import msgspec
 import pytest
 from msgspec import Raw
 
-from gemproxy.converter.events import Event, Finish, Image, Logprobs, Meta, Refusal, Text, Thought, ToolCall, Usage
+from gemproxy.converter.events import Event, Finish, Image, Logprobs, Meta, Refusal, Text, Thought, ToolCall
 from gemproxy.converter.gemini.reader import AnswerReader
+from gemproxy.converter.transcript import Usage
 from gemproxy.errors import BadAnswer, UpstreamFault
 from gemproxy.wire.gemini import Candidate, Content, FunctionCall, GenerateResponse, Part
 

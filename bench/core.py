@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from bench import question, script
 from bench.script import SCRIPTS, Script
+from gemproxy.converter.api import Options
 from gemproxy.converter.chat import reading
 from gemproxy.converter.chat import request as conversion
 from gemproxy.converter.chat.chunks import ChatChunkWriter
@@ -69,7 +70,7 @@ _token = Token("fake-bench-key")
 def convert(body: bytes) -> bytes:
     """Return what goes upstream for a client's body."""
     asked = reading.decode(body)
-    plan = conversion.to_call(asked, capabilities(asked.model), {}, None, conversion.Options(), stream=False)
+    plan = conversion.to_call(asked, capabilities(asked.model), {}, None, Options(), stream=False)
     return _dialect.ask(plan.call, _token, 1_800_000_000.0).body
 
 

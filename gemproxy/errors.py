@@ -151,6 +151,11 @@ class StartFault(Exception):  # noqa: N818 - as above
     """The server cannot start as things are now (a port that is taken); a restart later may."""
 
 
+def unauthorized(message: str) -> ClientFault:
+    """Return the fault of a client that shows no key that is known."""
+    return ClientFault(message, status=401, type="authentication_error", code="invalid_api_key")
+
+
 def timeout(message: str) -> UpstreamFault:
     """Return the fault for an upstream that took too long (504 ``upstream_timeout``)."""
     return UpstreamFault(message, status=504, code="upstream_timeout")

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from gemproxy.converter.api import Options
 from gemproxy.converter.chat.reading import decode
-from gemproxy.converter.chat.request import Options, Plan, to_call
+from gemproxy.converter.chat.request import Conversion, to_call
 from gemproxy.converter.gemini.signatures import SignatureLookup
 from gemproxy.errors import ClientFault
 from gemproxy.models import Catalogue, Model
@@ -28,7 +29,7 @@ def plan(
     options: Options | None = None,
     stream: bool = False,
     **fields: Any,
-) -> Plan:
+) -> Conversion:
     """Return the plan for a request with these fields; ``messages`` default to one of the user."""
     record = model if isinstance(model, Model) else Catalogue().lookup(model)
     request = decode(msgspec.json.encode({"model": record.id, "messages": USER, **fields}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ import openai
 from aiohttp import web
 
 from gemproxy.config import Config, load
+from gemproxy.converter.api import Operation
 from gemproxy.process.connections import GuardedSite
 from gemproxy.process.serve import make_runner
 from gemproxy.process.sockets import base_url, bind
 from gemproxy.simulator import Simulator
 from gemproxy.transport.client import outgoing
+from gemproxy.wiring.build import OPERATIONS, build_app
 
 KEY = "sk-test"
 
@@ -68,22 +70,24 @@ def configuration(simulator: Simulator, folder: Path, more: str = "", keys: int 
 
 
 @asynccontextmanager
-async def running(simulator: Simulator, config: Config | None = None) -> AsyncIterator[Running]:
-    """Run gemproxy as the command line does, on a free port."""
+async def running(
+    simulator: Simulator, config: Config | None = None, operations: Sequence[Operation] = OPERATIONS
+) -> AsyncIterator[Running]:
+    """Run gemproxy as the command line does, on a free port; ``operations`` are what it may be asked for."""
     if config is None:
         config = load(None, {"GEMINI_API_KEY": "test-key-1"}, port=0)
         config = msgspec.structs.replace(
             config, upstream=msgspec.structs.replace(config.upstream, ai_studio_url=simulator.ai_studio_url)
         )
-    async with running_with(config) as made:
+    async with running_with(config, operations) as made:
         yield made
 
 
 @asynccontextmanager
-async def running_with(config: Config) -> AsyncIterator[Running]:
+async def running_with(config: Config, operations: Sequence[Operation] = OPERATIONS) -> AsyncIterator[Running]:
     """Run gemproxy with a configuration, whatever it is in front of."""
     config = msgspec.structs.replace(config, timeouts=msgspec.structs.replace(config.timeouts, drain=1))
-    runner = make_runner(config)
+    runner = make_runner(config, build_app(config, operations))
     await runner.setup()
     try:
         for sock in bind("127.0.0.1", 0, reuse_port=False):

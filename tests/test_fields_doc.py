@@ -11,8 +11,9 @@ import msgspec
 import pytest
 from msgspec import Struct
 
+from gemproxy.converter.api import Options
 from gemproxy.converter.chat.reading import decode
-from gemproxy.converter.chat.request import Options, Plan, to_call
+from gemproxy.converter.chat.request import Conversion, to_call
 from gemproxy.errors import ClientFault
 from gemproxy.models import Catalogue
 from gemproxy.simulator import Simulator
@@ -69,7 +70,7 @@ def named(row: Row) -> str:
     return f"{row.table}: {row.field} {row.kind} {ROWS.index(row)}"
 
 
-def planned(sent: dict[str, Any]) -> Plan:
+def planned(sent: dict[str, Any]) -> Conversion:
     request = decode(msgspec.json.encode(sent))
     return to_call(request, Catalogue().lookup(request.model), {}, None, Options(), stream=bool(request.stream))
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from msgspec import Raw
 
+from gemproxy.converter.api import Options
 from gemproxy.converter.chat import reading
 from gemproxy.converter.chat.reading import decode
-from gemproxy.converter.chat.request import Options, to_call
+from gemproxy.converter.chat.request import to_call
 from gemproxy.errors import ClientFault
 from gemproxy.models import Catalogue
 from gemproxy.simulator import Simulator, text_answer, unary_answer

@@ -14,8 +14,9 @@ import msgspec
 import pytest
 from msgspec import Struct
 
+from gemproxy.converter.api import Options
 from gemproxy.converter.chat.reading import decode
-from gemproxy.converter.chat.request import Options, to_call
+from gemproxy.converter.chat.request import to_call
 from gemproxy.converter.gemini.media import remote_images
 from gemproxy.errors import ClientFault
 from gemproxy.models import Catalogue

@@ -20,8 +20,9 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
+from gemproxy.converter.api import Options
 from gemproxy.converter.chat.reading import decode
-from gemproxy.converter.chat.request import Options, Plan, to_call
+from gemproxy.converter.chat.request import Conversion, to_call
 from gemproxy.converter.gemini.media import remote_images
 from gemproxy.errors import ClientFault
 from gemproxy.models import Catalogue
@@ -59,7 +60,7 @@ seldom = settings(often, max_examples=LONG // 10 or 25)
 RANDOM = st.deferred(lambda: by_schema())  # not before it is drawn from: the schema may not be there
 
 
-def planned(sent: dict[str, Any]) -> Plan | ClientFault:
+def planned(sent: dict[str, Any]) -> Conversion | ClientFault:
     """Return what the converter makes of a request; anything but a plan or the caller's fault is ours."""
     try:
         read = decode(msgspec.json.encode(sent))
@@ -69,7 +70,7 @@ def planned(sent: dict[str, Any]) -> Plan | ClientFault:
         return fault
 
 
-def asked(plan: Plan) -> Iterator[tuple[str, HttpRequest, Google]]:
+def asked(plan: Conversion) -> Iterator[tuple[str, HttpRequest, Google]]:
     """Return what each upstream would be sent, and a simulated Google that knows the credential."""
     target = google()
     target.accept_any_signature = True
@@ -99,7 +100,7 @@ def lawful(target: Google, sent: HttpRequest) -> str:
 @given(conversations())
 def test_a_sound_conversation_is_taken_everywhere(sent: dict[str, Any]) -> None:
     plan = planned(sent)
-    assert isinstance(plan, Plan), (plan.param, plan.message)
+    assert isinstance(plan, Conversion), (plan.param, plan.message)
     for upstream, made, target in asked(plan):
         assert described(upstream, made) == []
         assert lawful(target, made) == "", upstream

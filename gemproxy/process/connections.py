@@ -23,7 +23,7 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from gemproxy import descriptors, errors
-from gemproxy.converter.chat.failures import error_body
+from gemproxy.converter.openai import error_object
 from gemproxy.errors import ClientFault, Failure, Overload
 from gemproxy.load.reads import CRUMB, HEADS, READ, read_little
 from gemproxy.process.listener import Listener
@@ -229,7 +229,7 @@ class Connection(web.RequestHandler):
         errors.forget_way(exc)  # its frames hold what was read
         log.info("refused what is not valid HTTP (%s)", type(exc).__name__)
         failure = _failure(exc)
-        response = web.Response(body=error_body(failure), status=failure.status, content_type=JSON)
+        response = web.Response(body=error_object(failure), status=failure.status, content_type=JSON)
         response.force_close()
         return response
 
@@ -465,7 +465,7 @@ def connections(runner: web.AppRunner) -> Iterator[Connection]:
 @lru_cache(maxsize=8)  # 300 clients may have to be told the same in one turn of the loop
 def plain_answer(failure: Failure) -> bytes:
     """Return a failure as a whole HTTP answer."""
-    body = error_body(failure)
+    body = error_object(failure)
     lines = [f"HTTP/1.1 {failure.status} {HTTPStatus(failure.status).phrase}"]
     lines += [f"{name}: {value}" for name, value in errors.headers(failure).items()]
     lines += ["Content-Type: application/json", f"Content-Length: {len(body)}", "Connection: close"]

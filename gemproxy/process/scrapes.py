@@ -26,7 +26,7 @@ async def listen_for_scrapes(
         try:
             return await show_metrics(app[SERVICE].operations)
         except Failure as failure:
-            return error_response(failure, {})
+            return error_response(app[SERVICE].api, failure, {})
 
     own = web.Application()
     own.router.add_get("/metrics", metrics)

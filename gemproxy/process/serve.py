@@ -77,10 +77,12 @@ async def _live() -> None:
     systemd.notify("WATCHDOG=1")
 
 
-def make_runner(config: Config) -> web.AppRunner:
-    """Return the application in aiohttp's frame, with the settings that all that is promised rests on."""
+def make_runner(config: Config, app: web.Application | None = None) -> web.AppRunner:
+    """Return the application (None: the whole of it) in aiohttp's frame, with the settings that all that is promised
+    rests on.
+    """
     return Runner(
-        build_app(config),
+        app or build_app(config),
         access_log=None,
         handler_cancellation=True,  # a client that leaves ends its upstream request at once
         auto_decompress=False,  # a packed body is refused, not unpacked: a small one may hold gigabytes

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from gemproxy.errors import ClientFault
+from gemproxy.errors import ClientFault, unauthorized
 
 
 class Caller(Struct, frozen=True):
@@ -34,18 +34,17 @@ class ClientAuth:
         """Return whether there is no key, so that only callers on this machine may be served."""
         return not self._keys
 
-    def caller(self, authorization: str | None) -> Caller:
-        """Return who shows this ``Authorization`` header; raises ``ClientFault`` 401."""
-        token = _token(authorization)
+    def caller(self, shown: str) -> Caller:
+        """Return whose key was shown; raises ``ClientFault`` 401."""
         if not self._keys:
             return ANYONE
         found: Caller | None = None
-        given = token.encode(errors="surrogateescape")
+        given = shown.encode(errors="surrogateescape")
         for key, caller in self._keys:  # every key is compared, whichever fits: the time tells nothing
             if hmac.compare_digest(key, given):
                 found = caller
         if found is None:
-            raise _refused("The API key is not known to this server (auth.keys).")
+            raise unauthorized("The API key is not known to this server (auth.keys).")
         return found
 
     def admin(self, caller: Caller) -> None:
@@ -69,17 +68,3 @@ def allow(caller: Caller, model: str) -> None:
             code="model_not_allowed",
             param="model",
         )
-
-
-def _token(authorization: str | None) -> str:
-    if authorization is None:
-        raise _refused("No API key was given: send it as `Authorization: Bearer <key>`.")
-    scheme, _, token = authorization.partition(" ")
-    token = token.strip()
-    if scheme.lower() != "bearer" or not token:
-        raise _refused("The Authorization header must be `Bearer <key>`.")
-    return token
-
-
-def _refused(message: str) -> ClientFault:
-    return ClientFault(message, status=401, type="authentication_error", code="invalid_api_key")

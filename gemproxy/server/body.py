@@ -3,37 +3,47 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
 from io import BytesIO
 
-from aiohttp import web
+from aiohttp import BodyPartReader, web
 from aiohttp.http import HttpVersion11
+from aiohttp.http_exceptions import HttpProcessingError
 
+from gemproxy.converter.api import Form, Operation, Received, Upload
 from gemproxy.errors import ClientFault
 from gemproxy.load.budget import Hold
 from gemproxy.server.context import Context
 from gemproxy.server.middleware import answer
 from gemproxy.server.service import SERVICE, Door, Service
 
-COPIES = 2  # of a body: as it came, and as it goes on
+BODY_COPIES = 2  # of a body: as it came, and as it goes on
+MAX_FORM_PARTS = 128  # of a form; OpenAI's have 16 pictures at most and as many settings
+FORM_PIECE = 1 << 16  # bytes
 _OTHER_MEDIA = ("multipart/", "image/", "audio/", "video/", "application/xml", "text/xml", "text/html")
+_FORM = "multipart/form-data"
 
 
-async def read_body(request: web.Request, door: Door, hold: Hold) -> bytes:
-    """Return the request's body, and twice its size in ``hold``: what is made of it is as large.
+async def receive(operation: Operation, request: web.Request, door: Door, hold: Hold) -> Received:
+    """Return a request with its body, and twice the size of that in ``hold``: what is made of it is as large.
 
-    Raises ``ClientFault`` 408, 413 or 415, and ``Overload``.
+    Raises ``ClientFault`` 400, 408, 413 or 415, and ``Overload``.
     """
-    _check_kind(request)
-    if request.content.is_eof():  # it came with the headers, as small ones do: nothing to wait for
+    form = _check_kind(request, operation)
+    path = request.rel_url.raw_path_qs
+    if request.content.is_eof() and not form:  # it came with the headers, as small ones do: nothing to wait for
         body = request.content.read_nowait()
         if len(body) > door.max_body:
             raise _too_large(door)
-        hold.more(COPIES * len(body))
-        return body
+        hold.more(BODY_COPIES * len(body))
+        return Received(body, request.headers, path)
     _check_length(request, door)
     try:
         async with asyncio.timeout(door.body):
-            return await _read(request, door, hold)
+            if form:
+                return Received(b"", request.headers, path, await _read_form(request, door, hold))
+            return Received(await _read(request.content.readany, door, hold), request.headers, path)
     except TimeoutError:
         raise ClientFault(
             f"The request body did not arrive within timeouts.body = {door.body:g} s.",
@@ -53,11 +63,11 @@ async def expectation(request: web.Request) -> web.StreamResponse | None:
     return await answer(_unexpected, request.app[SERVICE], request)
 
 
-async def expect_body(request: web.Request, door: Door) -> None:
+async def expect_body(operation: Operation, request: web.Request, door: Door) -> None:
     """Ask for a body that its client holds back; raises ``ClientFault`` 413 or 415 for one that would not be read."""
     if request.version != HttpVersion11 or request.headers.get("Expect", "").lower() != "100-continue":
         return
-    _check_kind(request)
+    _check_kind(request, operation)
     _check_length(request, door)
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     request.writer.output_size = 0  # as aiohttp's own handler does: no part of the answer was written
@@ -67,24 +77,53 @@ async def _unexpected(request: web.Request, service: Service, context: Context) 
     raise ClientFault("The header Expect is known here as 100-continue only.", status=417)
 
 
-async def _read(request: web.Request, door: Door, hold: Hold) -> bytes:
+async def _read(read: Callable[[], Awaitable[bytes]], door: Door, hold: Hold, before: int = 0) -> bytes:
+    """Return all that ``read`` gives until it gives nothing; ``before`` bytes of the body came already."""
     # one buffer that grows: pieces of 64 KiB to 256 KiB would leave holes in the heap, which never come back
     body = BytesIO()
-    while piece := await request.content.readany():
-        if body.tell() + len(piece) > door.max_body:
+    while piece := await read():
+        if before + body.tell() + len(piece) > door.max_body:
             raise _too_large(door)
-        hold.more(COPIES * len(piece))
+        hold.more(BODY_COPIES * len(piece))
         body.write(piece)
     return body.getvalue()
 
 
-def _check_kind(request: web.Request) -> None:
+async def _read_form(request: web.Request, door: Door, hold: Hold) -> Form:
+    """Return a multipart body, part by part."""
+    fields: list[tuple[str, str]] = []
+    files: list[Upload] = []
+    size = 0
+    try:
+        reader = await request.multipart()
+        while (part := await reader.next()) is not None:
+            if not isinstance(part, BodyPartReader) or part.name is None:
+                raise ClientFault("A part of the form has no name, or parts of its own.")
+            if len(fields) + len(files) == MAX_FORM_PARTS:
+                raise ClientFault(f"The form has more than {MAX_FORM_PARTS} parts.", code="request_too_large")
+            data = await _read(partial(part.read_chunk, FORM_PIECE), door, hold, size)
+            size += len(data)
+            if part.filename is None:
+                fields.append((part.name, data.decode()))
+            else:
+                kind = part.headers.get("Content-Type", "application/octet-stream")
+                files.append(Upload(part.name, part.filename, kind, data))
+    except (ValueError, HttpProcessingError):  # aiohttp's words would repeat what was sent
+        raise ClientFault("The multipart body cannot be read.") from None
+    return Form(fields, files)
+
+
+def _check_kind(request: web.Request, operation: Operation) -> bool:
+    """Return whether the body is a form; raises ``ClientFault`` 415."""
     media_type = request.headers.get("Content-Type", "").lower()
-    if media_type.startswith(_OTHER_MEDIA):
-        raise _unsupported(f"The body must be JSON, not {media_type[:80]!r}.")
+    form = operation.forms and media_type.startswith(_FORM)
+    if not form and media_type.startswith(_OTHER_MEDIA):
+        wanted = f"JSON or {_FORM}" if operation.forms else "JSON"
+        raise _unsupported(f"The body must be {wanted}, not {media_type[:80]!r}.")
     coding = request.headers.get("Content-Encoding", "identity").lower()
     if coding != "identity":
         raise _unsupported("The body must not be compressed (Content-Encoding).")
+    return form
 
 
 def _check_length(request: web.Request, door: Door) -> None:

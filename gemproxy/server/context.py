@@ -12,14 +12,17 @@ from collections.abc import Callable
 from aiohttp import web
 from msgspec import Struct
 
-from gemproxy.converter.events import Usage
+from gemproxy.converter.api import Api
+from gemproxy.converter.openai import OPENAI
+from gemproxy.converter.transcript import Usage
+from gemproxy.errors import Failure
 
 LONGEST = 200  # characters of what a client chose, in a line of the log or a message
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class Context(Struct):
-    """Times are seconds on ``clock``, the loop's own."""
+    """Times are seconds on ``clock``, the loop's own. ``failure_event`` None: the API's own will do."""
 
     id: str
     clock: Callable[[], float]
@@ -36,6 +39,8 @@ class Context(Struct):
     finish: str = "-"
     status: int = 0
     error: str = ""
+    api: Api = OPENAI
+    failure_event: Callable[[Failure], bytes] | None = None
     response: web.StreamResponse | None = None  # a stream whose status is committed
     headers: dict[str, str] = {}  # what every answer to this request carries
 

@@ -1,4 +1,4 @@
-"""Around every handler: request id, errors as OpenAI objects, one log line. The one place that catches everything.
+"""Around every handler: request id, errors in the words of its API, one log line. The one place that catches all.
 
 Nothing here looks into a body. After a stream's status is committed an error can only be written into the stream.
 """
@@ -14,13 +14,12 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from gemproxy import errors
-from gemproxy.converter.chat.failures import error_body, error_event
+from gemproxy.converter.api import Api
 from gemproxy.errors import ClientFault, Draining, Failure, NoCredential, Overload
 from gemproxy.redaction import opening
 from gemproxy.server import access_log
 from gemproxy.server.context import Context, request_id, shortened
 from gemproxy.server.origins import cors
-from gemproxy.server.replies import JSON
 from gemproxy.server.service import SERVICE, Service
 
 Answering = Callable[[web.Request, Service, Context], Awaitable[web.StreamResponse]]
@@ -30,22 +29,24 @@ LOOKED_AT = 512  # characters of a path that nobody knows, and as many behind th
 CLIENT_CLOSED = 499  # nginx's word for a client that left; only in the log
 
 
-def answering(handler: Answering) -> Handler:
-    """Return a handler for aiohttp: it runs ours, and answers whatever that raises in OpenAI's form.
+def answering(handler: Answering, api: Api | None = None) -> Handler:
+    """Return a handler for aiohttp: it runs ours, and answers whatever that raises in the words of its API.
 
     Around each route and not a middleware of the application, which costs 3 % of a small request.
     """
-    return partial(_routed, handler)
+    return partial(_routed, handler, api)
 
 
-async def _routed(handler: Answering, request: web.Request) -> web.StreamResponse:
-    return await answer(handler, request.app[SERVICE], request)
+async def _routed(handler: Answering, api: Api | None, request: web.Request) -> web.StreamResponse:
+    return await answer(handler, request.app[SERVICE], request, api)
 
 
-async def answer(handler: Answering, service: Service, request: web.Request) -> web.StreamResponse:
-    """Run a handler, and answer whatever it raises in OpenAI's form."""
+async def answer(
+    handler: Answering, service: Service, request: web.Request, api: Api | None = None
+) -> web.StreamResponse:
+    """Run a handler, and answer whatever it raises in the words of its API; None: of the one that speaks for others."""
     clock = request.task.get_loop().time
-    context = _open(request, service, clock)
+    context = _open(request, service, api or service.api, clock)
     try:
         try:
             response = await handler(request, service, context)  # here: each chunk passes every coroutine above it
@@ -78,11 +79,11 @@ async def answer(handler: Answering, service: Service, request: web.Request) -> 
     return response
 
 
-def _open(request: web.Request, service: Service, clock: Callable[[], float]) -> Context:
+def _open(request: web.Request, service: Service, api: Api, clock: Callable[[], float]) -> Context:
     method, path = request.method, request.rel_url.raw_path
     if len(method) + len(path) > SHORT:
         method, path = shortened(method, 20), shortened(path)
-    context = Context(request_id(request.headers.get("x-request-id")), clock, clock(), method, path)
+    context = Context(request_id(request.headers.get("x-request-id")), clock, clock(), method, path, api=api)
     context.headers = {"x-request-id": context.id, "Server": "gemproxy"}
     if service.door.cors_origins:
         context.headers |= cors(request.headers.get("Origin"), service.door.cors_origins)
@@ -160,19 +161,20 @@ async def _tell(
             context.headers["x-gemproxy-credential"] = failure.credential
             context.headers["x-gemproxy-attempts"] = str(failure.attempts)
     if context.response is None:
-        return error_response(failure, context.headers, allow)
+        return error_response(context.api, failure, context.headers, allow)
     context.status = failure.status
-    await context.response.write(error_event(failure))
+    await context.response.write((context.failure_event or context.api.failure_event)(failure))
     return context.response
 
 
-def error_response(failure: Failure, more: Mapping[str, str], allow: str | None = None) -> web.Response:
+def error_response(api: Api, failure: Failure, more: Mapping[str, str], allow: str | None = None) -> web.Response:
     """Return a failure with its true status; ``more`` are the headers of every answer to its request."""
-    headers = {**more, **errors.headers(failure)}
-    response = web.Response(body=error_body(failure), status=failure.status, headers=headers, content_type=JSON)
+    reply = api.failure(failure)
+    headers = {**more, **reply.headers}
+    response = web.Response(body=reply.body, status=reply.status, headers=headers, content_type=reply.content_type)
     if allow is not None:
         response.headers["Allow"] = allow
-    if failure.status == 413:
+    if reply.status == 413:
         response.force_close()  # the rest of the body is not read
     return response
 

@@ -18,7 +18,6 @@ from aiohttp_sse import EventSourceResponse
 from gemproxy.load.budget import Hold
 from gemproxy.tasks import spawn
 
-PING = b": ping\n\n"
 SLICE = 1 << 16  # bytes
 
 
@@ -129,7 +128,7 @@ class Whole(web.Response):
 
 
 class EventStream(EventSourceResponse):
-    """A stream of events whose pings keep out of an event that goes out in pieces.
+    """A stream, of events mostly, whose pings keep out of an event that goes out in pieces.
 
     Its headers go out with the first bytes, one system call for both, or with ``send_headers`` of its writer. Its pings
     become a task when the first is due, which for most never happens, and the kernel's limit for who confirms nothing
@@ -141,8 +140,10 @@ class EventStream(EventSourceResponse):
     _send_headers_immediately = False
     _first_ping: asyncio.TimerHandle | None = None
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, ping: bytes, content_type: str, **options: Any) -> None:
         super().__init__(**options)
+        self._word = ping
+        self.headers["Content-Type"] = content_type
         del self.headers["Connection"]
         self.headers["Cache-Control"] = "no-cache, no-transform"  # who compresses a stream collects it first
 
@@ -151,7 +152,7 @@ class EventStream(EventSourceResponse):
         if request.version < HttpVersion11:
             self.force_close()  # nothing else tells its end there, whatever the client asked for
         writer = await web.StreamResponse.prepare(self, request)
-        if self._first_ping is None:
+        if self._first_ping is None and self._word:
             self._first_ping = asyncio.get_running_loop().call_later(self._ping_interval, self._begin_pings)
         return writer
 
@@ -168,19 +169,19 @@ class EventStream(EventSourceResponse):
 
     async def _pings(self) -> None:
         try:
-            async with asyncio.timeout(self._send_timeout):
-                await self.write(PING)
+            while True:
+                async with asyncio.timeout(self._send_timeout):
+                    await self.write(self._word)
+                await asyncio.sleep(self._ping_interval)
         except TimeoutError:
             self._abort_transport()
         except (ConnectionResetError, RuntimeError):  # the client left, or the last event is written
             pass
-        else:
-            await self._ping()  # one more after every interval
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Write a ping, or the last event: it waits for the end of the one before."""
         if self.outlet is not None and self.outlet.within:
-            if data[:1] == b":":
+            if data is self._word:
                 return  # what is being written says as much
             await self.outlet.drain()
         await super().write(data)

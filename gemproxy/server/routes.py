@@ -3,57 +3,63 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence, Set
+from functools import partial
 from typing import cast
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from gemproxy.converter.api import Operation
 from gemproxy.errors import Draining, Failure, Overload
 from gemproxy.server.auth import Caller
 from gemproxy.server.body import expect_body, expectation
 from gemproxy.server.context import Context
 from gemproxy.server.handlers import admin, catalogue, health
-from gemproxy.server.handlers.operation import chat_completions
+from gemproxy.server.handlers.operation import serve
 from gemproxy.server.middleware import answer, answering
 from gemproxy.server.origins import check_direct, check_host, preflight
 from gemproxy.server.service import Service
 
-CHAT = "/chat/completions"
 _SLASHES, _BASES = re.compile("//+"), re.compile("^(?:/v1)+(?=/|$)")
 ForAnybody = Callable[[web.Request, Service], Awaitable[web.StreamResponse]]
 ForCaller = Callable[[web.Request, Service, Caller], Awaitable[web.StreamResponse]]
 
 
-def add_routes(router: web.UrlDispatcher) -> None:
+def add_routes(router: web.UrlDispatcher, operations: Sequence[Operation]) -> None:
     """Add every route; ``HEAD`` works wherever ``GET`` does."""
     for path, handler in (("/", _root), ("/health", _health), ("/ready", _ready)):
         router.add_get(path, _open(handler), expect_handler=expectation)
         router.add_options(path, _open(_probe), expect_handler=expectation)
     router.add_get("/metrics", _known(_metrics, admin=True), expect_handler=expectation)
+    for operation in operations:
+        for path in operation.paths:
+            router.add_post(path, answering(partial(_operate, operation), operation.api), expect_handler=expectation)
+            router.add_options(path, _open(partial(_preflight, {"POST"})), expect_handler=expectation)
     for base in ("/v1", ""):
-        router.add_post(f"{base}{CHAT}", answering(_chat), expect_handler=expectation)
         router.add_get(f"{base}/models", _known(_list_models), expect_handler=expectation)
         router.add_get(f"{base}/models/{{id:.+}}", _known(_show_model), expect_handler=expectation)
         router.add_get(f"{base}/debug/cache", _known(_cache, admin=True), expect_handler=expectation)
         router.add_post(f"{base}/token-test", _counted(_token_test), expect_handler=expectation)
         router.add_post(f"{base}/test", _counted(_full_test), expect_handler=expectation)
-        for path in (CHAT, "/models", "/models/{id:.+}"):
-            router.add_options(base + path, _open(_preflight), expect_handler=expectation)
+        for path in ("/models", "/models/{id:.+}"):
+            router.add_options(base + path, _open(partial(_preflight, {"GET", "HEAD"})), expect_handler=expectation)
     _add_rest(router)
 
 
-def shortcut(server: web.Server, service: Service) -> None:
-    """Let a server take chat requests past aiohttp's router, which is 2 % of a small one; all else goes its way.
+def shortcut(server: web.Server, service: Service, operations: Sequence[Operation]) -> None:
+    """Let a server take operations past aiohttp's router, which is 2 % of a small request; all else goes its way.
 
     But for CONNECT: it names no path, and so no route.
     """
-    others, paths = server.request_handler, {CHAT, f"/v1{CHAT}"}
+    others = server.request_handler
+    known = {path: (partial(_operate, each), each.api) for each in operations for path in each.paths if "{" not in path}
 
     def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         path = request.rel_url.raw_path
-        if path in paths and request.method == "POST" and "Expect" not in request.headers:
-            return answer(_chat, service, cast("web.Request", request))
+        found = known.get(path)
+        if found is not None and request.method == "POST" and "Expect" not in request.headers:
+            return answer(found[0], service, cast("web.Request", request), found[1])
         if request.method == "CONNECT":
             return answer(_tunnel, service, cast("web.Request", request))
         if (plain := plain_path(path)) != path:
@@ -91,11 +97,11 @@ def _probe(request: web.Request, service: Service) -> Awaitable[web.Response]:
 
 
 def _list_models(request: web.Request, service: Service, caller: Caller) -> Awaitable[web.Response]:
-    return catalogue.list_models(service.door.catalogue, service.clock(), caller)
+    return catalogue.list_models(service.api, service.door.catalogue, service.clock(), caller)
 
 
 def _show_model(request: web.Request, service: Service, caller: Caller) -> Awaitable[web.Response]:
-    return catalogue.show_model(request.match_info["id"], service.door.catalogue, caller)
+    return catalogue.show_model(service.api, request.match_info["id"], service.door.catalogue, caller)
 
 
 def _metrics(request: web.Request, service: Service, caller: Caller) -> Awaitable[web.Response]:
@@ -153,14 +159,16 @@ def _counted(handler: ForCaller) -> Handler:
     return answering(counted)
 
 
-async def _chat(request: web.Request, service: Service, context: Context) -> web.StreamResponse:
+async def _operate(
+    operation: Operation, request: web.Request, service: Service, context: Context
+) -> web.StreamResponse:
     """Let known callers in within limits: what is beyond one, or comes after a drain, is refused before it is read."""
     caller = _caller(request, service, context)
     _enter(service, context, caller)
     try:
         if not request.content.is_eof():
-            await expect_body(request, service.door)
-        return await chat_completions(request, service, context, caller)
+            await expect_body(operation, request, service.door)
+        return await serve(operation, request, service, context, caller)
     finally:
         _leave(service, caller)
 
@@ -190,7 +198,7 @@ def _caller(request: web.Request, service: Service, context: Context) -> Caller:
     if auth.keyless:  # first: no key would help
         check_direct(request.version, request.headers)
         _check_host(request)
-    caller = auth.caller(request.headers.get("Authorization"))
+    caller = auth.caller(context.api.key(request.headers, request.rel_url.raw_query_string))
     context.client = caller.name
     return caller
 
@@ -208,11 +216,10 @@ def _overload(service: Service) -> Failure:
     return Overload(f"The server is at its limit of server.max_requests = {service.door.max_requests} open requests.")
 
 
-async def _preflight(request: web.Request, service: Service) -> web.Response:
+async def _preflight(allowed: Set[str], request: web.Request, service: Service) -> web.Response:
     headers = preflight(request.headers.get("Origin"), service.door.cors_origins)
     if not headers:
-        asks = request.path.endswith(CHAT)
-        raise web.HTTPMethodNotAllowed(request.method, {"POST"} if asks else {"GET", "HEAD"})
+        raise web.HTTPMethodNotAllowed(request.method, allowed)
     return web.Response(status=204, headers=headers)
 
 

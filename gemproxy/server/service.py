@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from msgspec import Struct
 
-from gemproxy.converter.chat.reading import Bounds
-from gemproxy.converter.chat.request import Options
+from gemproxy.converter.api import Api, Options
 from gemproxy.converter.gemini.signatures import SignatureCache
 from gemproxy.credentials.tokens import Tokens
 from gemproxy.dispatch.dispatcher import Dispatcher
@@ -39,7 +38,6 @@ class Door(Struct, frozen=True):
     auth: ClientAuth
     catalogue: Catalogue
     options: Options
-    bounds: Bounds
     needs: Mapping[str, Need]  # by slot: the hosts without which it is of no use
     stream_default: bool = True
     json_clients: Sequence[str] = ()
@@ -84,6 +82,7 @@ class Operations(Struct):
 class Service(Struct):
     """The parts, and what counts requests."""
 
+    api: Api  # in whose words those paths answer that are no API's own
     door: Door
     dispatcher: Dispatcher
     signatures: SignatureCache

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import aiohttp
 from aiohttp import web
 
 from gemproxy import __version__
 from gemproxy.config import Config
+from gemproxy.converter.api import Api, Operation
+from gemproxy.converter.chat.operation import CHAT
 from gemproxy.converter.gemini.signatures import SignatureCache
+from gemproxy.converter.openai import OPENAI
 from gemproxy.credentials.onboarding import Onboarding
 from gemproxy.credentials.projects import Projects
 from gemproxy.credentials.tokens import Tokens
@@ -57,18 +61,24 @@ from gemproxy.wiring.settings import Settings, read
 
 HANDSHAKE_INTERVAL = 5.0  # seconds between handshakes with a host that is out
 LEARN_INTERVAL = 5.0  # seconds between looks at what other processes learnt of the same credentials
+SERVED: web.AppKey[Sequence[Operation]] = web.AppKey("operations")
 wall_clock = time.time  # noqa: TID251 - wired here into all but the access log; cooldowns outlive the process
 
 
-def build_app(config: Config) -> web.Application:
+# What clients may ask for; the first one's API speaks where a path is no API's own.
+OPERATIONS: Final[Sequence[Operation]] = (CHAT,)
+
+
+def build_app(config: Config, operations: Sequence[Operation] = OPERATIONS) -> web.Application:
     """Return the application; its rooms are opened at start-up and closed at the end."""
     app = web.Application(client_max_size=0)  # server.max_body is held in server/body
-    add_routes(app.router)
+    app[SERVED] = operations
+    add_routes(app.router, operations)
 
     async def rooms(app: web.Application) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             app[UPSTREAM] = config.upstream
-            app[SERVICE] = await build_service(config, stack)
+            app[SERVICE] = await build_service(config, stack, operations[0].api)
             yield
 
     app.cleanup_ctx.append(rooms)
@@ -81,11 +91,11 @@ def uptime() -> float:
 
 
 def shorten(server: web.Server, app: web.Application) -> None:
-    """Let a server take chats past aiohttp's router, once the rooms of its application are open."""
-    shortcut(server, app[SERVICE])
+    """Let a server take operations past aiohttp's router, once the rooms of its application are open."""
+    shortcut(server, app[SERVICE], app[SERVED])
 
 
-async def build_service(config: Config, stack: AsyncExitStack) -> Service:
+async def build_service(config: Config, stack: AsyncExitStack, api: Api = OPENAI) -> Service:
     """Return the wired rooms; ``stack`` closes them in the opposite order."""
     settings = await read(config, config.upstream)
     held.hold("proxy", settings.between.secrets)
@@ -95,7 +105,7 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
     state = await open_state(Path(config.state.path) if config.state.path else None, wall_clock)
     stack.push_async_callback(state.close)
     dialects = _dialects(config)
-    service = _rooms(config, settings, session, state, lookout, dialects)
+    service = _rooms(config, settings, api, session, state, lookout, dialects)
     stack.callback(service.pool.tokens.close)
     stack.callback(service.load.close)
     stack.push_async_callback(lambda: service.images.close())  # the fetcher of the last reload
@@ -109,6 +119,7 @@ async def build_service(config: Config, stack: AsyncExitStack) -> Service:
 def _rooms(
     config: Config,
     settings: Settings,
+    api: Api,
     session: aiohttp.ClientSession,
     state: State,
     lookout: Lookout,
@@ -123,6 +134,7 @@ def _rooms(
     checkup = Checkup(session, dispatcher, tokens, dialects, _onboarding(config), load, wall_clock)
     capture = Capture(Path(config.log.capture_dir)) if config.log.capture_dir else None
     return Service(
+        api=api,
         door=settings.door,
         dispatcher=dispatcher,
         signatures=SignatureCache(wall_clock),

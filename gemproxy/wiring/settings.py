@@ -17,8 +17,8 @@ from msgspec.structs import replace
 
 from gemproxy.config import ApiKey, Auth, Config, Credential, OAuthFile
 from gemproxy.config.sections import Upstream
-from gemproxy.converter.chat.reading import Bounds
-from gemproxy.converter.chat.request import Options
+from gemproxy.converter.api import Options
+from gemproxy.converter.bounds import Bounds
 from gemproxy.credentials.sources import (
     ApiKeySource,
     OAuthSource,
@@ -191,7 +191,6 @@ def _door(config: Config, catalogue: Catalogue, needs: Mapping[str, Need]) -> Do
         auth=_auth(config.auth, catalogue),
         catalogue=catalogue,
         options=_options(config),
-        bounds=_bounds(config),
         needs=needs,
         stream_default=config.compat.stream_default,
         json_clients=config.compat.json_clients,
@@ -219,7 +218,9 @@ def _bounds(config: Config) -> Bounds:
 
 
 def _options(config: Config) -> Options:
-    return Options(config.models.include_thoughts, config.server.max_schema_nodes)
+    return Options(
+        config.models.include_thoughts, config.server.max_schema_nodes, config.images.max_count, _bounds(config)
+    )
 
 
 def _auth(auth: Auth, catalogue: Catalogue) -> ClientAuth:

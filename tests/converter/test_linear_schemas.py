@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gemproxy.converter.chat.request import Options
+from gemproxy.converter.api import Options
 from gemproxy.converter.schema import cache as schema
 from gemproxy.converter.schema.clean import MAX_BYTES
 from gemproxy.converter.schema.refs import Unusable

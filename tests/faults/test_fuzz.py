@@ -18,8 +18,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gemproxy.converter.api import Options
 from gemproxy.converter.chat.reading import decode
-from gemproxy.converter.chat.request import Options, to_call
+from gemproxy.converter.chat.request import to_call
 from gemproxy.converter.transcript import ErrorFrame
 from gemproxy.errors import ClientFault, UpstreamFault
 from gemproxy.models import Catalogue

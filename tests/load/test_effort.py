@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from gemproxy.converter.api import Options
 from gemproxy.converter.chat.reading import decode
-from gemproxy.converter.chat.request import Options, to_call
+from gemproxy.converter.chat.request import to_call
 from gemproxy.load.effort import Effort, Elsewhere, Exhausted
 from gemproxy.load.turns import Abandoned
 from gemproxy.models import capabilities

@@ -560,7 +560,7 @@ async def test_bug_is_a_500_without_details(
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("inner detail")
 
-    monkeypatch.setattr("gemproxy.server.asking.conversion.to_call", broken)
+    monkeypatch.setattr("gemproxy.converter.chat.operation.to_call", broken)
     status, body = await server.post(CHAT, HELLO, {"x-request-id": "trace-me"})
     assert told(status, body) == (500, "server_error", "internal_error", None)
     assert b"trace-me" in body

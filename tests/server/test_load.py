@@ -111,7 +111,7 @@ async def test_what_is_heavy_is_done_beside_the_loop(server: Running, simulator:
     assert (await server.post(CHAT, asks("x" * 1_000)))[0] == 200
     assert done == []
     assert (await server.post(CHAT, asks("x" * 2 * SMALL)))[0] == 200
-    assert done == ["weighed", "_understood", "_convert", "ask"]
+    assert done == ["weighed", "read", "_plan", "ask"]
 
 
 async def test_a_body_is_counted_as_it_comes_and_not_as_it_is_announced(server: Running) -> None:
@@ -239,7 +239,7 @@ async def test_a_conversion_ends_when_its_client_leaves(server: Running, monkeyp
             ended.append("abandoned")
             raise
 
-    monkeypatch.setattr("gemproxy.server.asking.conversion.to_call", endless)
+    monkeypatch.setattr("gemproxy.converter.chat.operation.to_call", endless)
     body = msgspec.json.encode(asks("x" * 2 * SMALL))
     client = await Raw.open(server, len(body), body)
     await soon(lambda: ended == ["begun"])
@@ -259,7 +259,7 @@ async def test_small_requests_pass_a_heavy_one(server: Running, monkeypatch: pyt
             go_on.wait(10)
         return convert(asked, *arguments)
 
-    monkeypatch.setattr("gemproxy.server.asking.conversion.to_call", slow)
+    monkeypatch.setattr("gemproxy.converter.chat.operation.to_call", slow)
     heavy = loop.create_task(server.post(CHAT, asks("x" * 2 * SMALL)))
     await begun.wait()
     assert (await server.post(CHAT, asks("Hello")))[0] == 200
@@ -287,7 +287,7 @@ async def test_a_web_of_refs_in_few_bytes_is_walked_beside_the_loop(
     }
     web = {"type": "object", "properties": {"a": {"$ref": "#/$defs/A0"}}, "$defs": {**links, "A8": {"type": "string"}}}
     plain = {"type": "object", "properties": {"a": {"type": "string"}}}
-    for schema, expected in ((plain, []), (web, ["_convert"])):
+    for schema, expected in ((plain, []), (web, ["_plan"])):
         tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
         status, body = await server.post(CHAT, asks("Hello", tools=[tool]))
         assert (status, done) == (200, expected), body

@@ -15,6 +15,12 @@ from gemproxy.load.budget import Hold
 from gemproxy.server.outlet import SLICE, EventStream, Outlet, Whole
 from tests.burdens import hold, make_load
 
+PING = b": ping\n\n"
+
+
+def stream_of_events(ping: bytes = PING, **options: Any) -> EventStream:
+    return EventStream(ping=ping, content_type="text/event-stream", sep="\n", allow_all_methods=True, **options)
+
 
 class Transport:
     """Takes bytes, and keeps those beyond what its client has taken; a write beyond ``most`` is full."""
@@ -114,10 +120,10 @@ async def test_nothing_falls_into_an_event_that_goes_out_in_pieces(monkeypatch: 
         sent.append(bytes(transport.written)[-3:] + data)
 
     monkeypatch.setattr("aiohttp_sse.EventSourceResponse.write", send)
-    stream = EventStream()
+    stream = stream_of_events()
     stream.outlet = made
     made.take(LARGE)
-    await stream.write(b": ping\n\n")
+    await stream.write(PING)
     assert sent == []
     await stream.write(b"data: last")
     assert sent == [b"enddata: last"], "the last event waits for the end of the one before"
@@ -206,7 +212,7 @@ async def test_no_header_ends_its_line_in_a_small_answer() -> None:
 
 async def test_pings_come_from_the_first_interval_on_until_they_end() -> None:
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
-        stream = EventStream(sep="\n", allow_all_methods=True, ping_interval=0.05)
+        stream = stream_of_events(ping_interval=0.05)
         writer = await stream.prepare(request)
         assert writer is not None
         await asyncio.sleep(0.18)
@@ -223,9 +229,24 @@ async def test_pings_come_from_the_first_interval_on_until_they_end() -> None:
     assert (last, rest) == (b"data: last\n\n", b"")
 
 
+async def test_a_stream_without_a_ping_has_its_own_type_and_is_silent() -> None:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        stream = EventStream(ping=b"", content_type="audio/mpeg", allow_all_methods=True, ping_interval=0.02)
+        await stream.prepare(request)
+        await asyncio.sleep(0.1)
+        await stream.write(b"sound")
+        stream.end_pings()
+        return stream
+
+    async with answering(answer) as told:
+        head, _, body = (await told("1.0")).partition(b"\r\n\r\n")
+    assert b"Content-Type: audio/mpeg" in head
+    assert body == b"sound"
+
+
 async def test_a_stream_that_ends_early_has_no_task_for_pings() -> None:
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
-        stream = EventStream(sep="\n", allow_all_methods=True, ping_interval=60)
+        stream = stream_of_events(ping_interval=60)
         await stream.prepare(request)
         names.extend(task.get_name() for task in asyncio.all_tasks())
         stream.end_pings()
@@ -257,7 +278,7 @@ async def test_a_client_that_takes_no_small_answers_is_asked_to_wait() -> None:
 
 async def test_a_stream_to_an_old_client_ends_with_its_connection() -> None:
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
-        stream = EventStream(sep="\n", allow_all_methods=True)
+        stream = stream_of_events()
         await stream.prepare(request)
         await stream.write(b"data: all\n\n")
         stream.end_pings()

@@ -13,13 +13,13 @@ from gemproxy.wiring.settings import _auth, _options, _patience, read
 def test_a_client_held_to_an_alias_may_use_its_model() -> None:
     clients = [Client(name="a", key=Secret("fake-a"), models=["fast", "models/gemini-2.5-pro"])]
     ring = _auth(Auth(clients=clients), Catalogue(aliases={"fast": "gemini-2.5-flash"}))
-    assert ring.caller("Bearer fake-a").models == {"gemini-2.5-flash", "gemini-2.5-pro"}
+    assert ring.caller("fake-a").models == {"gemini-2.5-flash", "gemini-2.5-pro"}
 
 
 def test_an_admin_key_takes_no_clients_name() -> None:
     clients = [Client(name="admin-1", key=Secret("fake-a"))]
     ring = _auth(Auth(clients=clients, admin_keys=[Secret("fake-b"), Secret("fake-c")]), Catalogue())
-    assert [ring.caller(f"Bearer fake-{key}").name for key in "abc"] == ["admin-1", "admin-2", "admin-3"]
+    assert [ring.caller(f"fake-{key}").name for key in "abc"] == ["admin-1", "admin-2", "admin-3"]
 
 
 def test_what_the_operator_sets_for_every_request_reaches_the_converter() -> None:

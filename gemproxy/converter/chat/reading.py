@@ -16,9 +16,10 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 from msgspec.structs import force_setattr, replace
 
+from gemproxy.converter.bounds import BOUNDS, Bounds
 from gemproxy.converter.chat.tools import MAX_TOOLS
 from gemproxy.errors import ClientFault
 from gemproxy.load import weigh
@@ -68,16 +69,6 @@ _CHOICES = {
 }
 
 
-class Bounds(Struct, frozen=True):
-    """``server.max_values``, ``max_messages``, ``max_parts`` and ``max_calls``: what one request may hold of each."""
-
-    values: int = 1_000_000
-    messages: int = 10_000
-    parts: int = 100_000
-    calls: int = 10_000
-
-
-BOUNDS = Bounds()
 LEAST = 3  # bytes of a message, a part or a call and what parts it from the next: of a few there are never too many
 
 _decode = msgspec.json.Decoder(ChatRequest).decode
@@ -140,16 +131,6 @@ def _checked(body: Any, read: Callable[[bytes], ChatRequest] = _decode) -> ChatR
         body.decode()  # the decoder passes over ignored fields without looking at their encoding
     asked = read(body)
     return asked if asked.logit_bias == NO_BIAS else _judged(asked)
-
-
-def weighed(body: bytes, bounds: Bounds) -> int:
-    """Return how many signs a body holds (``weigh``), before it is decoded; raises ``ClientFault`` if too many."""
-    found = weigh.signs(body, bounds.values)
-    if found > bounds.values:
-        raise ClientFault(
-            f"The body holds more values than server.max_values = {bounds.values} allows.", code="request_too_large"
-        )
-    return found
 
 
 class _Reading:

@@ -1,13 +1,13 @@
 """An OpenAI chat request -> a Gemini call. Puts the rooms of the converter together.
 
-In: a request (``reading``), the model, fetched images, known signatures and options. Out: a ``Plan``: the call, and
-what the answer must be read with. Must not: do I/O, know a credential, or repeat what the client wrote in a message:
-only the path of a field, never its content.
+In: a request (``reading``), the model, fetched images, known signatures and options. Out: a ``Conversion``: the call,
+and what the answer must be read with. Must not: do I/O, know a credential, or repeat what the client wrote in a
+message: only the path of a field, never its content.
 
 Every field of OpenAI's request is mapped, approximated or knowingly ignored as PROTOCOL 4.1 says. Ignored ones whose
-loss a client may notice are named in ``Plan.ignored``; those that have no effect on an answer (``user``, ``metadata``,
-``store``, ``safety_identifier``, ``prompt_cache_*``, ``moderation``), hints (``prediction``, ``verbosity``) and unknown
-ones are passed over.
+loss a client may notice are named in ``Conversion.ignored``; those that have no effect on an answer (``user``,
+``metadata``, ``store``, ``safety_identifier``, ``prompt_cache_*``, ``moderation``), hints (``prediction``,
+``verbosity``) and unknown ones are passed over.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Mapping
 
 from msgspec import Raw, Struct
 
+from gemproxy.converter.api import Options
 from gemproxy.converter.chat.generation import FREE, answer_format, generation
 from gemproxy.converter.chat.messages import Setting, conversation
 from gemproxy.converter.chat.reading import NO_BIAS
@@ -30,16 +31,7 @@ from gemproxy.wire.openai_chat import AssistantMessage, ChatRequest, ExtraBody, 
 _EMPTY_BIAS = Raw(b"{}")
 
 
-class Options(Struct, frozen=True):
-    """What the operator sets for every request: ``include_thoughts`` is ``models.include_thoughts``, the limits are
-    those of ``[server]``.
-    """
-
-    include_thoughts: bool = True
-    max_schema_nodes: int = 100_000
-
-
-class Plan(Struct, frozen=True):
+class Conversion(Struct, frozen=True):
     """A call and what its answer is read with.
 
     ``names``: wire name -> the client's name of a tool, where they differ. ``declared`` and ``custom`` hold the
@@ -69,7 +61,7 @@ def to_call(
     options: Options,
     stream: bool,
     effort: Effort | None = None,
-) -> Plan:
+) -> Conversion:
     """Return the call for a request. Raises ``ClientFault`` (400, naming ``param``) for what cannot be asked.
 
     ``images`` holds the remote images by address (see ``media.remote_images``). ``effort`` (else one of
@@ -97,7 +89,7 @@ def to_call(
         cached_content=(google.cached_content or google.cached_content_camel) if google is not None else None,
         service_tier=_tier(request.service_tier, notes) if request.service_tier is not None else None,
     )
-    return Plan(
+    return Conversion(
         call=Call("streamGenerateContent" if stream else "generateContent", model.id, body, setting.media),
         names=tools.names.changed(),
         declared=tools.declared,

@@ -37,6 +37,14 @@ class SignatureLookup(Protocol):
         ...
 
 
+class Signatures(SignatureLookup, Protocol):
+    """The same, and remembers more."""
+
+    def put(self, call_id: str, signature: str, origin: str) -> None:
+        """Remember the signature of a call."""
+        ...
+
+
 class _Entry(NamedTuple):
     signature: str
     origin: str

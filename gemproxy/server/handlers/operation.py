@@ -1,4 +1,4 @@
-"""POST /chat/completions: decode, convert, open, then fold or transcode. No decisions about content here.
+"""Every API's requests: read, find out, convert, open, then answer as a whole or stream. No decisions about content.
 
 Two commits (DESIGN 1): the *status* by the first content or after ``timeouts.hold``, the *content* inside
 ``dispatcher.open``. Before the status commit a failure is raised and gets its true HTTP status; after it the failure is
@@ -17,46 +17,45 @@ from functools import cache
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
-from gemproxy.converter.chat.reading import Bounds, decode, weighed
-from gemproxy.converter.gemini import media
+from gemproxy.converter.api import Operation
+from gemproxy.converter.bounds import weighed
 from gemproxy.dispatch.answer import Answer
+from gemproxy.dispatch.fan_out import Gathered
 from gemproxy.errors import Failure, timeout
 from gemproxy.load.burden import Burden
 from gemproxy.models import Model
 from gemproxy.server.asking import Asking
 from gemproxy.server.auth import ANYONE, Caller, allow
-from gemproxy.server.body import read_body
+from gemproxy.server.body import receive
 from gemproxy.server.context import Context
 from gemproxy.server.middleware import ends
 from gemproxy.server.outlet import EventStream, Outlet, Whole
-from gemproxy.server.replies import JSON
 from gemproxy.server.service import Service
 from gemproxy.tasks import spawn
 from gemproxy.transport.client import Sliced
 from gemproxy.transport.idle import IdleTimer
-from gemproxy.wire.openai_chat import ChatRequest
 
 log = logging.getLogger("gemproxy.server")
-FEW = 1 << 11  # bytes; of so few come 70 KiB at the worst, and to count them costs a small request 1 %
-# Bytes of memory that come of an object, and of a sign between values (``load.weigh``). Of large texts signs within
-# strings are counted as well: rather too many.
-OBJECT, SIGN = 100, 32
-WHOLE = 1 << 16  # bytes; a larger answer may have to wait for its client
-MOST_TOLD = 8  # finish reasons in a line of the log; as many choices may be asked for, and an upstream may send more
+MIN_WEIGHED = 1 << 11  # bytes; of fewer come 70 KiB at the worst, and to count them costs a small request 1 %
+# Bytes of memory that come of an object, and of a value (a sign between values: ``load.weigh``). Of large texts signs
+# within strings are counted as well: rather too many.
+OBJECT_BYTES, VALUE_BYTES = 100, 32
+MAX_IN_ONE_WRITE = 1 << 16  # bytes; a larger answer may have to wait for its client
+MAX_REASONS = 8  # finish reasons in a line of the log; as many choices may be asked for, and an upstream may send more
 _UNLIMITED = nullcontext()
 
 
-async def chat_completions(
-    request: web.Request, service: Service, context: Context, caller: Caller
+async def serve(
+    operation: Operation, request: web.Request, service: Service, context: Context, caller: Caller
 ) -> web.StreamResponse:
-    """Answer one chat request, as a stream or as JSON."""
+    """Answer one request, as a stream or as a whole."""
     burden = service.load.burden(_owner(request, caller))
     try:
-        asking, models = await _read(request, service, context, caller, burden)
+        asking, models, content_type = await _read(operation, request, service, context, caller, burden)
         try:
             if asking.stream:
-                return await _Stream(request, service, context, burden).run(asking, models)
-            return await _unary(request, service, context, asking, models)
+                return await _Stream(request, service, context, burden, content_type).run(asking, models)
+            return await _unary(request, service, context, asking, models, content_type)
         finally:
             asking.close()
     finally:
@@ -64,32 +63,29 @@ async def chat_completions(
 
 
 async def _read(
-    request: web.Request, service: Service, context: Context, caller: Caller, burden: Burden
-) -> tuple[Asking, Sequence[Model]]:
-    """Return a request ready to be asked, and whom; here, so that nothing else keeps the body."""
-    door = service.door
-    body, most = await read_body(request, door, burden.hold), service.images.max_count
-    if len(body) > FEW and not burden.heavy:
-        burden.hold.more(OBJECT * body.count(b"{"))
+    operation: Operation, request: web.Request, service: Service, context: Context, caller: Caller, burden: Burden
+) -> tuple[Asking, Sequence[Model], str]:
+    """Return a request ready to be asked, whom, and the type of its answer; here, so that nothing else keeps the body.
+
+    Raises ``ClientFault`` and ``Overload``.
+    """
+    options = service.door.options
+    received = await receive(operation, request, service.door, burden.hold)
+    size = len(received.body)
+    if size > MIN_WEIGHED and not burden.heavy:
+        burden.hold.more(OBJECT_BYTES * received.body.count(b"{"))
     if burden.heavy:
-        burden.hold.more(SIGN * await burden.run(weighed, body, door.bounds))
-        asked, remote = await burden.run(_understood, body, door.bounds, most)
+        burden.hold.more(VALUE_BYTES * await burden.run(weighed, received.body, options.bounds))
+        asked = await burden.run(operation.read, received, options)
     else:
-        asked, remote = _understood(body, door.bounds, most)
-    del body
+        asked = operation.read(received, options)
+    del received
     stream = _by_client(request, service) if asked.stream is None else asked.stream
     models = _models(service, asked.model, caller)
     context.model, context.stream = models[0].id, stream
-    images = await service.images.fetch(remote, burden.hold) if remote else {}
-    return Asking(service, context, burden, asked, images, stream), models
-
-
-def _understood(body: bytes, bounds: Bounds, most: int) -> tuple[ChatRequest, Sequence[media.RemoteImage]]:
-    """Return what a body asks for, and the images that it names."""
-    asked = decode(body, bounds)
-    if len(body) <= FEW and b"image" not in body and b"\\u" not in body:  # an escape may hide the word
-        return asked, ()  # to look for none is 1 % of a small request
-    return asked, media.remote_images(asked, most)
+    asking = Asking(service, context, burden, operation, asked, stream)
+    await asking.find()
+    return asking, models, asked.content_type(stream)
 
 
 def _owner(request: web.Request, caller: Caller) -> str:
@@ -158,7 +154,12 @@ async def _limited(limit: float) -> AsyncIterator[None]:
 
 
 async def _unary(
-    request: web.Request, service: Service, context: Context, asking: Asking, models: Sequence[Model]
+    request: web.Request,
+    service: Service,
+    context: Context,
+    asking: Asking,
+    models: Sequence[Model],
+    content_type: str,
 ) -> web.Response:
     async with within(service.door.total):
         answer = await asking.open(models)
@@ -168,10 +169,11 @@ async def _unary(
         _note_end(context, answer)
     finally:
         answer.close()
-    response = Whole(body=body, content_type=JSON) if len(body) <= WHOLE else web.Response(body=body, content_type=JSON)
+    small = len(body) <= MAX_IN_ONE_WRITE
+    response = (Whole if small else web.Response)(body=body, content_type=content_type)
     if service.door.expose_routing:
         _show_routing(response, answer)
-    if len(body) > WHOLE:
+    if not small:
         asking.burden.hold.more(len(body))
         await _write_large(request, response, body, service, context)
     return response
@@ -195,9 +197,11 @@ async def _write_large(
 
 
 class _Stream:
-    """One answer as a stream of events."""
+    """One answer as a stream."""
 
-    def __init__(self, request: web.Request, service: Service, context: Context, burden: Burden) -> None:
+    def __init__(
+        self, request: web.Request, service: Service, context: Context, burden: Burden, content_type: str
+    ) -> None:
         self._request = request
         self._burden = burden
         self._service = service
@@ -206,6 +210,8 @@ class _Stream:
             sep="\n",
             allow_all_methods=True,
             ping_interval=service.door.ping_interval,
+            ping=context.api.ping,
+            content_type=content_type,
         )
         self._early: asyncio.Task[object] | None = None
         self._writer: AbstractStreamWriter | None = None
@@ -240,7 +246,7 @@ class _Stream:
         return self._response
 
     @contextmanager
-    def _owned(self, answer: Answer) -> Iterator[IdleTimer]:
+    def _owned(self, answer: Answer | Gathered) -> Iterator[IdleTimer]:
         """Write down what the answer tells, and close it; gives what drops a client that takes nothing."""
         idle = IdleTimer(self._service.door.send, lambda: _drop(self._request))
         try:
@@ -278,7 +284,7 @@ class _Stream:
             await self._early
         return self._response.prepared
 
-    async def _commit(self, answer: Answer) -> AbstractStreamWriter:
+    async def _commit(self, answer: Answer | Gathered) -> AbstractStreamWriter:
         if not await self._committed():
             if self._service.door.expose_routing:
                 _show_routing(self._response, answer)
@@ -299,17 +305,17 @@ def _drop(request: web.Request) -> None:
         request.transport.abort()
 
 
-def _note(context: Context, answer: Answer) -> None:
+def _note(context: Context, answer: Answer | Gathered) -> None:
     context.first_byte = context.clock()
-    context.credential = answer.lease.slot.name
+    context.credential = answer.credential
     context.attempts = answer.attempts
 
 
-def _note_end(context: Context, answer: Answer) -> None:
-    context.usage = answer.transcript.usage
-    context.finish = ",".join(answer.transcript.reasons[:MOST_TOLD])
+def _note_end(context: Context, answer: Answer | Gathered) -> None:
+    context.usage = answer.usage
+    context.finish = ",".join(answer.reasons[:MAX_REASONS])
 
 
-def _show_routing(response: web.StreamResponse, answer: Answer) -> None:
-    response.headers["x-gemproxy-credential"] = answer.lease.slot.name
+def _show_routing(response: web.StreamResponse, answer: Answer | Gathered) -> None:
+    response.headers["x-gemproxy-credential"] = answer.credential
     response.headers["x-gemproxy-attempts"] = str(answer.attempts)

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from msgspec import Raw
 
+from gemproxy.converter.api import Options
+from gemproxy.converter.bounds import Bounds, weighed
 from gemproxy.converter.chat import reading
-from gemproxy.converter.chat.reading import Bounds, decode, weighed
-from gemproxy.converter.chat.request import Options, Plan, to_call
+from gemproxy.converter.chat.reading import decode
+from gemproxy.converter.chat.request import Conversion, to_call
 from gemproxy.errors import ClientFault
 from gemproxy.load import weigh
 from gemproxy.models import Catalogue
@@ -37,7 +39,7 @@ def messages(*said: dict[str, Any]) -> bytes:
 # ----------------------------------------------------------------------------------------------------- what is read
 
 
-def called(body: bytes) -> Plan:
+def called(body: bytes) -> Conversion:
     read = decode(body)
     return to_call(read, CATALOGUE.lookup(read.model), {}, None, Options(), stream=False)
 

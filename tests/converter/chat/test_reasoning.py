@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gemproxy.converter.chat.request import Options
+from gemproxy.converter.api import Options
 from tests.chat_bodies import config, refused, thinking
 
 PRO, FLASH, LITE = "gemini-2.5-pro", "gemini-2.5-flash", "gemini-2.5-flash-lite"

@@ -7,8 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from gemproxy.converter.chat.reading import MAX_BIAS, Bounds, decode
-from gemproxy.converter.chat.request import Options, to_call
+from gemproxy.converter.api import Options
+from gemproxy.converter.bounds import Bounds
+from gemproxy.converter.chat.reading import MAX_BIAS, decode
+from gemproxy.converter.chat.request import to_call
 from gemproxy.errors import ClientFault
 from gemproxy.models import capabilities
 from gemproxy.wire.gemini import Blob

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemproxy.converter.chat.request import Options
+from gemproxy.converter.api import Options
 from gemproxy.converter.gemini.names import Names
 from tests.chat_bodies import USER, asks, body, call, function, gives, plan, refused
 

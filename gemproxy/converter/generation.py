@@ -1,0 +1,48 @@
+"""What every API that generates does alike with an answer: reads events, remembers signatures, keeps frames. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from functools import partial
+
+from gemproxy.converter.api import Known, Terms
+from gemproxy.converter.events import Image, ToolCall
+from gemproxy.converter.gemini.reader import AnswerReader
+from gemproxy.converter.gemini.signatures import Signatures, image_key
+from gemproxy.converter.transcoder import Transcoder, Writer
+from gemproxy.upstream.dialect import Dialect
+
+
+def generation(
+    known: Known,
+    terms: Terms,
+    dialect: Dialect,
+    writer: Writer,
+    names: Mapping[str, str] | None = None,
+    taken: Container[str] = (),
+    *,
+    call_prefix: str = "call_",
+    declared: frozenset[str] = frozenset(),
+    grounded: bool = True,
+) -> Transcoder:
+    """Return the transcript of one attempt, in the words of ``writer``; without a stream these come at its end.
+
+    The rest is what the answer is read with (``AnswerReader``); ``call_prefix`` begins the ids of calls.
+    """
+    keep = partial(_keep, known.signatures, origin(dialect, terms)) if known.signatures is not None else None
+    reader = AnswerReader(partial(_call_id, call_prefix, known), names, taken, declared=declared, grounded=grounded)
+    return Transcoder(dialect.decode, reader, writer, keep, known.tape(), at_once=not terms.stream)
+
+
+def origin(dialect: Dialect, terms: Terms) -> str:
+    """Return who makes an answer, upstream and model; it goes with signatures, so that they never cross upstreams."""
+    return f"{dialect.name}/{terms.model.id}"
+
+
+def _call_id(prefix: str, known: Known) -> str:
+    return prefix + known.new_id()
+
+
+def _keep(signatures: Signatures, origin: str, signed: ToolCall | Image) -> None:
+    key = signed.id if isinstance(signed, ToolCall) else image_key(signed.data)
+    signatures.put(key, signed.signature or "", origin)

@@ -19,6 +19,7 @@ from gemproxy.state import sqlite as sqlite_state
 from gemproxy.state.memory import MemoryState
 from gemproxy.state.opening import open_state
 from gemproxy.state.sqlite import SqliteState
+from gemproxy.state.sqlite_database import Database
 from gemproxy.state.sqlite_file import UnusableState
 from gemproxy.state.store import Grant, Health, State
 from tests.clock import Clock
@@ -390,7 +391,7 @@ async def test_a_file_that_is_lost_while_it_is_used_is_begun_anew(process, path,
     state.keep_grant("key", GRANT)
     await state.flush()
     for pragma in ("wal_checkpoint(TRUNCATE)", "cache_size = 0", "shrink_memory"):  # what is in memory is not read
-        await state._run(lambda pragma=pragma: state._connected().execute(f"PRAGMA {pragma}").fetchall())
+        await state._run(lambda pragma=pragma: state._database._connected().execute(f"PRAGMA {pragma}").fetchall())
     change(path)
     state.keep_record(PARKED)
     await state.flush()
@@ -659,14 +660,14 @@ async def test_a_write_that_fails_is_warned_of_once_and_done_later(process, path
 async def test_a_write_that_fails_by_anything_at_all_is_done_later(process, path, monkeypatch, caplog, fault):
     monkeypatch.setattr(sqlite_state, "AGAIN", 0.01)
     state, failures = await process(), [fault]
-    write = SqliteState._write
+    write = Database.write
 
     def failing(*arguments, **options):
         if failures:
             raise failures.pop()
         return write(*arguments, **options)
 
-    monkeypatch.setattr(SqliteState, "_write", failing)
+    monkeypatch.setattr(Database, "write", failing)
     state.keep_grant("key", GRANT)
     await soon(lambda: "written again" in caplog.text)
     assert (await state.grant("key")).refresh == "fake-rotated"
@@ -677,10 +678,10 @@ async def test_a_write_that_fails_by_anything_at_all_is_done_later(process, path
 async def test_closing_goes_on_whatever_the_last_write_meets(path, clock, monkeypatch):
     state = SqliteState(path, clock)
     await state.open()
-    monkeypatch.setattr(state, "_write", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(state._database, "write", lambda *_, **__: 1 / 0)
     state.keep_grant("team-1", GRANT)
     await state.close()
-    assert state._db is None
+    assert state._database._db is None
 
 
 POISON = [
@@ -726,7 +727,7 @@ async def test_the_loop_runs_on_while_the_file_is_locked(path, clock):
 
 async def test_a_file_that_cannot_be_read_any_more_is_told_of_once(process, caplog):
     state = await process()
-    await state._run(state._close)
+    await state._run(state._database.close)
     assert await state.records() == []
     assert await state.grant("key") is None
     assert await state.project("key") == ""

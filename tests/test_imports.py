@@ -43,7 +43,7 @@ FLOORS: dict[str, set[str]] = {
     "dispatch": {"dispatch", "converter.transcript", *(BELOW_DISPATCH - {"converter"})},  # and no API
     "dispatch.retry": {"upstream", "errors"},
     "credentials": {"credentials", *BELOW_CREDENTIALS, "state"},
-    "state": {"state", "pool"},
+    "state": {"state", "pool", "tasks"},
     "fetch": {
         *("fetch", "converter.gemini", "transport", "wire.gemini", "load.budget"),
         *("errors", "networks", "proxies", "descriptors"),

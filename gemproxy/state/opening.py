@@ -19,7 +19,7 @@ async def open_state(path: Path | None, clock: Callable[[], float], *, patience:
     tried on without holding up the start; but for a file of a later version, which is left to that version.
     """
     if path is None:
-        return MemoryState()
+        return MemoryState(clock)
     from gemproxy.state.sqlite import SqliteState  # here: most start without
     from gemproxy.state.sqlite_file import AwayState, UnusableState
 
@@ -32,5 +32,5 @@ async def open_state(path: Path | None, clock: Callable[[], float], *, patience:
     except UnusableState as fault:
         log.warning("%s; state (rests, tokens, projects) is kept in memory only", fault)
         await state.close()
-        return MemoryState(str(fault))
+        return MemoryState(clock, str(fault))
     return state

@@ -1,8 +1,8 @@
 """(edge) The state in one SQLite file, shared by every process on the machine.
 
-In: records, grants, projects; written together a moment later, in a thread of its own. Out: the same rows, and what
-other processes wrote. The event loop never waits for the disk; a write that fails is warned of once and tried again.
-A damaged file is moved aside and a new one begun; one of a later version is left as it is.
+In: records, grants, projects; written together a moment later, in a thread of its own, and items after them. Out: the
+same rows, and what other processes wrote. The event loop never waits for the disk; a write that fails is warned of once
+and tried again. A damaged file is moved aside and a new one begun; one of a later version is left as it is.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gemproxy.pool.cooldown import NEVER, Record
+from gemproxy.state.items import MAX_KIND_BYTES, Entry, Item, Items, batches, weight
 from gemproxy.state.sqlite_database import Database
 from gemproxy.state.sqlite_file import AwayState, UnusableState, is_broken
-from gemproxy.state.sqlite_rows import KEEP_GRANT, KEEP_PROJECT, KEEP_RECORD, Place, rows_of
+from gemproxy.state.sqlite_rows import DROP_ITEM, KEEP_GRANT, KEEP_ITEM, KEEP_PROJECT, KEEP_RECORD, Place, rows_of
 from gemproxy.state.store import Grant, Health, lasting, merged
+from gemproxy.tasks import keep_doing
 
 log = logging.getLogger(__name__)
 K = TypeVar("K")
@@ -29,6 +31,8 @@ SOON = 0.2  # seconds; cooldowns come in bursts and are written together
 AGAIN = 5.0  # seconds until a failed write, or a file that could not be opened, is tried again
 AT_MOST = 1.0  # seconds that somebody waits for a write
 OFTEN = 1000  # records between two looks for those; model names come from clients, so there may be many
+BATCH_BYTES = 4 << 20  # of items written together: other processes write in between, and the log stays short
+TIDY_INTERVAL = 60.0  # seconds between looks for items that ended
 
 
 class SqliteState:
@@ -37,11 +41,17 @@ class SqliteState:
     def __init__(self, path: Path, clock: Callable[[], float], *, patience: float = 5.0) -> None:
         self.path = path
         self._thread = ThreadPoolExecutor(1, "gemproxy-state")
+        self._clock = clock
         self._database = Database(path, clock, patience)  # in the thread only
         # what is not on disk yet, newest only; a grant or a project is looked for here first
         self._records: dict[tuple[str, str], Record] = {}
         self._grants: dict[str, Grant] = {}
         self._projects: dict[str, tuple[str, float]] = {}
+        self._items = Items()
+        self._writing = asyncio.Lock()  # what is being written is not written once more by the next flush
+        self._queued = False  # a flush waits for its turn, and will take along all that comes until then
+        self._untidy = False  # something in the file has ended
+        self._tidying: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
         self._known: dict[str, Grant] = {}  # for a new file: a refresh token that is lost cannot be had again
@@ -58,6 +68,8 @@ class SqliteState:
             raise
         except Exception as error:
             raise AwayState(f"state.path = {self.path}: {_words(error)}") from error
+        if self._tidying is None:
+            self._tidying = keep_doing(self._tidy_items, TIDY_INTERVAL, name="forgetting what has ended in the state")
 
     def open_later(self, why: str, pause: float | None = None) -> None:
         """Open the file as soon as that can be done; until then all is held in memory."""
@@ -107,23 +119,44 @@ class SqliteState:
         self._projects[key] = (project, changed)
         self._schedule(SOON)
 
+    async def get(self, kind: str, key: str) -> bytes | None:
+        if (waiting := self._items.get(kind, key)) is not None:
+            return waiting.at(self._clock())
+        return await self._read(lambda: self._database.item(kind, key), None)
+
+    def put(self, kind: str, key: str, value: bytes, lasts: float, limit: int = MAX_KIND_BYTES) -> None:
+        if weight(key, value) > limit:
+            self.drop(kind, key)
+            return
+        self._items.put(kind, key, Item(value, self._clock() + lasts), limit)
+        self._schedule(0.0)  # a client may ask another process for it next
+
+    def drop(self, kind: str, key: str) -> None:
+        self._items.put(kind, key, Item())
+        self._schedule(0.0)
+
     async def flush(self) -> None:
         """Write now what is not on disk yet."""
         self._disarm()
-        if self._opening is not None or not (self._records or self._grants or self._projects):
-            return
-        records, grants, projects = self._records.copy(), self._grants.copy(), self._projects.copy()
+        self._queued = True
         try:
-            rows, first = dict(rows_of(records, grants, projects, self._database.writer)), self._tidy(records)
-            unfit = await self._run(lambda: self._database.write(rows, first, synced=bool(grants)))
+            async with self._writing:
+                self._queued = False
+                if self._opening is None and (self._has_rows() or self._items or self._untidy):
+                    await self._flush()
+        finally:
+            self._queued = False
+
+    async def _flush(self) -> None:
+        try:
+            unfit = await self._write_rows() | await self._write_items()
+            if self._untidy:
+                await self._run(self._database.tidy)
+                self._untidy = False
         except Exception as error:  # noqa: BLE001 - whatever it is, what waits must not be lost with it
             self._lose("written", error)
             self._schedule(AGAIN)
             return
-        # only now: a read that waited behind a write that failed would miss what is not there yet
-        _drop(self._records, records, KEEP_RECORD, unfit)
-        _drop(self._grants, grants, KEEP_GRANT, unfit)
-        _drop(self._projects, projects, KEEP_PROJECT, unfit)
         if unfit:
             self._warn("written", next(iter(unfit.values())))
         else:
@@ -133,8 +166,9 @@ class SqliteState:
         """Write what is left, as far as that can be done, and close the file."""
         if self._closed:
             return
-        if self._opening is not None:
-            self._opening.cancel()
+        for task in (self._opening, self._tidying):
+            if task is not None:
+                task.cancel()
         if self._flushing is not None:
             await asyncio.wait([self._flushing])
         await self.flush()
@@ -144,6 +178,44 @@ class SqliteState:
         self._thread.shutdown(wait=False)
 
     # ------------------------------------------------------------------------------------------------ on the loop
+
+    def _has_rows(self) -> bool:
+        return bool(self._records or self._grants or self._projects)
+
+    async def _write_rows(self) -> dict[Place, Exception]:
+        """Write all but items; return what no file can hold."""
+        if not self._has_rows():
+            return {}
+        records, grants, projects = self._records.copy(), self._grants.copy(), self._projects.copy()
+        rows, first = dict(rows_of(records, grants, projects, self._database.writer)), self._tidy(records)
+        unfit = await self._run(lambda: self._database.write(rows, first, synced=bool(grants)))
+        # only now: a read that waited behind a write that failed would miss what is not there yet
+        _drop(self._records, records, KEEP_RECORD, unfit)
+        _drop(self._grants, grants, KEEP_GRANT, unfit)
+        _drop(self._projects, projects, KEEP_PROJECT, unfit)
+        return unfit
+
+    async def _write_items(self) -> dict[Place, Exception]:
+        unfit: dict[Place, Exception] = {}
+        for batch in batches(list(self._items), BATCH_BYTES):
+            unfit |= await self._write_batch(batch)
+        return unfit
+
+    async def _write_batch(self, batch: list[Entry]) -> dict[Place, Exception]:
+        limits = {entry.kind: self._items.limit(entry.kind) for entry in batch if entry.item.value is not None}
+        unfit = await self._run(lambda: self._database.write_items(batch, limits))
+        for kind, key, item in batch:
+            if self._items.get(kind, key) is item and not unfit.keys() & {
+                (KEEP_ITEM, (kind, key)),
+                (DROP_ITEM, (kind, key)),
+            }:
+                self._items.pop(kind, key)
+        return unfit
+
+    async def _tidy_items(self) -> None:
+        if await self._read(self._database.is_untidy, False):
+            self._untidy = True
+            await self.flush()
 
     def _schedule(self, delay: float) -> None:
         if self._closed:
@@ -157,6 +229,8 @@ class SqliteState:
 
     def _start_flush(self) -> None:
         self._timer = None
+        if self._queued:
+            return
         # kept in a field: the loop itself holds tasks weakly
         self._flushing = asyncio.get_running_loop().create_task(self.flush(), name="state flush")
 

@@ -6,15 +6,17 @@ fails, is ``sqlite``'s business.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import stat
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from gemproxy.pool.cooldown import Record
+from gemproxy.state.items import Entry
 from gemproxy.state.sqlite_file import (
     VERSION,
     Broken,
@@ -27,11 +29,31 @@ from gemproxy.state.sqlite_file import (
     refuse_links,
     set_aside,
 )
-from gemproxy.state.sqlite_rows import GRANT, PROJECT, RESTS, SCHEMA, UNFIT, Place, Row, record_of
+from gemproxy.state.sqlite_rows import (
+    ANY_ENDED_ITEM,
+    DROP_ENDED_ITEMS,
+    DROP_OLDEST_ITEMS,
+    GRANT,
+    ITEM,
+    ITEM_SCHEMA,
+    ITEMS_BY_AGE,
+    KIND_BYTES,
+    PROJECT,
+    RESTS,
+    SCHEMA,
+    UNFIT,
+    Place,
+    Row,
+    encoded,
+    item_rows,
+    record_of,
+)
 from gemproxy.state.store import Grant
 
 MONTHS = 180 * 86400.0  # credentials not seen for so long are forgotten
 HOUR = 3600.0  # cooldowns that ended, and the news that they did, are of no use to anyone after this
+SPARE_BYTES = 8 << 20  # of the file that may be free: what is put next takes it
+MAX_LOG_BYTES = 16 << 20  # of the write-ahead log once it is in the file: a large write would leave a large one
 MOMENT = 0.02  # seconds between two attempts at what SQLite does not wait for
 
 
@@ -71,6 +93,7 @@ class Database:
         rows: Mapping[Place, Row],
         first: Callable[[sqlite3.Connection], None] | None = None,
         *,
+        last: Callable[[sqlite3.Connection], None] | None = None,
         synced: bool = False,
     ) -> dict[Place, Exception]:
         """Write all rows or none, but for those that no file can hold, which are returned with the reason.
@@ -89,12 +112,38 @@ class Database:
                     db.execute(place[0], row)
                 except UNFIT as error:
                     unfit[place] = error
+            if last is not None:
+                last(db)
             db.execute("COMMIT")
         except BaseException:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
         return unfit
+
+    def write_items(self, entries: Sequence[Entry], limits: Mapping[str, int]) -> dict[Place, Exception]:
+        """Write items, in a transaction of their own: a disk that is full to a few kilobytes takes tokens still."""
+
+        def bound(db: sqlite3.Connection) -> None:
+            for kind, limit in limits.items():
+                _drop_oldest(db, encoded(kind), limit)
+
+        return self.write(dict(item_rows(entries)), self._drop_ended, last=bound)
+
+    def is_untidy(self) -> bool:
+        """Return whether ``tidy`` has anything to do, as another process may have written what ended."""
+        db = self._connected()
+        ended = db.execute(ANY_ENDED_ITEM, (self._clock(),)).fetchone()[0]
+        return bool(ended) or self._spare(db) > SPARE_BYTES
+
+    def tidy(self) -> None:
+        """Delete items that ended, and give back what the file does not need any more."""
+        self.write({}, self._drop_ended)
+        db = self._connected()
+        if self._spare(db) > SPARE_BYTES:
+            # executescript: execute would take the first step of many. Only a checkpoint cuts the file off, and only if
+            # no other process reads just then: else with the next look
+            db.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(PASSIVE)")
 
     def records(self) -> list[Record]:
         """Return every cooldown in the file."""
@@ -114,12 +163,29 @@ class Database:
         row = self._connected().execute(PROJECT, (key,)).fetchone()
         return str(row[0]) if row else ""
 
+    def item(self, kind: str, key: str) -> bytes | None:
+        """Return an item that has not ended."""
+        row = self._connected().execute(ITEM, (encoded(kind), encoded(key), self._clock())).fetchone()
+        return bytes(row[0]) if row else None
+
     def forget(self, db: sqlite3.Connection) -> None:
         """Delete what is of no use to anyone any more, within a write."""
         now = self._clock()
         db.execute("DELETE FROM rests WHERE until < ? AND changed < ?", (now - HOUR, now - HOUR))
         for statement in ("DELETE FROM rests", "DELETE FROM grants", "DELETE FROM projects"):
             db.execute(f"{statement} WHERE changed < ?", (now - MONTHS,))
+
+    def _drop_ended(self, db: sqlite3.Connection) -> None:
+        db.execute(DROP_ENDED_ITEMS, (self._clock(),))
+
+    def _spare(self, db: sqlite3.Connection) -> int:
+        """Return how many bytes the file is longer than it need be, if that can be mended."""
+        if not _shrinks(db):
+            return 0
+        pages, free, size = (
+            db.execute(f"PRAGMA {n}").fetchone()[0] for n in ("page_count", "freelist_count", "page_size")
+        )
+        return int(self._path.stat().st_size - (pages - free) * size)
 
     def _connected(self) -> sqlite3.Connection:
         if self._db is None:
@@ -156,10 +222,15 @@ class Database:
     def _begin(self, db: sqlite3.Connection) -> None:
         self._version(db)  # first: nothing in a later version's file may be changed
         check(db)
+        if not _shrinks(db):
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file; of another, with the next VACUUM
         self._log_ahead(db)
+        db.execute(f"PRAGMA journal_size_limit = {MAX_LOG_BYTES}")
         self._version(db)  # makes the log, which belongs to what the file is known by
         self._file = identity(self._path)
         self.write({}, self._prepare)
+        if not _shrinks(db):
+            self._let_shrink(db)
         refuse_links(self._path)  # the side files are there now
 
     def _close_to_others(self) -> None:
@@ -186,11 +257,19 @@ class Database:
             else:
                 break
 
+    def _let_shrink(self, db: sqlite3.Connection) -> None:
+        """Rewrite a file from before there were items, so that it can give back what it does not need. It is small."""
+        db.execute("PRAGMA temp_store = MEMORY")  # the copy holds tokens
+        with contextlib.suppress(sqlite3.OperationalError):  # locked, full: at the next start, then
+            db.execute("VACUUM")
+
     def _prepare(self, db: sqlite3.Connection) -> None:
         if self._version(db) == 0:
             for statement in SCHEMA.split(";"):
                 db.execute(statement)
             db.execute(f"PRAGMA user_version = {VERSION}")
+        for statement in ITEM_SCHEMA:
+            db.execute(statement)
         self.forget(db)
 
     def _version(self, db: sqlite3.Connection) -> int:
@@ -199,3 +278,23 @@ class Database:
         if version not in (0, VERSION):
             raise UnusableState(f"state.path = {self._path}: {other_version(version)}")
         return version
+
+
+def _shrinks(db: sqlite3.Connection) -> bool:
+    """Return whether a file can give back what it does not need: so it was made, or so it was rewritten."""
+    return bool(db.execute("PRAGMA auto_vacuum").fetchone()[0])
+
+
+def _drop_oldest(db: sqlite3.Connection, kind: bytes, limit: int) -> None:
+    """Drop the oldest items of a kind, until it weighs no more than ``limit``."""
+    found = db.execute(KIND_BYTES, (kind,)).fetchone()
+    excess = found[0] - limit if found else 0
+    if excess <= 0:
+        return
+    oldest = db.execute(ITEMS_BY_AGE, (kind,))
+    last = 0
+    while excess > 0:
+        last, size = oldest.fetchone()
+        excess -= size
+    oldest.close()
+    db.execute(DROP_OLDEST_ITEMS, (kind, last))

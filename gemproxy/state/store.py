@@ -1,7 +1,8 @@
-"""(edge) What outlives the process: cooldowns, access tokens, rotated refresh tokens, discovered projects.
+"""(edge) What outlives the process: cooldowns, access tokens, rotated refresh tokens, discovered projects; items.
 
-In: records and grants, kept by the fingerprint of a credential. Out: the same after a restart or from another process.
-Newest wins, per key. ``keep_*`` never block and never raise: what cannot be written is warned of and held in memory.
+In: records and grants, kept by the fingerprint of a credential; bytes of any kind, kept by a key until they end or
+their kind is full. Out: the same after a restart or from another process. Newest wins, per key. ``keep_*``, ``put`` and
+``drop`` never block and never raise: what cannot be written is warned of and held in memory.
 Must not hold API keys, client secrets, or refresh tokens that stand in a credential file.
 """
 
@@ -13,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from gemproxy.pool.cooldown import Record
+from gemproxy.state.items import MAX_KIND_BYTES
 
 MOST = 4096  # records in memory
 
@@ -87,6 +89,22 @@ class State(Protocol):
 
     def keep_project(self, key: str, project: str, changed: float) -> None:
         """Keep a discovered project, soon."""
+        ...
+
+    async def get(self, kind: str, key: str) -> bytes | None:
+        """Return what was put there, by any process, if it is still kept."""
+        ...
+
+    def put(self, kind: str, key: str, value: bytes, lasts: float, limit: int = MAX_KIND_BYTES) -> None:
+        """Keep bytes for so many seconds, at once, in the place of what was there.
+
+        The oldest of a kind that weighs more than ``limit`` go, as ``items.weight`` counts; what is heavier alone is
+        not kept. So anything may be gone at any time, and whoever asks for it must do without.
+        """
+        ...
+
+    def drop(self, kind: str, key: str) -> None:
+        """Forget what was put there, at once."""
         ...
 
     def health(self) -> Health:

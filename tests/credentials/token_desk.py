@@ -37,7 +37,7 @@ class TokenDesk:
         self.session = session
         self.clock = clock
         self.folder = folder
-        self.state: State = MemoryState()
+        self.state: State = MemoryState(clock)
         self.token_url = sim.token_url
         self.slow = 0.0  # seconds that our clock is behind Google's
         sim.clock = lambda: clock() + self.slow

@@ -21,8 +21,7 @@ from gemproxy.state.opening import open_state
 from gemproxy.state.sqlite import SqliteState
 from gemproxy.state.sqlite_database import Database
 from gemproxy.state.sqlite_file import UnusableState
-from gemproxy.state.store import Grant, Health, State
-from tests.clock import Clock
+from gemproxy.state.store import Grant, Health
 from tests.credentials.token_desk import begin
 from tests.waiting import soon
 
@@ -34,32 +33,6 @@ GRANT = Grant("fake-access", 1_003_600.0, "fake-rotated", 1_000_000.0, 1_000_000
 
 def by_name(records: list[Record]) -> list[Record]:
     return sorted(records, key=lambda record: (record.fingerprint, record.model))
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "state.db"
-
-
-@pytest.fixture
-async def process(path: Path, clock: Clock):
-    """Return a function that opens the state as one more process would."""
-    opened = []
-
-    async def start() -> SqliteState:
-        state = SqliteState(path, clock, patience=0.05)
-        await state.open()
-        opened.append(state)
-        return state
-
-    yield start
-    for state in opened:
-        await state.close()
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def state(request, process) -> State:
-    return MemoryState() if request.param == "memory" else await process()
 
 
 # ------------------------------------------------------------------------------------------------ both stores
@@ -104,8 +77,8 @@ async def test_newer_tokens_of_two_kinds_are_joined(state, flushes):
     assert await state.grant("key") == Grant("fake-later", 1_007_200.0, "fake-rotated", 1_000_000.0, 1_000_500.0)
 
 
-async def test_a_closed_memory_holds_nothing():
-    state = MemoryState()
+async def test_a_closed_memory_holds_nothing(clock):
+    state = MemoryState(clock)
     state.keep_record(REST)
     await state.close()
     assert await state.records() == []
@@ -237,8 +210,8 @@ async def test_rests_of_made_up_models_do_not_fill_the_disk(process, path, clock
     assert rows(path) < 20
 
 
-async def test_rests_of_made_up_models_do_not_fill_the_memory():
-    state = MemoryState()
+async def test_rests_of_made_up_models_do_not_fill_the_memory(clock):
+    state = MemoryState(clock)
     state.keep_record(PARKED)
     for number in range(10_000):
         state.keep_record(Record("print-a", f"made-up-{number}", 1_000_000.0 + number))

@@ -27,10 +27,10 @@ log = logging.getLogger(__name__)
 K = TypeVar("K")
 T = TypeVar("T")
 
-SOON = 0.2  # seconds; cooldowns come in bursts and are written together
-AGAIN = 5.0  # seconds until a failed write, or a file that could not be opened, is tried again
-AT_MOST = 1.0  # seconds that somebody waits for a write
-OFTEN = 1000  # records between two looks for those; model names come from clients, so there may be many
+WRITE_DELAY = 0.2  # seconds; cooldowns come in bursts and are written together
+RETRY_INTERVAL = 5.0  # seconds until a failed write, or a file that could not be opened, is tried again
+SETTLE_TIMEOUT = 1.0  # seconds that somebody waits for a write
+RECORDS_PER_FORGETTING = 1000  # between two looks for old ones; model names come from clients, so there may be many
 BATCH_BYTES = 4 << 20  # of items written together: other processes write in between, and the log stays short
 TIDY_INTERVAL = 60.0  # seconds between looks for items that ended
 
@@ -74,7 +74,7 @@ class SqliteState:
     def open_later(self, why: str, pause: float | None = None) -> None:
         """Open the file as soon as that can be done; until then all is held in memory."""
         self._troubles["opened"] = why
-        work = self._open_later(AGAIN if pause is None else pause)
+        work = self._open_later(RETRY_INTERVAL if pause is None else pause)
         self._opening = asyncio.get_running_loop().create_task(work, name="state opening")
 
     def health(self) -> Health:
@@ -104,7 +104,7 @@ class SqliteState:
     def keep_record(self, record: Record) -> None:
         self._records[record.fingerprint, record.model] = record
         self._records = lasting(self._records)  # a file that cannot be written for long
-        self._schedule(0.0 if record.until == NEVER else SOON)
+        self._schedule(0.0 if record.until == NEVER else WRITE_DELAY)
 
     def keep_grant(self, key: str, grant: Grant) -> None:
         self._grants[key] = merged(self._grants.get(key), grant)
@@ -113,11 +113,11 @@ class SqliteState:
 
     async def settle(self) -> None:
         self._flushing = asyncio.get_running_loop().create_task(self.flush(), name="state flush")
-        await asyncio.wait((self._flushing,), timeout=AT_MOST)
+        await asyncio.wait((self._flushing,), timeout=SETTLE_TIMEOUT)
 
     def keep_project(self, key: str, project: str, changed: float) -> None:
         self._projects[key] = (project, changed)
-        self._schedule(SOON)
+        self._schedule(WRITE_DELAY)
 
     async def get(self, kind: str, key: str) -> bytes | None:
         if (waiting := self._items.get(kind, key)) is not None:
@@ -155,7 +155,7 @@ class SqliteState:
                 self._untidy = False
         except Exception as error:  # noqa: BLE001 - whatever it is, what waits must not be lost with it
             self._lose("written", error)
-            self._schedule(AGAIN)
+            self._schedule(RETRY_INTERVAL)
             return
         if unfit:
             self._warn("written", next(iter(unfit.values())))
@@ -187,7 +187,7 @@ class SqliteState:
         if not self._has_rows():
             return {}
         records, grants, projects = self._records.copy(), self._grants.copy(), self._projects.copy()
-        rows, first = dict(rows_of(records, grants, projects, self._database.writer)), self._tidy(records)
+        rows, first = dict(rows_of(records, grants, projects, self._database.writer)), self._forgetting(records)
         unfit = await self._run(lambda: self._database.write(rows, first, synced=bool(grants)))
         # only now: a read that waited behind a write that failed would miss what is not there yet
         _drop(self._records, records, KEEP_RECORD, unfit)
@@ -258,7 +258,7 @@ class SqliteState:
     async def _open_later(self, pause: float) -> None:
         while True:
             await asyncio.sleep(pause)
-            pause = AGAIN
+            pause = RETRY_INTERVAL
             try:
                 await self.open()
             except AwayState as fault:
@@ -291,10 +291,10 @@ class SqliteState:
         self._recovered("read")
         return found
 
-    def _tidy(self, records: Mapping[Any, Record]) -> Callable[[sqlite3.Connection], None] | None:
+    def _forgetting(self, records: Mapping[Any, Record]) -> Callable[[sqlite3.Connection], None] | None:
         """Return what to do first with this write: now and then, to forget."""
         self._kept += len(records)
-        if self._kept < OFTEN:
+        if self._kept < RECORDS_PER_FORGETTING:
             return None
         self._kept = 0
         return self._database.forget

@@ -41,7 +41,7 @@ from gemproxy.state.sqlite_rows import (
     PROJECT,
     RESTS,
     SCHEMA,
-    UNFIT,
+    UNFIT_ERRORS,
     Place,
     Row,
     encoded,
@@ -50,11 +50,11 @@ from gemproxy.state.sqlite_rows import (
 )
 from gemproxy.state.store import Grant
 
-MONTHS = 180 * 86400.0  # credentials not seen for so long are forgotten
-HOUR = 3600.0  # cooldowns that ended, and the news that they did, are of no use to anyone after this
+MAX_UNSEEN_AGE = 180 * 86400.0  # credentials not seen for so long are forgotten
+MAX_ENDED_AGE = 3600.0  # cooldowns that ended, and the news that they did, are of no use to anyone after this
 SPARE_BYTES = 8 << 20  # of the file that may be free: what is put next takes it
 MAX_LOG_BYTES = 16 << 20  # of the write-ahead log once it is in the file: a large write would leave a large one
-MOMENT = 0.02  # seconds between two attempts at what SQLite does not wait for
+BUSY_INTERVAL = 0.02  # seconds between two attempts at what SQLite does not wait for
 
 
 class Database:
@@ -110,7 +110,7 @@ class Database:
             for place, row in rows.items():
                 try:
                     db.execute(place[0], row)
-                except UNFIT as error:
+                except UNFIT_ERRORS as error:
                     unfit[place] = error
             if last is not None:
                 last(db)
@@ -171,9 +171,9 @@ class Database:
     def forget(self, db: sqlite3.Connection) -> None:
         """Delete what is of no use to anyone any more, within a write."""
         now = self._clock()
-        db.execute("DELETE FROM rests WHERE until < ? AND changed < ?", (now - HOUR, now - HOUR))
+        db.execute("DELETE FROM rests WHERE until < ? AND changed < ?", (now - MAX_ENDED_AGE, now - MAX_ENDED_AGE))
         for statement in ("DELETE FROM rests", "DELETE FROM grants", "DELETE FROM projects"):
-            db.execute(f"{statement} WHERE changed < ?", (now - MONTHS,))
+            db.execute(f"{statement} WHERE changed < ?", (now - MAX_UNSEEN_AGE,))
 
     def _drop_ended(self, db: sqlite3.Connection) -> None:
         db.execute(DROP_ENDED_ITEMS, (self._clock(),))
@@ -247,13 +247,13 @@ class Database:
 
     def _log_ahead(self, db: sqlite3.Connection) -> None:
         """Switch to a write-ahead log. SQLite refuses at once, whatever the patience, if another does so meanwhile."""
-        for left in range(int(self._patience / MOMENT), -1, -1):
+        for left in range(int(self._patience / BUSY_INTERVAL), -1, -1):
             try:
                 db.execute("PRAGMA journal_mode = WAL")
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or not left:
                     raise
-                time.sleep(MOMENT)
+                time.sleep(BUSY_INTERVAL)
             else:
                 break
 

@@ -18,7 +18,7 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 VERSION = 1
 SIDES = ("", "-wal", "-shm")  # SQLite's files, by what stands behind the name of the first
-ASIDE = ".corrupt"  # behind the name of a damaged file; the last one only is kept: it must not fill the disk
+CORRUPT_SUFFIX = ".corrupt"  # behind the name of a damaged file; the last one only is kept: it must not fill the disk
 
 Identity = tuple[tuple[int, int] | None, ...]
 
@@ -130,10 +130,10 @@ def set_aside(path: Path, connection: Callable[[], sqlite3.Connection], error: s
             return  # one of them has done it
         for side in SIDES:
             if (file := Path(f"{path}{side}")).exists():
-                file.replace(f"{path}{ASIDE}{side}")
+                file.replace(f"{path}{CORRUPT_SUFFIX}{side}")
     log.warning(
         "state.path = %s: %s; it was moved aside to %s, and a new state begun: what it held is lost",
-        *(path, error, f"{path.name}{ASIDE}"),
+        *(path, error, f"{path.name}{CORRUPT_SUFFIX}"),
     )
 
 

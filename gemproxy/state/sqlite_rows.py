@@ -80,7 +80,7 @@ DROP_ITEM = "DELETE FROM items WHERE kind = ? AND key = ?"
 DROP_ENDED_ITEMS = "DELETE FROM items WHERE until <= ?"
 DROP_OLDEST_ITEMS = "DELETE FROM items WHERE kind = ? AND age <= ?"
 COUNT = "UPDATE sequence SET last = last + 1"
-UNFIT = (
+UNFIT_ERRORS = (
     *(ValueError, TypeError, OverflowError, sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.IntegrityError),
     sqlite3.DataError,
 )

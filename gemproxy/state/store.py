@@ -16,7 +16,7 @@ from msgspec import Struct
 from gemproxy.pool.cooldown import Record
 from gemproxy.state.items import MAX_KIND_BYTES
 
-MOST = 4096  # records in memory
+MAX_RECORDS = 4096  # records in memory
 
 
 class Grant(Struct, frozen=True):
@@ -41,11 +41,11 @@ def merged(old: Grant | None, new: Grant) -> Grant:
 
 
 def lasting(records: dict[tuple[str, str], Record]) -> dict[tuple[str, str], Record]:
-    """Return the records; of more than ``MOST`` the half that ends last: model names come from clients."""
-    if len(records) <= MOST:
+    """Return the records; of more than ``MAX_RECORDS`` the half that ends last: model names come from clients."""
+    if len(records) <= MAX_RECORDS:
         return records
     by_end = sorted(records.values(), key=lambda record: record.until)
-    return {(record.fingerprint, record.model): record for record in by_end[MOST // 2 :]}
+    return {(record.fingerprint, record.model): record for record in by_end[MAX_RECORDS // 2 :]}
 
 
 class Health(Struct, frozen=True):

@@ -334,7 +334,7 @@ async def test_an_item_is_written_at_once_and_never_twice(process, path, monkeyp
 
 
 async def test_a_file_that_is_locked_is_tried_again_and_not_once_for_each_item(process, path, monkeypatch, caplog):
-    monkeypatch.setattr(sqlite_state, "AGAIN", 0.05)
+    monkeypatch.setattr(sqlite_state, "RETRY_INTERVAL", 0.05)
     state, tries = await process(), []
     write_items = Database.write_items
     monkeypatch.setattr(Database, "write_items", lambda *args: (tries.append(None), write_items(*args))[1])
@@ -484,7 +484,7 @@ def disk(monkeypatch):
     """Return a function that lets the disk refuse what is written, or take it again."""
     connect = sqlite3.connect
     monkeypatch.setattr(sqlite3, "connect", lambda *args, **more: connect(*args, **more, factory=Refusing))
-    monkeypatch.setattr(sqlite_state, "AGAIN", 0.02)
+    monkeypatch.setattr(sqlite_state, "RETRY_INTERVAL", 0.02)
 
     def refuses(word: str, large_only: bool = False) -> None:
         monkeypatch.setattr(Refusing, "word", word)
@@ -532,7 +532,7 @@ async def test_a_disk_that_is_too_full_for_items_takes_tokens_still(path, clock,
 
 
 async def test_items_of_a_state_that_cannot_be_opened_yet_are_written_once_it_can(path, clock, monkeypatch):
-    monkeypatch.setattr(sqlite_state, "AGAIN", 0.05)
+    monkeypatch.setattr(sqlite_state, "RETRY_INTERVAL", 0.05)
     path.mkdir()
     state = await open_state(path, clock)
     fill(state, range(20))

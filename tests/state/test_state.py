@@ -126,14 +126,14 @@ async def test_missing_folders_are_made(tmp_path, clock):
 
 
 async def test_rests_are_written_soon(process, path):
-    assert sqlite_state.SOON < 1
+    assert sqlite_state.WRITE_DELAY < 1
     state = await process()
     state.keep_record(REST)
     await soon(lambda: rows(path) == 1)
 
 
 async def test_parking_is_written_at_once_and_takes_along_what_waits(process, path, monkeypatch):
-    monkeypatch.setattr(sqlite_state, "SOON", 3600.0)
+    monkeypatch.setattr(sqlite_state, "WRITE_DELAY", 3600.0)
     state = await process()
     state.keep_record(REST)
     state.keep_record(PARKED)
@@ -201,7 +201,7 @@ async def test_old_rests_and_lost_credentials_are_forgotten(process, clock):
 
 
 async def test_rests_of_made_up_models_do_not_fill_the_disk(process, path, clock, monkeypatch):
-    monkeypatch.setattr(sqlite_state, "OFTEN", 10)
+    monkeypatch.setattr(sqlite_state, "RECORDS_PER_FORGETTING", 10)
     state = await process()
     for number in range(200):
         state.keep_record(Record("print-a", f"made-up-{number}", clock.now + 1, clock.now, changed=clock.now))
@@ -381,7 +381,7 @@ async def test_a_file_that_is_lost_while_it_is_used_is_begun_anew(process, path,
 @pytest.mark.parametrize("side", ["-wal", "-shm"])
 async def test_a_file_beside_it_that_is_deleted_takes_nothing_with_it(process, path, side, monkeypatch):
     """SQLite would go on writing into a file without a name, which is gone with the process."""
-    monkeypatch.setattr(sqlite_state, "AGAIN", 0.02)
+    monkeypatch.setattr(sqlite_state, "RETRY_INTERVAL", 0.02)
     states = [await process(), await process()]
     path.with_name(f"{path.name}{side}").unlink()
     for state in states:
@@ -430,7 +430,7 @@ def below_a_file(path: Path) -> None:
 async def test_a_file_that_cannot_be_opened_is_told_of_and_taken_into_use_when_it_can(
     path, clock, monkeypatch, spoil, mend, words, caplog
 ):
-    monkeypatch.setattr(sqlite_state, "AGAIN", 0.02)
+    monkeypatch.setattr(sqlite_state, "RETRY_INTERVAL", 0.02)
     spoil(path)
     with caplog.at_level(logging.WARNING):
         state = await open_state(path, clock)
@@ -466,7 +466,7 @@ class Refusing(sqlite3.Connection):
 async def test_a_disk_that_takes_no_write_is_told_of_until_it_does(path, clock, monkeypatch, word, opened, caplog):
     connect = sqlite3.connect
     monkeypatch.setattr(sqlite3, "connect", lambda *args, **more: connect(*args, **more, factory=Refusing))
-    monkeypatch.setattr(sqlite_state, "AGAIN", 0.02)
+    monkeypatch.setattr(sqlite_state, "RETRY_INTERVAL", 0.02)
     monkeypatch.setattr(Refusing, "word", "" if opened else word)
     state = await open_state(path, clock)
     monkeypatch.setattr(Refusing, "word", word)
@@ -486,7 +486,7 @@ async def test_a_file_locked_at_the_start_is_told_of_and_taken_into_use_when_it_
     process, path, clock, monkeypatch, caplog
 ):
     caplog.set_level(logging.WARNING)
-    monkeypatch.setattr(sqlite_state, "AGAIN", 0.05)
+    monkeypatch.setattr(sqlite_state, "RETRY_INTERVAL", 0.05)
     before = await process()
     before.keep_record(PARKED)
     before.keep_grant("older", GRANT)
@@ -514,7 +514,7 @@ async def test_a_file_locked_at_the_start_is_told_of_and_taken_into_use_when_it_
 
 
 async def test_a_file_that_proves_unusable_behind_its_lock_leaves_all_in_memory(path, clock, monkeypatch, caplog):
-    monkeypatch.setattr(sqlite_state, "AGAIN", 0.05)
+    monkeypatch.setattr(sqlite_state, "RETRY_INTERVAL", 0.05)
     holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     holder.execute("PRAGMA user_version = 99")
     holder.execute("BEGIN EXCLUSIVE")
@@ -574,7 +574,7 @@ async def test_what_was_settled_is_on_disk(process, path):
 
 
 async def test_a_disk_that_takes_long_is_waited_for_only_so_long(process, path, monkeypatch):
-    monkeypatch.setattr(sqlite_state, "AT_MOST", 0.01)
+    monkeypatch.setattr(sqlite_state, "SETTLE_TIMEOUT", 0.01)
     state = await process()
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
@@ -600,7 +600,7 @@ async def test_the_message_of_an_unusable_file_names_the_setting(tmp_path, clock
 
 
 async def test_a_write_that_fails_is_warned_of_once_and_done_later(process, path, monkeypatch, caplog):
-    monkeypatch.setattr(sqlite_state, "AGAIN", 0.05)
+    monkeypatch.setattr(sqlite_state, "RETRY_INTERVAL", 0.05)
     state = await process()
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
@@ -631,7 +631,7 @@ async def test_a_write_that_fails_is_warned_of_once_and_done_later(process, path
     ],
 )
 async def test_a_write_that_fails_by_anything_at_all_is_done_later(process, path, monkeypatch, caplog, fault):
-    monkeypatch.setattr(sqlite_state, "AGAIN", 0.01)
+    monkeypatch.setattr(sqlite_state, "RETRY_INTERVAL", 0.01)
     state, failures = await process(), [fault]
     write = Database.write
 

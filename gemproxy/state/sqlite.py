@@ -129,11 +129,11 @@ class SqliteState:
             self.drop(kind, key)
             return
         self._items.put(kind, key, Item(value, self._clock() + lasts), limit)
-        self._schedule(0.0)  # a client may ask another process for it next
+        self._schedule_items()
 
     def drop(self, kind: str, key: str) -> None:
         self._items.put(kind, key, Item())
-        self._schedule(0.0)
+        self._schedule_items()
 
     async def flush(self) -> None:
         """Write now what is not on disk yet."""
@@ -161,6 +161,8 @@ class SqliteState:
             self._warn("written", next(iter(unfit.values())))
         else:
             self._recovered("written")
+            if self._items:  # came meanwhile, and may have been put off
+                self._schedule_items()
 
     async def close(self) -> None:
         """Write what is left, as far as that can be done, and close the file."""
@@ -216,6 +218,10 @@ class SqliteState:
         if await self._read(self._database.is_untidy, False):
             self._untidy = True
             await self.flush()
+
+    def _schedule_items(self) -> None:
+        # at once: a client may ask another process for it next. But a full disk is not to be filled anew by each
+        self._schedule(RETRY_INTERVAL if "written" in self._troubles else 0.0)
 
     def _schedule(self, delay: float) -> None:
         if self._closed:

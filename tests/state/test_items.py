@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from gemproxy.state import items
 from gemproxy.state import sqlite as sqlite_state
 from gemproxy.state.items import EXTRA_ITEM_BYTES, MAX_KIND_BYTES, Entry, Item, Items, batches, weight
 from gemproxy.state.memory import MemoryState
@@ -184,6 +185,17 @@ async def test_dropping_makes_room_and_leaves_the_limit_alone(state):
     assert await found(state, range(11)) == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10]
 
 
+async def test_dropping_does_not_fall_back_to_the_default(process, monkeypatch):
+    first = await process()
+    fill(first, range(10))
+    await first.flush()
+    monkeypatch.setattr(items, "MAX_KIND_BYTES", LIMIT // 2)
+    second = await process()  # knows nothing yet of the limit
+    second.drop("answer", "005")
+    await second.flush()
+    assert await found(second, range(10)) == [0, 1, 2, 3, 4, 6, 7, 8, 9]
+
+
 async def test_empty_items_do_not_fill_the_memory_either(state):
     for number in range(1000):
         state.put("answer", f"{number:03}", b"", 60.0, LIMIT)
@@ -237,10 +249,10 @@ async def test_what_has_ended_leaves_the_memory_with_the_next_that_comes(clock):
 
 
 def test_no_repr_shows_what_is_kept():
-    items = Items()
-    items.put("answer", "one", Item(b"a secret", 5.0))
-    assert "secret" not in repr(list(items)) + repr(items)
-    assert "8 bytes" in repr(list(items))
+    kept = Items()
+    kept.put("answer", "one", Item(b"a secret", 5.0))
+    assert "secret" not in repr(list(kept)) + repr(kept)
+    assert "8 bytes" in repr(list(kept))
 
 
 @pytest.mark.parametrize(
@@ -335,18 +347,16 @@ async def test_an_item_is_written_at_once_and_never_twice(process, path, monkeyp
 
 async def test_a_file_that_is_locked_is_tried_again_and_not_once_for_each_item(process, path, monkeypatch, caplog):
     monkeypatch.setattr(sqlite_state, "RETRY_INTERVAL", 0.05)
-    state, tries = await process(), []
-    write_items = Database.write_items
-    monkeypatch.setattr(Database, "write_items", lambda *args: (tries.append(None), write_items(*args))[1])
+    state = await process()
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as holder:
         holder.execute("BEGIN IMMEDIATE")
         for number in range(200):
             state.put("answer", str(number), b"value", 60.0)
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.0001)
+        assert len([task for task in asyncio.all_tasks() if task.get_name() == "state flush"]) <= 2
         await soon(lambda: "locked" in caplog.text)
         assert await state.get("answer", "199") == b"value", "held in memory"
-        assert len(tries) <= 3
-    await soon(lambda: "written again" in caplog.text)
+    await soon(lambda: "written again" in caplog.text and not state._items)
     assert query(path, "SELECT count(*) FROM items") == [(200,)]
     assert [message.count("state.path") for message in caplog.messages] == [1, 1]
 
@@ -366,6 +376,22 @@ async def test_what_ended_leaves_the_file_and_the_file_shrinks(process, path, cl
     state.put("answer", "one", bytes(MEBIBYTE), 60.0)
     await state.flush()
     assert path.with_name("state.db-wal").stat().st_size <= 16 * MEBIBYTE
+    assert state.health().ok
+
+
+async def test_a_file_that_another_reads_shrinks_with_the_next_look(process, path, clock):
+    state = await process()
+    for number in range(16):
+        state.put("answer", str(number), bytes(MEBIBYTE), 60.0)
+    await state.flush()
+    clock.advance(60.0)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM items").fetchone()
+        await state._tidy_items()
+        assert path.stat().st_size > 15 * MEBIBYTE
+    await state._tidy_items()
+    assert path.stat().st_size < MEBIBYTE
     assert state.health().ok
 
 
@@ -511,6 +537,25 @@ async def test_items_wait_in_memory_for_a_disk_that_takes_no_write(path, clock, 
     assert await found(state, range(20)) == list(range(11, 20))
     await state.close()
     assert [word in message for message in caplog.messages] == [True, False], "one warning an outage"
+
+
+async def test_a_disk_that_refuses_items_is_not_asked_anew_with_each(path, clock, disk, monkeypatch):
+    state, tries = await open_state(path, clock), []
+    write_items = Database.write_items
+    monkeypatch.setattr(Database, "write_items", lambda *args: (tries.append(None), write_items(*args))[1])
+    monkeypatch.setattr(sqlite_state, "RETRY_INTERVAL", 0.3)
+    disk("database or disk is full")
+    fill(state, range(1))
+    await soon(lambda: not state.health().ok)
+    for number in range(1, 10):
+        fill(state, range(number, number + 1))
+        state.drop("answer", "000")
+        await asyncio.sleep(0.005)
+    assert len(tries) == 1
+    disk("")
+    await soon(lambda: state.health().ok)
+    assert query(path, "SELECT count(*) FROM items") == [(9,)]
+    await state.close()
 
 
 async def test_a_disk_that_is_too_full_for_items_takes_tokens_still(path, clock, disk, caplog):

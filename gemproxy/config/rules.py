@@ -41,7 +41,7 @@ class _Token(_Client):
 
 
 class _File(_Client):
-    """The fields of a credential file that say whose it is, in the shapes that ``pool/sources`` reads."""
+    """The fields of a credential file that say whose it is, in the shapes that ``credentials/sources`` reads."""
 
     type: str | None = None
     project_id: str | None = None

@@ -32,14 +32,14 @@ from gemproxy.upstream.skew import Skew
 T = TypeVar("T")
 
 REQUEST_TIMEOUT = 10.0  # seconds for one post: an endpoint under load answers after eight
-PATIENCE = 15.0  # seconds for all tries together: half of rotation.budget is left to other credentials
-POSTING = 0.95  # of these for the posts: what comes at the last moment, a rotated refresh token, is still taken in
+TOKEN_TIMEOUT = 15.0  # seconds for all tries together: half of rotation.budget is left to other credentials
+POST_SHARE = 0.95  # of these for the posts: what comes at the last moment, a rotated refresh token, is still taken in
 THREADS = 32  # each waits for one answer and does nothing; as many as hang keep no other from its token
-PAUSES = (0.5, 1.5)  # seconds before the second and the third try
-UNWELL = frozenset({408, 429, 500, 502, 503, 504})
-LONGEST = 16_384  # characters of a token: it goes into a header
+RETRY_PAUSES = (0.5, 1.5)  # seconds before the second and the third try
+TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+LONGEST_TOKEN = 16_384  # characters of a token: it goes into a header
 SECRET_FIELDS = ("assertion", "subject_token", "refresh_token", "client_secret")  # of what is posted
-PASSING = frozenset({"server_error", "temporarily_unavailable", "internal_failure", "rate_limit_exceeded"})
+TRANSIENT_ERRORS = frozenset({"server_error", "temporarily_unavailable", "internal_failure", "rate_limit_exceeded"})
 
 
 class Access(Struct, frozen=True):
@@ -137,7 +137,7 @@ class Courier:
             raise TransportError(self.trouble) from None  # type: ignore[no-untyped-call]
         if reply.status != 200:
             self.refusal = oauth.read_refusal(reply.data)
-            if reply.status in UNWELL or self.refusal.error in PASSING:
+            if reply.status in TRANSIENT_STATUSES or self.refusal.error in TRANSIENT_ERRORS:
                 self.trouble = f"status {reply.status}"
                 raise TransportError(self.trouble)  # type: ignore[no-untyped-call]
         return reply
@@ -155,8 +155,8 @@ class GoogleAuth:
         clock: Callable[[], float],
         *,
         token_url: str = "",
-        pauses: Sequence[float] = PAUSES,
-        patience: float = PATIENCE,
+        pauses: Sequence[float] = RETRY_PAUSES,
+        patience: float = TOKEN_TIMEOUT,
         skew: Skew | None = None,
     ) -> None:
         self.patience = patience
@@ -179,24 +179,24 @@ class GoogleAuth:
     async def user(self, grant: UserGrant, refresh_token: str, until: float | None = None) -> Access:
         """Return a token of a person's grant; ``until``: by then, if several refresh tokens share the ``deadline``.
 
-        Raises ``GrantRefused`` or ``MintUnavailable``.
+        Raises ``GrantRefused`` or ``TokenUnavailable``.
         """
         return await self._persist(functools.partial(self._user, grant, refresh_token), until)
 
     async def service(self, account: ServiceAccount) -> Access:
-        """Return a token of a service account. Raises ``BadAccount``, ``GrantRefused`` or ``MintUnavailable``."""
+        """Return a token of a service account. Raises ``BadAccount``, ``GrantRefused`` or ``TokenUnavailable``."""
         return await self._persist(functools.partial(self._service, account))
 
     async def default(self) -> Access:
         """Return a token of the application-default credentials, with their project.
 
         All who ask meanwhile get the same: google-auth's object is one for all, and not made for two threads.
-        Raises ``NoDefaultCredentials``, ``GrantRefused`` or ``MintUnavailable``.
+        Raises ``NoDefaultCredentials``, ``GrantRefused`` or ``TokenUnavailable``.
         """
         if self._sharing is None or self._sharing.done():
             refreshing = self._persist(self._default)
             self._sharing = asyncio.get_running_loop().create_task(refreshing, name="default credentials")
-            self._sharing.add_done_callback(_looked_at)
+            self._sharing.add_done_callback(_retrieve_exception)
         return await asyncio.shield(self._sharing)
 
     async def aside(self, work: Callable[[], T]) -> T:
@@ -223,7 +223,7 @@ class GoogleAuth:
         """Do ``work``, up to three times until then, when the endpoint is out of order."""
         loop = asyncio.get_running_loop()
         end = self.deadline() if until is None else until
-        last = end - (1 - POSTING) * self.patience
+        last = end - (1 - POST_SHARE) * self.patience
         send = functools.partial(self._send, loop, last)
         try:
             async with asyncio.timeout_at(end):
@@ -336,7 +336,7 @@ class GoogleAuth:
         return Reply(reply.status, reply.headers, reply.body)
 
 
-def _looked_at(refreshing: asyncio.Task[Access]) -> None:
+def _retrieve_exception(refreshing: asyncio.Task[Access]) -> None:
     if not refreshing.cancelled():
         _ = refreshing.exception()  # even if everybody who waited has left
 
@@ -349,7 +349,7 @@ def _secrets(body: bytes) -> list[str]:
 
 def _word(token: object) -> TypeGuard[str]:
     """Return whether this can be a token: an answer may hold anything in its place, and a header cannot."""
-    if not isinstance(token, str) or not 0 < len(token) <= LONGEST:
+    if not isinstance(token, str) or not 0 < len(token) <= LONGEST_TOKEN:
         return False
     return token.isascii() and token.isprintable() and " " not in token
 

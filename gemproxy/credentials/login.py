@@ -32,10 +32,10 @@ from gemproxy.transport.reaching import why
 from gemproxy.transport.tunnel import request_class
 from gemproxy.wire import UNREADABLE
 
-PATH = "/oauth2callback"
+REDIRECT_PATH = "/oauth2callback"
 # Without a browser here nothing listens: the page fails to load, and its address is what the operator pastes.
-UNHEARD = f"http://127.0.0.1:8085{PATH}"
-PATIENCE = 300.0  # seconds for the person at the browser
+UNHEARD_REDIRECT = f"http://127.0.0.1:8085{REDIRECT_PATH}"
+CONSENT_TIMEOUT = 300.0  # seconds for the person at the browser
 REQUEST_TIMEOUT = 30.0
 
 
@@ -135,7 +135,7 @@ async def login(
     show: Callable[[str], None] = print,
     ask: Callable[[str], str] = input,
     open_page: Callable[[str], object] = webbrowser.open,
-    patience: float = PATIENCE,
+    patience: float = CONSENT_TIMEOUT,
     clock: Callable[[], float] = lambda: datetime.now(UTC).timestamp(),
 ) -> None:
     """Get consent and write the credential file. Raises ``LoginFault``; ``path`` is then as it was.
@@ -194,12 +194,12 @@ async def _listening(answer: asyncio.Future[str]) -> AsyncIterator[Attempt]:
         return web.Response(text="gemproxy has what it needs. You may close this page.\n")
 
     app = web.Application()
-    app.router.add_get(PATH, heard)
+    app.router.add_get(REDIRECT_PATH, heard)
     runner = web.AppRunner(app, access_log=None)  # an access log would hold the code
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        used = attempt(f"http://127.0.0.1:{runner.addresses[0][1]}{PATH}")
+        used = attempt(f"http://127.0.0.1:{runner.addresses[0][1]}{REDIRECT_PATH}")
         yield used
     finally:
         await runner.cleanup()
@@ -208,7 +208,7 @@ async def _listening(answer: asyncio.Future[str]) -> AsyncIterator[Attempt]:
 async def _by_paste(
     client_id: str, auth_url: str, show: Callable[[str], None], ask: Callable[[str], str]
 ) -> tuple[str, Attempt]:
-    used = attempt(UNHEARD)
+    used = attempt(UNHEARD_REDIRECT)
     show(
         f"Open this page in any browser and agree:\n\n{used.link(auth_url, client_id)}\n\n"
         "The browser is then sent to a page on 127.0.0.1 that cannot be loaded. That is right:\n"

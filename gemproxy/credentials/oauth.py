@@ -25,8 +25,8 @@ SCOPES: Final = (
 LIFETIME: Final = 3600
 """Seconds of a token when the answer does not say (RFC 6749, 5.1: the server documents it; Google's is an hour)."""
 
-BAD_CLIENT: Final = frozenset({"invalid_client", "deleted_client", "disabled_client"})
-PARKING: Final = frozenset(
+BAD_CLIENT_ERRORS: Final = frozenset({"invalid_client", "deleted_client", "disabled_client"})
+PARKING_ERRORS: Final = frozenset(
     {
         "invalid_grant",  # revoked, expired, password changed
         "unauthorized_client",  # the grant belongs to another client

@@ -1,7 +1,7 @@
 """(edge) Finds the Code Assist project of an account: asked once, kept in the state, asked anew when it proves wrong.
 
 In: an access token and the project the operator configured, if any. Out: the project id. What to ask and what answers
-mean is ``upstream/onboarding``'s; here they are posted and waited for, within bounds. One search per credential at a
+mean is ``onboarding``'s; here they are posted and waited for, within bounds. One search per credential at a
 time. Raises ``TokenRefused`` with the verdict on the credential.
 """
 
@@ -33,8 +33,8 @@ from gemproxy.upstream.dialect import Action, HttpRequest, Scope, Token, Verdict
 log = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT = 5.0  # seconds for one question
-POLL = 2.0  # seconds between looks at an onboarding (PROTOCOL 2.4: 2 to 5)
-PATIENCE = 10.0  # seconds for the search as a whole: an onboarding goes on at Google's, the request elsewhere
+POLL_INTERVAL = 2.0  # seconds between looks at an onboarding (PROTOCOL 2.4: 2 to 5)
+SEARCH_TIMEOUT = 10.0  # seconds for the search as a whole: an onboarding goes on at Google's, the request elsewhere
 
 
 class Judge(Protocol):
@@ -56,8 +56,8 @@ class Projects:
         state: State,
         clock: Callable[[], float],
         *,
-        poll: float = POLL,
-        patience: float = PATIENCE,
+        poll: float = POLL_INTERVAL,
+        patience: float = SEARCH_TIMEOUT,
     ) -> None:
         self._session = session
         self._onboarding = onboarding

@@ -20,7 +20,7 @@ from gemproxy.credentials.oauth import TOKEN_URL
 from gemproxy.errors import ConfigFault
 from gemproxy.wire import UNREADABLE
 
-LOGIN = "`gemproxy login` writes such a file"
+LOGIN_ADVICE = "`gemproxy login` writes such a file"
 _SECRET_FIELDS = ("private_key", "private_key_id", "refresh_token", "client_secret")  # of Google's credential files
 
 
@@ -127,7 +127,7 @@ def read_oauth(source: OAuthSource) -> UserGrant:
 
     Raises ``ConfigFault`` that names the file and what is wrong with it; ``OSError`` for what is not its fault.
     """
-    body = _read(source.file, LOGIN)
+    body = _read(source.file, LOGIN_ADVICE)
     try:
         found = msgspec.json.decode(body, type=_OAuthFile)
     except UNREADABLE as error:
@@ -135,7 +135,7 @@ def read_oauth(source: OAuthSource) -> UserGrant:
     inner = found.token if isinstance(found.token, _Inner) else _Inner(access_token=found.token)
     refresh_token = found.refresh_token or inner.refresh_token
     if not refresh_token:
-        raise ConfigFault(f"credentials.file = {source.file}: holds no refresh_token; {LOGIN}")
+        raise ConfigFault(f"credentials.file = {source.file}: holds no refresh_token; {LOGIN_ADVICE}")
     own = found.client_id or inner.client_id
     client_id = own or source.client_id
     if not client_id:

@@ -19,9 +19,9 @@ from gemproxy.credentials.token_errors import TokenRefused
 
 log = logging.getLogger(__name__)
 
-EARLY = 300.0  # seconds before its end at which a token's successor is fetched (PROTOCOL 2.6)
-DEAD = 10.0  # a token with less left may die on its way to Google
-REMEMBERED = 16  # refused tokens; whoever holds one has asked with it before so many others were revoked
+REFRESH_MARGIN = 300.0  # seconds before its end at which a token's successor is fetched (PROTOCOL 2.6)
+EXPIRY_MARGIN = 10.0  # seconds; a token with less left may die on its way to Google
+REMEMBERED_REFUSALS = 16  # refused tokens; whoever holds one has asked with it before so many others were revoked
 BACKOFF = 15.0  # seconds between early refreshes, and before a refresh that failed is tried again
 
 
@@ -41,7 +41,7 @@ class TokenCache:
         self._clock = clock
         self._task: asyncio.Task[Access] | None = None
         self._not_before = 0.0
-        self._refused: deque[str] = deque(maxlen=REMEMBERED)
+        self._refused: deque[str] = deque(maxlen=REMEMBERED_REFUSALS)
 
     async def get(self) -> Access:
         """Return a living token; raises what ``fetch`` raises when there is none."""
@@ -50,9 +50,9 @@ class TokenCache:
     def at_hand(self) -> Access | None:
         """Return a living token if there is one; near its end its successor is fetched meanwhile."""
         access, left = self.access, self.left()
-        if access is None or left <= DEAD:
+        if access is None or left <= EXPIRY_MARGIN:
             return None
-        if left <= EARLY and self._clock() >= self._not_before:
+        if left <= REFRESH_MARGIN and self._clock() >= self._not_before:
             self._not_before = self._clock() + BACKOFF  # a new token may be as short-lived as the old
             _ = self._start()  # nobody waits for it
         return access
@@ -107,6 +107,6 @@ class TokenCache:
         if task.cancelled():
             return
         fault = task.exception()  # looked at here too: an early refresh has nobody who waits
-        if fault is not None and self.left() > DEAD:
+        if fault is not None and self.left() > EXPIRY_MARGIN:
             level = logging.INFO if isinstance(fault, TokenRefused) and fault.known else logging.WARNING
             log.log(level, "credential %s: early token refresh failed (%s); the old token is used", self.name, fault)

@@ -5,14 +5,14 @@ Rows: PROTOCOL 2.4 and 2.6. Messages are fit for the client: they name no accoun
 
 from __future__ import annotations
 
-from gemproxy.credentials.oauth import BAD_CLIENT, PARKING
+from gemproxy.credentials.oauth import BAD_CLIENT_ERRORS, PARKING_ERRORS
 from gemproxy.credentials.onboarding import Ineligible
 from gemproxy.pool.cooldown import NEVER
 from gemproxy.upstream.dialect import Action, Scope, Verdict
 from gemproxy.upstream.reach import Obstacle
 
-DOUBT = "the clock of the proxy may be wrong"
-RENEW = "A credential of the proxy is no longer accepted by Google; its operator must renew it."
+CLOCK_DOUBT = "the clock of the proxy may be wrong"
+RENEWAL_MESSAGE = "A credential of the proxy is no longer accepted by Google; its operator must renew it."
 
 
 class TokenRefused(Exception):  # noqa: N818 - a verdict on its way, not a failure
@@ -41,11 +41,11 @@ def parked(reason: str, detail: str = "") -> TokenRefused:
 
 def advice(reason: str) -> str:
     """Return what the operator may do, to be added to a log line."""
-    return " Run `gemproxy login`, or replace its file." if reason in PARKING else ""
+    return " Run `gemproxy login`, or replace its file." if reason in PARKING_ERRORS else ""
 
 
 def _resting(
-    reason: str, until: float | None, message: str = RENEW, *, detail: str = "", link: str = ""
+    reason: str, until: float | None, message: str = RENEWAL_MESSAGE, *, detail: str = "", link: str = ""
 ) -> TokenRefused:
     verdict = Verdict(Action.NEXT, Scope.CREDENTIAL, until, reason, message, status=503, code="no_upstream_credentials")
     return TokenRefused(verdict, detail, link)
@@ -82,11 +82,11 @@ def by_grant(word: str, about: str, *, own_client: bool, clock: str = "") -> Tok
 
     ``clock`` says how this machine's clock is wrong, of a request that it signed: then no word is one on the account.
     """
-    if word in BAD_CLIENT and not own_client:
+    if word in BAD_CLIENT_ERRORS and not own_client:
         return _bad_client()
     if word == "invalid_grant" and (clock or "short-lived" in about):
-        return unavailable("clock", f"Google refused a signed request: {clock or DOUBT}.", known=bool(clock))
-    if word in PARKING or word in BAD_CLIENT:
+        return unavailable("clock", f"Google refused a signed request: {clock or CLOCK_DOUBT}.", known=bool(clock))
+    if word in PARKING_ERRORS or word in BAD_CLIENT_ERRORS:
         return parked(word)
     return _resting(word, None)
 

@@ -26,7 +26,7 @@ from gemproxy.credentials.google_auth import (
     TokenUnavailable,
 )
 from gemproxy.credentials.sources import OAuthSource, ServiceAccountSource, UserGrant, read_oauth, read_service_account
-from gemproxy.credentials.token_cache import EARLY
+from gemproxy.credentials.token_cache import REFRESH_MARGIN
 from gemproxy.errors import ConfigFault
 from gemproxy.redaction import held
 from gemproxy.state.store import Grant, State
@@ -34,7 +34,7 @@ from gemproxy.state.store import Grant, State
 T = TypeVar("T")
 
 NO_TOKEN = "Google's token endpoint gave no token."  # noqa: S105
-SECOND_LOOK = 0.25  # seconds; what reads badly, or seems revoked, may be just being written by another
+REREAD_PAUSE = 0.25  # seconds; what reads badly, or seems revoked, may be just being written by another
 
 
 class TokenFetcher:
@@ -104,7 +104,7 @@ class TokenFetcher:
 
     async def _untried(self, grant: UserGrant, tried: set[str]) -> tuple[Grant, str]:
         """Return what is kept of a grant, and a refresh token that may still be good, or ""."""
-        for pause in (0.0, SECOND_LOOK):  # another process may have rotated the grant and be just about to keep it
+        for pause in (0.0, REREAD_PAUSE):  # another process may have rotated the grant and be just about to keep it
             await asyncio.sleep(pause)
             kept = await self._kept(grant.key)
             for token in (kept.refresh, grant.refresh_token):
@@ -145,9 +145,9 @@ class TokenFetcher:
         held.hold("default credentials", [access.secret])
         return _placed(access, source.project or access.project, source.location)
 
-    async def _granted(self, minting: Awaitable[Access]) -> Access:
+    async def _granted(self, granting: Awaitable[Access]) -> Access:
         try:
-            return await minting
+            return await granting
         except GrantRefused as fault:
             self._google.forget()
             raise token_errors.by_grant(fault.word, fault.about, own_client=True, clock=fault.clock) from None
@@ -161,7 +161,7 @@ class TokenFetcher:
 
     def _at_hand(self, refused: Container[str], *grants: Grant) -> Grant | None:
         """Return the token with the latest end, if it is not about to be renewed anyway."""
-        enough = self._clock() + EARLY
+        enough = self._clock() + REFRESH_MARGIN
         living = [grant for grant in grants if grant.expiry > enough and grant.access and grant.access not in refused]
         return max(living, key=lambda grant: grant.expiry, default=None)
 
@@ -172,7 +172,7 @@ class TokenFetcher:
         try:
             return await self._google.aside(read)
         except ConfigFault:
-            await asyncio.sleep(SECOND_LOOK)
+            await asyncio.sleep(REREAD_PAUSE)
             return await self._google.aside(read)
 
 

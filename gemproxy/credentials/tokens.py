@@ -16,7 +16,7 @@ import aiohttp
 from msgspec import Struct
 
 from gemproxy.credentials import token_errors
-from gemproxy.credentials.google_auth import PATIENCE, Access, GoogleAuth
+from gemproxy.credentials.google_auth import TOKEN_TIMEOUT, Access, GoogleAuth
 from gemproxy.credentials.projects import Projects
 from gemproxy.credentials.sources import ApiKeySource, OAuthSource, ServiceAccountSource, Source
 from gemproxy.credentials.token_cache import BACKOFF, TokenCache
@@ -29,7 +29,7 @@ from gemproxy.upstream.skew import Skew
 __all__ = ["TokenRefused", "TokenView", "Tokens"]
 log = logging.getLogger(__name__)
 
-SLOW = 4.0  # seconds after which the operator must know that a token does not come: mostly it takes 0.2
+SLOW_FETCH = 4.0  # seconds after which the operator must know that a token does not come: mostly it takes 0.2
 
 
 class TokenView(Struct, frozen=True):
@@ -49,7 +49,7 @@ class Account(Struct, eq=False):
     vain_since: float = -math.inf  # when no token was to be had for a request
     fetching: asyncio.Task[Token] | None = None  # for all who have to wait for one
     begun: float = 0.0  # when, on the loop's clock
-    slow: bool = False  # the last took longer than SLOW, and the log has it
+    slow: bool = False  # the last took longer than SLOW_FETCH, and the log has it
 
     def in_vain(self, now: float) -> TokenRefused | None:
         """Return why it is too soon to ask again; what rests a credential is the rotator's to remember."""
@@ -73,7 +73,7 @@ class Tokens:
         *,
         fingerprints: Mapping[str, str],
         token_url: str = "",
-        patience: float = PATIENCE,
+        patience: float = TOKEN_TIMEOUT,
         google: GoogleAuth | None = None,
         skew: Skew | None = None,
     ) -> None:
@@ -199,7 +199,7 @@ class Tokens:
                 loop.create_task(self._fetched(account), name=f"token for {slot}"),
                 loop.time(),
             )
-            account.fetching.add_done_callback(_looked_at)
+            account.fetching.add_done_callback(_retrieve_exception)
         fetching, left = account.fetching, account.begun + grace - loop.time()
         if left > 0:  # who leaves takes it from nobody
             await asyncio.wait((fetching,), timeout=left if left < math.inf else None)
@@ -217,7 +217,7 @@ class Tokens:
 
     async def _fetched(self, account: Account) -> Token:
         loop = asyncio.get_running_loop()
-        telling = loop.call_later(SLOW, _warn, account)
+        telling = loop.call_later(SLOW_FETCH, _warn, account)
         try:
             token = await self._noted(account, self._token(account, account.cache.get()))
         except TokenRefused:
@@ -225,7 +225,7 @@ class Tokens:
             raise
         finally:
             telling.cancel()
-        if loop.time() - account.begun < SLOW:
+        if loop.time() - account.begun < SLOW_FETCH:
             account.slow = False
         return token
 
@@ -277,11 +277,13 @@ def _warn(account: Account) -> None:
     if not account.slow:
         name = account.cache.name
         log.warning(
-            "credential %s: Google has given no token for %g s; others serve meanwhile if there are any", name, SLOW
+            "credential %s: Google has given no token for %g s; others serve meanwhile if there are any",
+            name,
+            SLOW_FETCH,
         )
     account.slow = True
 
 
-def _looked_at(fetching: asyncio.Task[Token]) -> None:
+def _retrieve_exception(fetching: asyncio.Task[Token]) -> None:
     if not fetching.cancelled():
         _ = fetching.exception()  # even if everybody who waited has left

@@ -9,7 +9,7 @@ import threading
 import pytest
 from google.auth.exceptions import TransportError
 
-from gemproxy.credentials import google_auth as minting
+from gemproxy.credentials import google_auth
 from gemproxy.credentials.google_auth import Courier, GoogleAuth, TokenUnavailable
 from gemproxy.credentials.sources import UserGrant
 from gemproxy.simulator import Hang, error_answer, unary_answer
@@ -58,7 +58,7 @@ async def test_refreshes_run_in_threads_of_their_own(desk, google):
 
 
 async def test_a_silent_endpoint_is_given_up(desk, google, monkeypatch):
-    monkeypatch.setattr(minting, "REQUEST_TIMEOUT", 0.05)
+    monkeypatch.setattr(google_auth, "REQUEST_TIMEOUT", 0.05)
     desk.sim.script(unary_answer({}).after(Hang()), method="token", times=None)
     with pytest.raises(TokenUnavailable, match="no answer"):
         await google.user(GRANT, "fake-refresh")
@@ -66,7 +66,7 @@ async def test_a_silent_endpoint_is_given_up(desk, google, monkeypatch):
 
 
 def test_an_endpoint_that_answers_after_eight_seconds_is_not_dead():
-    assert minting.REQUEST_TIMEOUT == 10
+    assert google_auth.REQUEST_TIMEOUT == 10
 
 
 async def test_all_tries_together_take_no_longer_than_the_mints_patience(desk, monkeypatch):
@@ -197,4 +197,4 @@ async def test_a_thread_that_comes_after_the_end_sends_nothing(desk, google):
 
 
 def test_the_repr_of_an_answer_shows_no_token():
-    assert repr(minting.Reply(200, {}, b'{"access_token":"fake"}')) == "Reply(200)"
+    assert repr(google_auth.Reply(200, {}, b'{"access_token":"fake"}')) == "Reply(200)"

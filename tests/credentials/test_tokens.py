@@ -363,7 +363,7 @@ async def test_a_token_that_takes_very_long_is_warned_of_once_until_one_comes_qu
     tokens = desk.tokens(desk.oauth("own"))
     warned = []
     for bound in (0.0, 0.0, 60.0, 0.0):
-        monkeypatch.setattr("gemproxy.credentials.tokens.SLOW", bound)
+        monkeypatch.setattr("gemproxy.credentials.tokens.SLOW_FETCH", bound)
         assert await tokens.get("team-1")
         desk.clock.advance(3600)
         warned.append([record.levelname for record in caplog.records if "given no token" in record.message])
@@ -456,7 +456,7 @@ async def test_a_lost_file_parks_its_credential_and_the_log_names_it(desk, caplo
 
 
 async def test_a_file_that_is_just_being_written_is_read_again(desk, monkeypatch):
-    monkeypatch.setattr("gemproxy.credentials.token_fetch.SECOND_LOOK", 1.0)
+    monkeypatch.setattr("gemproxy.credentials.token_fetch.REREAD_PAUSE", 1.0)
     source = desk.oauth()
     whole = source.file.read_bytes()
     source.file.write_bytes(whole[:10])

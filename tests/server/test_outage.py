@@ -140,7 +140,7 @@ async def test_another_upstream_that_is_reached_keeps_a_server_ready(simulator: 
 async def test_a_token_endpoint_out_of_reach_is_told_alike(
     simulator: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gemproxy.credentials.google_auth.PAUSES", (0.0, 0.0))
+    monkeypatch.setattr("gemproxy.credentials.google_auth.RETRY_PAUSES", (0.0, 0.0))
     file = service_account(tmp_path / "robot.json")
     text = f'[[credentials]]\nname = "robot-%d"\nkind = "service_account"\nfile = "{file}"\n'
     config = configured(tmp_path, "\n".join(text % number for number in (1, 2)))

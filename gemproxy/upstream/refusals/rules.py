@@ -54,7 +54,7 @@ TOKEN_REFUSED: Final = Row(
 )
 """OAuth's 401: a new token, once; refused again, the credential is dead (PROTOCOL 3.3)."""
 
-# A 401 is settled by each dialect's first row; the words of OAuth's own endpoint are ``pool.refusals``'s.
+# A 401 is settled by each dialect's first row; the words of OAuth's own endpoint are ``credentials/token_errors``'s.
 DEAD_CREDENTIALS: Final[Table] = (
     # A dead key is a 400 (SURPRISES 37).
     dead("key_invalid", 400, 403, reasons=("API_KEY_INVALID",), begins=r"api key (?:not valid|expired|not found)"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from gemproxy.credentials.oauth import BAD_CLIENT_ERRORS, PARKING_ERRORS
 from gemproxy.credentials.onboarding import Ineligible
-from gemproxy.pool.cooldown import NEVER
+from gemproxy.pool.cooldown import NO_END
 from gemproxy.upstream.dialect import Action, Scope, Verdict
 from gemproxy.upstream.reach import Obstacle
 
@@ -36,7 +36,7 @@ class TokenRefused(Exception):  # noqa: N818 - a verdict on its way, not a failu
 
 def parked(reason: str, detail: str = "") -> TokenRefused:
     """Return the refusal that parks a credential until its operator acts."""
-    return _resting(reason, NEVER, detail=detail)
+    return _resting(reason, NO_END, detail=detail)
 
 
 def advice(reason: str) -> str:
@@ -110,7 +110,7 @@ def _bad_client() -> TokenRefused:
 def ineligible(found: Ineligible) -> TokenRefused:
     """Return what an account that cannot be used means; Google's words speak of the account, so no client sees them."""
     message = "Code Assist does not serve an account of the proxy; its operator must act."
-    until = NEVER if found.parks else None
+    until = NO_END if found.parks else None
     return _resting(found.reason.lower(), until, message, detail=found.message, link=found.link)
 
 

@@ -25,7 +25,7 @@ from gemproxy.credentials.tokens import Tokens
 from gemproxy.dispatch.dispatcher import Dispatcher, Listen
 from gemproxy.errors import Failure, Overload
 from gemproxy.load.burden import Load
-from gemproxy.pool.cooldown import ANY
+from gemproxy.pool.cooldown import ALL_MODELS
 from gemproxy.pool.slot import SlotView
 from gemproxy.redaction import redact
 from gemproxy.transport.client import ask
@@ -179,7 +179,7 @@ class Checkup:
 
     async def _generate(self, view: SlotView, model: str, method: Method) -> Row:
         began = asyncio.get_running_loop().time()
-        cooldowns = [cooldown for cooldown in view.cooling if cooldown.model in (model, ANY)]
+        cooldowns = [cooldown for cooldown in view.cooling if cooldown.model in (model, ALL_MODELS)]
         if cooldowns:
             return _row(view, _STEPS[method], began, False, f"rests for {model} ({cooldowns[0].reason}): not asked")
         others = [other.name for other in self._views() if other.name != view.name]

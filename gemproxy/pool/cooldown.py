@@ -13,17 +13,17 @@ from msgspec import Struct
 
 from gemproxy.upstream.dialect import Verdict
 
-ANY = "*"  # the key of a cooldown that holds for every model of a credential
-SPLIT = "\t"  # in the key of a cooldown that holds for some requests for a model only: between model and kind
-NEVER = math.inf  # a deadline that only the operator ends: a parked credential, a model it will never have
-IN_SECONDS = 120.0  # a wait up to this is said in seconds
+ALL_MODELS = "*"  # the key of a cooldown that holds for every model of a credential
+KIND_SEPARATOR = "\t"  # in the key of a cooldown that holds for some requests for a model only: between model and kind
+NO_END = math.inf  # a deadline that only the operator ends: a parked credential, a model it will never have
+LONGEST_IN_SECONDS = 120.0  # seconds; a longer wait is said in minutes, hours and days
 DAY = 86400.0
 LONGEST_DAY = 25 * 3600.0  # the day on which summer time ends
 
 
 def in_words(seconds: float) -> str:
     """Return a wait as people say it, rounded up: ``90 s``, ``13 h 35 min``, ``4 d 15 h``."""
-    if seconds <= IN_SECONDS:
+    if seconds <= LONGEST_IN_SECONDS:
         return f"{math.ceil(seconds)} s"
     minutes = math.ceil(seconds / 60)
     hours, minutes = divmod(minutes, 60)
@@ -34,7 +34,7 @@ def in_words(seconds: float) -> str:
 
 def said(seconds: float, now: float, word: str = "until") -> str:
     """Return a wait in words, a longer one with its end: ``13 h 35 min, until 08:00 UTC``."""
-    if seconds <= IN_SECONDS:
+    if seconds <= LONGEST_IN_SECONDS:
         return in_words(seconds)
     end = datetime.datetime.fromtimestamp(math.ceil((now + seconds) / 60) * 60, datetime.UTC)
     return f"{in_words(seconds)}, {word} {end:{'%H:%M' if seconds < DAY else '%Y-%m-%d %H:%M'}} UTC"
@@ -42,7 +42,7 @@ def said(seconds: float, now: float, word: str = "until") -> str:
 
 def key_of(model: str, kind: str = "") -> str:
     """Return what the cooldown of a model is kept by; ``kind`` tells which requests for it rest, "": all of them."""
-    return f"{model}{SPLIT}{kind}" if kind else model
+    return f"{model}{KIND_SEPARATOR}{kind}" if kind else model
 
 
 class Cooldown(Struct, gc=False):
@@ -70,7 +70,8 @@ class Policy(Struct, frozen=True):
 class Record(Struct, frozen=True):
     """What outlives the process: one cooldown of one credential, or its end (``until`` 0), as of ``changed``.
 
-    ``model`` is a key: ANY, or what ``key_of`` returns. A parked credential is the record of ANY until NEVER.
+    ``model`` is a key: ALL_MODELS, or what ``key_of`` returns. A parked credential is the record of ALL_MODELS until
+    NO_END.
     """
 
     fingerprint: str
@@ -115,6 +116,6 @@ def turn_back(cooldown: Cooldown, seconds: float, now: float, policy: Policy) ->
 
 
 def _bound(until: float, daily: bool, now: float, policy: Policy) -> float:
-    if until == NEVER:
-        return NEVER
+    if until == NO_END:
+        return NO_END
     return min(until, now + (max(policy.max_rest, LONGEST_DAY) if daily else policy.max_rest))

@@ -14,9 +14,9 @@ from msgspec import Struct
 
 from gemproxy.errors import NoCredential
 from gemproxy.pool.cooldown import (
-    ANY,
-    NEVER,
-    SPLIT,
+    ALL_MODELS,
+    KIND_SEPARATOR,
+    NO_END,
     Cooldown,
     Policy,
     Record,
@@ -151,7 +151,7 @@ class Rotator:
         if verdict.cause is not Cause.ANY:
             return  # within an answer, whose request is no longer at hand: whom it concerns cannot be told
         now = self._now()
-        key = ANY if verdict.scope is Scope.CREDENTIAL else key_of(lease.model, verdict.kind)
+        key = ALL_MODELS if verdict.scope is Scope.CREDENTIAL else key_of(lease.model, verdict.kind)
         cooldown = next_cooldown(lease.slot.cooldowns.get(key), verdict, now, self.policy)
         shares = [lease.slot]
         if verdict.scope is Scope.PROJECT and lease.slot.project:
@@ -161,7 +161,7 @@ class Rotator:
 
     def _cool(self, slot: Slot, key: str, cooldown: Cooldown, now: float) -> None:
         old = slot.cooldowns.get(key)
-        if (key == ANY and slot.parked is not None) or (old is not None and old.until >= cooldown.until):
+        if (key == ALL_MODELS and slot.parked is not None) or (old is not None and old.until >= cooldown.until):
             return  # the longer of two cooldowns holds
         self._change(slot, key, copy(cooldown), now)
 
@@ -184,7 +184,7 @@ class Rotator:
         """Return the seconds until the first slot may serve ``model``, 0 for now; None: an operator must act."""
         now = self._now()
         waits = [self._wait(slot, model, now, demand) for slot in self._fitting(model, dialects)]
-        return finite(min(waits, default=NEVER))
+        return finite(min(waits, default=NO_END))
 
     def held(self, model: str, demand: Demand) -> tuple[str, ...]:
         """Return the kinds of this request that any slot rests or tries apart from other requests for the model."""
@@ -214,11 +214,13 @@ class Rotator:
         """
         now = self._now()
         names = list(models)
-        first = NEVER
+        first = NO_END
         for slot in self._slots:
             if slot.parked is None and slot.name not in unreached:
-                known = [name for name in names if slot.models is None or name in slot.models] if names else [ANY]
-                first = min(first, min((slot.cooldown_left(name, now) for name in known), default=NEVER))
+                known = (
+                    [name for name in names if slot.models is None or name in slot.models] if names else [ALL_MODELS]
+                )
+                first = min(first, min((slot.cooldown_left(name, now) for name in known), default=NO_END))
         return Readiness(first == 0.0, finite(first))
 
     def _fitting(self, model: str, dialects: Dialects) -> Iterator[Slot]:
@@ -228,7 +230,7 @@ class Rotator:
 
     def _wait(self, slot: Slot, model: str, now: float, demand: Demand) -> float:
         if slot.parked is not None or _lacks(slot, model, now, demand):  # of these waiting makes none serve
-            return NEVER
+            return NO_END
         return BUSY_WAIT if self._busy(slot, model, now, demand) else slot.cooldown_left(model, now, demand)
 
     def _busy(self, slot: Slot, model: str, now: float, demand: Demand) -> bool:
@@ -241,7 +243,7 @@ class Rotator:
         self, model: str, tried: Container[str], dialects: Dialects, now: float, demand: Demand
     ) -> NoCredential:
         fitting = list(self._fitting(model, dialects))
-        first = finite(min((self._wait(slot, model, now, demand) for slot in fitting), default=NEVER))
+        first = finite(min((self._wait(slot, model, now, demand) for slot in fitting), default=NO_END))
         full = any(slot.name not in tried and self._busy(slot, model, now, demand) for slot in fitting)
         held = self.held(model, demand)
         which = f"{model!r} {held[-1]}" if held else repr(model)
@@ -313,12 +315,12 @@ class Rotator:
 
     def _unpark(self, slot: Slot) -> None:
         now = self._now()
-        for key in [key for key, cooldown in slot.all_cooldowns() if cooldown.until == NEVER]:
+        for key in [key for key, cooldown in slot.all_cooldowns() if cooldown.until == NO_END]:
             self._change(slot, key, None, now)
-        whole = slot.cooldowns.get(ANY)
+        whole = slot.cooldowns.get(ALL_MODELS)
         if whole is not None and whole.until > now:
             # such as spent credits: the operator may have mended it, the next request is the probe that tells
-            self._change(slot, ANY, Cooldown(now, whole.since, whole.reason, whole.daily, whole.strikes), now)
+            self._change(slot, ALL_MODELS, Cooldown(now, whole.since, whole.reason, whole.daily, whole.strikes), now)
 
     def _arrange(self, slots: list[Slot]) -> None:
         self._slots = slots
@@ -340,19 +342,19 @@ class Rotator:
 
 def _write(slot: Slot, key: str, cooldown: Cooldown | None, changed: float) -> None:
     """Set or end (None) a cooldown as of ``changed``. The one place that begins and ends cooldowns and parking."""
-    if key == ANY:
+    if key == ALL_MODELS:
         slot.parked = None
     if cooldown is None:
         slot.cooldowns.pop(key, None)
-    elif key == ANY and cooldown.until == NEVER:
+    elif key == ALL_MODELS and cooldown.until == NO_END:
         slot.cooldowns.pop(key, None)
         slot.parked = cooldown.reason or "parked"
     else:
         slot.cooldowns[key] = cooldown
         if len(slot.cooldowns) > MAX_COOLDOWNS:
             _forget(slot)
-    if SPLIT in key:
-        slot.narrow = any(SPLIT in each for each in slot.cooldowns)
+    if KIND_SEPARATOR in key:
+        slot.narrow = any(KIND_SEPARATOR in each for each in slot.cooldowns)
     slot.stamps[key] = changed
     if len(slot.stamps) > 2 * MAX_COOLDOWNS:
         _forget_ended(slot)
@@ -360,7 +362,7 @@ def _write(slot: Slot, key: str, cooldown: Cooldown | None, changed: float) -> N
 
 def _is_model(name: str) -> bool:
     """Return whether a client may mean this: it must not rest others by a name that is a key of their cooldowns."""
-    return name != ANY and SPLIT not in name
+    return name != ALL_MODELS and KIND_SEPARATOR not in name
 
 
 def _end_probe(lease: Lease) -> tuple[str, ...]:
@@ -396,11 +398,11 @@ def _forget(slot: Slot) -> None:
 
 
 def _forget_ended(slot: Slot) -> None:
-    slot.stamps = {key: stamp for key, stamp in slot.stamps.items() if key in slot.cooldowns or key == ANY}
+    slot.stamps = {key: stamp for key, stamp in slot.stamps.items() if key in slot.cooldowns or key == ALL_MODELS}
 
 
 def _worth(key: str, cooldown: Cooldown) -> tuple[bool, bool, bool, float]:
-    return key == ANY, cooldown.reason != NO_MODEL, SPLIT not in key, cooldown.until
+    return key == ALL_MODELS, cooldown.reason != NO_MODEL, KIND_SEPARATOR not in key, cooldown.until
 
 
 def _adopt(known: list[Slot], fresh: Slot) -> Slot:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct, field
 
-from gemproxy.pool.cooldown import ANY, NEVER, SPLIT, Cooldown, Record, key_of
+from gemproxy.pool.cooldown import ALL_MODELS, KIND_SEPARATOR, NO_END, Cooldown, Record, key_of
 from gemproxy.upstream.demand import PLAIN, Demand
 
 POOLS = ("primary", "backup")
@@ -27,7 +27,7 @@ class Slot(Struct, eq=False):
     models: frozenset[str] | None = None  # None: every model
     kind: str = ""  # api_key, oauth, service_account: shown to operators only
 
-    cooldowns: dict[str, Cooldown] = field(default_factory=dict)  # by key: ANY, a model, or some of the requests for it
+    cooldowns: dict[str, Cooldown] = field(default_factory=dict)  # by key: ALL_MODELS, or as ``key_of`` makes it
     parked: str | None = None  # the reason; until an operator acts
     probing: dict[str, int] = field(default_factory=dict)  # by key, the lease that probes it
     stamps: dict[str, float] = field(default_factory=dict)  # by key, when its state last changed
@@ -49,7 +49,7 @@ class Slot(Struct, eq=False):
 
     def keys(self, model: str, demand: Demand) -> tuple[str, ...]:
         """Return the keys of the cooldowns that such a request for a model may fall under."""
-        return keys(model, demand.kinds) if self.narrow else (model, ANY)
+        return keys(model, demand.kinds) if self.narrow else (model, ALL_MODELS)
 
     def cooldown_left(self, model: str, now: float, demand: Demand = PLAIN) -> float:
         """Return the seconds that the slot still rests for such a request for ``model``; 0: it does not."""
@@ -66,8 +66,10 @@ class Slot(Struct, eq=False):
 
     def all_cooldowns(self) -> list[tuple[str, Cooldown]]:
         """Return every cooldown, the parking as one that never ends."""
-        parked = [] if self.parked is None else [(ANY, Cooldown(NEVER, self.stamps.get(ANY, 0.0), self.parked))]
-        return [*self.cooldowns.items(), *parked]
+        cooldowns = list(self.cooldowns.items())
+        if self.parked is not None:
+            cooldowns.append((ALL_MODELS, Cooldown(NO_END, self.stamps.get(ALL_MODELS, 0.0), self.parked)))
+        return cooldowns
 
     def record(self, key: str, cooldown: Cooldown | None, changed: float) -> Record:
         """Return the record of a cooldown, or of its end (None)."""
@@ -87,7 +89,12 @@ class Slot(Struct, eq=False):
     def view(self, now: float) -> SlotView:
         """Return the slot as operators see it."""
         cooling = [
-            Cooling(key.replace(SPLIT, " "), finite(round(cooldown.until - now, 1)), cooldown.reason, cooldown.daily)
+            Cooling(
+                key.replace(KIND_SEPARATOR, " "),
+                finite(round(cooldown.until - now, 1)),
+                cooldown.reason,
+                cooldown.daily,
+            )
             for key, cooldown in self.cooldowns.items()
             if cooldown.until > now
         ]
@@ -158,9 +165,9 @@ class Readiness(Struct, frozen=True):
 
 def finite(seconds: float) -> float | None:
     """Return a wait as JSON can hold it; None: it never ends by itself."""
-    return None if seconds == NEVER else seconds
+    return None if seconds == NO_END else seconds
 
 
 def keys(model: str, kinds: Iterable[str]) -> tuple[str, ...]:
     """Return the keys of all cooldowns that requests of these kinds for a model fall under."""
-    return (model, ANY, *(key_of(model, kind) for kind in kinds))
+    return (model, ALL_MODELS, *(key_of(model, kind) for kind in kinds))

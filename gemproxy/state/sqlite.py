@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gemproxy.pool.cooldown import NEVER, Record
+from gemproxy.pool.cooldown import NO_END, Record
 from gemproxy.state.items import MAX_KIND_BYTES, Entry, Item, Items, batches, weight
 from gemproxy.state.sqlite_database import Database
 from gemproxy.state.sqlite_file import AwayState, UnusableState, is_broken
@@ -104,7 +104,7 @@ class SqliteState:
     def keep_record(self, record: Record) -> None:
         self._records[record.fingerprint, record.model] = record
         self._records = lasting(self._records)  # a file that cannot be written for long
-        self._schedule(0.0 if record.until == NEVER else WRITE_DELAY)
+        self._schedule(0.0 if record.until == NO_END else WRITE_DELAY)
 
     def keep_grant(self, key: str, grant: Grant) -> None:
         self._grants[key] = merged(self._grants.get(key), grant)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from gemproxy.pool.cooldown import LONGEST_DAY, NEVER, Cooldown, Policy, in_words, next_cooldown, said, turn_back
+from gemproxy.pool.cooldown import LONGEST_DAY, NO_END, Cooldown, Policy, in_words, next_cooldown, said, turn_back
 from gemproxy.pool.slot import Slot
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
 from tests.pool.pool_transcript import PARKS, UNHINTED, Pool, rests
@@ -27,12 +27,12 @@ def limited(until: float | None, daily: bool = False) -> Verdict:
         (NOW + 3 * DAY, False, DAY),
         (NOW + 24.5 * 3600, True, 24.5 * 3600),
         (NOW + 161 * 3600, True, LONGEST_DAY),
-        (NEVER, False, math.inf),
-        (NEVER, True, math.inf),
+        (NO_END, False, math.inf),
+        (NO_END, True, math.inf),
         (None, False, 5),
         (NOW, False, 5),
         (NOW - 60, False, 5),
-        (-NEVER, False, 5),
+        (-NO_END, False, 5),
         (math.nan, False, 5),
     ],
     ids=[
@@ -163,7 +163,7 @@ def test_a_clock_that_goes_back_keeps_midnight_where_it_is(pool):
 
 def test_a_clock_that_goes_back_unparks_nobody(pool):
     p = pool("a")
-    p.serve("flash", Verdict(Action.NEXT, Scope.MODEL, NEVER, "limit_zero"))
+    p.serve("flash", Verdict(Action.NEXT, Scope.MODEL, NO_END, "limit_zero"))
     p.serve("pro", PARKS)
     p.clock.advance(-7200)
     assert p.refusal("flash").returns_in is None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from gemproxy.errors import NoCredential
-from gemproxy.pool.cooldown import SPLIT, Policy
+from gemproxy.pool.cooldown import KIND_SEPARATOR, Policy
 from gemproxy.pool.rotator import Rotator
 from gemproxy.pool.slot import Slot, keys
 from gemproxy.upstream.demand import PLAIN, Demand
@@ -157,7 +157,7 @@ class Dialogue(RuleBasedStateMachine):
     @invariant()
     def requests_of_a_kind_are_known_where_some_rest(self) -> None:
         for slot in getattr(self, "slots", ()):
-            assert slot.narrow == any(SPLIT in key for key in slot.cooldowns)
+            assert slot.narrow == any(KIND_SEPARATOR in key for key in slot.cooldowns)
 
     @invariant()
     def records_tell_all(self) -> None:

@@ -36,7 +36,7 @@ from gemproxy.converter.transcoder import Transcoder
 from gemproxy.errors import Failure
 from gemproxy.server.service import Service
 from gemproxy.transport import connections
-from gemproxy.transport.client import WHOLE
+from gemproxy.transport.client import LARGEST_WRITE
 from gemproxy.upstream.dialect import Call, Dialect, Method
 from gemproxy.wire.gemini import Content, GenerateRequest, Part
 from gemproxy.wiring.build import build_service
@@ -272,7 +272,7 @@ async def _client(service: Service, numbers: Iterator[int], tally: Tally) -> Non
 
 
 async def _ask(service: Service, number: int) -> bytes:
-    text = f"<{number:08d}>" + " " * (WHOLE if number % LARGE_EVERY == 0 else 0)
+    text = f"<{number:08d}>" + " " * (LARGEST_WRITE if number % LARGE_EVERY == 0 else 0)
     method = _METHODS[number % 2]
     call = Call(method, "gemini-3.5-flash", GenerateRequest([Content([Part(text=text)], "user")]))
     burden = service.load.burden("keepalive")

@@ -12,7 +12,7 @@ import re
 import msgspec
 
 from gemproxy.errors import UpstreamFault
-from gemproxy.load.weigh import SMALL
+from gemproxy.load.weigh import SMALL_SIZE
 from gemproxy.wire import UNREADABLE
 from gemproxy.wire.incoming import UNBEARABLE, bearable, whole
 
@@ -70,7 +70,11 @@ class SSEDecoder:
         """Return whether to take this piece, and the frames that it completes, may take long."""
         if self._tail is not None or (self._fresh and piece.lstrip(_BLANK)[:1] in _BARE):
             return False  # it is only kept
-        return len(piece) > SMALL or (self.held + len(piece) > SMALL and b"\n" in piece) or piece.count(b"\n") > MANY
+        return (
+            len(piece) > SMALL_SIZE
+            or (self.held + len(piece) > SMALL_SIZE and b"\n" in piece)
+            or piece.count(b"\n") > MANY
+        )
 
     def finish(self) -> list[bytes]:
         """Return the frames that the end of the body completes; raises ``UpstreamFault`` for a cut array.
@@ -100,7 +104,7 @@ class SSEDecoder:
         self._pieces = []
         rest = piece[cut:]
         # two bytes are looked for at a fourth of the speed of one: for a large block the usual way is the slower one
-        frames = None if self._data or len(block) > SMALL else _whole_events(block)
+        frames = None if self._data or len(block) > SMALL_SIZE else _whole_events(block)
         if frames is None:
             frames = self._split(block[:-1])
         self.held = self._data_held

@@ -17,7 +17,7 @@ from gemproxy.converter.sse import SSEDecoder
 from gemproxy.converter.transcript import ErrorFrame, Usage
 from gemproxy.errors import UpstreamFault
 from gemproxy.load.turns import pass_turn
-from gemproxy.load.weigh import SMALL
+from gemproxy.load.weigh import SMALL_SIZE
 from gemproxy.wire import UNREADABLE
 from gemproxy.wire.gemini import GenerateResponse
 
@@ -107,7 +107,7 @@ class Transcoder:
         """Return the client's bytes for a piece of the body; raises ``UpstreamFault`` or ``ErrorFrame``."""
         if self._at_once:
             self._kept += len(piece)
-        if (len(piece) > FEW or self._sse.held or self._reader.kept > SMALL) and self._takes_long(piece):
+        if (len(piece) > FEW or self._sse.held or self._reader.kept > SMALL_SIZE) and self._takes_long(piece):
             self._late = partial(self._feed, piece)
             return b""
         written: list[bytes] = []
@@ -118,7 +118,7 @@ class Transcoder:
         return self._out(written)
 
     def _takes_long(self, piece: bytes) -> bool:
-        return self._reader.kept > SMALL or self._sse.heavy(piece)  # what is kept may come out with the next word
+        return self._reader.kept > SMALL_SIZE or self._sse.heavy(piece)  # what is kept may come out with the next word
 
     def work(self) -> bytes:
         """Do what was put off; returns and raises as ``feed`` does."""
@@ -149,7 +149,7 @@ class Transcoder:
 
     def finish(self) -> bytes:
         """Return the last bytes, finish and usage included; raises when the answer was cut, blank or malformed."""
-        if self.held > SMALL:
+        if self.held > SMALL_SIZE:
             self._late = self._finish
             return b""
         written: list[bytes] = []

@@ -27,7 +27,7 @@ from msgspec import Struct
 from gemproxy.credentials.oauth import AUTH_URL, LIFETIME, SCOPES, TOKEN_URL, read_refusal, word
 from gemproxy.errors import ConfigFault
 from gemproxy.proxies import DIRECT, Proxies
-from gemproxy.transport.client import MOST, head
+from gemproxy.transport.client import LARGEST_REPLY, read_beginning
 from gemproxy.transport.reaching import why
 from gemproxy.transport.tunnel import request_class
 from gemproxy.wire import UNREADABLE
@@ -244,7 +244,7 @@ async def _redeem(
             ) as session,
             session.post(token_url, data=form, allow_redirects=False) as response,
         ):
-            status, body = response.status, await head(response, MOST)
+            status, body = response.status, await read_beginning(response, LARGEST_REPLY)
     except (aiohttp.ClientError, OSError, TimeoutError) as fault:
         raise LoginFault(f"Google's token endpoint cannot be reached ({why(fault)})") from None
     if status != 200:

@@ -17,7 +17,7 @@ from gemproxy.dispatch.faults import FAULTS, Refused, verdict_on
 from gemproxy.errors import UpstreamFault
 from gemproxy.load.budget import Hold
 from gemproxy.load.burden import Burden
-from gemproxy.load.weigh import SMALL
+from gemproxy.load.weigh import SMALL_SIZE
 from gemproxy.pool.queue import Queue
 from gemproxy.pool.slot import Lease
 from gemproxy.transport.client import Incoming
@@ -194,10 +194,10 @@ class Answer:
         """Count what is held of the answer. Raises ``Overload``; a little is counted with the request."""
         held, self._uncounted = self.transcript.held, 0
         if self._hold is None:
-            if held <= SMALL:
+            if held <= SMALL_SIZE:
                 return
             self._hold = self._burden.hold.another()
-        self._hold.resize(held if held > SMALL else 0)
+        self._hold.resize(held if held > SMALL_SIZE else 0)
 
     def _let_go(self) -> None:
         if self._hold is not None:
@@ -210,7 +210,7 @@ class Answer:
         self._response.content.set_exception(aiohttp.ServerTimeoutError("idle"))
         self._response.close()
         if self._arrivals is not None:
-            self._arrivals.tell()
+            self._arrivals.notify()
 
     def _judge(self, fault: Exception) -> Verdict:
         verdict = verdict_on(self._silent() if self._watch.expired else fault, self._dialect, self._clock())

@@ -24,7 +24,7 @@ from gemproxy.errors import ClientFault, Failure, NoCredential, UpstreamFault
 from gemproxy.load.burden import Burden
 from gemproxy.pool.queue import Queue
 from gemproxy.pool.slot import Lease
-from gemproxy.transport.client import Incoming, Poster, head
+from gemproxy.transport.client import Incoming, Poster, read_beginning
 from gemproxy.transport.idle import IdleTimer
 from gemproxy.upstream.aim import aimed
 from gemproxy.upstream.dialect import Call, Dialect, Method, Token, Verdict
@@ -216,7 +216,7 @@ class Dispatcher:
     async def _refusal(self, dialect: Dialect, response: Incoming) -> Verdict:
         try:
             async with asyncio.timeout(self.limits.idle):
-                body = await head(response, MOST_OF_A_REFUSAL)
+                body = await read_beginning(response, MOST_OF_A_REFUSAL)
         except (aiohttp.ClientError, OSError):
             body = b""  # the status alone still tells something
         finally:

@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 from gemproxy.errors import Overload
 
-RECENT = 60.0  # seconds that a client counts as one of those who ask, after its last request
-RESERVE = 4  # a sixteenth of all is kept for small requests
+RECENT_TIME = 60.0  # seconds that a client counts as one of those who ask, after its last request
+RESERVE_SHIFT = 4  # bits: a sixteenth of all is kept for small requests
 SMALL_HOLD = 1 << 18  # bytes held by one of those at most
 CROWD = 64  # clients, before the first look for those that can be forgotten
 
@@ -34,7 +34,7 @@ class Budget:
     def allow(self, most: int) -> None:
         """Allow so many bytes from now on; what is held stays."""
         self.most = most
-        self.reserve = most >> RESERVE
+        self.reserve = most >> RESERVE_SHIFT
         self.ample = most - self.reserve, most >> 1  # held by all, and by one client: up to here nobody is refused
 
     def open(self, owner: str) -> Hold:
@@ -88,7 +88,7 @@ class Account:
 
     def asks(self, now: float) -> bool:
         """Return whether it has a request open, or had one of late."""
-        return self.open > 0 or now - self.seen < RECENT
+        return self.open > 0 or now - self.seen < RECENT_TIME
 
 
 class Hold:

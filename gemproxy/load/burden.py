@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from gemproxy.load.budget import Budget, Hold
-from gemproxy.load.weigh import SMALL
+from gemproxy.load.weigh import SMALL_SIZE
 from gemproxy.load.worker import Worker
 
 T = TypeVar("T")
-LEAST = 1 << 13  # bytes that any request holds besides its body: buffers, a task, two connections
-HEAVY = LEAST + 2 * SMALL  # bytes held: a body counts twice
+OVERHEAD = 1 << 13  # bytes that any request holds besides its body: buffers, a task, two connections
+HEAVY_SIZE = OVERHEAD + 2 * SMALL_SIZE  # bytes held: a body counts twice
 
 
 class Burden:
@@ -26,21 +26,21 @@ class Burden:
     def __init__(self, hold: Hold, worker: Worker) -> None:
         self.hold = hold
         self._worker = worker
-        hold.more(LEAST)
+        hold.more(OVERHEAD)
 
     @property
     def heavy(self) -> bool:
         """Return whether conversions of this request may take long."""
-        return self.hold.size > HEAVY
+        return self.hold.size > HEAVY_SIZE
 
     def lighten(self, things: list[Any]) -> None:
         """The request is not needed any more: ``things`` are all that was made of it, and are counted until they are
         freed.
         """
         if self.heavy:
-            self._worker.drop(things, self.hold.split(self.hold.size - LEAST).close)
-        elif self.hold.size > 2 * LEAST:
-            self.hold.resize(LEAST)
+            self._worker.drop(things, self.hold.split(self.hold.size - OVERHEAD).close)
+        elif self.hold.size > 2 * OVERHEAD:
+            self.hold.resize(OVERHEAD)
 
     async def run(self, work: Callable[..., T], *arguments: Any) -> T:
         """Return what ``work`` returns, or raise what it raises; it runs in the worker's thread."""

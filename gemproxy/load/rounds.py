@@ -10,7 +10,7 @@ import asyncio
 import select
 import selectors
 
-EVENTS = 64  # connections in one round; what is ready beyond them comes first in the next, the kernel sees to that
+EVENTS_PER_ROUND = 64  # connections; what is ready beyond them comes first in the next, the kernel sees to that
 
 
 class _Few:
@@ -26,7 +26,7 @@ class _Few:
         self.close = epoll.close
 
     def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
-        return self._poll(timeout, min(most, EVENTS))
+        return self._poll(timeout, min(most, EVENTS_PER_ROUND))
 
 
 def new_loop() -> asyncio.AbstractEventLoop:

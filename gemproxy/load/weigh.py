@@ -1,31 +1,32 @@
 """How heavy JSON is, before anybody decodes it. Pure, in pieces: a few microseconds each, whatever the size.
 
 A decoder keeps all other threads waiting until it is done, and makes an object of every ``{}``: 30 MB of them take half
-a second and 760 MiB. What is counted here are the signs between values; what stands inside strings is left out of the
-count where it could make a difference. Escapes are counted as well: a decoder stops at each, be the text kept or not.
+a second and 760 MiB. What is counted here are the delimiters between values; what stands inside strings is left out
+of the count where it could make a difference. Escapes are counted as well: a decoder stops at each, be the text kept or
+not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-SMALL = 1 << 16  # bytes; up to here nothing is heavy: all of it is done in a millisecond or two
+SMALL_SIZE = 1 << 16  # bytes; up to here nothing is heavy: all of it is done in a millisecond or two
 PIECE = 1 << 16  # bytes looked at in one go
-ESCAPES = 4  # of them take as long as what stands between two signs
-_SIGNS = b"{[,:"
-_OTHERS = bytes(set(range(256)) - set(_SIGNS))
+ESCAPES_PER_DELIMITER = 4  # of them take as long as what stands between two delimiters
+_DELIMITERS = b"{[,:"
+_OTHER_BYTES = bytes(set(range(256)) - set(_DELIMITERS))
 
 
-def signs(data: bytes | bytearray, most: int) -> int:
-    """Return how many signs ``{ [ , :`` stand outside of the strings of a JSON text, and a fourth of its backslashes.
+def delimiters(data: bytes | bytearray, most: int) -> int:
+    """Return how many delimiters ``{ [ , :`` stand outside of the strings of a JSON text, and a fourth of its escapes.
 
-    Exact only beyond ``most``; below, signs inside strings may be among them.
+    Exact only beyond ``most``; below, some inside strings may be among them.
     """
     quick = escapes = 0
     for piece in _pieces(data):
-        quick += len(piece.translate(None, _OTHERS))
+        quick += len(piece.translate(None, _OTHER_BYTES))
         escapes += piece.count(b"\\")
-    escapes //= ESCAPES
+    escapes //= ESCAPES_PER_DELIMITER
     return quick + escapes if quick + escapes <= most else escapes + _outside(data, most - escapes)
 
 
@@ -36,12 +37,12 @@ def _pieces(data: bytes | bytearray) -> Iterator[bytes]:
 
 
 def _outside(data: bytes | bytearray, most: int) -> int:
-    """Return the signs outside of strings; stops counting beyond ``most``."""
+    """Return the delimiters outside of strings; stops counting beyond ``most``."""
     found, inside, rest = 0, 0, b""
     for piece in _pieces(data):
         text, rest = _without_escapes(rest + piece)
         between = text.split(b'"')
-        found += len(b"".join(between[inside::2]).translate(None, _OTHERS))
+        found += len(b"".join(between[inside::2]).translate(None, _OTHER_BYTES))
         inside ^= (len(between) - 1) & 1
         if found > most:
             break

@@ -22,9 +22,9 @@ from typing import Any, TypeVar
 from gemproxy.load.turns import left_by, pass_turn, passed_by
 
 T = TypeVar("T")
-ROUNDS = 8  # of the loop, of 64 connections each: three serve a small request, and hundreds may be ready before it
-BREATH = 0.01  # seconds more: a small request and its way to the upstream and back fit in
-PATIENCE = 0.1  # seconds for them; a loop that has more to do than that gets its turns between Python's own
+TURN_ROUNDS = 8  # of the loop, of 64 connections each: three serve a small request, and hundreds may be ready before it
+TURN_PAUSE = 0.01  # seconds more: a small request and its way to the upstream and back fit in
+TURN_TIMEOUT = 0.1  # seconds for them; a loop that has more to do than that gets its turns between Python's own
 
 
 class Worker:
@@ -83,9 +83,9 @@ class Worker:
         turned = threading.Event()
         with suppress(RuntimeError):  # the loop is closed
             if self._loop is not None:
-                self._loop.call_soon_threadsafe(_go_round, self._loop, ROUNDS, turned)
-                turned.wait(PATIENCE)
-                time.sleep(BREATH)
+                self._loop.call_soon_threadsafe(_go_round, self._loop, TURN_ROUNDS, turned)
+                turned.wait(TURN_TIMEOUT)
+                time.sleep(TURN_PAUSE)
 
     async def _turn(self, owner: str) -> None:
         """Wait until the thread is free for this client."""

@@ -25,7 +25,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from gemproxy import descriptors, errors
 from gemproxy.converter.openai import error_object
 from gemproxy.errors import ClientFault, Failure, Overload
-from gemproxy.load.reads import CRUMB, HEADS, READ, read_little
+from gemproxy.load.reads import CRUMB_SIZE, HEAD_READ_SIZE, READ_SIZE, read_little
 from gemproxy.process.listener import Listener
 from gemproxy.server.replies import JSON
 
@@ -154,7 +154,7 @@ class Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first headers."""
-        read_little(transport, HEADS)
+        read_little(transport, HEAD_READ_SIZE)
         _limit_silence(transport, self.send)
         super().connection_made(transport)
         self._wait()
@@ -162,7 +162,7 @@ class Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Take bytes; headers that do not come to an end are waited for only so long."""
         super().data_received(data)
-        if len(data) >= HEADS and self.transport is not None:
+        if len(data) >= HEAD_READ_SIZE and self.transport is not None:
             read_little(self.transport, self._parser.pace)
         if self.busy is (self._late is None):
             return
@@ -330,8 +330,8 @@ class Intake:
     def pace(self) -> int:
         """Return how many bytes to read at once."""
         if self._crumbs:
-            return CRUMB
-        return HEADS if self._body.is_eof() else READ
+            return CRUMB_SIZE
+        return HEAD_READ_SIZE if self._body.is_eof() else READ_SIZE
 
     def feed_data(self, data: bytes) -> tuple[Sequence[Any], bool, bytes]:
         """Return the requests that begin in these bytes, as aiohttp's own; raises ``HttpProcessingError``."""
@@ -377,7 +377,7 @@ class Intake:
             self._body = found[0][0][1]  # nearly always
             return found
         gained = body.total_bytes - before
-        if 0 < gained < len(data) // 2 > CRUMB:
+        if 0 < gained < len(data) // 2 > CRUMB_SIZE:
             self._crumbs = True
         kept = 0 if gained else self._kept + len(data)
         if kept > HEAD and (not found[0] or _length(found[0][0][0]) > HEAD):

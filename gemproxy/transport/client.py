@@ -21,15 +21,15 @@ from multidict import MultiMapping
 from yarl import URL
 
 from gemproxy.errors import UpstreamFault
-from gemproxy.load.weigh import signs
-from gemproxy.transport.connections import KNOWN, SWITCHING, UNASKED, Line
+from gemproxy.load.weigh import delimiters
+from gemproxy.transport.connections import KNOWN, SWITCHING_PROTOCOLS, UNASKED_ANSWER, Line
 from gemproxy.upstream.dialect import HttpRequest
 
-WHOLE = 1 << 20  # bytes; beyond this aiohttp itself warns of one single write
-SLICE = 1 << 18
-MOST = 1 << 20  # bytes of an answer to a question; a thousand models take up to 700,000
-MOST_SIGNS = 50_000  # between its values; a thousand models have 40,000, and it is decoded on the loop
-READ = 1 << 16  # bytes of an answer that may wait unread
+LARGEST_WRITE = 1 << 20  # bytes; beyond this aiohttp itself warns of one single write
+WRITE_SLICE = 1 << 18  # bytes of a large body that are written in one go
+LARGEST_REPLY = 1 << 20  # bytes of an answer to a question; a thousand models take up to 700,000
+MOST_DELIMITERS = 50_000  # (``load.weigh``); a thousand models have 40,000, and it is decoded on the loop
+READ_BUFFER = 1 << 16  # bytes of an answer that may wait unread
 # ``Poster`` does what aiohttp itself does in this version; beside another one it leaves everything to aiohttp
 DIRECT = KNOWN
 _NO_TIMER = TimerNoop()
@@ -60,13 +60,13 @@ async def ask(session: aiohttp.ClientSession, request: HttpRequest, timeout: flo
         timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=connect),
         allow_redirects=False,
     ) as response:
-        body = await head(response, MOST)
-        if signs(body, MOST_SIGNS) > MOST_SIGNS:
+        body = await read_beginning(response, LARGEST_REPLY)
+        if delimiters(body, MOST_DELIMITERS) > MOST_DELIMITERS:
             raise aiohttp.ClientPayloadError("the answer holds too many values")
         return Reply(response.status, response.headers, body)
 
 
-async def head(response: Incoming, most: int) -> bytes:
+async def read_beginning(response: Incoming, most: int) -> bytes:
     """Return a body, or its first ``most`` bytes and what came with them; raises as reading does, or if packed."""
     if coding := packed(response.headers):
         raise aiohttp.ClientPayloadError(f"the answer is packed ({coding})")
@@ -122,7 +122,7 @@ class Poster:
         Raises ``aiohttp.ClientError`` or ``OSError``, and ``UpstreamFault`` for an answer that nobody here can read.
         """
         response: Incoming
-        if not self._direct or len(request.body) > WHOLE:
+        if not self._direct or len(request.body) > LARGEST_WRITE:
             url, body = URL(request.url, encoded=True), outgoing(request.body)
             response = await self._session.post(url, data=body, headers=request.headers, allow_redirects=False)
         else:
@@ -185,11 +185,11 @@ async def _exchange(connection: Connection, message: bytes) -> _Incoming:
     protocol, transport = connection.protocol, connection.transport
     if protocol is None or transport is None:
         raise aiohttp.ClientConnectionResetError("the connection was lost")
-    protocol.set_response_params(timer=_NO_TIMER, read_until_eof=True, auto_decompress=False, read_bufsize=READ)
+    protocol.set_response_params(timer=_NO_TIMER, read_until_eof=True, auto_decompress=False, read_bufsize=READ_BUFFER)
     transport.write(message)  # at once: an early refusal is read while the network takes the rest
     try:
         head, content = await protocol.read()
-        while head.code < 200 and head.code != SWITCHING:  # the answer is yet to come (RFC 9110 15.2)
+        while head.code < 200 and head.code != SWITCHING_PROTOCOLS:  # the answer is yet to come (RFC 9110 15.2)
             head, content = await protocol.read()
     except HttpProcessingError:
         raise aiohttp.ClientPayloadError("the answer is not HTTP") from None
@@ -221,10 +221,10 @@ class Sliced(payload.Payload):
         """Write everything; raises ``aiohttp.ClientConnectionError`` if an answer is there before the request."""
         line = getattr(writer, "protocol", None)  # aiohttp took it a turn of the loop ago, and has written nothing yet
         if isinstance(line, Line) and not line.wake():
-            raise aiohttp.ClientConnectionError(UNASKED)
+            raise aiohttp.ClientConnectionError(UNASKED_ANSWER)
         view = memoryview(self._value)
-        for place in range(0, len(view), SLICE):
-            await writer.write(view[place : place + SLICE])
+        for place in range(0, len(view), WRITE_SLICE):
+            await writer.write(view[place : place + WRITE_SLICE])
             self._on_taken()
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:

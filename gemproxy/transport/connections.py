@@ -31,12 +31,12 @@ from gemproxy.load.reads import read_little
 
 log = logging.getLogger("gemproxy")
 
-HEAD = 1 << 16  # bytes that may come before a body: the head of the answer, and what is said before it
-SLICE = 1 << 15  # bytes to parse before a look at what they were: a segment has room for thousands of answers
+LONGEST_HEAD = 1 << 16  # bytes that may come before a body: the head of the answer, and what is said before it
+PARSE_SLICE = 1 << 15  # bytes parsed before it is judged what they were: a segment has room for thousands of answers
 DISTRUST = 600.0  # seconds in which no connection is kept to a host that said what nobody had asked for
-SWITCHING = 101  # the one status below 200 after which nothing follows
-UNASKED = "the upstream spoke before it was asked"
-SLOW = "no connection in time"  # told by a type of its own: an answer may be late, too
+SWITCHING_PROTOCOLS = 101  # the one status below 200 after which nothing follows
+UNASKED_ANSWER = "the upstream spoke before it was asked"
+LATE_CONNECTION = "no connection in time"  # told by a type of its own: an answer may be late, too
 # What is extended here is aiohttp's inside, as it is in this version; beside another one no connection is kept.
 KNOWN = aiohttp.__version__.startswith("3.14.")
 
@@ -106,7 +106,7 @@ class Line(ResponseHandler):
         """Begin an exchange; returns whether it may: nothing was said that this request would get as its answer."""
         clean = self.is_connected() and (self._room == 0 or self._clean())
         clean = clean and not self._poll.poll(0)  # the loop may have had other things to do than to read what has come
-        self._room = HEAD
+        self._room = LONGEST_HEAD
         return clean
 
     def close(self) -> None:
@@ -121,16 +121,16 @@ class Line(ResponseHandler):
         if self._room == 0:
             if data:  # else a reader goes on with what is here
                 self._refuse(data)
-        elif len(data) > SLICE:
-            for place in range(0, len(data), SLICE):
+        elif len(data) > PARSE_SLICE:
+            for place in range(0, len(data), PARSE_SLICE):
                 if self.transport is not None and self._exception is None:
-                    self.data_received(data[place : place + SLICE])
+                    self.data_received(data[place : place + PARSE_SLICE])
         else:
             self._parsing = True
             _parse(self, data)
             self._parsing = False
             if self._room is not None:
-                self._look(data)
+                self._inspect(data)
 
     def pause_reading(self) -> None:
         """Read no further for now."""
@@ -148,23 +148,23 @@ class Line(ResponseHandler):
     def feed_data(self, data: tuple[RawResponseMessage, aiohttp.StreamReader], size: int = 0) -> None:
         """Pass on a head."""
         code = data[0].code
-        if self._room and (code >= 200 or code == SWITCHING):  # else it is no answer yet (RFC 9110 15.2)
+        if self._room and (code >= 200 or code == SWITCHING_PROTOCOLS):  # else it is no answer yet (RFC 9110 15.2)
             self._room = None
-            self._should_close = self._should_close or code == SWITCHING
+            self._should_close = self._should_close or code == SWITCHING_PROTOCOLS
         _queue(self, data, size)
 
     def _watch(self, transport: asyncio.BaseTransport) -> None:
         self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
-    def _look(self, data: bytes) -> None:
-        """Look what came behind an answer, whose last byte gave the connection back, or how much before one."""
+    def _inspect(self, data: bytes) -> None:
+        """Judge what came behind an answer, whose last byte gave the connection back, or how much before one."""
         if self._room == 0:
             if self.transport is not None and not self._clean():
                 self._refuse(data)
         elif self._room is not None and self._exception is None:
             self._room -= len(data)
             if self._room <= 0:
-                self._room = HEAD  # 0 would say that nobody asks
+                self._room = LONGEST_HEAD  # 0 would say that nobody asks
                 self._give_up()
 
     def _clean(self) -> bool:
@@ -181,7 +181,7 @@ class Line(ResponseHandler):
         self.abort()
 
     def _give_up(self) -> None:
-        self.set_exception(HttpProcessingError(message=f"more than {HEAD} bytes before the body"))
+        self.set_exception(HttpProcessingError(message=f"more than {LONGEST_HEAD} bytes before the body"))
         if self.transport is not None:
             self.transport.abort()
 
@@ -204,17 +204,17 @@ class Checked(aiohttp.TCPConnector):
         except (aiohttp.ClientError, OSError) as fault:
             if type(fault) is not TimeoutError:
                 told = _of_proxy(req, fault) if req.proxy else fault
-                self._tell(req.url, told)
+                self._report(req.url, told)
                 if told is fault:
                     raise
                 raise told from None
-            late = aiohttp.ConnectionTimeoutError(SLOW)
-            self._tell(req.url, late)
+            late = aiohttp.ConnectionTimeoutError(LATE_CONNECTION)
+            self._report(req.url, late)
             raise late from None
-        self._tell(req.url, None)
+        self._report(req.url, None)
         return made
 
-    def _tell(self, url: URL, fault: BaseException | None) -> None:
+    def _report(self, url: URL, fault: BaseException | None) -> None:
         if self._hear is not None:
             self._hear(url, fault)
 
@@ -252,7 +252,7 @@ def _of_proxy(req: aiohttp.ClientRequest, fault: aiohttp.ClientError | OSError) 
 def _woken(line: ResponseHandler) -> ResponseHandler:
     if not cast("Line", line).wake():
         line.close()
-        raise aiohttp.ClientConnectionError(UNASKED)
+        raise aiohttp.ClientConnectionError(UNASKED_ANSWER)
     return line
 
 

@@ -1,7 +1,7 @@
 """(edge) Ends what stands still: one timer for all waits of a kind instead of one timeout object per chunk.
 
-``start`` before a wait that may hang, ``stop`` after it: two assignments a chunk, no clock. A timer a limit looks at
-all of them a few times within it and counts, so a wait may last a quarter longer than its limit.
+``start`` before a wait that may hang, ``stop`` after it: two assignments a chunk, no clock. A timer a limit ticks a few
+times within it, and each wait counts its ticks, so it may last a quarter longer than its limit.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-LOOKS = 4  # within one limit
-IDLE = -(1 << 40)  # looks at nobody who waits
+TICKS_PER_LIMIT = 4
+STOPPED = -(1 << 40)  # ticks of a timer whose wait is over: so many more never come
 
 
 class IdleTimer:
@@ -19,13 +19,13 @@ class IdleTimer:
     ``loop`` saves asking for the running one, which is a system call (getpid) each time.
     """
 
-    __slots__ = ("_expire", "_looks", "_round", "expired")
+    __slots__ = ("_expire", "_round", "_ticks", "expired")
 
     def __init__(
         self, limit: float, expire: Callable[[], object], loop: asyncio.AbstractEventLoop | None = None
     ) -> None:
         self._expire: Callable[[], object] | None = expire
-        self._looks = IDLE  # how many the timer has taken at this wait
+        self._ticks = STOPPED  # since this wait began
         loop = loop or asyncio.get_running_loop()
         self._round = _rounds.get((loop, limit)) or Round(loop, limit)
         self._round.watches.add(self)
@@ -33,22 +33,22 @@ class IdleTimer:
 
     def start(self) -> None:
         """A wait begins."""
-        self._looks = 0
+        self._ticks = 0
 
     def stop(self) -> None:
         """The wait is over."""
-        self._looks = IDLE
+        self._ticks = STOPPED
 
     def close(self) -> None:
         """Nothing is watched any more."""
         self._round.watches.discard(self)
         self._expire = None  # who expires mostly holds the watch: a circle that only the garbage collector would find
 
-    def look(self) -> None:
-        """End the wait if it has seen too many looks."""
-        self._looks += 1
+    def tick(self) -> None:
+        """Count a tick; end the wait if it has seen too many."""
+        self._ticks += 1
         expire = self._expire
-        if self._looks > LOOKS and expire is not None:
+        if self._ticks > TICKS_PER_LIMIT and expire is not None:
             self.close()
             self.expired = True
             expire()
@@ -65,11 +65,11 @@ class Round:
         self._later()
 
     def _later(self) -> None:
-        self._loop.call_later(self._limit / LOOKS, self._walk)
+        self._loop.call_later(self._limit / TICKS_PER_LIMIT, self._walk)
 
     def _walk(self) -> None:
         for watch in list(self.watches):
-            watch.look()
+            watch.tick()
         if self.watches:
             self._later()
         else:

@@ -30,13 +30,13 @@ NOT_YET_VALID = 9  # X509_V_ERR_CERT_NOT_YET_VALID of OpenSSL; so are the next, 
 _HINTS = {10: ", or this machine's clock is ahead"} | dict.fromkeys(
     (18, 19, 20, 21), "; SSL_CERT_FILE names further authorities"
 )
-NO_PROXY = "the proxy of HTTPS_PROXY cannot be reached"
-_PLAIN = {
+PROXY_DOWN = "the proxy of HTTPS_PROXY cannot be reached"
+_PLAIN_WORDS = {
     errno.ENETUNREACH: "no network leads to it",
     errno.EHOSTUNREACH: "no network leads to it",
     errno.ECONNRESET: "the connection is reset",
 }
-OURS = SHORTAGES | {errno.EADDRNOTAVAIL}  # this machine is full
+OUR_ERRNOS = SHORTAGES | {errno.EADDRNOTAVAIL}  # this machine is full
 
 
 def obstacle_of(fault: BaseException) -> Obstacle | None:
@@ -50,9 +50,9 @@ def obstacle_of(fault: BaseException) -> Obstacle | None:
         return _of_tls(inner)
     if isinstance(fault, aiohttp.ConnectionTimeoutError) or (isinstance(inner, TimeoutError) and inner is not fault):
         return Obstacle(Reason.TIMEOUT)
-    if isinstance(fault, aiohttp.ClientConnectorError) and isinstance(inner, OSError) and inner.errno not in OURS:
+    if isinstance(fault, aiohttp.ClientConnectorError) and isinstance(inner, OSError) and inner.errno not in OUR_ERRNOS:
         found = _of_system(inner)
-        return replace(found, plain=NO_PROXY) if isinstance(fault, aiohttp.ClientProxyConnectionError) else found
+        return replace(found, plain=PROXY_DOWN) if isinstance(fault, aiohttp.ClientProxyConnectionError) else found
     return None
 
 
@@ -84,7 +84,7 @@ def _of_system(fault: OSError) -> Obstacle:
     if isinstance(fault, ConnectionResetError) and fault.errno is None:  # asyncio's own word for an end in TLS
         return Obstacle(Reason.TLS, "", "the connection is closed during the TLS handshake")
     number = fault.errno or 0
-    return Obstacle(Reason.REFUSED, os.strerror(number) if number else "", _PLAIN.get(number, ""))
+    return Obstacle(Reason.REFUSED, os.strerror(number) if number else "", _PLAIN_WORDS.get(number, ""))
 
 
 class Lookout:

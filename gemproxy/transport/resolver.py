@@ -14,10 +14,10 @@ import socket
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import DefaultResolver
 
-PATIENCE = 3.5  # seconds; a token is waited for four at least
-KEPT = 60.0  # seconds in which addresses that came too late are still good for the next one who asks
-SILENT = "the name server is silent"
-_Look = tuple[str, int, socket.AddressFamily]
+LOOKUP_TIMEOUT = 3.5  # seconds; a token is waited for four at least
+LATE_ANSWER_TTL = 60.0  # seconds in which addresses that came too late are still good for the next one who asks
+SILENT_NAME_SERVER = "the name server is silent"
+_Lookup = tuple[str, int, socket.AddressFamily]
 
 
 class Resolver(AbstractResolver):
@@ -25,39 +25,39 @@ class Resolver(AbstractResolver):
 
     def __init__(self) -> None:
         self._inner: AbstractResolver = DefaultResolver()
-        self._looks: dict[_Look, asyncio.Task[list[ResolveResult]]] = {}
+        self._lookups: dict[_Lookup, asyncio.Task[list[ResolveResult]]] = {}
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         """Return the addresses of a name; raises ``OSError``."""
-        look = (host, port, family)
-        task = self._looks.get(look) or self._start(look)
-        await asyncio.wait((task,), timeout=PATIENCE)
+        lookup = (host, port, family)
+        task = self._lookups.get(lookup) or self._start(lookup)
+        await asyncio.wait((task,), timeout=LOOKUP_TIMEOUT)
         if not task.done():
-            raise socket.gaierror(socket.EAI_AGAIN, SILENT)
-        self._forget(look, task)
+            raise socket.gaierror(socket.EAI_AGAIN, SILENT_NAME_SERVER)
+        self._forget(lookup, task)
         return task.result()
 
     async def close(self) -> None:
         """End what is under way."""
-        for task in self._looks.values():
+        for task in self._lookups.values():
             task.cancel()
         await self._inner.close()
 
-    def _start(self, look: _Look) -> asyncio.Task[list[ResolveResult]]:
-        work = self._inner.resolve(*look)
-        task = self._looks[look] = asyncio.get_running_loop().create_task(work, name=f"look-up of {look[0]}")
-        task.add_done_callback(lambda _: self._ended(look, task))
+    def _start(self, lookup: _Lookup) -> asyncio.Task[list[ResolveResult]]:
+        work = self._inner.resolve(*lookup)
+        task = self._lookups[lookup] = asyncio.get_running_loop().create_task(work, name=f"look-up of {lookup[0]}")
+        task.add_done_callback(lambda _: self._ended(lookup, task))
         return task
 
-    def _ended(self, look: _Look, task: asyncio.Task[list[ResolveResult]]) -> None:
+    def _ended(self, lookup: _Lookup, task: asyncio.Task[list[ResolveResult]]) -> None:
         """Keep addresses that came too late for the next one who asks, and forget a failure."""
         if task.cancelled() or task.exception() is not None:
-            self._forget(look, task)
+            self._forget(lookup, task)
         else:
-            asyncio.get_running_loop().call_later(KEPT, self._forget, look, task)
+            asyncio.get_running_loop().call_later(LATE_ANSWER_TTL, self._forget, lookup, task)
 
-    def _forget(self, look: _Look, task: asyncio.Task[list[ResolveResult]]) -> None:
-        if self._looks.get(look) is task:
-            del self._looks[look]
+    def _forget(self, lookup: _Lookup, task: asyncio.Task[list[ResolveResult]]) -> None:
+        if self._lookups.get(lookup) is task:
+            del self._lookups[lookup]

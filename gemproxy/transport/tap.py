@@ -13,20 +13,20 @@ import aiohttp
 
 
 class Arrivals(asyncio.Protocol):
-    """Stands before a connection's own protocol, which hears of everything first, and calls ``look`` afterwards.
+    """Stands before a connection's own protocol, which hears of everything first, and calls ``on_arrival`` afterwards.
 
-    ``look`` returns whether it has seen enough.
+    That returns whether it has seen enough.
     """
 
-    __slots__ = ("_enough", "_look", "_protocol")
+    __slots__ = ("_enough", "_on_arrival", "_protocol")
 
-    def __init__(self, look: Callable[[], bool]) -> None:
-        self._look = look
+    def __init__(self, on_arrival: Callable[[], bool]) -> None:
+        self._on_arrival = on_arrival
 
     async def watch(self, transport: asyncio.Transport) -> None:
-        """Return when ``look`` has seen enough; raises what it raises.
+        """Return when ``on_arrival`` has seen enough; raises what it raises.
 
-        ``ClientConnectionError`` if the connection ended and ``look`` still wants more.
+        ``ClientConnectionError`` if the connection ended and it still wants more.
         """
         self._enough = asyncio.get_running_loop().create_future()
         protocol = _protocol(transport)
@@ -41,20 +41,20 @@ class Arrivals(asyncio.Protocol):
             if _protocol(transport) is self:  # an ended connection has let go of it, and must not hold it again
                 transport.set_protocol(protocol)
 
-    def tell(self) -> None:
-        """Look, after something that no connection tells of."""
+    def notify(self) -> None:
+        """Call ``on_arrival``, after something that no connection tells of."""
         if self._enough.done():  # what comes now waits in the connection's own protocol
             return
         try:
-            if self._look():
+            if self._on_arrival():
                 self._enough.set_result(None)
         except Exception as fault:  # noqa: BLE001 - not handled here: ``watch`` raises it
             self._enough.set_exception(fault)
 
     def data_received(self, data: bytes) -> None:
-        """Pass bytes on, then look what became of them."""
+        """Pass bytes on, then tell of them."""
         self._protocol.data_received(data)
-        self.tell()
+        self.notify()
 
     def eof_received(self) -> bool | None:
         """Pass it on; what it means shows when the connection is lost."""
@@ -63,7 +63,7 @@ class Arrivals(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Pass it on; nothing will follow."""
         self._protocol.connection_lost(exc)
-        self.tell()
+        self.notify()
         if not self._enough.done():
             self._enough.set_exception(aiohttp.ClientConnectionError("the connection ended"))
 

@@ -45,7 +45,7 @@ from gemproxy.server.service import SERVICE, Operations, Pool, Service
 from gemproxy.state.opening import open_state
 from gemproxy.state.store import State
 from gemproxy.tasks import keep_doing
-from gemproxy.transport.client import READ
+from gemproxy.transport.client import READ_BUFFER
 from gemproxy.transport.connections import open_connector, warn_of_unknown
 from gemproxy.transport.reaching import Lookout
 from gemproxy.transport.tunnel import request_class
@@ -225,7 +225,7 @@ def _session(config: Config, lookout: Lookout, between: Proxies = DIRECT) -> aio
         # identity: frames are small, to unpack them would cost more than it saves; a megabyte may hold a gigabyte
         headers={"Accept-Encoding": "identity", "User-Agent": _agent(config)},
         auto_decompress=False,
-        read_bufsize=READ,
+        read_bufsize=READ_BUFFER,
         request_class=request_class(between),
     )
 

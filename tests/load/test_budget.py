@@ -6,7 +6,7 @@ import pytest
 
 from gemproxy.errors import Overload
 from gemproxy.load import budget as budget_room
-from gemproxy.load.budget import CROWD, RECENT, Budget
+from gemproxy.load.budget import CROWD, RECENT_TIME, Budget
 from tests.clock import Clock
 
 
@@ -18,7 +18,7 @@ def make(most: int = 1_000) -> tuple[Budget, Clock]:
 @pytest.fixture(autouse=True)
 def all_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the reserve, but in the test of it: the numbers are small."""
-    monkeypatch.setattr(budget_room, "RESERVE", 30)
+    monkeypatch.setattr(budget_room, "RESERVE_SHIFT", 30)
 
 
 def test_what_is_given_back_can_be_taken_again() -> None:
@@ -79,7 +79,7 @@ def test_a_client_counts_as_one_of_those_who_ask_for_a_minute() -> None:
     ann = budget.open("ann")
     with pytest.raises(Overload):
         ann.resize(501)
-    clock.advance(RECENT + 1)
+    clock.advance(RECENT_TIME + 1)
     ann.resize(750)
 
 
@@ -110,7 +110,7 @@ def test_a_smaller_limit_after_a_reload_refuses_the_next_and_takes_nothing_away(
 def test_who_has_not_been_here_for_long_is_forgotten() -> None:
     budget, clock = make()
     for number in range(10 * CROWD):
-        clock.advance(RECENT)
+        clock.advance(RECENT_TIME)
         budget.open(f"client-{number}").close()
     assert len(budget._accounts) <= CROWD + 2
 
@@ -127,7 +127,7 @@ def test_the_most_that_was_held_is_remembered_until_somebody_has_looked() -> Non
 
 
 def test_small_requests_find_room_where_large_ones_find_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(budget_room, "RESERVE", 4)
+    monkeypatch.setattr(budget_room, "RESERVE_SHIFT", 4)
     monkeypatch.setattr(budget_room, "SMALL_HOLD", 10)
     budget, _ = make(most=1_600)
     large = [budget.open(owner) for owner in ("ann", "bob")]

@@ -7,23 +7,23 @@ import threading
 import pytest
 
 from gemproxy.errors import Overload
-from gemproxy.load.burden import LEAST
-from gemproxy.load.weigh import SMALL
+from gemproxy.load.burden import OVERHEAD
+from gemproxy.load.weigh import SMALL_SIZE
 from tests.burdens import MIB, make_burden, make_load
 
 
 async def test_a_request_is_heavy_while_it_holds_much() -> None:
     burden = make_burden()
-    burden.hold.more(2 * SMALL)
+    burden.hold.more(2 * SMALL_SIZE)
     assert not burden.heavy
     burden.hold.more(1)
     assert burden.heavy
     burden.lighten([])
-    assert (burden.heavy, burden.hold.size) == (False, LEAST)
+    assert (burden.heavy, burden.hold.size) == (False, OVERHEAD)
 
 
 def test_a_request_too_many_is_refused_and_leaves_nothing_behind() -> None:
-    load = make_load(most=2 * LEAST)
+    load = make_load(most=2 * OVERHEAD)
     first = load.burden("ann")
     with pytest.raises(Overload):
         load.burden("ann")

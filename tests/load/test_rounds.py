@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from gemproxy.load.rounds import EVENTS, new_loop
+from gemproxy.load.rounds import EVENTS_PER_ROUND, new_loop
 
-MANY = 3 * EVENTS
+MANY = 3 * EVENTS_PER_ROUND
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_many_ready_connections_are_taken_in_turn(loop: asyncio.AbstractEventLoo
 
     def count() -> None:
         rounds.append(0)
-        if len(rounds) <= 3 * MANY // EVENTS:
+        if len(rounds) <= 3 * MANY // EVENTS_PER_ROUND:
             loop.call_soon(count)
         else:
             loop.stop()
@@ -48,7 +48,7 @@ def test_many_ready_connections_are_taken_in_turn(loop: asyncio.AbstractEventLoo
         loop.remove_reader(ours)
         ours.close()
         theirs.close()
-    assert max(rounds) == EVENTS
+    assert max(rounds) == EVENTS_PER_ROUND
     assert len(reads) == MANY, "nobody waits for ever"
     assert max(reads.values()) - min(reads.values()) <= 1
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gemproxy.load import turns
-from gemproxy.load.reads import CRUMB, READ, read_little
+from gemproxy.load.reads import CRUMB_SIZE, READ_SIZE, read_little
 from gemproxy.load.turns import STRETCH, Abandoned, go_on, pass_turn
 from gemproxy.load.worker import Worker
 from tests.waiting import soon
@@ -103,12 +103,12 @@ async def test_a_closed_worker_keeps_nobody_waiting() -> None:
 def test_reads_are_short_with_and_without_tls() -> None:
     plain: Any = SimpleNamespace(max_size=1 << 18)
     read_little(plain)
-    assert plain.max_size == READ
-    read_little(plain, CRUMB)
-    assert plain.max_size == CRUMB
+    assert plain.max_size == READ_SIZE
+    read_little(plain, CRUMB_SIZE)
+    assert plain.max_size == CRUMB_SIZE
     below: Any = SimpleNamespace(max_size=1 << 18)
     read_little(SimpleNamespace(_ssl_protocol=SimpleNamespace(_transport=below)))  # type: ignore[arg-type]
-    assert below.max_size == READ
+    assert below.max_size == READ_SIZE
     read_little(SimpleNamespace())  # type: ignore[arg-type]  # uvloop's
 
 
@@ -131,9 +131,9 @@ async def test_asyncio_reads_as_little_as_it_is_told() -> None:
     async with server:
         host, port = server.sockets[0].getsockname()
         _, writer = await asyncio.open_connection(host, port)
-        writer.write(bytes(20 * READ))
+        writer.write(bytes(20 * READ_SIZE))
         await writer.drain()
         writer.close()
         await done
-    assert sum(sizes) == 20 * READ
-    assert max(sizes) <= READ
+    assert sum(sizes) == 20 * READ_SIZE
+    assert max(sizes) <= READ_SIZE

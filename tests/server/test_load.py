@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from gemproxy.converter.chat import request as request_conversion
-from gemproxy.load.burden import LEAST
+from gemproxy.load.burden import OVERHEAD
 from gemproxy.load.turns import Abandoned
-from gemproxy.load.weigh import SMALL
+from gemproxy.load.weigh import SMALL_SIZE
 from gemproxy.load.worker import Worker
 from gemproxy.server.service import SERVICE
 from gemproxy.simulator import Answer, Hang, Simulator, frames_answer, text_answer, unary_answer
@@ -72,7 +72,7 @@ class Raw:
         self._writer.transport.abort()
 
 
-@pytest.mark.parametrize("size", [SMALL // 2, SMALL - 200, SMALL + 200, 2 * SMALL, MIB])
+@pytest.mark.parametrize("size", [SMALL_SIZE // 2, SMALL_SIZE - 200, SMALL_SIZE + 200, 2 * SMALL_SIZE, MIB])
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "unary"])
 async def test_a_request_of_any_size_is_served_and_leaves_nothing(
     server: Running, simulator: Simulator, size: int, stream: bool
@@ -110,13 +110,13 @@ async def test_what_is_heavy_is_done_beside_the_loop(server: Running, simulator:
     simulator.script(text_answer("Hi"), times=2)
     assert (await server.post(CHAT, asks("x" * 1_000)))[0] == 200
     assert done == []
-    assert (await server.post(CHAT, asks("x" * 2 * SMALL)))[0] == 200
+    assert (await server.post(CHAT, asks("x" * 2 * SMALL_SIZE)))[0] == 200
     assert done == ["weighed", "read", "_plan", "ask"]
 
 
 async def test_a_body_is_counted_as_it_comes_and_not_as_it_is_announced(server: Running) -> None:
     client = await Raw.open(server, 3 * MIB, b" " * MIB)
-    await soon(lambda: held(server) == 2 * MIB + LEAST)
+    await soon(lambda: held(server) == 2 * MIB + OVERHEAD)
     client.leave()
     await soon(lambda: held(server) == 0)
 
@@ -158,7 +158,7 @@ async def test_a_request_that_is_asked_for_holds_its_body_until_the_answer_begin
 
     simulator.script(frames_answer([said("Well, ")]).then(Hang()))
     client = await Raw.open(server, len(body), body)
-    await soon(lambda: held(server) == LEAST, what="the body was not let go when the answer began")
+    await soon(lambda: held(server) == OVERHEAD, what="the body was not let go when the answer began")
     client.leave()
     await soon(lambda: held(server) == 0)
 
@@ -216,7 +216,7 @@ async def test_the_budget_and_the_bounds_follow_a_reload(server: Running, simula
     more = f"[server]\nmemory = {4 * MIB}\nmax_values = 100\n{TWO_KEYS}"
     await reload(server.app, configuration(simulator, tmp_path, more))
     assert server.app[SERVICE].load.budget.most == 4 * MIB
-    status, body = await server.post(CHAT, asks("x" * 2 * SMALL, metadata={"a": [1] * 100}))
+    status, body = await server.post(CHAT, asks("x" * 2 * SMALL_SIZE, metadata={"a": [1] * 100}))
     assert (status, b"server.max_values = 100" in body) == (400, True)
 
 
@@ -240,7 +240,7 @@ async def test_a_conversion_ends_when_its_client_leaves(server: Running, monkeyp
             raise
 
     monkeypatch.setattr("gemproxy.converter.chat.operation.to_call", endless)
-    body = msgspec.json.encode(asks("x" * 2 * SMALL))
+    body = msgspec.json.encode(asks("x" * 2 * SMALL_SIZE))
     client = await Raw.open(server, len(body), body)
     await soon(lambda: ended == ["begun"])
     client.leave()
@@ -254,13 +254,13 @@ async def test_small_requests_pass_a_heavy_one(server: Running, monkeypatch: pyt
     convert = request_conversion.to_call
 
     def slow(asked: Any, *arguments: Any) -> Any:
-        if len(asked.messages[0].content) > SMALL:
+        if len(asked.messages[0].content) > SMALL_SIZE:
             loop.call_soon_threadsafe(begun.set)
             go_on.wait(10)
         return convert(asked, *arguments)
 
     monkeypatch.setattr("gemproxy.converter.chat.operation.to_call", slow)
-    heavy = loop.create_task(server.post(CHAT, asks("x" * 2 * SMALL)))
+    heavy = loop.create_task(server.post(CHAT, asks("x" * 2 * SMALL_SIZE)))
     await begun.wait()
     assert (await server.post(CHAT, asks("Hello")))[0] == 200
     assert not heavy.done()
@@ -270,11 +270,11 @@ async def test_small_requests_pass_a_heavy_one(server: Running, monkeypatch: pyt
 
 async def test_a_small_requests_body_is_not_counted_through_its_answer(server: Running, simulator: Simulator) -> None:
     simulator.script(frames_answer([said("Well, ")]).then(Hang()))
-    body = msgspec.json.encode(asks("x" * (SMALL - 500), stream=True))
+    body = msgspec.json.encode(asks("x" * (SMALL_SIZE - 500), stream=True))
     client = await Raw.open(server, len(body), body)
-    await soon(lambda: held(server) == LEAST)
+    await soon(lambda: held(server) == OVERHEAD)
     assert await client.status() == b"200"
-    assert held(server) == LEAST
+    assert held(server) == OVERHEAD
     client.leave()
 
 

@@ -15,7 +15,7 @@ import pytest
 from gemproxy.errors import UpstreamFault
 from gemproxy.simulator import Answer, Hang, Pause, Simulator, drip, error_answer
 from gemproxy.transport import client as posting
-from gemproxy.transport.client import DIRECT, SLICE, WHOLE, Poster, Reply, ask, head
+from gemproxy.transport.client import DIRECT, LARGEST_WRITE, WRITE_SLICE, Poster, Reply, ask, read_beginning
 from gemproxy.upstream.dialect import HttpRequest
 
 BODY = b'{"models":[]}'
@@ -32,10 +32,10 @@ def question(simulator: Simulator) -> HttpRequest:
 
 
 @pytest.mark.parametrize(
-    ("most", "size"), [(posting.MOST, 13), (5, 6)], ids=["all of it", "no more pieces than are needed"]
+    ("most", "size"), [(posting.LARGEST_REPLY, 13), (5, 6)], ids=["all of it", "no more pieces than are needed"]
 )
 async def test_an_answer_that_comes_in_pieces_is_read_on(simulator, session, monkeypatch, most, size):
-    monkeypatch.setattr(posting, "MOST", most)
+    monkeypatch.setattr(posting, "LARGEST_REPLY", most)
     simulator.script(Answer(drip(BODY, 3, 0.02), headers={"Retry-After": "7"}), method="models")
     reply = await ask(session, question(simulator), 5.0)
     assert (reply.status, reply.body, reply.headers["retry-after"]) == (200, BODY[:size], "7")
@@ -125,11 +125,11 @@ async def written(body: bytes, *, direct: bool) -> list[bytes]:
         aiohttp.ClientSession(headers={"Accept-Encoding": "identity", "User-Agent": "another"}) as session,
     ):
         answer = await Poster(session, direct=direct).post(HttpRequest(url, headers, body))
-        assert await head(answer, 9) == b"{}"
+        assert await read_beginning(answer, 9) == b"{}"
     return seen
 
 
-@pytest.mark.parametrize("size", [1, SLICE + 1, WHOLE, WHOLE + 1])
+@pytest.mark.parametrize("size", [1, WRITE_SLICE + 1, LARGEST_WRITE, LARGEST_WRITE + 1])
 async def test_a_request_is_written_as_aiohttp_itself_would(size):
     body = b"{" + b" " * (size - 1)
     seen = await written(body, direct=True)
@@ -148,8 +148,8 @@ async def test_only_a_large_body_takes_a_task_to_be_written(monkeypatch):
     monkeypatch.setattr(aiohttp.ClientRequest, "write_bytes", write_bytes)
     await written(b"{}", direct=True)
     assert started == []
-    await written(b" " * (WHOLE + 1), direct=True)
-    assert started == [WHOLE + 1]
+    await written(b" " * (LARGEST_WRITE + 1), direct=True)
+    assert started == [LARGEST_WRITE + 1]
 
 
 async def test_what_one_request_carries_is_not_in_the_next_or_in_an_error():
@@ -167,7 +167,7 @@ async def test_what_one_request_carries_is_not_in_the_next_or_in_an_error():
         for headers in ({"x-goog-api-key": "key-1"}, {"authorization": "Bearer key-2"}):
             answer = await poster.post(HttpRequest(url, headers, b"{}"))
             assert "key-" not in repr(answer)
-            assert await head(answer, 9) == b"{}"
+            assert await read_beginning(answer, 9) == b"{}"
     assert [head.count(b"key-1") for head in heads] == [1, 0]
     assert [head.count(b"key-2") for head in heads] == [0, 1]
 
@@ -184,7 +184,7 @@ async def test_what_is_said_before_the_answer_is_passed_over():
 
     async with listening(serve) as url, aiohttp.ClientSession() as session:
         answer = await Poster(session).post(HttpRequest(url, {}, b"{}"))
-        assert (answer.status, answer.headers["x-last"], await head(answer, 9)) == (200, "yes", b"{}")
+        assert (answer.status, answer.headers["x-last"], await read_beginning(answer, 9)) == (200, "yes", b"{}")
         assert connections(session) == 1
 
 
@@ -216,7 +216,7 @@ async def test_the_refusal_of_a_body_that_nobody_reads_is_heard():
     connector = aiohttp.TCPConnector(socket_factory=narrow)
     async with listening(serve, pool=4096) as url, aiohttp.ClientSession(connector=connector) as session:
         async with asyncio.timeout(2):
-            answer = await Poster(session).post(HttpRequest(url, {}, b" " * WHOLE))
+            answer = await Poster(session).post(HttpRequest(url, {}, b" " * LARGEST_WRITE))
         assert answer.status == 413
         gone.set()
 
@@ -310,7 +310,7 @@ async def test_of_a_packed_refusal_only_the_status_counts(header):
         response = await Poster(session).post(HttpRequest(url, {}, b"{}"))
         assert response.status == 429
         with pytest.raises(aiohttp.ClientPayloadError, match="packed"):
-            await head(response, 9)
+            await read_beginning(response, 9)
         response.close()
 
 
@@ -324,7 +324,7 @@ async def test_a_packed_answer_about_a_credential_is_none(header):
 @pytest.mark.parametrize("header", PLAIN)
 async def test_an_answer_that_is_packed_by_no_name_is_read(header):
     async with listening(answers("200 OK", header)) as url, aiohttp.ClientSession() as session:
-        assert await head(await Poster(session).post(HttpRequest(url, {}, b"{}")), 9) == b"{}"
+        assert await read_beginning(await Poster(session).post(HttpRequest(url, {}, b"{}")), 9) == b"{}"
 
 
 def connections(session: aiohttp.ClientSession) -> int:

@@ -23,7 +23,7 @@ from gemproxy.fetch.fetcher import ImageFetcher, ImagePolicy
 from gemproxy.proxies import proxies
 from gemproxy.simulator import Simulator
 from gemproxy.transport import connections
-from gemproxy.transport.client import Poster, head, outgoing
+from gemproxy.transport.client import Poster, outgoing, read_beginning
 from gemproxy.transport.connections import open_connector
 from gemproxy.transport.reaching import Lookout, obstacle_of, why
 from gemproxy.transport.tunnel import request_class
@@ -116,7 +116,9 @@ class Desk:
 
     async def ask(self, body: bytes = b"{}") -> bytes:
         url = f"https://{NAME}/v1beta/models/m:generateContent"
-        return await head(await self._poster.post(HttpRequest(url, {"x-goog-api-key": "test-key-1"}, body)), 1 << 20)
+        return await read_beginning(
+            await self._poster.post(HttpRequest(url, {"x-goog-api-key": "test-key-1"}, body)), 1 << 20
+        )
 
     def kept(self) -> int:
         connector: Any = self.session.connector

@@ -227,7 +227,7 @@ async def test_handshakes_ask_a_silent_name_server_once(monkeypatch: pytest.Monk
             return await asyncio.get_running_loop().create_future()
 
     monkeypatch.setattr(resolving, "DefaultResolver", Silent)
-    monkeypatch.setattr(resolving, "PATIENCE", 0.001)
+    monkeypatch.setattr(resolving, "LOOKUP_TIMEOUT", 0.001)
     lookout, origin = lookout_of(), f"http://{NAME}"
     for _ in range(3):
         lookout.hear(URL(origin), _refused())

@@ -10,7 +10,7 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from gemproxy.transport import resolver as resolving
-from gemproxy.transport.resolver import SILENT, Resolver
+from gemproxy.transport.resolver import SILENT_NAME_SERVER, Resolver
 
 FOUND = [ResolveResult(hostname="h", host="127.0.0.1", port=443, family=socket.AF_INET, proto=0, flags=0)]
 
@@ -38,7 +38,7 @@ class Server(AbstractResolver):
 def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     made = Server()
     monkeypatch.setattr(resolving, "DefaultResolver", lambda: made)
-    monkeypatch.setattr(resolving, "PATIENCE", 0.01)
+    monkeypatch.setattr(resolving, "LOOKUP_TIMEOUT", 0.01)
     return made
 
 
@@ -52,7 +52,7 @@ async def test_an_answer_is_passed_on_and_asked_for_anew(server: Server) -> None
 async def test_silence_is_told_and_a_late_answer_serves_the_next(server: Server) -> None:
     resolver = Resolver()
     for _ in range(3):
-        with pytest.raises(socket.gaierror, match=SILENT):
+        with pytest.raises(socket.gaierror, match=SILENT_NAME_SERVER):
             await resolver.resolve("h")
     assert server.asked == 1, "those who ask meanwhile join"
     server.answering.set()
@@ -66,9 +66,9 @@ async def test_silence_is_told_and_a_late_answer_serves_the_next(server: Server)
 async def test_an_answer_that_nobody_asks_for_in_time_is_forgotten(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resolving, "KEPT", 0.0)
+    monkeypatch.setattr(resolving, "LATE_ANSWER_TTL", 0.0)
     resolver = Resolver()
-    with pytest.raises(socket.gaierror, match=SILENT):
+    with pytest.raises(socket.gaierror, match=SILENT_NAME_SERVER):
         await resolver.resolve("h")
     server.answering.set()
     await asyncio.sleep(0.001)
@@ -80,7 +80,7 @@ async def test_an_answer_that_nobody_asks_for_in_time_is_forgotten(
 async def test_a_late_failure_is_forgotten(server: Server) -> None:
     resolver = Resolver()
     server.fault = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
-    with pytest.raises(socket.gaierror, match=SILENT):
+    with pytest.raises(socket.gaierror, match=SILENT_NAME_SERVER):
         await resolver.resolve("h")
     server.answering.set()
     await asyncio.sleep(0.001)

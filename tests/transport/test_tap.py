@@ -61,18 +61,18 @@ def line(own: Own) -> Line:
     return Line(own)
 
 
-def watching(line: Line, look: Callable[[], bool]) -> asyncio.Task[None]:
-    return asyncio.get_running_loop().create_task(Arrivals(look).watch(line))
+def watching(line: Line, on_arrival: Callable[[], bool]) -> asyncio.Task[None]:
+    return asyncio.get_running_loop().create_task(Arrivals(on_arrival).watch(line))
 
 
 async def test_the_own_protocol_hears_first(line, own):
     seen = []
 
-    def look() -> bool:
+    def on_arrival() -> bool:
         seen.append(list(own.heard))
         return len(seen) == 2
 
-    task = watching(line, look)
+    task = watching(line, on_arrival)
     await soon(lambda: line.get_protocol() is not own)
     arrivals = line.get_protocol()
     arrivals.data_received(b"1")
@@ -96,11 +96,11 @@ async def test_all_else_is_passed_on(line, own):
     task.cancel()
 
 
-async def test_what_look_raises_is_raised_to_who_waits(line, own):
-    def look() -> bool:
+async def test_what_on_arrival_raises_is_raised_to_who_waits(line, own):
+    def on_arrival() -> bool:
         raise ZeroDivisionError
 
-    task = watching(line, look)
+    task = watching(line, on_arrival)
     await soon(lambda: line.get_protocol() is not own)
     line.get_protocol().data_received(b"")
     with pytest.raises(ZeroDivisionError):

@@ -15,10 +15,10 @@ import aiohttp
 import pytest
 
 from bench.keepalive import BEHAVIOURS, fuzz
-from gemproxy.load.reads import READ
+from gemproxy.load.reads import READ_SIZE
 from gemproxy.transport import connections
-from gemproxy.transport.client import Poster, head
-from gemproxy.transport.connections import HEAD, Connector, open_connector, warn_of_unknown
+from gemproxy.transport.client import Poster, read_beginning
+from gemproxy.transport.connections import LONGEST_HEAD, Connector, open_connector, warn_of_unknown
 from gemproxy.upstream.dialect import HttpRequest
 from tests.tls import contexts
 from tests.waiting import soon
@@ -64,7 +64,7 @@ class Desk:
         return await poster.post(HttpRequest(self._url, {"x-goog-api-key": "test-key-1"}, body))
 
     async def ask(self, body: bytes = b"{}") -> bytes:
-        return await head(await self.post(body), 1 << 20)
+        return await read_beginning(await self.post(body), 1 << 20)
 
     def kept(self) -> int:
         """Return how many connections wait for another request."""
@@ -240,11 +240,11 @@ async def test_no_more_of_a_head_without_end_is_parsed_than_is_allowed(monkeypat
     parsed = []
     monkeypatch.setattr(connections, "_parse", lambda _, data: parsed.append(len(data)))
     line = connections.Line(lambda *_: None, asyncio.get_running_loop())
-    line._room = HEAD
+    line._room = LONGEST_HEAD
     line.transport = asyncio.Transport()
     monkeypatch.setattr(asyncio.Transport, "abort", lambda _: None)
     line.data_received(b"x" * (1 << 20))
-    assert sum(parsed) == HEAD
+    assert sum(parsed) == LONGEST_HEAD
 
 
 async def test_a_host_that_spoke_unasked_is_asked_on_new_connections(direct, caplog) -> None:
@@ -338,7 +338,7 @@ async def test_an_answer_in_tiny_chunks_comes_whole_to_a_slow_reader(chunks: int
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     url = "http://127.0.0.1:{1}/".format(*server.sockets[0].getsockname())
-    session = aiohttp.ClientSession(connector=open_connector(), read_bufsize=READ)
+    session = aiohttp.ClientSession(connector=open_connector(), read_bufsize=READ_SIZE)
     async with server, session, session.get(url) as response:
         await soon(lambda: response.content.total_bytes == chunks)
         said = await response.content.readany()

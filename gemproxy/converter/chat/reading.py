@@ -171,7 +171,7 @@ class _Reading:
     def _content(self, path: str, raw: Raw) -> Any:
         if is_long(raw):
             return raw
-        if len(raw) <= weigh.SMALL or memoryview(raw)[0] != _BRACKET:
+        if len(raw) <= weigh.SMALL_SIZE or memoryview(raw)[0] != _BRACKET:
             return _read(path, _content, raw)
         return _each(path, _few(path, raw, "parts", self._bounds.parts), _PARTS, _part)
 
@@ -183,10 +183,10 @@ def _each(path: str, raws: list[Raw], kind: _Kind, finish: Callable[[str, Any], 
     size = 0
     for place, raw in enumerate(raws):
         size += len(raw)
-        if size > weigh.SMALL:
+        if size > weigh.SMALL_SIZE:
             found += _batch(path, len(found), batch, kind)
             batch, size = [], len(raw)
-        if size > weigh.SMALL:
+        if size > weigh.SMALL_SIZE:
             found.append(finish(f"{path}[{place}]", _read(f"{path}[{place}]", kind.large, raw)))
             size = 0
         else:
@@ -292,7 +292,7 @@ def _bound(what: str, found: int, most: int) -> None:
 
 def _read(path: str, read: Callable[[Any], T], raw: bytes | Raw) -> T:
     """Return what ``read`` makes of JSON that stands at ``path``; raises the fault that tells the client."""
-    if len(raw) > weigh.SMALL:
+    if len(raw) > weigh.SMALL_SIZE:
         pass_turn(len(raw))
     try:
         return read(raw)

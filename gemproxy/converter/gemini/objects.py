@@ -15,10 +15,10 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from gemproxy.load.weigh import SMALL, signs
+from gemproxy.load.weigh import SMALL_SIZE, delimiters
 
 LARGEST: Final = 1 << 22  # characters; tools do not write larger objects, and to look into one takes long
-MANY: Final = 100_000  # signs between its values (``load.weigh``): beyond, reading it would make too many things
+MANY: Final = 100_000  # delimiters (``load.weigh``): beyond, reading it would make too many things
 
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 _encode: Final = msgspec.json.Encoder().encode
@@ -70,7 +70,7 @@ def spelt(text: str) -> Raw | None:
 
 def unwieldy(text: str) -> bool:
     """Return whether a text is too large to be looked into."""
-    return len(text) > LARGEST or (len(text) > SMALL and signs(text.encode(), MANY) > MANY)
+    return len(text) > LARGEST or (len(text) > SMALL_SIZE and delimiters(text.encode(), MANY) > MANY)
 
 
 def _unread(text: str) -> Raw | None:

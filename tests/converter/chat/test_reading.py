@@ -58,7 +58,7 @@ def outcome(body: bytes) -> Any:
 def test_a_request_read_in_steps_asks_the_same(small: int, sent: dict[str, Any]) -> None:
     expected = outcome(msgspec.json.encode(sent))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(weigh, "SMALL", small)
+        patch.setattr(weigh, "SMALL_SIZE", small)
         patch.setattr(reading, "STEPS", small)
         patch.setattr(reading, "LONG", 3)
         patch.setattr(text, "LONG", 3)
@@ -128,7 +128,7 @@ def refused(read: Callable[[], object]) -> tuple[int, str | None, str | None, st
     return caught.value.status, caught.value.param, caught.value.code, caught.value.message
 
 
-@pytest.mark.parametrize("bulk", [0, 2 * weigh.SMALL], ids=["small things", "large things"])
+@pytest.mark.parametrize("bulk", [0, 2 * weigh.SMALL_SIZE], ids=["small things", "large things"])
 @pytest.mark.parametrize("wrong", WRONG)
 def test_a_fault_is_named_as_in_a_small_body(wrong: dict[str, Any], bulk: int) -> None:
     small = {"model": "gemini-2.5-flash", "messages": [USER], **wrong}

@@ -22,7 +22,7 @@ from gemproxy.wire import UNREADABLE, text
 from gemproxy.wire.gemini import GenerateResponse
 from gemproxy.wire.long_answer import LongResponse
 from gemproxy.wire.openai_chat import ChatRequest
-from gemproxy.wire.text import LONG, joined, plain
+from gemproxy.wire.text import LONG_TEXT, joined, plain
 from tests.folding import chunks, fold
 from tests.golden import DATA, converted, frames, scenarios, sse, transcoder
 from tests.random_requests import conversations
@@ -31,16 +31,16 @@ from tests.running import running
 CATALOGUE = Catalogue()
 MODEL = "gemini-2.5-flash"
 WORDS = 'Grüße "an" alle\\n <\u2028> 🎈\t'
-ESSAY = WORDS * (LONG // len(WORDS) + 1)
-FILLER = b"\xc3\xbc" * LONG
+ESSAY = WORDS * (LONG_TEXT // len(WORDS) + 1)
+FILLER = b"\xc3\xbc" * LONG_TEXT
 
 
 @pytest.fixture
 def all_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take every text of one letter or more for a long one."""
-    monkeypatch.setattr(text, "LONG", 3)
-    monkeypatch.setattr(bodies, "LONG", 0)
-    monkeypatch.setattr(reading, "LONG", 0)
+    monkeypatch.setattr(text, "LONG_TEXT", 3)
+    monkeypatch.setattr(bodies, "LONG_TEXT", 0)
+    monkeypatch.setattr(reading, "LONG_TEXT", 0)
 
 
 # ----------------------------------------------------------------------------------------------------------- answers
@@ -59,7 +59,7 @@ def test_an_answer_says_the_same(scenario: str) -> None:
 
 def frame(text: bytes, envelope: bytes = b"%s") -> bytes:
     part = b'{"text":%s,"thoughtSignature":"s"},{"functionCall":{"name":"f"}}' % text
-    return envelope % (b'{"candidates":[{"content":{"parts":[%s]}}],"modelVersion":"%s"}' % (part, b"m" * LONG))
+    return envelope % (b'{"candidates":[{"content":{"parts":[%s]}}],"modelVersion":"%s"}' % (part, b"m" * LONG_TEXT))
 
 
 @pytest.mark.parametrize("envelope", [b"%s", b'{"response":%s,"traceId":"t"}'], ids=["bare", "enveloped"])
@@ -82,7 +82,7 @@ def test_only_the_long_text_of_an_answer_is_kept(sent: bytes, kept: bool, envelo
     first, second = content.parts
     assert isinstance(first.text, Raw) == kept
     assert (plain(first.text) if isinstance(first.text, Raw) else first.text) == msgspec.json.decode(sent)
-    assert (first.thought_signature, second.text, answer.model_version) == ("s", None, "m" * LONG)
+    assert (first.thought_signature, second.text, answer.model_version) == ("s", None, "m" * LONG_TEXT)
 
 
 @pytest.mark.parametrize(
@@ -120,8 +120,8 @@ def test_a_question_asks_the_same(sent: dict[str, Any]) -> None:
     sent = {**sent, "messages": [message for message in sent["messages"] if "image_url" not in str(message)]}
     expected = _outcome(sent)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text, "LONG", 3)
-        patch.setattr(reading, "LONG", 0)
+        patch.setattr(text, "LONG_TEXT", 3)
+        patch.setattr(reading, "LONG_TEXT", 0)
         assert _outcome(sent) == expected
 
 

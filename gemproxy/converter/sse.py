@@ -19,11 +19,11 @@ from gemproxy.wire.incoming import UNBEARABLE, bearable, whole
 DONE = b"data: [DONE]\n\n"
 _FIELDS = (b":", b"event:", b"id:", b"retry:")  # SSE lines without a meaning here
 _COMMENTS = re.compile(rb"\A(?::[^\n]*+\n)++")  # in a row
-_BLANK = b" \t\r\n"
-_BARE = b"{[<"  # how JSON begins, or the HTML page of a front end
-MANY = 1_000  # lines of one piece, at a few microseconds each
+_WHITE_SPACE = b" \t\r\n"
+_BARE_STARTS = b"{[<"  # how JSON begins, or the HTML page of a front end
+MANY_LINES = 1_000  # lines of one piece, at a few microseconds each
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
-_EACH = 64  # bytes that a line or a piece costs beyond its own: 60 MB of empty ``data:`` lines are no empty event
+_PIECE_OVERHEAD = 64  # bytes of a line or a piece beyond its own: 60 MB of empty ``data:`` lines are no empty event
 
 
 class SSEDecoder:
@@ -54,7 +54,7 @@ class SSEDecoder:
                 return events
         if self._fresh:
             self._open(piece)
-        self.held += len(piece) + _EACH
+        self.held += len(piece) + _PIECE_OVERHEAD
         if self.held > self._limit:
             raise UpstreamFault(f"The upstream sent a frame of more than {self._limit} bytes.")
         if self._tail is not None:
@@ -68,12 +68,12 @@ class SSEDecoder:
 
     def heavy(self, piece: bytes) -> bool:
         """Return whether to take this piece, and the frames that it completes, may take long."""
-        if self._tail is not None or (self._fresh and piece.lstrip(_BLANK)[:1] in _BARE):
+        if self._tail is not None or (self._fresh and piece.lstrip(_WHITE_SPACE)[:1] in _BARE_STARTS):
             return False  # it is only kept
         return (
             len(piece) > SMALL_SIZE
             or (self.held + len(piece) > SMALL_SIZE and b"\n" in piece)
-            or piece.count(b"\n") > MANY
+            or piece.count(b"\n") > MANY_LINES
         )
 
     def finish(self) -> list[bytes]:
@@ -86,17 +86,17 @@ class SSEDecoder:
         if self._data:
             frames.append(self._event())
         if self._tail is not None:
-            body, self._tail = b"".join(self._tail).lstrip(_BLANK), []
+            body, self._tail = b"".join(self._tail).lstrip(_WHITE_SPACE), []
             frames += _json(body)
             self.whole = True
         self.held = 0
         return frames
 
     def _open(self, piece: bytes) -> None:
-        start = piece.lstrip(_BLANK)[:1]
+        start = piece.lstrip(_WHITE_SPACE)[:1]
         if start:
             self._fresh = False
-            if start in _BARE:
+            if start in _BARE_STARTS:
                 self._tail = []
 
     def _take(self, piece: bytes, cut: int) -> list[bytes]:
@@ -110,10 +110,10 @@ class SSEDecoder:
         self.held = self._data_held
         if self._tail is not None:
             self._tail.append(rest)
-            self.held += sum(map(len, self._tail)) + _EACH
+            self.held += sum(map(len, self._tail)) + _PIECE_OVERHEAD
             rest = b""
         self._pieces = [rest] if rest else []
-        self.held += len(rest) + _EACH if rest else 0
+        self.held += len(rest) + _PIECE_OVERHEAD if rest else 0
         return frames
 
     def _split(self, block: bytes) -> list[bytes]:
@@ -124,11 +124,11 @@ class SSEDecoder:
         for number, line in enumerate(lines):
             if line.startswith(b"data:"):
                 self._data.append(line[5:])  # JSON takes the space before and the CR behind
-                self._data_held += len(line) + _EACH
+                self._data_held += len(line) + _PIECE_OVERHEAD
             elif line == b"\r" or not line:
                 if self._data:
                     frames.append(self._event())
-            elif not line.startswith(_FIELDS) and line.strip(_BLANK):
+            elif not line.startswith(_FIELDS) and line.strip(_WHITE_SPACE):
                 self._tail = [b"\n".join(lines[number:]), b"\n"]  # an error object without ``data:``, mid-stream
                 break
         return frames

@@ -21,7 +21,7 @@ from gemproxy.load.weigh import SMALL_SIZE
 from gemproxy.wire import UNREADABLE
 from gemproxy.wire.gemini import GenerateResponse
 
-FEW = 1 << 12  # bytes of a piece, which cannot hold much
+SMALL_PIECE = 1 << 12  # bytes of a piece, which cannot hold much
 
 
 class Writer(Protocol):
@@ -107,7 +107,7 @@ class Transcoder:
         """Return the client's bytes for a piece of the body; raises ``UpstreamFault`` or ``ErrorFrame``."""
         if self._at_once:
             self._kept += len(piece)
-        if (len(piece) > FEW or self._sse.held or self._reader.kept > SMALL_SIZE) and self._takes_long(piece):
+        if (len(piece) > SMALL_PIECE or self._sse.held or self._reader.kept > SMALL_SIZE) and self._takes_long(piece):
             self._late = partial(self._feed, piece)
             return b""
         written: list[bytes] = []

@@ -23,7 +23,7 @@ from gemproxy.upstream.refusals.error_body import mend
 from gemproxy.wire import UNREADABLE
 from gemproxy.wire.gemini import GenerateRequest, GenerateResponse
 from gemproxy.wire.incoming import UNBEARABLE, bearable, whole
-from gemproxy.wire.text import LONG
+from gemproxy.wire.text import LONG_TEXT
 
 LONGEST_REFUSAL: Final = 1 << 18  # bytes; no error is longer, and to mend one takes a look at each comma
 encode: Final = msgspec.json.Encoder().encode
@@ -85,7 +85,7 @@ def reader(kind: type[Read], long: type[Read]) -> Callable[[bytes], Read]:
 
     def read(frame: bytes) -> Read:
         try:
-            return decode(frame) if len(frame) < LONG else read_long(frame)
+            return decode(frame) if len(frame) < LONG_TEXT else read_long(frame)
         except UNREADABLE:
             mended = whole(frame)
             if mended == frame and b'"error"' not in frame:

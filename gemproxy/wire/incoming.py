@@ -15,8 +15,8 @@ MOST_STOPS: Final = 1 << 22  # backslashes; a decoder stops at each, be the text
 _LARGEST_TEXT: Final = 1 << 25  # bytes; what is larger is no text of a model
 UNBEARABLE: Final = "The upstream's answer is made of more pieces than any model writes."
 
-_HIGH: Final = re.compile(rb"[dD][89abAB][0-9a-fA-F]{2}")
-_LOW: Final = re.compile(rb"[dD][c-fC-F][0-9a-fA-F]{2}")
+_HIGH_HALF: Final = re.compile(rb"[dD][89abAB][0-9a-fA-F]{2}")
+_LOW_HALF: Final = re.compile(rb"[dD][c-fC-F][0-9a-fA-F]{2}")
 _HALF: Final = re.compile(rb"[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
@@ -33,9 +33,9 @@ def bearable(message: bytes) -> bool:
     )
 
 
-def _count(message: bytes, sign: bytes) -> int:
+def _count(message: bytes, character: bytes) -> int:
     pass_turn(len(message))
-    return message.count(sign)
+    return message.count(character)
 
 
 def whole(message: bytes) -> bytes:
@@ -54,7 +54,7 @@ def _whole(text: bytes) -> bytes:
     pieces = text.split(rb"\u")
     place = 1
     while place < len(pieces):
-        if _HIGH.fullmatch(pieces[place]) and place + 1 < len(pieces) and _LOW.match(pieces[place + 1]):
+        if _HIGH_HALF.fullmatch(pieces[place]) and place + 1 < len(pieces) and _LOW_HALF.match(pieces[place + 1]):
             place += 2
             continue
         if _HALF.match(pieces[place]):

@@ -14,10 +14,10 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
-LONG: Final = 1 << 14  # bytes; to look at a shorter text costs more than to decode it
+LONG_TEXT: Final = 1 << 14  # bytes; to look at a shorter text costs more than to decode it
 SLICE: Final = 1 << 16  # bytes of a text decoded in one go: a decoder keeps every other thread waiting
-_LONGEST_SIGN: Final = 12  # bytes of JSON that make one character: ``\\ud83d\\ude00``
-_CONTINUED: Final = bytes(range(0x80, 0xC0))  # bytes of UTF-8 that begin no character
+_LONGEST_CHARACTER: Final = 12  # bytes of JSON that make one character: ``\\ud83d\\ude00``
+_CONTINUATION_BYTES: Final = bytes(range(0x80, 0xC0))  # bytes of UTF-8 that begin no character
 _QUOTE: Final = ord('"')
 
 _decode: Final = msgspec.json.Decoder(str).decode
@@ -26,7 +26,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 def is_long(sent: Raw) -> bool:
     """Return whether this JSON is a text to be kept."""
-    return len(sent) >= LONG and memoryview(sent)[0] == _QUOTE
+    return len(sent) >= LONG_TEXT and memoryview(sent)[0] == _QUOTE
 
 
 def plain(text: str | Raw) -> str:
@@ -40,13 +40,13 @@ def length(text: str | Raw) -> int:
     """Return how many characters a text has; of a long one about as many, rather too few."""
     if isinstance(text, str):
         return len(text)
-    signs = units = 0
+    characters = units = 0
     view = memoryview(text)
     for place in range(0, len(view), SLICE):
         piece = bytes(view[place : place + SLICE])
-        signs += len(piece.translate(None, _CONTINUED))
+        characters += len(piece.translate(None, _CONTINUATION_BYTES))
         units += piece.count(b"\\u")
-    return max(0, signs - 5 * units)
+    return max(0, characters - 5 * units)
 
 
 def check_encoding(body: bytes | Raw) -> None:
@@ -73,7 +73,7 @@ def _pieces(sent: Raw) -> Iterator[str]:
 
 def _slice(body: memoryview, place: int, end: int) -> tuple[str, int]:
     """Return the characters up to ``end``, or up to a little before it: no character is cut in two."""
-    for last in range(end, max(end - _LONGEST_SIGN, place), -1):
+    for last in range(end, max(end - _LONGEST_CHARACTER, place), -1):
         try:
             return _decode(b'"%b"' % bytes(body[place:last])), last
         except (msgspec.DecodeError, UnicodeDecodeError):

@@ -19,7 +19,7 @@ from gemproxy.wire.openai_chat import ChatRequest, GoogleOptions
 
 MAX_STOPS = 5  # PROTOCOL 1.5
 MAX_CANDIDATES = 8
-INT32 = 0x7FFFFFFF
+INT32_MAX = 0x7FFFFFFF
 JSON = "application/json"
 
 
@@ -31,7 +31,7 @@ class Format(Struct, frozen=True):
     instruction: str | None = None
 
 
-FREE = Format()
+FREE_TEXT = Format()
 
 
 def generation(
@@ -63,10 +63,10 @@ def generation(
         if wanted.schema:
             config.response_json_schema = Raw(wanted.schema)
     config.thinking_config = thinking(request, google, model, limit, include_thoughts)
-    return None if config == _EMPTY else config
+    return None if config == _EMPTY_CONFIG else config
 
 
-_EMPTY = GenerationConfig()
+_EMPTY_CONFIG = GenerationConfig()
 
 
 def answer_format(request: ChatRequest, model: Model, with_tools: bool, effort: Effort) -> Format:
@@ -76,7 +76,7 @@ def answer_format(request: ChatRequest, model: Model, with_tools: bool, effort: 
     """
     wanted = request.response_format
     if wanted is None or wanted.type == "text":
-        return FREE
+        return FREE_TEXT
     if wanted.type == "json_object":
         found = b""
     elif wanted.type == "json_schema":
@@ -165,7 +165,7 @@ def _stops(stop: str | list[str]) -> list[str] | None:
 
 
 def _seed(seed: int) -> int:
-    return seed if -INT32 - 1 <= seed <= INT32 else seed & INT32
+    return seed if -INT32_MAX - 1 <= seed <= INT32_MAX else seed & INT32_MAX
 
 
 def _logprobs(request: ChatRequest, model: Model, config: GenerationConfig) -> None:

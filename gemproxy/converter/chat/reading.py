@@ -49,27 +49,27 @@ from gemproxy.wire.openai_chat import (
     Tool,
     Unread,
 )
-from gemproxy.wire.text import LONG, check_encoding, is_long
+from gemproxy.wire.text import LONG_TEXT, check_encoding, is_long
 
 T = TypeVar("T")
 
-STEPS = 1 << 19  # bytes; a body up to here is decoded in one go, in 15 ms at the worst
+LARGEST_STEP = 1 << 19  # bytes; a body up to here is decoded in one go, in 15 ms at the worst
 MAX_FIELD = 1 << 19  # bytes of any field that is read and no list; twice the largest schema (``schema``)
 NO_BIAS = Raw(b"null")
 MAX_BIAS = 1 << 16  # bytes; some thousand tokens, many times what OpenAI takes
-_UNREAD = ("metadata", "audio", "web_search_options")  # passed over in a moment, whatever they hold
+_UNREAD_FIELDS = ("metadata", "audio", "web_search_options")  # passed over in a moment, whatever they hold
 _BRACKET = ord("[")
-_LISTS = ("messages", "tools", "functions")
+_LIST_FIELDS = ("messages", "tools", "functions")
 _FIELDS = Outline.__struct_fields__
 _PLACE = " - at `"  # in msgspec's sentences
-_MISSING = re.compile(r"Object missing required field `(?P<field>[^`]*)`")
+_MISSING_FIELD = re.compile(r"Object missing required field `(?P<field>[^`]*)`")
 _CHOICES = {
     "role": "system, developer, user, assistant, tool or function",
     "type": "text, image_url, input_audio, file, video_url or refusal",
 }
 
 
-LEAST = 3  # bytes of a message, a part or a call and what parts it from the next: of a few there are never too many
+SMALLEST_ITEM = 3  # bytes of a message, a part or a call and what parts it from the next: of a few there are never too many
 
 _decode = msgspec.json.Decoder(ChatRequest).decode
 _decode_bias = msgspec.json.Decoder(LogitBias).decode
@@ -101,15 +101,15 @@ _TOOLS, _FUNCTIONS = _Kind(Tool), _Kind(FunctionSpec)
 
 def decode(body: bytes, bounds: Bounds = BOUNDS) -> ChatRequest:
     """Return the request; raises ``ClientFault`` (400) naming the field in ``param``, or with code ``invalid_json``."""
-    asked = _Reading(bounds).request(body) if len(body) > STEPS else _small(body)
-    if len(body) > LEAST * min(bounds.messages, bounds.parts, bounds.calls):
+    asked = _Reading(bounds).request(body) if len(body) > LARGEST_STEP else _small(body)
+    if len(body) > SMALLEST_ITEM * min(bounds.messages, bounds.parts, bounds.calls):
         _count(asked.messages, bounds)
     return asked
 
 
 def _small(body: bytes) -> ChatRequest:
     try:  # nearly always, without the detours by which a fault is named
-        return _checked(body, _decode if len(body) < LONG else _decode_long)
+        return _checked(body, _decode if len(body) < LONG_TEXT else _decode_long)
     except UNREADABLE:
         return _read("", _checked, body)
 
@@ -235,7 +235,7 @@ def _settled(path: str, function: LargeFunction | None) -> SentFunction | None:
 
 
 def _is_kept(arguments: Any) -> bool:
-    return len(arguments) >= LONG and memoryview(arguments)[0] in b'"{'
+    return len(arguments) >= LONG_TEXT and memoryview(arguments)[0] in b'"{'
 
 
 def _few(path: str, raw: Raw, what: str, most: int) -> list[Raw]:
@@ -255,9 +255,9 @@ def _without_lists(outline: Any) -> bytes:
         raw: Raw = getattr(outline, name)
         if not len(raw):
             continue
-        if name in _LISTS:
+        if name in _LIST_FIELDS:
             kept.append(b'"%b":[]' % name.encode())
-        elif len(raw) > MAX_FIELD and name not in _UNREAD:
+        elif len(raw) > MAX_FIELD and name not in _UNREAD_FIELDS:
             raise ClientFault(f"{name} is larger than {MAX_FIELD // 1024} KiB.", param=name)
         else:
             kept.append(b'"%b":%b' % (name.encode(), bytes(raw)))
@@ -312,7 +312,7 @@ def _misfit(above: str, text: str) -> ClientFault:
     reason, found, place = text.rpartition(_PLACE)  # no pattern: a sentence may quote a value of megabytes
     reason, place = (reason, place.removesuffix("`")) if found else (text, "$")
     path = _joined(above, place.removeprefix("$"))
-    missing = _MISSING.match(reason)
+    missing = _MISSING_FIELD.match(reason)
     if missing is not None:
         param = f"{path}.{missing['field']}" if path else missing["field"]
         return ClientFault(f"{param} is missing.", param=param)

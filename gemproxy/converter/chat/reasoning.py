@@ -15,7 +15,7 @@ from gemproxy.wire import gemini
 from gemproxy.wire.openai_chat import ChatRequest, GoogleOptions, Number, Thinking, ThinkingConfig
 
 DYNAMIC_SPEND = 8_192  # tokens that a model which decides for itself may well think; gemini-cli's own budget
-LEAST_USEFUL = 128  # a smaller budget than this buys no thought, so the answer gets the tokens
+LEAST_USEFUL_BUDGET = 128  # a smaller budget than this buys no thought, so the answer gets the tokens
 
 
 class Wish(Struct, frozen=True):
@@ -26,7 +26,7 @@ class Wish(Struct, frozen=True):
     said: bool = False
 
 
-_NOTHING = Wish()
+_NO_WISH = Wish()
 
 
 def thinking(
@@ -66,7 +66,7 @@ def _wish(request: ChatRequest, config: ThinkingConfig | None, model: Model) -> 
             return found
     if request.reasoning_effort is not None:
         return _from_effort(model, request.reasoning_effort, "reasoning_effort")
-    return _NOTHING
+    return _NO_WISH
 
 
 def _from_config(config: ThinkingConfig, model: Model) -> Wish | None:
@@ -120,7 +120,7 @@ def _leave_room(thinking: Budget, depth: Depth, limit: int) -> Depth:
     room = limit // 2 if dynamic else limit * 3 // 4
     if (DYNAMIC_SPEND if dynamic else asked) <= room:
         return depth
-    if thinking.can_disable and room < max(LEAST_USEFUL, thinking.least):
+    if thinking.can_disable and room < max(LEAST_USEFUL_BUDGET, thinking.least):
         return Depth(budget=0)
     return Depth(budget=max(room, thinking.least))
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from msgspec import Raw, Struct
 
 from gemproxy.converter.api import Options
-from gemproxy.converter.chat.generation import FREE, answer_format, generation
+from gemproxy.converter.chat.generation import FREE_TEXT, answer_format, generation
 from gemproxy.converter.chat.messages import Setting, conversation
 from gemproxy.converter.chat.reading import NO_BIAS
 from gemproxy.converter.chat.tools import tool_set
@@ -71,7 +71,7 @@ def to_call(
     effort = effort or Effort(options.max_schema_nodes)
     google = request.google or (_nested(request.extra_body) if request.extra_body is not None else None)
     tools = tool_set(request, model, notes, effort)
-    wanted = FREE if request.response_format is None else answer_format(request, model, bool(tools.specs), effort)
+    wanted = FREE_TEXT if request.response_format is None else answer_format(request, model, bool(tools.specs), effort)
     setting = Setting(model, tools.names, images, signatures, effort=effort)
     said = conversation(request.messages, setting, wanted.instruction)
     if request.logit_bias not in (NO_BIAS, _EMPTY_BIAS):

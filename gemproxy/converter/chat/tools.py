@@ -42,7 +42,7 @@ _BUILT_IN = {
     "codeExecution": "code_execution",
     "code_interpreter": "code_execution",
 }
-_INPUT = Raw(b'{"type":"object","properties":{"input":{"type":"string"}},"required":["input"]}')
+_CUSTOM_PARAMETERS = Raw(b'{"type":"object","properties":{"input":{"type":"string"}},"required":["input"]}')
 
 
 class ToolSet(Struct, frozen=True):
@@ -104,7 +104,7 @@ def _declarations(request: ChatRequest, effort: Effort) -> tuple[list[FunctionDe
         _claim(spec.name, seen, param)
         if isinstance(spec, CustomSpec):
             custom.add(spec.name)
-            found.append(FunctionDeclaration(spec.name, _custom_description(spec), _INPUT))
+            found.append(FunctionDeclaration(spec.name, _custom_description(spec), _CUSTOM_PARAMETERS))
         else:
             found.append(_function(spec, param, effort))
     for index, spec in enumerate(request.functions or ()):
@@ -211,16 +211,16 @@ def _calling(
     if isinstance(choice, NamedFunction):
         return _only([choice.name], "ANY", declared, f"{param}.name")
     if isinstance(choice, ToolChoice):
-        if choice.type not in _WORDS:
+        if choice.type not in _MODES:
             return _by_object(choice, declared)
         choice = choice.type
     if choice is None:
         return None
-    if choice not in _WORDS:
+    if choice not in _MODES:
         raise ClientFault(
             f"{param} must be none, auto, required or name a tool.", param=param, code="unsupported_value"
         )
-    mode = _WORDS[choice]
+    mode = _MODES[choice]
     if mode is None or declared:
         return FunctionCallingConfig(mode) if mode is not None else None
     if mode == "ANY" and not searching:
@@ -230,7 +230,7 @@ def _calling(
     return None
 
 
-_WORDS: dict[str | None, str | None] = {"auto": None, "none": "NONE", "required": "ANY", "any": "ANY"}
+_MODES: dict[str | None, str | None] = {"auto": None, "none": "NONE", "required": "ANY", "any": "ANY"}
 
 
 def _by_object(choice: ToolChoice, declared: frozenset[str]) -> FunctionCallingConfig:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from gemproxy.converter.gemini.objects import LARGEST, spelt, unwieldy
+from gemproxy.converter.gemini.objects import LARGEST_OBJECT, spelt, unwieldy
 from gemproxy.converter.gemini.signatures import Signed
 from gemproxy.converter.gemini.tool_results import Asked, Result, Step, as_text
 from gemproxy.models import Model
@@ -120,7 +120,7 @@ def arguments_of(sent: str | Raw | dict[str, Any] | None) -> Raw:
 
 def lines(texts: list[str | Raw]) -> str | Raw:
     """Return texts one below the other; as JSON if they are too long to be looked into."""
-    if sum(map(len, texts)) <= LARGEST:
+    if sum(map(len, texts)) <= LARGEST_OBJECT:
         return "\n".join(map(plain, texts))
     return joined([piece for text in texts for piece in (text, "\n")][:-1])
 

@@ -25,7 +25,7 @@ MOST_METADATA = 1 << 21  # bytes; what is larger is not read
 _MOST_SEARCHED = 1 << 24  # characters looked through in all for stretches that are not where Google says
 
 _decode = msgspec.json.Decoder(GroundingMetadata).decode
-_WITHIN = bytes(range(0x80, 0xC0))  # bytes of UTF-8 that begin no character
+_CONTINUATION_BYTES = bytes(range(0x80, 0xC0))  # bytes of UTF-8 that begin no character
 
 
 def annotate(choice: int, metadata: Raw, text: str) -> list[Annotation]:
@@ -115,7 +115,7 @@ def _characters(encoded: bytes, offsets: list[int]) -> dict[int, int]:
     characters = last = 0
     for offset in offsets:
         if 0 <= offset <= len(encoded):
-            characters += len(encoded[last:offset].translate(None, _WITHIN))
+            characters += len(encoded[last:offset].translate(None, _CONTINUATION_BYTES))
             counted[offset] = characters
             last = offset
     return counted

@@ -41,7 +41,7 @@ _YOUTUBE = re.compile(
 )
 
 _RESOLUTIONS = {"low": "MEDIA_RESOLUTION_LOW", "high": "MEDIA_RESOLUTION_HIGH"}
-_AUDIO = {
+_AUDIO_TYPES = {
     "wav": "audio/wav",
     "mp3": "audio/mp3",
     "aiff": "audio/aiff",
@@ -52,13 +52,13 @@ _AUDIO = {
     "m4a": "audio/mp4",
     "webm": "audio/webm",
 }
-_MAX_HEAD = 4_096  # characters of a data: URL before its comma; a type, and options that nobody reads
+_MAX_PREFIX = 4_096  # characters of a data: URL before its comma; a type, and options that nobody reads
 _MAX_STRAYS = 1 << 16  # percent signs that begin no escape; each costs time, and so many are no mistake
 _SLICE = 1 << 16  # characters of a large text that are looked at together, so that nothing is copied whole
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _SPACE = b" \t\r\n\f\v"
-_STRAY = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
+_STRAY_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_TO_STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")
 
 
 class RemoteImage(Struct, frozen=True):
@@ -138,9 +138,9 @@ def picture(image: ImageUrl | str, param: str, images: Mapping[str, Blob], model
 
 
 def _sound(audio: InputAudio, param: str) -> Blob:
-    said = _AUDIO.get(audio.format.lower()) if audio.format else None
+    said = _AUDIO_TYPES.get(audio.format.lower()) if audio.format else None
     if audio.format and said is None:
-        raise _unsupported(f"The audio format must be one of {', '.join(_AUDIO)}.", param)
+        raise _unsupported(f"The audio format must be one of {', '.join(_AUDIO_TYPES)}.", param)
     if _is_data(audio.data):
         return _inline(audio.data, param, said)
     return _blob("", _base64(audio.data, param), said, param)
@@ -197,9 +197,11 @@ def _is_data(url: str) -> bool:
 
 def _data_url(url: str, param: str) -> tuple[str, str]:
     """Return type ("" if none is written) and base64 of a data: URL (RFC 2397)."""
-    comma = url.find(",", 0, _MAX_HEAD)
+    comma = url.find(",", 0, _MAX_PREFIX)
     if comma < 0:
-        raise ClientFault(f"The data: URL holds no data: no comma is in its first {_MAX_HEAD} characters.", param=param)
+        raise ClientFault(
+            f"The data: URL holds no data: no comma is in its first {_MAX_PREFIX} characters.", param=param
+        )
     mime, *options = (field.strip().lower() for field in url[5:comma].split(";"))
     if mime == "image/jpg":
         mime = "image/jpeg"
@@ -234,7 +236,7 @@ def _unescaped(text: str, start: int, param: str) -> Iterator[bytes]:
     strays = 0
     for piece in _slices(text, start):
         plain = piece.encode().replace(b"=", b"=3D").replace(b"\n", b"=0A").replace(b"\r", b"=0D")
-        escaped, count = _STRAY.subn(b"=25", plain)
+        escaped, count = _STRAY_PERCENT.subn(b"=25", plain)
         strays += count
         if strays > _MAX_STRAYS:
             raise _not_encoded(param)
@@ -275,7 +277,7 @@ def _bare(pieces: Iterable[bytes], param: str) -> str:
     written: list[str] = []
     size, ended = 0, False
     for piece in pieces:
-        clean = piece.translate(_TO_STANDARD, _SPACE)
+        clean = piece.translate(_TO_STANDARD_ALPHABET, _SPACE)
         bare = clean.rstrip(b"=")
         if bare and (ended or bare.translate(None, _ALPHABET)):
             raise _not_base64(param)

@@ -42,11 +42,11 @@ _BRANDS = {
     b"M4A ": "audio/mp4",
     b"qt  ": "video/quicktime",
 }
-_HOLDS = {  # these bytes begin a container that may as well hold something else: then what is said counts
+_CONTAINERS = {  # these bytes begin a container that may as well hold something else: then what is said counts
     "video/mp4": ("audio/mp4", "audio/m4a", "audio/x-m4a", "video/3gpp", "video/quicktime", "image/heic", "image/heif"),
     "video/webm": ("audio/webm", "video/x-matroska"),
 }
-_TAKEN = re.compile(
+_TAKEN_TYPES = re.compile(
     r"text/[a-z0-9.+-]+|image/(?:png|jpeg|webp|heic|heif)|application/(?:pdf|json|rtf|xml|x-javascript)"
     r"|audio/(?:x-wav|wav|mp3|mpeg|mpga|mp4|m4a|aiff|aac|ogg|flac|webm|pcm|l16|opus)"
     r"|video/(?:mp4|mpeg|mov|quicktime|avi|x-flv|mpg|webm|wmv|3gpp|x-matroska)"
@@ -111,11 +111,11 @@ def settle(data: bytes, said: str, other: str | None = None) -> str | None:
     or format tells; then ``said``, whatever it is.
     """
     shown = sniff(data)
-    if shown in _HOLDS:
-        return next((each for each in (said, other) if each in _HOLDS[shown]), shown)
+    if shown in _CONTAINERS:
+        return next((each for each in (said, other) if each in _CONTAINERS[shown]), shown)
     if shown is not None:
         return shown
-    return said if _TAKEN.fullmatch(said) else other or said or None
+    return said if _TAKEN_TYPES.fullmatch(said) else other or said or None
 
 
 def mime_of_name(name: str | None) -> str | None:

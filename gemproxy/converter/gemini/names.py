@@ -9,7 +9,7 @@ import re
 
 MAX_NAME = 64  # the least that any upstream takes (PROTOCOL 1.4)
 _VALID_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}")
-_INVALID = re.compile(r"[^A-Za-z0-9_.:-]")
+_INVALID_CHARACTER = re.compile(r"[^A-Za-z0-9_.:-]")
 
 
 class Distinct:
@@ -60,7 +60,7 @@ class Names:
 
 
 def _fit(name: str) -> str:
-    clean = _INVALID.sub("_", name[:MAX_NAME])  # a name may be megabytes long
+    clean = _INVALID_CHARACTER.sub("_", name[:MAX_NAME])  # a name may be megabytes long
     if not clean or not (clean[0].isalpha() or clean[0] == "_"):
         clean = "_" + clean
     return clean[:MAX_NAME]

@@ -17,8 +17,8 @@ from msgspec import Raw
 
 from gemproxy.load.weigh import SMALL_SIZE, delimiters
 
-LARGEST: Final = 1 << 22  # characters; tools do not write larger objects, and to look into one takes long
-MANY: Final = 100_000  # delimiters (``load.weigh``): beyond, reading it would make too many things
+LARGEST_OBJECT: Final = 1 << 22  # characters; tools do not write larger objects, and to look into one takes long
+MOST_DELIMITERS: Final = 100_000  # (``load.weigh``); beyond, reading it would make too many things
 
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 _encode: Final = msgspec.json.Encoder().encode
@@ -29,17 +29,17 @@ _KINDS: Final = bytes(
     ord("d" if byte in b"0123456789." else "e" if byte in b"eE" else "-" if byte == ord("-") else " ")
     for byte in range(256)
 )
-_LONG: Final = b"d" * 16
-_TINY: Final = b"e-ddd"  # below 1e-307 doubles have fewer digits, or none
+_LONG_NUMBER: Final = b"d" * 16
+_TINY_NUMBER: Final = b"e-ddd"  # below 1e-307 doubles have fewer digits, or none
 _PIECE: Final = 1 << 20  # bytes that are looked at at once: no other thread runs meanwhile
 
 # The next long or tiny number and what stands before it, where no escape hides a quote. Possessive, since a point to go
 # back to at each step takes memory; a thousand steps at most, since no other thread runs meanwhile.
-_SUSPECT: Final = r"-?(?:[0-9.]{16}|[0-9.]++[eE]-[0-9]{3})"
-_NEXT: Final = re.compile(
-    rf'(?:[^"0-9-]++|"[^"]*+"|(?!{_SUSPECT})-?[0-9][0-9.eE+-]*+){{0,1000}}+(?:({_SUSPECT}[0-9.eE+-]*+)|)'
+_SUSPECT_NUMBER: Final = r"-?(?:[0-9.]{16}|[0-9.]++[eE]-[0-9]{3})"
+_NEXT_SUSPECT: Final = re.compile(
+    rf'(?:[^"0-9-]++|"[^"]*+"|(?!{_SUSPECT_NUMBER})-?[0-9][0-9.eE+-]*+){{0,1000}}+(?:({_SUSPECT_NUMBER}[0-9.eE+-]*+)|)'
 )
-_LONGEST: Final = 400  # characters; no double needs as many
+_LONGEST_NUMBER: Final = 400  # characters; no double needs as many
 
 
 def kept(text: str) -> Raw | None:
@@ -70,7 +70,9 @@ def spelt(text: str) -> Raw | None:
 
 def unwieldy(text: str) -> bool:
     """Return whether a text is too large to be looked into."""
-    return len(text) > LARGEST or (len(text) > SMALL_SIZE and delimiters(text.encode(), MANY) > MANY)
+    if len(text) <= SMALL_SIZE:
+        return False
+    return len(text) > LARGEST_OBJECT or delimiters(text.encode(), MOST_DELIMITERS) > MOST_DELIMITERS
 
 
 def _unread(text: str) -> Raw | None:
@@ -101,9 +103,9 @@ def _doubled(text: str, value: dict[str, Any]) -> bool:
 def _suspect(sent: bytes) -> bool:
     """Return whether there may be a number that no double holds; it costs little to be sure of most texts."""
     if len(sent) > _PIECE:
-        return any(_suspect(sent[start : start + _PIECE]) for start in range(0, len(sent), _PIECE - len(_LONG)))
+        return any(_suspect(sent[start : start + _PIECE]) for start in range(0, len(sent), _PIECE - len(_LONG_NUMBER)))
     kinds = sent.translate(_KINDS)
-    return _LONG in kinds or _TINY in kinds
+    return _LONG_NUMBER in kinds or _TINY_NUMBER in kinds
 
 
 def _spelt(text: str) -> str:
@@ -118,11 +120,11 @@ def _spelt(text: str) -> str:
 def _lost(text: str) -> Iterator[tuple[int, int]]:
     """Return where the numbers stand that no double holds; ``text`` is an object."""
     bare = text.replace("\\\\", "__").replace('\\"', "__")  # as long as it was
-    found = _NEXT.match(bare)
+    found = _NEXT_SUSPECT.match(bare)
     while found and found[0]:
         if found[1] and _lossy(found[1]):
             yield found.span(1)
-        found = _NEXT.match(bare, found.end())
+        found = _NEXT_SUSPECT.match(bare, found.end())
 
 
 def _lossy(number: str) -> bool:
@@ -130,7 +132,7 @@ def _lossy(number: str) -> bool:
 
     Of a fraction 17 are as good: Google writes so many in the arguments of its own calls.
     """
-    if len(number) > _LONGEST:
+    if len(number) > _LONGEST_NUMBER:
         return True
     try:
         value, double = Decimal(number), float(number)

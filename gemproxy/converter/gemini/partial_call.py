@@ -13,9 +13,9 @@ from gemproxy.wire.gemini import PartialArg
 
 _STEP = re.compile(r"""\.([^.\[\]]+)|\[(\d+)\]|\['([^']*)'\]""")
 _LONGEST_PATH = 10_000  # characters
-_DEEPEST = 100  # steps of a path: what is nested deeper no client can read
+_MOST_STEPS = 100  # steps of a path: what is nested deeper no client can read
 _MOST_ITEMS = 100_000  # of all lists and objects together: a path may ask for as many with a few bytes
-_EXACT = 1 << 53  # beyond it a double is no longer the one whole number that was meant
+_EXACT_LIMIT = 1 << 53  # beyond it a double is no longer the one whole number that was meant
 
 
 class PartialCall:
@@ -100,7 +100,7 @@ def _steps(path: str) -> list[str | int]:
     if len(path) > _LONGEST_PATH:
         raise ValueError
     steps: list[str | int] = [int(index) if index else name or quoted for name, index, quoted in _STEP.findall(path)]
-    if len(steps) > _DEEPEST:
+    if len(steps) > _MOST_STEPS:
         raise ValueError
     return steps
 
@@ -109,4 +109,4 @@ def _scalar(piece: PartialArg) -> float | bool | None:
     number = piece.number_value
     if number is None:
         return piece.bool_value
-    return int(number) if number.is_integer() and abs(number) < _EXACT else number
+    return int(number) if number.is_integer() and abs(number) < _EXACT_LIMIT else number

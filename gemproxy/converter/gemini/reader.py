@@ -42,8 +42,8 @@ from gemproxy.wire.gemini import (
 )
 from gemproxy.wire.text import plain
 
-_LENGTH = frozenset({"MAX_TOKENS", "CONTINUATION"})
-_BLOCKED = frozenset(
+_LENGTH_REASONS = frozenset({"MAX_TOKENS", "CONTINUATION"})
+_BLOCKED_REASONS = frozenset(
     (
         "SAFETY",
         "RECITATION",
@@ -61,7 +61,7 @@ _BLOCKED = frozenset(
         "IMAGE_RECITATION",
     )
 )
-_MALFORMED = frozenset(
+_MALFORMED_REASONS = frozenset(
     (
         "MALFORMED_FUNCTION_CALL",
         "UNEXPECTED_TOOL_CALL",
@@ -76,9 +76,9 @@ _PREFIXES = ("default_api:", "default_api.")
 
 # What no honest answer reaches: an upstream must not fill our memory with an answer that says little.
 _MOST_EVENTS = 1 << 16  # of one frame; each becomes a chunk of some hundred bytes
-_MOST_MADE = 10_000  # calls and media of one answer
-_MOST_KEPT = 1 << 24  # bytes of what has to be kept until its end: the longest answer of any model has a fortieth
-_EACH = 64  # bytes that keeping a piece costs beyond its own
+_MOST_CALLS_AND_MEDIA = 10_000  # calls and media of one answer
+_MOST_KEPT_BYTES = 1 << 24  # bytes of what has to be kept until its end: the longest answer of any model has a fortieth
+_PIECE_OVERHEAD = 64  # bytes that keeping a piece costs beyond its own
 _LONGEST_ID = 256  # characters
 
 
@@ -139,7 +139,7 @@ class AnswerReader:
             self._blocked = frame.prompt_feedback.block_reason_message or frame.prompt_feedback.block_reason
         for candidate in frame.candidates or ():
             self._candidate(candidate, events)
-            if len(events) > _MOST_EVENTS or self.kept > _MOST_KEPT:
+            if len(events) > _MOST_EVENTS or self.kept > _MOST_KEPT_BYTES:
                 raise UpstreamFault("The upstream's answer is larger than that of any model.")
         return events
 
@@ -185,7 +185,7 @@ class AnswerReader:
                     if not choice.said:
                         _speak(choice, events)
                     if self._grounded:
-                        self.kept += len(text) + _EACH
+                        self.kept += len(text) + _PIECE_OVERHEAD
                         choice.texts.append(plain(text))
                     events.append(Text(index, text))
                 else:
@@ -234,7 +234,7 @@ class AnswerReader:
         if partial is None or call.name:
             partial = choice.partial = PartialCall(call.name, call.id, signature)
         for piece in call.partial_args or ():
-            self.kept += len(piece.string_value or "") + _EACH
+            self.kept += len(piece.string_value or "") + _PIECE_OVERHEAD
         partial.add(call.partial_args or [])
         if not call.will_continue:
             choice.partial = None
@@ -258,8 +258,8 @@ class AnswerReader:
         """Get ready for a call or a medium."""
         _speak(choice, events)
         self._made += 1
-        if self._made > _MOST_MADE:
-            raise UpstreamFault(f"The upstream's answer holds more than {_MOST_MADE} calls and media.")
+        if self._made > _MOST_CALLS_AND_MEDIA:
+            raise UpstreamFault(f"The upstream's answer holds more than {_MOST_CALLS_AND_MEDIA} calls and media.")
 
     def _text(self, index: int, choice: _Choice, text: str | Raw, part: Part, events: list[Event]) -> None:
         if part.thought:
@@ -269,7 +269,7 @@ class AnswerReader:
         elif text:
             _speak(choice, events)
             if self._grounded:
-                self.kept += len(text) + _EACH
+                self.kept += len(text) + _PIECE_OVERHEAD
                 choice.texts.append(plain(text))
             events.append(Text(index, text, part.thought_signature))
         elif part.thought_signature is not None:
@@ -283,7 +283,7 @@ class AnswerReader:
             for place, chosen in enumerate(result.chosen_candidates or [])
         ]
         if tokens:
-            size = _EACH * sum(1 + len(token.top) for token in tokens)
+            size = _PIECE_OVERHEAD * sum(1 + len(token.top) for token in tokens)
             self._silent(choice, Logprobs(index, tuple(tokens)), size, events)
 
     def _silent(self, choice: _Choice, event: Event, size: int, events: list[Event]) -> None:
@@ -291,7 +291,7 @@ class AnswerReader:
         if choice.said:
             events.append(event)
         else:
-            self.kept += size + _EACH
+            self.kept += size + _PIECE_OVERHEAD
             choice.early.append(event)
 
     def _unique(self, call_id: str | None) -> str:
@@ -318,13 +318,13 @@ class AnswerReader:
         events = choice.early
         if choice.grounding is not None:
             events += annotate(index, choice.grounding, "".join(choice.texts))
-        if reason in _MALFORMED:
+        if reason in _MALFORMED_REASONS:
             raise BadAnswer(_malformed(reason, choice.message))
-        if reason in _BLOCKED or self._blocked is not None:
+        if reason in _BLOCKED_REASONS or self._blocked is not None:
             if not choice.said:
                 events.append(Refusal(index, _blocked_answer(self._blocked or reason, choice.message)))
             events.append(Finish(index, "content_filter"))
-        elif reason in _LENGTH:
+        elif reason in _LENGTH_REASONS:
             events.append(Finish(index, "length"))
         elif choice.said:
             events.append(Finish(index, "tool_calls" if choice.called else "stop"))

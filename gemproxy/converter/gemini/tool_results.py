@@ -18,8 +18,8 @@ from gemproxy.converter.gemini.objects import kept
 from gemproxy.wire.gemini import FunctionCall, FunctionResponse, Part
 from gemproxy.wire.text import joined
 
-_MISSING = {"error": "no result"}
-_IN_RESPONSE = ("image/", "application/pdf", "text/plain")  # media that a functionResponse takes (PROTOCOL 1.3)
+_MISSING_RESULT = {"error": "no result"}
+_RESPONSE_MEDIA = ("image/", "application/pdf", "text/plain")  # media that a functionResponse takes (PROTOCOL 1.3)
 
 _encode = msgspec.json.encode
 
@@ -111,7 +111,7 @@ class Step:
 
     def _response(self, call: FunctionCall, result: Result | None, after: list[Part]) -> Part:
         if result is None:
-            return Part(function_response=FunctionResponse(call.name, _MISSING, call.id))
+            return Part(function_response=FunctionResponse(call.name, _MISSING_RESULT, call.id))
         inside: list[Part] = []
         for part in result.media:
             (inside if self._media_in_results and _fits(part) else after).append(part)
@@ -156,7 +156,7 @@ def _content(result: Result) -> tuple[str | bytes, bytes]:
 
 
 def _fits(part: Part) -> bool:
-    return part.inline_data is not None and part.inline_data.mime_type.startswith(_IN_RESPONSE)
+    return part.inline_data is not None and part.inline_data.mime_type.startswith(_RESPONSE_MEDIA)
 
 
 def _response_object(text: str | Raw) -> Any:

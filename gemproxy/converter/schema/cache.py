@@ -20,7 +20,7 @@ from gemproxy.load.effort import Effort
 __all__ = ["Unusable", "answer_schema", "too_much", "tool_schema"]
 
 CACHED_BYTES = 32 << 20  # schemas as they came and as they went; tools and answers have a cache each
-_ENTRY = 256  # bytes that Python itself needs for one of them, about
+_ENTRY_OVERHEAD = 256  # bytes that Python itself needs for one of them, about
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -75,10 +75,10 @@ class Known:
         if raw in self._found:  # another thread was quicker
             return
         self._found[raw] = found
-        self.held += _ENTRY + len(raw) + len(found)
+        self.held += _ENTRY_OVERHEAD + len(raw) + len(found)
         while self.held > CACHED_BYTES:
             oldest = next(iter(self._found))
-            self.held -= _ENTRY + len(oldest) + len(self._found.pop(oldest))
+            self.held -= _ENTRY_OVERHEAD + len(oldest) + len(self._found.pop(oldest))
 
 
 _tools, _answers = Known(_tool), Known(_answer)

@@ -21,14 +21,14 @@ from gemproxy.load.effort import Effort
 MAX_BYTES = 256 * 1024  # of a schema as it comes, and of what its refs add to that: texts, names, values
 MAX_INLINED = 2_000  # nodes beyond the document's own: refs that are written out multiply; far above any real schema
 
-_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
+_UNSAFE_CHARACTER = re.compile(r"[^A-Za-z0-9_.-]")
 # beside a $ref these say something of their own, so the target is written out with them; others are dropped
-_SAYING = frozenset(
+_SAYING_KEYWORDS = frozenset(
     ("description", "properties", "required", "additionalProperties", "items", "enum", "const", "anyOf", "oneOf")
 )
 
 
-_HEAD = ("type", "title", "description")  # what a reader wants to know first
+_FIRST_KEYWORDS = ("type", "title", "description")  # what a reader wants to know first
 
 
 class Place(Struct, frozen=True):
@@ -141,7 +141,7 @@ class Walk:
         if self._circles(ref, place):
             # a circle must pass through a property that can be left out (PROTOCOL 5.2); without one it is cut
             return self._kept(ref, beside) if place.held else {}
-        if not _SAYING.isdisjoint(beside):
+        if not _SAYING_KEYWORDS.isdisjoint(beside):
             return self._node(_joined(target, beside), self._inside(ref, place))
         return self._kept(ref, beside)
 
@@ -209,7 +209,7 @@ class Walk:
             hints.insert(0, node["description"])
         if hints:
             found["description"] = " ".join(hints)
-        return {key: found[key] for key in _HEAD if key in found} | found
+        return {key: found[key] for key in _FIRST_KEYWORDS if key in found} | found
 
     def _object(self, node: Node, place: Place, found: Node) -> None:
         properties = node.get("properties")
@@ -283,7 +283,7 @@ class Walk:
 
 
 def _definition_name(ref: str) -> str:
-    return _UNSAFE.sub("_", ref.rsplit("/", 1)[-1].removeprefix("#")) or "root"
+    return _UNSAFE_CHARACTER.sub("_", ref.rsplit("/", 1)[-1].removeprefix("#")) or "root"
 
 
 def _weight(held: Iterable[Any]) -> int:

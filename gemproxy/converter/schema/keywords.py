@@ -17,9 +17,9 @@ MAX_HINT = 400  # characters; a constant can be a whole document
 
 _TYPES = frozenset(("string", "number", "integer", "boolean", "array", "object", "null"))
 _TYPE_OF = {str: "string", bool: "boolean", int: "integer", float: "number"}
-_LISTED = ({"string"}, {"number"})  # what an ``enum`` may hold
+_ENUM_TYPES = ({"string"}, {"number"})  # what an ``enum`` may hold
 _FORMATS = frozenset(("date-time", "date", "time", "float", "double", "int32", "int64"))
-_BELONGS = {  # what goes along when a list of types is taken apart
+_KEYWORDS_OF_TYPE = {  # what goes along when a list of types is taken apart
     "object": ("properties", "required", "additionalProperties", "propertyOrdering"),
     "array": ("items", "prefixItems", "minItems", "maxItems"),
     "number": ("minimum", "maximum"),
@@ -70,7 +70,7 @@ def enum(node: Node, kinds: list[str], found: Node, hints: list[str], told: dict
         kept = list(dict.fromkeys(kept))
         if len(kept) > 1:
             return nullable  # both say no more than the type
-    if family not in _LISTED:
+    if family not in _ENUM_TYPES:
         hints.append(told.get(id(source)) or told.setdefault(id(source), _one_of(kept)))
     if "" in family or family == {"boolean"}:
         return nullable
@@ -138,9 +138,9 @@ def _branch(found: Node, plain: list[str], nullable: bool) -> None:
     for kind in plain:
         branch: Node = {}
         settle(branch, [kind], nullable=False)
-        branch |= {key: found[key] for key in _BELONGS.get(kind, ()) if key in found}
+        branch |= {key: found[key] for key in _KEYWORDS_OF_TYPE.get(kind, ()) if key in found}
         branches.append(branch)
-    for key in {key for kind in plain for key in _BELONGS.get(kind, ())}:
+    for key in {key for kind in plain for key in _KEYWORDS_OF_TYPE.get(kind, ())}:
         found.pop(key, None)
     found["anyOf"] = [*branches, {"type": "null"}] if nullable else branches
 

@@ -16,8 +16,8 @@ from gemproxy.load.effort import Effort
 
 MAX_DEPTH = 32  # levels of schemas; deeper ones are refused by the upstream as well (PROTOCOL 5.4 rule 5)
 
-_WITHIN = ("properties", "patternProperties", "dependentSchemas")
-_MAPS = (*_WITHIN, "$defs", "definitions")
+_PROPERTY_MAPS = ("properties", "patternProperties", "dependentSchemas")
+_MAPS = (*_PROPERTY_MAPS, "$defs", "definitions")
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
 _SINGLES = ("items", "additionalProperties")
 _INDEX = re.compile(r"[0-9]{1,9}")
@@ -145,7 +145,7 @@ class References:
             ref = current.get("$ref")
             if isinstance(ref, str):
                 yield ref
-            waiting += children(current, _WITHIN)
+            waiting += children(current, _PROPERTY_MAPS)
 
 
 class _Circles:
@@ -156,43 +156,43 @@ class _Circles:
 
     def __init__(self, following: Callable[[str], Iterator[str]]) -> None:
         self._following = following
-        self._heads: dict[str, str] = {}
+        self._roots: dict[str, str] = {}
 
     def of(self, node: str) -> str:
-        """Return the head of a node's component: nodes of one head can be reached from each other."""
-        if node not in self._heads:
+        """Return the root of a node's component: nodes of one root can be reached from each other."""
+        if node not in self._roots:
             self._explore(node)
-        return self._heads[node]
+        return self._roots[node]
 
     def known(self, node: str) -> str | None:
         """Return the same as far as it is known: what was not met on the way from another is not reached from there."""
-        return self._heads.get(node)
+        return self._roots.get(node)
 
     def _explore(self, start: str) -> None:
         met: dict[str, int] = {}
         open_: list[str] = []  # met, but not known yet with whom in a circle
-        heads: list[str] = []  # of these, the ones that may be the first of their circle
+        roots: list[str] = []  # of these, the ones that may be the first of their circle
         way = [(start, self._following(start))]
         while way:
             node, edges = way[-1]
             if node not in met:
                 met[node] = len(met)
                 open_.append(node)
-                heads.append(node)
-            following = next((each for each in edges if each not in self._heads), None)
+                roots.append(node)
+            following = next((each for each in edges if each not in self._roots), None)
             if following is None:
                 way.pop()
-                if heads[-1] == node:
-                    self._close(open_, heads.pop())
+                if roots[-1] == node:
+                    self._close(open_, roots.pop())
             elif following not in met:
                 way.append((following, self._following(following)))
             else:
-                while met[heads[-1]] > met[following]:
-                    heads.pop()
+                while met[roots[-1]] > met[following]:
+                    roots.pop()
 
-    def _close(self, open_: list[str], head: str) -> None:
-        while head not in self._heads:
-            self._heads[open_.pop()] = head
+    def _close(self, open_: list[str], root: str) -> None:
+        while root not in self._roots:
+            self._roots[open_.pop()] = root
 
 
 def _unescape(step: str) -> str:

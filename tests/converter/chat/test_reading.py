@@ -29,7 +29,9 @@ USER = {"role": "user", "content": "Hi"}
 
 def large(**fields: Any) -> bytes:
     """Return a body that is read in steps, whatever is in it."""
-    return msgspec.json.encode({"model": "gemini-2.5-flash", "messages": [USER], "zzz": "z" * reading.STEPS, **fields})
+    return msgspec.json.encode(
+        {"model": "gemini-2.5-flash", "messages": [USER], "zzz": "z" * reading.LARGEST_STEP, **fields}
+    )
 
 
 def messages(*said: dict[str, Any]) -> bytes:
@@ -59,9 +61,9 @@ def test_a_request_read_in_steps_asks_the_same(small: int, sent: dict[str, Any])
     expected = outcome(msgspec.json.encode(sent))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(weigh, "SMALL_SIZE", small)
-        patch.setattr(reading, "STEPS", small)
-        patch.setattr(reading, "LONG", 3)
-        patch.setattr(text, "LONG", 3)
+        patch.setattr(reading, "LARGEST_STEP", small)
+        patch.setattr(reading, "LONG_TEXT", 3)
+        patch.setattr(text, "LONG_TEXT", 3)
         assert outcome(msgspec.json.encode(sent)) == expected
 
 
@@ -138,7 +140,7 @@ def test_a_fault_is_named_as_in_a_small_body(wrong: dict[str, Any], bulk: int) -
         for item in fat.get(name) or ():
             if isinstance(item, dict) and bulk:
                 item["zzz"] = "z" * bulk
-    assert refused(lambda: decode(msgspec.json.encode({**fat, "zzz": "z" * reading.STEPS}))) == told
+    assert refused(lambda: decode(msgspec.json.encode({**fat, "zzz": "z" * reading.LARGEST_STEP}))) == told
 
 
 @pytest.mark.parametrize(
@@ -147,10 +149,12 @@ def test_a_fault_is_named_as_in_a_small_body(wrong: dict[str, Any], bulk: int) -
         pytest.param(large()[:-1], "not valid JSON", id="cut off"),
         pytest.param(large() + b"x", "not valid JSON", id="more behind the end"),
         pytest.param(
-            b'{"zzz":"%s\xff"}' % (b"z" * reading.STEPS), "not valid UTF-8", id="not UTF-8 in an unknown field"
+            b'{"zzz":"%s\xff"}' % (b"z" * reading.LARGEST_STEP), "not valid UTF-8", id="not UTF-8 in an unknown field"
         ),
-        pytest.param(large(user="é" * (reading.STEPS // 2))[:-3], "not valid UTF-8", id="cut off within a letter"),
-        pytest.param(b'{"zzz":%s}' % (b"[" * 2 * reading.STEPS), "nested too deep", id="too deep"),
+        pytest.param(
+            large(user="é" * (reading.LARGEST_STEP // 2))[:-3], "not valid UTF-8", id="cut off within a letter"
+        ),
+        pytest.param(b'{"zzz":%s}' % (b"[" * 2 * reading.LARGEST_STEP), "nested too deep", id="too deep"),
     ],
 )
 def test_what_is_no_json_is_refused(body: bytes, message: str) -> None:

@@ -22,8 +22,8 @@ Address = IPv4Address | IPv6Address
 
 MAX_AGE = 1.0  # seconds; addresses come and go
 _SIOCGIFCONF = 0x8912  # netdevice(7)
-_REQUEST = 16 + struct.calcsize("LLHBBB0L")  # bytes of a struct ifreq: a name, and the largest of a union
-_V6 = Path("/proc/self/net/if_inet6")
+_IFREQ_SIZE = 16 + struct.calcsize("LLHBBB0L")  # bytes of a struct ifreq: a name, and the largest of a union
+_V6_FILE = Path("/proc/self/net/if_inet6")
 
 
 class Interfaces:
@@ -49,14 +49,14 @@ def addresses() -> Iterator[Address]:
     with suppress(OSError):
         yield from _v4()
     with suppress(OSError):  # no IPv6
-        yield from (IPv6Address(bytes.fromhex(line.split()[0])) for line in _V6.read_text("ascii").splitlines())
+        yield from (IPv6Address(bytes.fromhex(line.split()[0])) for line in _V6_FILE.read_text("ascii").splitlines())
 
 
 def _v4() -> Iterator[IPv4Address]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         size, _ = struct.unpack("iP", fcntl.ioctl(sock, _SIOCGIFCONF, struct.pack("iP", 0, 0)))
-        found = array.array("B", bytes(size + 8 * _REQUEST))  # some may have come in between
+        found = array.array("B", bytes(size + 8 * _IFREQ_SIZE))  # some may have come in between
         asked = struct.pack("iP", len(found), found.buffer_info()[0])
         size, _ = struct.unpack("iP", fcntl.ioctl(sock, _SIOCGIFCONF, asked))
-    for start in range(20, size, _REQUEST):  # behind a name, a family and a port
+    for start in range(20, size, _IFREQ_SIZE):  # behind a name, a family and a port
         yield IPv4Address(bytes(found[start : start + 4]))

@@ -11,8 +11,8 @@ from gemproxy.converter.gemini.mime import sniff
 from gemproxy.networks import Unfetchable
 
 BEGINNING = 64  # bytes that tell what a file is
-_INLINE = ("image/png", "image/jpeg", "image/webp", "image/heic", "image/heif", "application/pdf")  # PROTOCOL 1.3
-_DECLARED = re.compile(r"(?:text|audio|video)/[a-z0-9][a-z0-9.+-]{0,63}|application/json")
+_INLINE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/heic", "image/heif", "application/pdf")  # PROTOCOL 1.3
+_DECLARED_TYPES = re.compile(r"(?:text|audio|video)/[a-z0-9][a-z0-9.+-]{0,63}|application/json")
 _HTML = (b"<!doctype html", b"<html")
 
 
@@ -28,12 +28,12 @@ def media_type(data: bytes, declared: str) -> str:
         kind = declared.partition(";")[0].strip().lower()
         if kind == "text/html" or beginning.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_HTML):
             raise Unfetchable("it is an HTML page")
-        if not _DECLARED.fullmatch(kind):
+        if not _DECLARED_TYPES.fullmatch(kind):
             raise Unfetchable(f"its bytes are of no known type ({_taken()})")
-    elif kind not in _INLINE and not kind.startswith(("audio/", "video/")):
+    elif kind not in _INLINE_TYPES and not kind.startswith(("audio/", "video/")):
         raise Unfetchable(f"it is {kind} ({_taken()})")
     return kind
 
 
 def _taken() -> str:
-    return f"Gemini takes {', '.join(_INLINE)}, audio, video and text"
+    return f"Gemini takes {', '.join(_INLINE_TYPES)}, audio, video and text"

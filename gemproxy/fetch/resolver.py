@@ -23,7 +23,7 @@ from gemproxy.fetch.shares import Shares
 
 CALLER: ContextVar[str] = ContextVar("caller", default="")  # aiohttp hands nothing through to a resolver
 LOOKUP_TIMEOUT = 5.0  # seconds for a look-up; resolv.conf(5) gives the first name server as many
-OVERDUE = 15.0  # seconds after which a thread counts against its caller no more
+OVERDUE_AGE = 15.0  # seconds after which a thread counts against its caller no more
 _COUNTED_THREADS = 128  # that count
 _THREADS_EACH = 32  # of one caller: eight of its requests
 _ALL_THREADS = 256  # with those that are overdue
@@ -64,7 +64,7 @@ class Lookup(AbstractResolver):
         answer: asyncio.Future[_Found] = loop.create_future()
         answer.add_done_callback(asyncio.Future.exception)  # whoever asked may have given up
         place = _Place(partial(self._shares.give, caller))
-        overdue = loop.call_later(OVERDUE, place.leave)
+        overdue = loop.call_later(OVERDUE_AGE, place.leave)
 
         def ended(found: _Found | Exception) -> None:
             self._threads -= 1

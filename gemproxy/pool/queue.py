@@ -21,7 +21,7 @@ from msgspec import Struct
 from gemproxy.errors import NoCredential, forget_way
 from gemproxy.pool.rotator import BUSY_WAIT, Rotator
 from gemproxy.pool.slot import Lease
-from gemproxy.upstream.demand import PLAIN, Demand
+from gemproxy.upstream.demand import PLAIN_DEMAND, Demand
 from gemproxy.upstream.dialect import Verdict
 
 # a model, the kinds of requests for it that rest apart, what they have tried, and which upstreams may serve them
@@ -55,7 +55,7 @@ class Queue:
         self._timer: asyncio.TimerHandle | None = None
 
     async def acquire(
-        self, model: str, tried: Collection[str], dialects: Collection[str] | None, demand: Demand = PLAIN
+        self, model: str, tried: Collection[str], dialects: Collection[str] | None, demand: Demand = PLAIN_DEMAND
     ) -> Lease:
         """Return a lease as ``Rotator.acquire`` does; raises ``NoCredential`` when none came free in time."""
         try:
@@ -78,7 +78,7 @@ class Queue:
         model: str,
         tried: Collection[str],
         dialects: Collection[str] | None = None,
-        demand: Demand = PLAIN,
+        demand: Demand = PLAIN_DEMAND,
     ) -> Lease:
         """Return a lease without waiting; raises ``NoCredential`` when there is none."""
         if self._lines:

@@ -28,7 +28,7 @@ from gemproxy.pool.cooldown import (
 )
 from gemproxy.pool.slot import Lease, Readiness, Slot, SlotView, finite
 from gemproxy.upstream.cause import Cause
-from gemproxy.upstream.demand import PLAIN, Demand
+from gemproxy.upstream.demand import PLAIN_DEMAND, Demand
 from gemproxy.upstream.dialect import Action, Scope, Verdict
 from gemproxy.upstream.refusals.rules import NO_MODEL
 
@@ -64,7 +64,7 @@ class Rotator:
     # ---------------------------------------------------------------------------------------------- who serves
 
     def acquire(
-        self, model: str, tried: Container[str] = (), dialects: Dialects = None, demand: Demand = PLAIN
+        self, model: str, tried: Container[str] = (), dialects: Dialects = None, demand: Demand = PLAIN_DEMAND
     ) -> Lease:
         """Return a lease of the next slot that may serve such a request for ``model``; report it exactly once.
 
@@ -175,12 +175,12 @@ class Rotator:
 
     # ---------------------------------------------------------------------------------------------- nobody serves
 
-    def available(self, model: str, dialects: Dialects = None, demand: Demand = PLAIN) -> bool:
+    def available(self, model: str, dialects: Dialects = None, demand: Demand = PLAIN_DEMAND) -> bool:
         """Return whether ``acquire`` would find a slot now."""
         now = self._now()
         return any(self._serves(slot, model, now, demand) for slot in self._fitting(model, dialects))
 
-    def earliest(self, model: str, dialects: Dialects = None, demand: Demand = PLAIN) -> float | None:
+    def earliest(self, model: str, dialects: Dialects = None, demand: Demand = PLAIN_DEMAND) -> float | None:
         """Return the seconds until the first slot may serve ``model``, 0 for now; None: an operator must act."""
         now = self._now()
         waits = [self._wait(slot, model, now, demand) for slot in self._fitting(model, dialects)]

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from msgspec import Struct, field
 
 from gemproxy.pool.cooldown import ALL_MODELS, KIND_SEPARATOR, NO_END, Cooldown, Record, key_of
-from gemproxy.upstream.demand import PLAIN, Demand
+from gemproxy.upstream.demand import PLAIN_DEMAND, Demand
 
 POOLS = ("primary", "backup")
 
@@ -51,7 +51,7 @@ class Slot(Struct, eq=False):
         """Return the keys of the cooldowns that such a request for a model may fall under."""
         return keys(model, demand.kinds) if self.narrow else (model, ALL_MODELS)
 
-    def cooldown_left(self, model: str, now: float, demand: Demand = PLAIN) -> float:
+    def cooldown_left(self, model: str, now: float, demand: Demand = PLAIN_DEMAND) -> float:
         """Return the seconds that the slot still rests for such a request for ``model``; 0: it does not."""
         return self.longest(self.keys(model, demand), now)
 

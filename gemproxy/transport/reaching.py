@@ -22,7 +22,7 @@ from yarl import URL
 from gemproxy.descriptors import NONE_LEFT, SHORTAGES, is_shortage
 from gemproxy.transport.connections import open_connector
 from gemproxy.transport.resolver import Resolver
-from gemproxy.upstream.reach import QUIET, HostView, Obstacle, Reach, Reason
+from gemproxy.upstream.reach import QUIET_TIME, HostView, Obstacle, Reach, Reason
 from gemproxy.upstream.skew import Skew
 
 log = logging.getLogger("gemproxy")
@@ -131,7 +131,7 @@ class Lookout:
     def _clock_changed(self) -> None:
         """Tell of the clock, though not of each word where two contradict each other (Google's, and a proxy's)."""
         now, words = self._clock(), self.skew.words
-        if words and now - self._clock_told >= QUIET:
+        if words and now - self._clock_told >= QUIET_TIME:
             self._clock_told, self._clock_heard = now, True
             log.warning("%s", words)
         elif not words and self._clock_heard:

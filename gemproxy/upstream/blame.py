@@ -16,7 +16,7 @@ from gemproxy.wire.gemini import GenerateRequest, Part
 
 # Where Google names a field: details (read by ``error_body``), "at 'contents[0].role'", "GenerateContentRequest.tools:
 # …".
-_NAMED: Final = re.compile(r"(?i)(?:\bat '|generatecontentrequest\.)([a-z_][\w.\[\]]*)")
+_NAMED_FIELD: Final = re.compile(r"(?i)(?:\bat '|generatecontentrequest\.)([a-z_][\w.\[\]]*)")
 
 # Looked for in the path (without underscores, lower case), the most telling first.
 _FIELDS: Final = (
@@ -63,24 +63,24 @@ _SENTENCES: Final = (
 
 def blamed(refused: Refusal) -> str | None:
     """Return the field that Google complains about; None if the answer does not tell."""
-    for path in (*refused.fields, *_NAMED.findall(refused.message)):
+    for path in (*refused.fields, *_NAMED_FIELD.findall(refused.message)):
         plain = path.lower().replace("_", "")
-        for sign, field in _FIELDS:
-            if sign in plain:
+        for fragment, field in _FIELDS:
+            if fragment in plain:
                 return field
-    return next((field for sign, field in _SENTENCES if sign.search(refused.text)), None)
+    return next((field for pattern, field in _SENTENCES if pattern.search(refused.text)), None)
 
 
 # --------------------------------------------------------------------------------------- one part of the messages
 
 _PART: Final = re.compile(r"(?i)contents\[(\d{1,6})\]\.parts\[(\d{1,6})\](?:\.function_?response\.parts\[(\d{1,6})\])?")
-_TYPE: Final = re.compile(r"mime[ _]?type(?: parameter with value)?\W{1,3}([\w.+/-]{0,200}\w)")
-_FAULTY: Final = r"(?:process|decode|read|open|parse|invalid|unsupported|corrupt(?:ed)?|broken|empty)"
+_MIME_TYPE: Final = re.compile(r"mime[ _]?type(?: parameter with value)?\W{1,3}([\w.+/-]{0,200}\w)")
+_FAULTS: Final = r"(?:process|decode|read|open|parse|invalid|unsupported|corrupt(?:ed)?|broken|empty)"
 
 # What Google says of media without a path, and how their types begin; the most telling first.
 _MEDIA: Final = (
     *(
-        (re.compile(rf"\b(?:input|provided|source|inline) {name}|\b{_FAULTY} (?:the |or corrupt(?:ed)? )?{name}"), kind)
+        (re.compile(rf"\b(?:input|provided|source|inline) {name}|\b{_FAULTS} (?:the |or corrupt(?:ed)? )?{name}"), kind)
         for name, kind in (
             ("image", "image/"),
             ("audio", "audio/"),
@@ -92,19 +92,19 @@ _MEDIA: Final = (
     (re.compile(r"\bfile ?uri\b|content from the provided url|\b(?:access|find) the file\b|\bfiles?/"), "file"),
     (re.compile(r"mime[ _]?type|\binline_?data\b|\bbase64 decod"), ""),
 )
-_PLACE: Final = re.compile(r"\b(?:image|audio|video|document) (\d{1,4})\b")
+_MEDIA_PLACE: Final = re.compile(r"\b(?:image|audio|video|document) (\d{1,4})\b")
 
 
 def suspected(refused: Refusal) -> Suspect | None:
     """Return what tells the refused part of the messages; None if the refusal is not about a medium."""
     if blamed(refused) not in (None, "contents"):
         return None
-    path = next(filter(_PART.search, (*refused.fields, *_NAMED.findall(refused.message))), "")
+    path = next(filter(_PART.search, (*refused.fields, *_NAMED_FIELD.findall(refused.message))), "")
     said = f"{refused.text}\n{refused.debug}"
-    kind = next((kind for sign, kind in _MEDIA if sign.search(said)), None)
+    kind = next((kind for pattern, kind in _MEDIA if pattern.search(said)), None)
     if kind is None:
         return Suspect(path) if path else None
-    mime, place = _TYPE.search(said), _PLACE.search(said)
+    mime, place = _MIME_TYPE.search(said), _MEDIA_PLACE.search(said)
     return Suspect(path, kind, mime[1] if mime else "", int(place[1]) if place else None)
 
 

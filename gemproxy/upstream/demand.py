@@ -19,18 +19,18 @@ from gemproxy.upstream.cause import Cause
 from gemproxy.wire.gemini import GenerateRequest, Part
 from gemproxy.wire.text import length
 
-LEAST: Final = 32 << 10
+LEAST_CHARACTERS: Final = 32 << 10
 """Characters; a smaller request that is refused says that there is room for none."""
 
-LETTERS: Final = 6
+CHARACTERS_PER_TOKEN: Final = 6
 """Characters of one token at most: English has up to 4.6, other scripts fewer; so tokens are rather counted too few."""
 
-MEDIUM: Final = 258
+TOKENS_PER_MEDIUM: Final = 258
 """Tokens of the smallest picture or page (PROTOCOL 1.3); what a medium has beyond is not known here."""
 
 # Close together, so that few are held that are smaller than what was refused: a quarter at most.
-_MARKS: Final = tuple(int(LEAST * 1.25**step) for step in range(32))  # to 32 MiB
-_FROM: Final = tuple(f"from {mark >> 10} KiB on" for mark in _MARKS)
+_SIZE_MARKS: Final = tuple(int(LEAST_CHARACTERS * 1.25**step) for step in range(32))  # to 32 MiB
+_SIZE_KINDS: Final = tuple(f"from {mark >> 10} KiB on" for mark in _SIZE_MARKS)
 
 # A closed set: a client's own words make no kinds.
 _MEDIA: Final = {"image": "images", "audio": "audio", "video": "video", "application": "documents", "text": "documents"}
@@ -50,9 +50,9 @@ class Demand:
     def kinds(self) -> tuple[str, ...]:
         """Return the kinds of rests that this request falls under, but for those that hold for all."""
         if self._kinds is None:
-            sums = self._looked()
+            sums = self._summed()
             features = ("", sums.features) if sums.features else ("",)
-            sizes = ("", *_FROM[: sums.marks])
+            sizes = ("", *_SIZE_KINDS[: sums.marks])
             self._kinds = tuple(_joined(feature, size) for feature in features for size in sizes)[1:]
         return self._kinds
 
@@ -60,22 +60,22 @@ class Demand:
         """Return the kind of the requests that a refusal of this one concerns; "": all."""
         if cause is Cause.ANY or cause is Cause.MISSING:
             return ""
-        sums = self._looked()
+        sums = self._summed()
         large = cause is not Cause.FEATURE and sums.marks > 0
-        return _joined(sums.features, _FROM[sums.marks - 1] if large else "")
+        return _joined(sums.features, _SIZE_KINDS[sums.marks - 1] if large else "")
 
     @property
     def tokens(self) -> int:
         """Return about how many tokens go in, rather too few than too many."""
-        sums = self._looked()
-        return sums.text // LETTERS + sums.media * MEDIUM
+        sums = self._summed()
+        return sums.text // CHARACTERS_PER_TOKEN + sums.media * TOKENS_PER_MEDIUM
 
     @property
     def brings(self) -> bool:
         """Return whether it names a file or a cache: a client's own, which may not be there."""
-        return self._body.cached_content is not None or self._looked().files
+        return self._body.cached_content is not None or self._summed().files
 
-    def _looked(self) -> _Sums:
+    def _summed(self) -> _Sums:
         if self._sums is None:
             self._sums = _Sums(self._body)
         return self._sums
@@ -111,7 +111,7 @@ class _Sums:
             for each in tool.function_declarations or ():
                 self.text += len(each.parameters_json_schema) + len(each.description or "")
         self.features = f"with {' and '.join(sorted(self._found))}" if self._found else ""
-        self.marks = bisect_right(_MARKS, self.text + self._data)
+        self.marks = bisect_right(_SIZE_MARKS, self.text + self._data)
 
     def _add(self, parts: Iterable[Part] | None) -> None:
         for part in parts or ():
@@ -139,7 +139,7 @@ class _Sums:
         self.media += 1
 
 
-PLAIN: Final = Demand(GenerateRequest())
+PLAIN_DEMAND: Final = Demand(GenerateRequest())
 """A request without anything special."""
 
 

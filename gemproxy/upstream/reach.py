@@ -13,8 +13,8 @@ from typing import Final
 
 from msgspec import Struct, field
 
-RUNNING: Final = 3  # failures without a success between, after which a host is out
-QUIET: Final = 60.0  # seconds in which the same cause at the same host, over and back again, is not told anew
+FAILURES_UNTIL_OUT: Final = 3  # failures without a success between, after which a host is out
+QUIET_TIME: Final = 60.0  # seconds in which the same cause at the same host, over and back again, is not told anew
 
 
 class Reason(StrEnum):
@@ -88,7 +88,7 @@ class Host(Struct):
     @property
     def out(self) -> bool:
         """Return whether it failed so often that only a handshake brings it back."""
-        return self.failures >= RUNNING
+        return self.failures >= FAILURES_UNTIL_OUT
 
 
 class HostView(Struct, frozen=True, omit_defaults=True):
@@ -124,7 +124,7 @@ class Reach:
         host.failures += 1
         host.obstacle = obstacle
         told = host.told.get(obstacle.reason)
-        if told is not None and (told >= host.since or now - told < QUIET):
+        if told is not None and (told >= host.since or now - told < QUIET_TIME):
             return False
         host.told[obstacle.reason] = now
         return True

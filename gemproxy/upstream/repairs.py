@@ -14,15 +14,15 @@ from typing import Final
 from gemproxy.upstream.dialect import Repair
 from gemproxy.wire.gemini import Content, GenerateRequest, GenerationConfig, Part, ThinkingConfig
 
-MEMORY: Final = 3_600.0
+REPAIR_TTL: Final = 3_600.0
 """Seconds that a repair is remembered for a model; models change monthly, so not for ever (PROTOCOL 9)."""
 
-MOST: Final = 512
+REMEMBERED_MODELS: Final = 512
 """Models; their names come from clients, and a gateway may answer to any."""
-CONTINUE: Final = "Continue."
+CONTINUE_TEXT: Final = "Continue."
 """What the user says at the end where a conversation may not end with the model's own words."""
 
-_NONE: Final[frozenset[Repair]] = frozenset()
+_NO_REPAIRS: Final[frozenset[Repair]] = frozenset()
 _NO_SCHEMA: Final = GenerationConfig().response_json_schema  # msgspec leaves out this very object, no equal one
 
 Change = Callable[[GenerateRequest], GenerateRequest]
@@ -41,14 +41,14 @@ class Learnt:
         """
         if repair is not Repair.DUMMY_SIGNATURES:
             known = self._known.pop(model, {})
-            self._known[model] = {**known, repair: now + MEMORY}
-            if len(self._known) > MOST:
+            self._known[model] = {**known, repair: now + REPAIR_TTL}
+            if len(self._known) > REMEMBERED_MODELS:
                 del self._known[next(iter(self._known))]  # the one that learnt nothing for the longest time
 
     def of(self, model: str, now: float) -> frozenset[Repair]:
         """Return what this model needs by all that was learnt."""
         known = self._known.get(model)
-        return _NONE if known is None else frozenset(repair for repair, end in known.items() if end > now)
+        return _NO_REPAIRS if known is None else frozenset(repair for repair, end in known.items() if end > now)
 
 
 def repaired(body: GenerateRequest, needed: Set[Repair]) -> GenerateRequest:
@@ -158,7 +158,7 @@ def _ended_by_user(body: GenerateRequest) -> GenerateRequest:
     if not body.contents or body.contents[-1].role != "model":
         return body
     fresh = copy(body)
-    fresh.contents = [*body.contents, Content([Part(text=CONTINUE)], "user")]
+    fresh.contents = [*body.contents, Content([Part(text=CONTINUE_TEXT)], "user")]
     return fresh
 
 

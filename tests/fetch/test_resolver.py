@@ -108,7 +108,7 @@ async def test_a_look_up_takes_only_so_long_and_its_thread_counts_a_little_longe
     resolver, silent, monkeypatch
 ) -> None:
     monkeypatch.setattr(lookup, "LOOKUP_TIMEOUT", 0.01)
-    monkeypatch.setattr(lookup, "OVERDUE", 0.05)
+    monkeypatch.setattr(lookup, "OVERDUE_AGE", 0.05)
     waiting = asking(resolver, "one", *[f"{number}.test" for number in range(lookup._THREADS_EACH + 1)])
     answers = await asyncio.gather(*waiting, return_exceptions=True)
     assert {type(answer) for answer in answers} == {socket.gaierror}
@@ -118,7 +118,7 @@ async def test_a_look_up_takes_only_so_long_and_its_thread_counts_a_little_longe
 
 async def test_threads_that_never_end_are_bounded(resolver, silent, monkeypatch) -> None:
     monkeypatch.setattr(lookup, "LOOKUP_TIMEOUT", 0.01)
-    monkeypatch.setattr(lookup, "OVERDUE", 0.0)
+    monkeypatch.setattr(lookup, "OVERDUE_AGE", 0.0)
     monkeypatch.setattr(lookup, "_ALL_THREADS", 10)
     waiting = asking(resolver, "one", *[f"{number}.test" for number in range(40)])
     answers = await asyncio.gather(*waiting, return_exceptions=True)

@@ -14,7 +14,7 @@ from gemproxy.pool.queue import Queue
 from gemproxy.pool.rotator import Rotator
 from gemproxy.pool.slot import Lease, Slot
 from gemproxy.upstream.cause import Cause
-from gemproxy.upstream.demand import PLAIN, Demand
+from gemproxy.upstream.demand import PLAIN_DEMAND, Demand
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
 from gemproxy.wire.gemini import Empty, GenerateRequest, ToolSpec
 
@@ -234,7 +234,9 @@ async def test_a_kind_that_begins_to_rest_holds_up_no_others_that_came_after_it(
     waiting = queue(clock, slots=2)
     first = await waiting.acquire("m", (), None, searching)
     await waiting.acquire("m", (), None)
-    held, plain, later = begun(*(waiting.acquire("m", (), None, demand) for demand in (searching, PLAIN, searching)))
+    held, plain, later = begun(
+        *(waiting.acquire("m", (), None, demand) for demand in (searching, PLAIN_DEMAND, searching))
+    )
     await settle()
     refused = Verdict(Action.NEXT, Scope.MODEL, clock() + 60, "quota", status=429, kind=searching.kind(Cause.FEATURE))
     waiting.report(first, refused)

@@ -13,7 +13,7 @@ from gemproxy.errors import NoCredential
 from gemproxy.pool.cooldown import KIND_SEPARATOR, Policy
 from gemproxy.pool.rotator import Rotator
 from gemproxy.pool.slot import Slot, keys
-from gemproxy.upstream.demand import PLAIN, Demand
+from gemproxy.upstream.demand import PLAIN_DEMAND, Demand
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
 from gemproxy.wire.gemini import Content, Empty, GenerateRequest, Part, ToolSpec
 from tests.clock import Clock
@@ -22,7 +22,7 @@ from tests.pool.pool_transcript import records
 MODELS = ["pro", "flash", "lite"]
 LARGE = GenerateRequest([Content([Part(text="x" * (60 << 10))])])
 SEARCHING = GenerateRequest(LARGE.contents, tools=[ToolSpec(google_search=Empty())])
-DEMANDS = [PLAIN, Demand(LARGE), Demand(SEARCHING)]
+DEMANDS = [PLAIN_DEMAND, Demand(LARGE), Demand(SEARCHING)]
 KINDS = ["", *Demand(SEARCHING).kinds]
 LIMITED = frozenset({"pro", "flash"})
 

@@ -27,7 +27,7 @@ from gemproxy.transport.client import Poster, ask
 from gemproxy.transport.connections import open_connector
 from gemproxy.transport.reaching import Lookout, obstacle_of, origin_of
 from gemproxy.upstream.dialect import HttpRequest
-from gemproxy.upstream.reach import QUIET, Obstacle, Reason
+from gemproxy.upstream.reach import QUIET_TIME, Obstacle, Reason
 from tests.clock import Clock
 from tests.server_process import free_port
 from tests.tls import HOUR, contexts
@@ -257,6 +257,6 @@ async def test_clocks_that_contradict_each_other_do_not_fill_the_log(caplog: pyt
     for _ in range(2):
         for ahead in (2 * DAY, 0.0) * 5:
             skew.note({"Date": formatdate(wall.now + ahead, usegmt=True)})
-        steady.advance(QUIET)
+        steady.advance(QUIET_TIME)
     wrong, right = "this machine's clock is 2 days behind Google's", "this machine's clock is right again"
     assert [record.getMessage() for record in caplog.records] == [wrong, right] * 2

@@ -6,7 +6,7 @@ import pytest
 from msgspec import Raw
 
 from gemproxy.upstream.cause import Cause
-from gemproxy.upstream.demand import LEAST, PLAIN, Demand
+from gemproxy.upstream.demand import LEAST_CHARACTERS, PLAIN_DEMAND, Demand
 from gemproxy.wire.gemini import (
     Blob,
     Content,
@@ -36,7 +36,7 @@ def text(size):
 @pytest.mark.parametrize(
     ("demand", "kinds"),
     [
-        pytest.param(PLAIN, (), id="nothing special"),
+        pytest.param(PLAIN_DEMAND, (), id="nothing special"),
         pytest.param(said(text(9), tools=[ToolSpec([FunctionDeclaration("f")])]), (), id="functions"),
         pytest.param(said(text(9), tools=SEARCH), ("with search",), id="search"),
         pytest.param(
@@ -58,11 +58,11 @@ def text(size):
         pytest.param(
             said(Part(function_response=FunctionResponse("f", {}, parts=[PICTURE]))), ("with images",), id="in a result"
         ),
-        pytest.param(said(text(LEAST - 1)), (), id="just not large"),
-        pytest.param(said(text(LEAST)), ("from 32 KiB on",), id="just large"),
+        pytest.param(said(text(LEAST_CHARACTERS - 1)), (), id="just not large"),
+        pytest.param(said(text(LEAST_CHARACTERS)), ("from 32 KiB on",), id="just large"),
         pytest.param(said(text(50 << 10)), ("from 32 KiB on", "from 40 KiB on", "from 50 KiB on"), id="larger"),
         pytest.param(
-            said(text(LEAST), tools=SEARCH),
+            said(text(LEAST_CHARACTERS), tools=SEARCH),
             ("from 32 KiB on", "with search", "with search, from 32 KiB on"),
             id="large, with a feature",
         ),
@@ -73,7 +73,7 @@ def test_a_request_falls_under_the_rests_of_its_kinds(demand, kinds):
 
 
 @pytest.mark.parametrize("cause", Cause)
-@pytest.mark.parametrize("size", [9, LEAST, 1 << 20, 100 << 20])
+@pytest.mark.parametrize("size", [9, LEAST_CHARACTERS, 1 << 20, 100 << 20])
 @pytest.mark.parametrize("tools", [None, SEARCH])
 def test_the_kind_of_its_own_refusal_holds_a_request(cause, size, tools):
     demand = said(text(size), tools=tools)
@@ -83,10 +83,10 @@ def test_the_kind_of_its_own_refusal_holds_a_request(cause, size, tools):
 @pytest.mark.parametrize(
     ("demand", "cause", "kind"),
     [
-        (said(text(LEAST), tools=SEARCH), Cause.ANY, ""),
-        (said(text(LEAST), tools=SEARCH), Cause.FEATURE, "with search"),
-        (said(text(LEAST), tools=SEARCH), Cause.SIZE, "with search, from 32 KiB on"),
-        (said(text(LEAST)), Cause.SIZE, "from 32 KiB on"),
+        (said(text(LEAST_CHARACTERS), tools=SEARCH), Cause.ANY, ""),
+        (said(text(LEAST_CHARACTERS), tools=SEARCH), Cause.FEATURE, "with search"),
+        (said(text(LEAST_CHARACTERS), tools=SEARCH), Cause.SIZE, "with search, from 32 KiB on"),
+        (said(text(LEAST_CHARACTERS)), Cause.SIZE, "from 32 KiB on"),
         (said(text(9)), Cause.SIZE, ""),
         (said(text(9)), Cause.UNTOLD, ""),
         (said(text(9), tools=SEARCH), Cause.UNTOLD, "with search"),
@@ -97,7 +97,7 @@ def test_a_refusal_concerns_requests_that_are_like_it(demand, cause, kind):
 
 
 def test_no_request_that_is_smaller_by_a_quarter_falls_under_the_kind_of_a_refused_one():
-    for size in range(2 * LEAST, 30 << 20, 1_234_567):
+    for size in range(2 * LEAST_CHARACTERS, 30 << 20, 1_234_567):
         assert said(text(size)).kind(Cause.SIZE) not in said(text(size * 3 // 4)).kinds
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gemproxy.upstream.reach import QUIET, Need, Obstacle, Reach, Reason
+from gemproxy.upstream.reach import QUIET_TIME, Need, Obstacle, Reach, Reason
 
 DNS, REFUSED = Obstacle(Reason.DNS), Obstacle(Reason.REFUSED)
 STUDIO, TOKENS = "https://studio.invalid", "https://tokens.invalid"
@@ -43,12 +43,12 @@ def test_an_outage_after_a_quiet_time_is_told_anew() -> None:
     way = Way()
     assert way.go(DNS)
     way.go(None)
-    assert way.go(DNS, after=QUIET)
+    assert way.go(DNS, after=QUIET_TIME)
 
 
 def test_an_outage_that_goes_on_is_not_told_anew() -> None:
     way = Way()
-    assert [way.go(DNS, after=QUIET) for _ in range(3)] == [True, False, False]
+    assert [way.go(DNS, after=QUIET_TIME) for _ in range(3)] == [True, False, False]
 
 
 def test_hosts_are_told_apart() -> None:

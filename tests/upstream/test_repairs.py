@@ -5,7 +5,7 @@ import pytest
 from msgspec import Raw
 
 from gemproxy.upstream.dialect import Repair
-from gemproxy.upstream.repairs import MEMORY, MOST, Learnt, repaired
+from gemproxy.upstream.repairs import REMEMBERED_MODELS, REPAIR_TTL, Learnt, repaired
 from gemproxy.wire.gemini import (
     Content,
     Empty,
@@ -202,9 +202,9 @@ def test_a_repair_is_remembered_for_an_hour_and_for_its_model_only():
     learnt = Learnt()
     learnt.learn(MODEL, Repair.DROP_PENALTIES, 100.0)
     learnt.learn(MODEL, Repair.DROP_LOGPROBS, 200.0)
-    assert learnt.of(MODEL, 99.9 + MEMORY) == {Repair.DROP_PENALTIES, Repair.DROP_LOGPROBS}
-    assert learnt.of(MODEL, 100.0 + MEMORY) == {Repair.DROP_LOGPROBS}
-    assert learnt.of(MODEL, 200.0 + MEMORY) == set()
+    assert learnt.of(MODEL, 99.9 + REPAIR_TTL) == {Repair.DROP_PENALTIES, Repair.DROP_LOGPROBS}
+    assert learnt.of(MODEL, 100.0 + REPAIR_TTL) == {Repair.DROP_LOGPROBS}
+    assert learnt.of(MODEL, 200.0 + REPAIR_TTL) == set()
     assert learnt.of("gemini-3.7-flash", 100.0) == set()
 
 
@@ -212,7 +212,7 @@ def test_a_repair_that_helps_again_is_remembered_anew():
     learnt = Learnt()
     learnt.learn(MODEL, Repair.DROP_LEVEL, 0.0)
     learnt.learn(MODEL, Repair.DROP_LEVEL, 60.0)
-    assert learnt.of(MODEL, MEMORY) == {Repair.DROP_LEVEL}
+    assert learnt.of(MODEL, REPAIR_TTL) == {Repair.DROP_LEVEL}
 
 
 def test_a_broken_history_is_not_remembered():
@@ -223,8 +223,8 @@ def test_a_broken_history_is_not_remembered():
 
 def test_models_made_up_by_clients_do_not_grow_what_is_learnt():
     learnt = Learnt()
-    for number in range(3 * MOST):
+    for number in range(3 * REMEMBERED_MODELS):
         learnt.learn(f"gemini-made-up-{number}", Repair.DROP_LOGPROBS, 1.0)
         learnt.learn(MODEL, Repair.DROP_PENALTIES, 1.0)
-    assert len(learnt._known) == MOST
+    assert len(learnt._known) == REMEMBERED_MODELS
     assert learnt.of(MODEL, 2.0) == {Repair.DROP_PENALTIES}

@@ -11,7 +11,7 @@ from gemproxy.models import SHIPPED
 from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.code_assist import CodeAssist
 from gemproxy.upstream.dialect import Call, Repair, Token
-from gemproxy.upstream.repairs import MEMORY
+from gemproxy.upstream.repairs import REPAIR_TTL
 from gemproxy.upstream.request_body import fitted
 from gemproxy.upstream.signing import DUMMY
 from gemproxy.upstream.vertex import Vertex
@@ -210,7 +210,7 @@ def test_a_learnt_repair_is_applied_to_this_models_next_calls(dialect, repair, p
     dialect.learn(MODEL, repair, 0.0)
     assert found(body_of(dialect.ask(call, TOKEN, 1.0)), path) == expected
     assert found(body_of(dialect.ask(call, TOKEN, 1.0, {Repair.DROP_LOGPROBS})), path) == expected
-    assert found(body_of(dialect.ask(call, TOKEN, MEMORY)), path) == before
+    assert found(body_of(dialect.ask(call, TOKEN, REPAIR_TTL)), path) == before
     assert found(body_of(dialect.ask(other, TOKEN, 1.0)), path) == before
 
 

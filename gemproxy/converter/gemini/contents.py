@@ -16,7 +16,7 @@ from gemproxy.converter.gemini.objects import LARGEST_OBJECT, spelt, unwieldy
 from gemproxy.converter.gemini.signatures import Signed
 from gemproxy.converter.gemini.tool_results import Asked, Result, Step, as_text
 from gemproxy.models import Model
-from gemproxy.upstream.repairs import CONTINUE
+from gemproxy.upstream.repairs import CONTINUE_TEXT
 from gemproxy.wire.gemini import Content, Part
 from gemproxy.wire.text import is_long, joined, plain
 
@@ -85,7 +85,7 @@ def opened(system: list[Part], contents: list[Content], model: Model) -> tuple[l
     if not contents:
         return [], [Content(system, "user")]  # a conversation of instructions only
     if contents[-1].role == "model" and not model.prefill:
-        contents.append(Content([Part(text=CONTINUE)], "user"))
+        contents.append(Content([Part(text=CONTINUE_TEXT)], "user"))
     first = contents[0]
     if system and not model.system_instruction:
         if first.role == "user":

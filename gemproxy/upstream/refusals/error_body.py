@@ -26,7 +26,7 @@ _MOST_NAMED: Final = 64  # quotas, and fields
 _MOST_NODES: Final = 200  # details, and what they list; a real refusal has a dozen
 _LONGEST_NESTED: Final = 1 << 16  # characters of a message that may be JSON itself
 _DEEPEST_NESTING: Final = 5  # errors within messages; gemini-cli un-nests as many
-_TOLD: Final = re.compile(r"(?i)quota exceeded for metric: ([\w./-]{1,200}), limit: (\d{1,18})(?![\d.])")
+_QUOTA_SENTENCE: Final = re.compile(r"(?i)quota exceeded for metric: ([\w./-]{1,200}), limit: (\d{1,18})(?![\d.])")
 # possessive: what is matched is kept without the ways back, which for ten million commas are a gigabyte
 _STRAY_COMMA: Final = re.compile(rb",(?:\s*+,)++")
 _LAST_COMMA: Final = re.compile(rb",\s*+([}\]])")
@@ -124,7 +124,7 @@ def _told(status: int, headers: Mapping[str, str], error: Mapping[str, Any]) -> 
 def _with_limits(named: list[Quota], message: str) -> Iterator[Quota]:
     """Yield the quotas with the limits that only the message tells, and those that only it names (SURPRISES 35)."""
     told: dict[str, str] = {}
-    for metric, limit in _TOLD.findall(message):
+    for metric, limit in _QUOTA_SENTENCE.findall(message):
         told[metric] = "0" if told.get(metric) == "0" else limit  # one metric may have several; of none is the worst
     known = {quota.metric for quota in named}
     yield from (Quota(quota.id, quota.metric, quota.limit or told.get(quota.metric, "")) for quota in named)

@@ -13,22 +13,22 @@ from datetime import time as day_time
 from typing import Final
 from zoneinfo import ZoneInfo
 
-SHORTEST: Final = 1.0
+SHORTEST_DELAY: Final = 1.0
 """Seconds; a hint below it still rests that long, or the same slot is refused again at once (PROTOCOL 3.3)."""
 
-LONGEST: Final = 30 * 86_400.0
+LONGEST_DELAY: Final = 30 * 86_400.0
 """Seconds; a longer hint is a mistake, and must not become infinity, which means parked."""
 
-MINUTE_QUOTA: Final = 60.0
+MINUTE_QUOTA_DELAY: Final = 60.0
 """Seconds that a per-minute quota rests when no hint came (PROTOCOL 3.5, step 10)."""
 
 _PACIFIC: Final = ZoneInfo("America/Los_Angeles")
 _UNITS: Final = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _UNIT: Final = "ms|us|µs|ns|d|h|m|s"
-_PIECE: Final = re.compile(rf"(\d+(?:\.\d*)?)({_UNIT})")
+_DURATION_PIECE: Final = re.compile(rf"(\d+(?:\.\d*)?)({_UNIT})")
 _DURATION: Final = rf"(?:\d+(?:\.\d*)?(?:{_UNIT}))+"
-_WHOLE: Final = re.compile(_DURATION)
-_PROSE: Final = re.compile(
+_WHOLE_DURATION: Final = re.compile(_DURATION)
+_DELAY_IN_PROSE: Final = re.compile(
     rf"(?i)\b(?:reset(?:s|ting)?|retry|try again)\s+(?:after|in)\s+({_DURATION}\b|\d+(?:\.\d+)?(?= seconds?\b))"
 )
 _HTTP_DATE: Final = "%a, %d %b %Y %H:%M:%S GMT"
@@ -37,14 +37,14 @@ _HTTP_DATE: Final = "%a, %d %b %Y %H:%M:%S GMT"
 def seconds(text: str) -> float | None:
     """Return a duration such as ``56.18s``, ``900ms`` or ``161h39m41.3s`` in seconds; None for anything else."""
     text = text.strip()
-    if not _WHOLE.fullmatch(text):
+    if not _WHOLE_DURATION.fullmatch(text):
         return None
-    return min(sum(float(number) * _UNITS[unit] for number, unit in _PIECE.findall(text)), LONGEST)
+    return min(sum(float(number) * _UNITS[unit] for number, unit in _DURATION_PIECE.findall(text)), LONGEST_DELAY)
 
 
 def prose(message: str) -> float | None:
     """Return the delay named in a sentence: "Please retry in 38.8s", "will reset after 4h28m20s", "Resets in 9h"."""
-    found = _PROSE.search(message)
+    found = _DELAY_IN_PROSE.search(message)
     return (seconds(found.group(1)) or seconds(found.group(1) + "s")) if found else None
 
 
@@ -72,7 +72,7 @@ def first_delay(candidates: Iterable[float | None]) -> float | None:
     """Return the first delay that says something, held within bounds; zero and the past say nothing (PROTOCOL 3.5)."""
     for delay in candidates:
         if delay is not None and delay > 0:
-            return min(max(delay, SHORTEST), LONGEST)
+            return min(max(delay, SHORTEST_DELAY), LONGEST_DELAY)
     return None
 
 

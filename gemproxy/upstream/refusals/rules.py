@@ -21,9 +21,9 @@ NO_MODEL: Final = "model_not_found"
 
 _CREDENTIAL_WORDS: Final = "An upstream credential was refused; the operator has to look at it."
 _LIMIT_ZERO: Final = re.compile(r"\blimit: 0(?![\d.])")
-_BY_DAY: Final = re.compile(r"(?i)per_?day|daily")
-_BY_MINUTE: Final = re.compile(r"(?i)per_?minute")
-_SAY_NOTHING: Final = frozenset({"rateLimitExceeded", "RESOURCE_EXHAUSTED"})  # what any 429 may carry
+_DAY_QUOTA: Final = re.compile(r"(?i)per_?day|daily")
+_MINUTE_QUOTA: Final = re.compile(r"(?i)per_?minute")
+_VAGUE_REASONS: Final = frozenset({"rateLimitExceeded", "RESOURCE_EXHAUSTED"})  # what any 429 may carry
 
 # ---------------------------------------------------------------------------------------- the credential is to blame
 
@@ -94,7 +94,7 @@ DEAD_CREDENTIALS: Final[Table] = (
 
 # --------------------------------------------------------------------------------------------- the server is to blame
 
-PLACE: Final[Table] = (
+LOCATION: Final[Table] = (
     # It is the server's address: every credential fails alike, so none rests and none is tried (SURPRISES 37).
     Row(
         "location",
@@ -115,11 +115,11 @@ def _nothing(quota: Quota) -> bool:
 
 
 def _daily(quota: Quota) -> bool:
-    return _BY_DAY.search(quota.id) is not None
+    return _DAY_QUOTA.search(quota.id) is not None
 
 
 def _minutely(quota: Quota) -> bool:
-    return _BY_MINUTE.search(quota.id) is not None
+    return _MINUTE_QUOTA.search(quota.id) is not None
 
 
 def _nothing_allowed(refused: Refusal) -> bool:
@@ -141,7 +141,7 @@ def _by_minute(refused: Refusal) -> bool:
 
 def _untold(refused: Refusal) -> bool:
     """no quota named"""
-    return not refused.quotas and refused.reasons <= _SAY_NOTHING
+    return not refused.quotas and refused.reasons <= _VAGUE_REASONS
 
 
 def _any(_: Quota) -> bool:
@@ -373,4 +373,4 @@ TROUBLE: Final[Table] = (
 
 def table(own: Table, quota_scope: Scope) -> Table:
     """Return a dialect's whole table: its own rows first, then those of all upstreams."""
-    return (*own, *DEAD_CREDENTIALS, *PLACE, *quotas(quota_scope), *REPAIRS, *REQUESTS, *TROUBLE)
+    return (*own, *DEAD_CREDENTIALS, *LOCATION, *quotas(quota_scope), *REPAIRS, *REQUESTS, *TROUBLE)

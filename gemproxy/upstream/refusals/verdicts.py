@@ -49,12 +49,14 @@ def deadline(rest: Length, refused: Refusal, now: float) -> float | None:
             return now + 86_400.0
         case Length.DAY:
             reset = quota.timestamp(refused.metadata.get("quotaResetTimeStamp", ""))
-            return reset if reset is not None and now < reset < now + quota.LONGEST else quota.midnight_pacific(now)
+            if reset is not None and now < reset < now + quota.LONGEST_DELAY:
+                return reset
+            return quota.midnight_pacific(now)
         case Length.HINT | Length.MINUTE | Length.RESET:
             delay = refused.delay(now)
             if delay is not None:
                 return now + delay
-            spare = {Length.MINUTE: now + quota.MINUTE_QUOTA, Length.RESET: quota.midnight_pacific(now)}
+            spare = {Length.MINUTE: now + quota.MINUTE_QUOTA_DELAY, Length.RESET: quota.midnight_pacific(now)}
             return spare.get(rest)
         case Length.NOT:
             return None
@@ -86,10 +88,10 @@ class When(Struct, frozen=True):
     def __str__(self) -> str:
         """Return the row's condition as tables show it."""
         statuses = " ".join(map(str, sorted(self.statuses))) or "any"
-        signs = [*sorted(self.reasons), *(f"“{sign.pattern}”" for sign in (self.begins, self.says) if sign)]
+        conditions = [*sorted(self.reasons), *(f"“{regex.pattern}”" for regex in (self.begins, self.says) if regex)]
         if self.test is not None:
-            signs.append((self.test.__doc__ or "").strip(" ."))
-        return f"{statuses}: {' or '.join(signs)}" if signs else statuses
+            conditions.append((self.test.__doc__ or "").strip(" ."))
+        return f"{statuses}: {' or '.join(conditions)}" if conditions else statuses
 
 
 def when(

@@ -24,7 +24,7 @@ from tests.upstream.refusals.refusal_bodies import NOW
         pytest.param("1d2h", 93_600.0, id="days"),
         pytest.param("350µs", 0.00035, id="Go's microseconds"),
         pytest.param(" 5s ", 5.0, id="spaces around it"),
-        pytest.param("9" * 400 + "s", quota.LONGEST, id="a number too large is bounded, not infinite"),
+        pytest.param("9" * 400 + "s", quota.LONGEST_DELAY, id="a number too large is bounded, not infinite"),
         pytest.param("", None, id="nothing"),
         pytest.param("5", None, id="no unit"),
         pytest.param("-5s", None, id="a negative duration"),
@@ -93,7 +93,7 @@ def test_retry_after_is_read_as_seconds_or_date(header, expected):
         pytest.param((0.0, 0.54), 1.0, id="zero counts as none, and a second is the least"),
         pytest.param((0.0, None), None, id="nothing but zero is no hint"),
         pytest.param((-3.0,), None, id="the past is no hint"),
-        pytest.param((1e12,), quota.LONGEST, id="bounded above"),
+        pytest.param((1e12,), quota.LONGEST_DELAY, id="bounded above"),
         pytest.param((), None, id="no source"),
     ],
 )

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from gemproxy.converter.gemini.objects import LARGEST_OBJECT, spelt, unwieldy
 from gemproxy.converter.gemini.signatures import Signed
+from gemproxy.converter.gemini.struct_values import LARGEST_OBJECT, spelt, unwieldy
 from gemproxy.converter.gemini.tool_results import Asked, Result, Step, as_text
 from gemproxy.models import Model
 from gemproxy.upstream.repairs import CONTINUE_TEXT

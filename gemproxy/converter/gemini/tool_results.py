@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gemproxy.converter.gemini.names import Distinct
-from gemproxy.converter.gemini.objects import kept
+from gemproxy.converter.gemini.struct_values import kept
 from gemproxy.wire.gemini import FunctionCall, FunctionResponse, Part
 from gemproxy.wire.text import joined
 

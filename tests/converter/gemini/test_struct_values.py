@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from gemproxy.converter.gemini.objects import kept, spelt
+from gemproxy.converter.gemini.struct_values import kept, spelt
 
 NUMBERS = st.one_of(
     st.integers(-(2**70), 2**70),

@@ -220,7 +220,7 @@ class Sliced(payload.Payload):
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Write everything; raises ``aiohttp.ClientConnectionError`` if an answer is there before the request."""
         line = getattr(writer, "protocol", None)  # aiohttp took it a turn of the loop ago, and has written nothing yet
-        if isinstance(line, Line) and not line.wake():
+        if isinstance(line, Line) and not line.begin_exchange():
             raise aiohttp.ClientConnectionError(UNASKED_ANSWER)
         view = memoryview(self._value)
         for place in range(0, len(view), WRITE_SLICE):

@@ -93,7 +93,7 @@ class Line(ResponseHandler):
         if transport.get_extra_info("sslcontext") is None:  # else what comes first are the tickets of TLS
             self._watch(transport)
 
-    def rest(self, key: ConnectionKey) -> bool:
+    def end_exchange(self, key: ConnectionKey) -> bool:
         """End an exchange; returns whether another one may follow: nothing is left to be written or to be read."""
         if self.transport is None or self.transport.get_write_buffer_size():
             return False
@@ -102,7 +102,7 @@ class Line(ResponseHandler):
         self.key, self._room = key, 0
         return self._parsing or self._clean()  # in the parser's own call the rest of the bytes is yet to be seen
 
-    def wake(self) -> bool:
+    def begin_exchange(self) -> bool:
         """Begin an exchange; returns whether it may: nothing was said that this request would get as its answer."""
         clean = self.is_connected() and (self._room == 0 or self._clean())
         clean = clean and not self._poll.poll(0)  # the loop may have had other things to do than to read what has come
@@ -249,8 +249,8 @@ def _of_proxy(req: aiohttp.ClientRequest, fault: aiohttp.ClientError | OSError) 
     return aiohttp.ClientProxyConnectionError(req.connection_key, OSError(number, os.strerror(number)))
 
 
-def _woken(line: ResponseHandler) -> ResponseHandler:
-    if not cast("Line", line).wake():
+def _begun(line: ResponseHandler) -> ResponseHandler:
+    if not cast("Line", line).begin_exchange():
         line.close()
         raise aiohttp.ClientConnectionError(UNASKED_ANSWER)
     return line
@@ -272,7 +272,7 @@ class Connector(Checked):
             if not kept:
                 del self._conns[key]
             assert isinstance(line, Line)
-            if line.wake() and monotonic() - since <= (self._keepalive_timeout or 0):
+            if line.begin_exchange() and monotonic() - since <= (self._keepalive_timeout or 0):
                 self._acquired.add(line)
                 return Connection(self, key, line, self._loop)
             line.close()
@@ -282,18 +282,18 @@ class Connector(Checked):
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> ResponseHandler:
         line = await super()._create_connection(req, traces, timeout)
-        return _woken(line)
+        return _begun(line)
 
     async def _create_direct_connection(
         self, *arguments: Any, client_error: type[Exception] = aiohttp.ClientConnectorError, **options: Any
     ) -> tuple[asyncio.Transport, ResponseHandler]:
         made = await super()._create_direct_connection(*arguments, client_error=client_error, **options)
         if client_error is aiohttp.ClientProxyConnectionError:
-            _woken(made[1])  # for CONNECT; what is asked through the tunnel has a line of its own
+            _begun(made[1])  # for CONNECT; what is asked through the tunnel has a line of its own
         return made
 
     def _release(self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False) -> None:
-        if not cast("Line", protocol).rest(key) or (self._distrusted and self._distrusts(key)):
+        if not cast("Line", protocol).end_exchange(key) or (self._distrusted and self._distrusts(key)):
             should_close = True
         super()._release(key, protocol, should_close=should_close)
 

@@ -1,8 +1,8 @@
 """What one request asks of a quota beyond its model: features, and size. Says whom else its refusal concerns.
 
-In: a neutral body. Out: the kinds of rests that it falls under, and the kind that a refusal of it begins. A kind is a
-short text, "" for all requests; operators read it beside the model's name ("with search, from 64 KiB on"). Nothing is
-worked out before a rest or a refusal asks: most requests meet neither.
+In: a neutral body. Out: the kinds of cooldowns that it falls under, and the kind that a refusal of it begins. A kind is
+a short text, "" for all requests; operators read it beside the model's name ("with search, from 64 KiB on"). Nothing is
+worked out before a cooldown or a refusal asks: most requests meet neither.
 
 A refusal that a feature or the size of one request has drawn says nothing of requests without it, and rests none.
 """
@@ -48,7 +48,7 @@ class Demand:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Return the kinds of rests that this request falls under, but for those that hold for all."""
+        """Return the kinds of cooldowns that this request falls under, but for those that hold for all."""
         if self._kinds is None:
             sums = self._summed()
             features = ("", sums.features) if sums.features else ("",)

@@ -1,4 +1,4 @@
-"""The kinds of rests that a request falls under, and whom its refusal concerns."""
+"""The kinds of cooldowns that a request falls under, and whom its refusal concerns."""
 
 import time
 

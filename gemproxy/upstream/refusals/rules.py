@@ -17,7 +17,7 @@ from gemproxy.upstream.refusals.error_body import Quota, Refusal
 from gemproxy.upstream.refusals.verdicts import Length, Row, Table, When, when
 
 NO_MODEL: Final = "model_not_found"
-"""The reason of a rest for a model that a credential does not have, and OpenAI's code for it."""
+"""The reason of a cooldown for a model that a credential does not have, and OpenAI's code for it."""
 
 _CREDENTIAL_WORDS: Final = "An upstream credential was refused; the operator has to look at it."
 _LIMIT_ZERO: Final = re.compile(r"\blimit: 0(?![\d.])")
@@ -152,7 +152,7 @@ def _used_up(
     reason: str,
     condition: When,
     scope: Scope,
-    rest: Length,
+    cooldown: Length,
     words: str,
     *,
     daily: bool = False,
@@ -164,7 +164,7 @@ def _used_up(
         condition,
         Action.NEXT,
         scope,
-        rest,
+        cooldown,
         status=429,
         code="insufficient_quota" if daily else "rate_limit_exceeded",
         daily=daily,

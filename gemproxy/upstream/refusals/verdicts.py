@@ -38,9 +38,9 @@ class Length(enum.Enum):
     FOREVER = "until an operator acts"
 
 
-def deadline(rest: Length, refused: Refusal, now: float) -> float | None:
-    """Return the end of a rest in seconds of the wall clock; None: no hint; ``inf``: until an operator acts."""
-    match rest:
+def deadline(cooldown: Length, refused: Refusal, now: float) -> float | None:
+    """Return the end of a cooldown in seconds of the wall clock; None: no hint; ``inf``: until an operator acts."""
+    match cooldown:
         case Length.FOREVER:
             return math.inf
         case Length.HOUR:
@@ -57,7 +57,7 @@ def deadline(rest: Length, refused: Refusal, now: float) -> float | None:
             if delay is not None:
                 return now + delay
             spare = {Length.MINUTE: now + quota.MINUTE_QUOTA_DELAY, Length.RESET: quota.midnight_pacific(now)}
-            return spare.get(rest)
+            return spare.get(cooldown)
         case Length.NOT:
             return None
 
@@ -121,7 +121,7 @@ class Row(Struct, frozen=True):
     when: When
     action: Action
     scope: Scope = Scope.NONE
-    rest: Length = Length.NOT
+    cooldown: Length = Length.NOT
     status: int = 502
     code: str = "upstream_error"
     field: str | None = None
@@ -137,7 +137,7 @@ class Row(Struct, frozen=True):
         return Verdict(
             self.action,
             self.scope,
-            deadline(self.rest, refused, now),
+            deadline(self.cooldown, refused, now),
             self.reason,
             self.words or for_client(refused.message) or f"Google answered {refused.status} without a reason.",
             self.status,

@@ -612,4 +612,4 @@ def test_every_row_says_what_it_means(name):
         assert str(row.when)
         assert row.status in (400, 403, 404, 413, 429, 502, 503, 504)
         assert (row.repair is not None) == (row.action is Action.REPAIR)
-        assert (row.scope is Scope.NONE) <= (row.rest.name == "NOT")
+        assert (row.scope is Scope.NONE) <= (row.cooldown.name == "NOT")

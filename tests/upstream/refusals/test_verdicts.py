@@ -19,9 +19,9 @@ PLAIN = Refusal(429)
 
 
 @pytest.mark.parametrize(
-    ("rest", "refused", "expected"),
+    ("cooldown", "refused", "expected"),
     [
-        pytest.param(Length.NOT, HINTED, None, id="no rest, whatever the hint"),
+        pytest.param(Length.NOT, HINTED, None, id="no cooldown, whatever the hint"),
         pytest.param(Length.HINT, HINTED, 46.0, id="the hint"),
         pytest.param(Length.HINT, PLAIN, None, id="no hint: the rotator's own ladder"),
         pytest.param(Length.MINUTE, HINTED, 46.0, id="a minute quota's hint"),
@@ -35,8 +35,8 @@ PLAIN = Refusal(429)
         pytest.param(Length.FOREVER, HINTED, math.inf, id="until an operator acts"),
     ],
 )
-def test_each_kind_of_rest_has_its_deadline(rest, refused, expected):
-    end = deadline(rest, refused, NOW)
+def test_each_kind_of_cooldown_has_its_deadline(cooldown, refused, expected):
+    end = deadline(cooldown, refused, NOW)
     assert end == (None if expected is None else NOW + expected)
 
 

@@ -16,7 +16,7 @@ from gemproxy.converter.chat.request import to_call
 from gemproxy.errors import ClientFault
 from gemproxy.models import Catalogue
 from gemproxy.simulator import Simulator, text_answer, unary_answer
-from gemproxy.upstream import request_body as bodies
+from gemproxy.upstream import request_body
 from gemproxy.upstream.code_assist import unwrapped
 from gemproxy.wire import UNREADABLE, text
 from gemproxy.wire.gemini import GenerateResponse
@@ -39,7 +39,7 @@ FILLER = b"\xc3\xbc" * LONG_TEXT
 def all_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take every text of one letter or more for a long one."""
     monkeypatch.setattr(text, "LONG_TEXT", 3)
-    monkeypatch.setattr(bodies, "LONG_TEXT", 0)
+    monkeypatch.setattr(request_body, "LONG_TEXT", 0)
     monkeypatch.setattr(reading, "LONG_TEXT", 0)
 
 
@@ -49,7 +49,7 @@ def all_long(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("all_long")
 @pytest.mark.parametrize("scenario", scenarios())
 def test_an_answer_says_the_same(scenario: str) -> None:
-    read = bodies.reader(GenerateResponse, LongResponse)
+    read = request_body.reader(GenerateResponse, LongResponse)
     body = [sse(frames(scenario))]
     stream = b"".join(converted(transcoder(stream=True, decode=read), body))
     unary = b"".join(converted(transcoder(stream=False, decode=read), body))

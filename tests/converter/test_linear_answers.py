@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from gemproxy.converter.sse import SSEDecoder
-from gemproxy.upstream import request_body as bodies
+from gemproxy.upstream import request_body
 from gemproxy.upstream.refusals.error_body import mend
 from gemproxy.wire.gemini import GenerateResponse
 from gemproxy.wire.incoming import whole
@@ -20,7 +20,7 @@ from tests.golden import converted, sse, transcoder
 
 MOST = 2.3  # times as much for twice the size; what is quadratic costs four times as much
 TRIES = 6
-decode = bodies.reader(GenerateResponse, LongResponse)
+decode = request_body.reader(GenerateResponse, LongResponse)
 
 
 def frame(*parts: Any, **candidate: Any) -> bytes:

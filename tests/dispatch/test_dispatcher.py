@@ -42,7 +42,7 @@ from gemproxy.simulator import (
     text_answer,
     unary_answer,
 )
-from gemproxy.transport import idle as stall
+from gemproxy.transport import idle
 from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.dialect import GENERATES, Action, Call, Dialect, Method, Scope, Token, Verdict
 from gemproxy.wire.gemini import Content, Empty, GenerateRequest, GenerationConfig, Part, ToolSpec
@@ -693,7 +693,7 @@ async def test_client_that_leaves_as_the_first_bytes_come_leaves_nothing_behind(
     await asyncio.gather(asking, return_exceptions=True)
     assert asking.cancelled()
     assert bench.idle()
-    assert [watch for round_ in stall._rounds.values() for watch in round_.watches] == []
+    assert [watch for round_ in idle._rounds.values() for watch in round_.watches] == []
     await _gone(bench)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from gemproxy.errors import UpstreamFault
 from gemproxy.simulator import Answer, Hang, Pause, Simulator, drip, error_answer
-from gemproxy.transport import client as posting
+from gemproxy.transport import client
 from gemproxy.transport.client import DIRECT, LARGEST_WRITE, WRITE_SLICE, Poster, Reply, ask, read_beginning
 from gemproxy.upstream.dialect import HttpRequest
 
@@ -32,10 +32,10 @@ def question(simulator: Simulator) -> HttpRequest:
 
 
 @pytest.mark.parametrize(
-    ("most", "size"), [(posting.LARGEST_REPLY, 13), (5, 6)], ids=["all of it", "no more pieces than are needed"]
+    ("most", "size"), [(client.LARGEST_REPLY, 13), (5, 6)], ids=["all of it", "no more pieces than are needed"]
 )
 async def test_an_answer_that_comes_in_pieces_is_read_on(simulator, session, monkeypatch, most, size):
-    monkeypatch.setattr(posting, "LARGEST_REPLY", most)
+    monkeypatch.setattr(client, "LARGEST_REPLY", most)
     simulator.script(Answer(drip(BODY, 3, 0.02), headers={"Retry-After": "7"}), method="models")
     reply = await ask(session, question(simulator), 5.0)
     assert (reply.status, reply.body, reply.headers["retry-after"]) == (200, BODY[:size], "7")

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemproxy.upstream.refusals import error_body as refusal
+from gemproxy.upstream.refusals import error_body
 from gemproxy.upstream.refusals.error_body import Quota, inside, mend, read
 from tests.upstream.refusals.refusal_bodies import NOW, TYPE, bad_field, error, info, retry, violations
 
@@ -255,12 +255,12 @@ def test_of_a_large_refusal_no_more_is_kept_than_a_real_one_has(body):
 
 def test_the_details_of_a_refusal_are_read_up_to_a_bound(monkeypatch):
     looked = []
-    monkeypatch.setattr(refusal._Facts, "_detail", lambda _, detail: looked.append(detail))
+    monkeypatch.setattr(error_body._Facts, "_detail", lambda _, detail: looked.append(detail))
     read(400, {}, error("x", *[{}] * 5_000))
     assert len(looked) <= 200
 
 
 def test_a_refusal_that_can_be_read_is_healed_of_nothing(monkeypatch):
     """A message of a quarter of a megabyte was searched for stray commas all the same."""
-    monkeypatch.setattr(refusal, "mend", lambda _: pytest.fail("mended"))
+    monkeypatch.setattr(error_body, "mend", lambda _: pytest.fail("mended"))
     assert read(400, {}, PLAIN).message == "API key not valid."

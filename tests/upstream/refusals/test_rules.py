@@ -8,7 +8,7 @@ from gemproxy.upstream import ai_studio, code_assist, vertex
 from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.code_assist import CodeAssist
 from gemproxy.upstream.dialect import Action, Repair, Scope
-from gemproxy.upstream.refusals import error_body as refusal
+from gemproxy.upstream.refusals import error_body
 from gemproxy.upstream.vertex import Vertex
 from tests.upstream.refusals.refusal_bodies import NOW, TO_MIDNIGHT, error, info, retry, violations
 
@@ -594,7 +594,7 @@ def every_example():
 def test_every_row_has_an_example():
     hit = set()
     for dialect, status, headers, body in every_example():
-        refused = refusal.read(status, headers, body)
+        refused = error_body.read(status, headers, body)
         row = next(row for row in TABLES[dialect.name] if row.when.holds(refused))
         hit.add((row.reason, str(row.when)))
     assert {(row.reason, str(row.when)) for table in TABLES.values() for row in table} - hit == set()
@@ -602,7 +602,7 @@ def test_every_row_has_an_example():
 
 @pytest.mark.parametrize("name", TABLES)
 def test_every_table_ends_in_a_row_that_always_fits(name):
-    assert TABLES[name][-1].when.holds(refusal.Refusal(0))
+    assert TABLES[name][-1].when.holds(error_body.Refusal(0))
 
 
 @pytest.mark.parametrize("name", TABLES)

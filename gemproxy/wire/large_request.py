@@ -1,4 +1,4 @@
-"""OpenAI's chat request once more, for bodies too large to be read in one go (``converter.reading``).
+"""OpenAI's chat request once more, for bodies too large to be read in one go (``converter.chat.reading``).
 
 What may be long, or hold many things, stays the JSON it came as: each of them is read by itself.
 """

@@ -1,7 +1,7 @@
 """OpenAI's chat request once more, for bodies that may hold a long text (``wire.text``).
 
 Only what users and operators write is kept; results of tools and earlier answers have to be looked into. A request
-that cannot be read this way is to be read as ``openai.ChatRequest``, which names the fault and its place.
+that cannot be read this way is to be read as ``openai_chat.ChatRequest``, which names the fault and its place.
 """
 
 from __future__ import annotations

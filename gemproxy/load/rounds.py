@@ -13,7 +13,7 @@ import selectors
 EVENTS_PER_ROUND = 64  # connections; what is ready beyond them comes first in the next, the kernel sees to that
 
 
-class _Few:
+class _ShortPoll:
     """``select.epoll`` that tells of few at a time; it cannot be extended."""
 
     def __init__(self) -> None:
@@ -39,4 +39,4 @@ def new_loop() -> asyncio.AbstractEventLoop:
 if hasattr(select, "epoll"):
 
     class _Selector(selectors.EpollSelector):
-        _selector_cls = _Few
+        _selector_cls = _ShortPoll

@@ -161,8 +161,8 @@ class _Reading:
 
     def _assistant(self, path: str, message: Any) -> None:
         _settle_text(path, message, "refusal")
-        calls = _few(f"{path}.tool_calls", message.tool_calls, "calls", self._bounds.calls)
-        images = _few(f"{path}.images", message.images, "parts", self._bounds.parts)
+        calls = _bounded(f"{path}.tool_calls", message.tool_calls, "calls", self._bounds.calls)
+        images = _bounded(f"{path}.images", message.images, "parts", self._bounds.parts)
         function = _read(f"{path}.function_call", _function, message.function_call)
         force_setattr(message, "tool_calls", _each(f"{path}.tool_calls", calls, _CALLS, _sent_call) or None)
         force_setattr(message, "images", _each(f"{path}.images", images, _IMAGES, _as_read) or None)
@@ -173,7 +173,7 @@ class _Reading:
             return raw
         if len(raw) <= weigh.SMALL_SIZE or memoryview(raw)[0] != _BRACKET:
             return _read(path, _content, raw)
-        return _each(path, _few(path, raw, "parts", self._bounds.parts), _PARTS, _part)
+        return _each(path, _bounded(path, raw, "parts", self._bounds.parts), _PARTS, _part)
 
 
 def _each(path: str, raws: list[Raw], kind: _Kind, finish: Callable[[str, Any], Any]) -> list[Any]:
@@ -238,7 +238,7 @@ def _is_kept(arguments: Any) -> bool:
     return len(arguments) >= LONG_TEXT and memoryview(arguments)[0] in b'"{'
 
 
-def _few(path: str, raw: Raw, what: str, most: int) -> list[Raw]:
+def _bounded(path: str, raw: Raw, what: str, most: int) -> list[Raw]:
     """Return the objects of a list; raises ``ClientFault`` if they are too many, before each is looked at."""
     _bound(what, len(_read(path, _objects, raw) or ()), most)
     return _list(path, raw)

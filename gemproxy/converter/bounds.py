@@ -21,8 +21,8 @@ BOUNDS = Bounds()
 
 
 def weighed(body: bytes, bounds: Bounds) -> int:
-    """Return how many signs a body holds (``weigh``), before it is decoded; raises ``ClientFault`` if too many."""
-    found = weigh.signs(body, bounds.values)
+    """Return how many delimiters a body holds (``weigh``), before it is decoded; raises ``ClientFault`` if too many."""
+    found = weigh.delimiters(body, bounds.values)
     if found > bounds.values:
         raise ClientFault(
             f"The body holds more values than server.max_values = {bounds.values} allows.", code="request_too_large"

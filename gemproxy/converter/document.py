@@ -12,7 +12,7 @@ from msgspec import Struct, json
 
 from gemproxy.converter.transcript import ErrorFrame, Usage
 from gemproxy.errors import UpstreamFault
-from gemproxy.load.weigh import SMALL
+from gemproxy.load.weigh import SMALL_SIZE
 from gemproxy.wire import UNREADABLE
 
 MAX_BYTES = 64 << 20  # a batch of a hundred vectors is a tenth of that
@@ -50,7 +50,7 @@ class Document:
 
     def finish(self) -> bytes:
         """Return the client's bytes; raises ``UpstreamFault`` or ``ErrorFrame``."""
-        if self.held > SMALL:
+        if self.held > SMALL_SIZE:
             self.heavy = True
             return b""
         return self.work()

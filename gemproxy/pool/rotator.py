@@ -200,7 +200,7 @@ class Rotator:
         own = [slot for slot in self._slots if slot.name == name]
         return {slot.name for slot in self._slots for like in own if _alike(slot, like, pooled)} | {name}
 
-    def missing(self, model: str, dialects: Dialects = None, demand: Demand = PLAIN) -> bool:
+    def missing(self, model: str, dialects: Dialects = None, demand: Demand = PLAIN_DEMAND) -> bool:
         """Return whether every credential that might serve ``model`` was found to lack it; a parked one may have it."""
         now = self._now()
         fitting = list(self._fitting(model, dialects))

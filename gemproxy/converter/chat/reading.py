@@ -69,7 +69,7 @@ _CHOICES = {
 }
 
 
-SMALLEST_ITEM = 3  # bytes of a message, a part or a call and what parts it from the next: of a few there are never too many
+SMALLEST_ITEM = 3  # bytes of a message, a part or a call, with its comma: of a few there are never too many
 
 _decode = msgspec.json.Decoder(ChatRequest).decode
 _decode_bias = msgspec.json.Decoder(LogitBias).decode

@@ -37,9 +37,9 @@ from gemproxy.transport.idle import IdleTimer
 
 log = logging.getLogger("gemproxy.server")
 MIN_WEIGHED = 1 << 11  # bytes; of fewer come 70 KiB at the worst, and to count them costs a small request 1 %
-# Bytes of memory that come of an object, and of a value (a sign between values: ``load.weigh``). Of large texts signs
-# within strings are counted as well: rather too many.
-OBJECT_BYTES, VALUE_BYTES = 100, 32
+# Bytes of memory that come of an object, and of a delimiter (``load.weigh``). Of large texts those within strings are
+# counted as well: rather too many.
+OBJECT_BYTES, DELIMITER_BYTES = 100, 32
 MAX_IN_ONE_WRITE = 1 << 16  # bytes; a larger answer may have to wait for its client
 MAX_REASONS = 8  # finish reasons in a line of the log; as many choices may be asked for, and an upstream may send more
 _UNLIMITED = nullcontext()
@@ -75,7 +75,7 @@ async def _read(
     if size > MIN_WEIGHED and not burden.heavy:
         burden.hold.more(OBJECT_BYTES * received.body.count(b"{"))
     if burden.heavy:
-        burden.hold.more(VALUE_BYTES * await burden.run(weighed, received.body, options.bounds))
+        burden.hold.more(DELIMITER_BYTES * await burden.run(weighed, received.body, options.bounds))
         asked = await burden.run(operation.read, received, options)
     else:
         asked = operation.read(received, options)

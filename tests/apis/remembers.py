@@ -1,0 +1,31 @@
+"""A prompt that goes on from what the state keeps, link by link, and then from a remote image."""
+
+from gemproxy.converter.api import Known, Operation, Plan, Terms, Wants
+from gemproxy.converter.gemini.media import RemoteImage
+from gemproxy.converter.generation import generation
+from tests.apis.plain_text import TextWriter
+from tests.apis.words import WORDS, Prompt
+
+KIND = "links"
+
+
+class Remembers(Prompt):
+    def wants(self, known: Known) -> Wants | None:
+        link = self._last(known)
+        if link.startswith("http"):
+            return Wants(images=[RemoteImage(link, "link")]) if known.images is None else None
+        return Wants(stored=[(KIND, link)]) if (KIND, link) not in known.stored else None
+
+    def _last(self, known: Known) -> str:
+        link = self.text
+        while (after := known.stored.get((KIND, link))) is not None:
+            link = after.decode()
+        return link
+
+    def plan(self, known: Known, terms: Terms) -> Plan:
+        images = [image.mime_type for image in (known.images or {}).values()]
+        call = self.call(terms, f" -> {self._last(known)} {images}")
+        return Plan((call,), lambda _, on: generation(known, terms, on, TextWriter(terms.stream)))
+
+
+REMEMBERS = Operation(WORDS, ("/remembers/{model}",), Remembers.read)

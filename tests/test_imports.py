@@ -13,7 +13,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+# what an API is, and what those that came share; the packages of APIs are known to the wiring alone
+SEAM = {"converter.api", "converter.bounds", "converter.openai", "converter.transcript"}
+ANSWERS = {"converter.events", "converter.transcoder", "converter.transcript", "converter.gemini.reader"}
+SHARED_BY_APIS = {
+    *(*SEAM, *ANSWERS, "converter.document", "converter.generation", "converter.gemini", "converter.numbers"),
+    *("converter.schema", "converter.sse", "upstream", "redaction", "models", "wire", "errors", "load"),
+}
 LEAVES = {"models", "wire", "errors", "redaction", "tasks", "networks", "proxies", "descriptors", "load"}
+CONVERTER = {"converter"}
 BELOW_CREDENTIALS = {"pool", "transport", "converter", "upstream", *LEAVES}
 BELOW_DISPATCH = {"credentials", "state", *BELOW_CREDENTIALS}
 BELOW_SERVER = {"operations", "dispatch", "fetch", *BELOW_DISPATCH}
@@ -31,16 +39,20 @@ FLOORS: dict[str, set[str]] = {
         *("load", "errors", "redaction", "tasks", "descriptors"),
     },
     "process.demo": {"process", "server.handlers", "config", "simulator", "errors"},
-    "wiring": {"wiring", "config", "server", *BELOW_SERVER},
+    "wiring": {"wiring", "config", "server", *(BELOW_SERVER - CONVERTER), *SEAM, "converter.gemini.signatures"},
+    "wiring.build": {
+        *("wiring", "config", "server", *(BELOW_SERVER - CONVERTER), *SEAM),
+        *("converter.chat.operation", "converter.gemini.signatures"),
+    },
     "wiring.settings": {
         *("config", "server.auth", "server.service", "dispatch", "fetch", "credentials", "pool", "transport.reaching"),
         *("converter.api", "converter.bounds", "upstream", "models", "proxies"),
     },
     "wiring.reload": {"wiring.settings", "config", "server.service", "fetch", "pool", "redaction", "tasks"},
     "wiring.reports": {"server", "pool", "upstream"},
-    "server": {"server", *BELOW_SERVER},
-    "operations": {"operations", "dispatch", *BELOW_DISPATCH},
-    "dispatch": {"dispatch", "converter.transcript", *(BELOW_DISPATCH - {"converter"})},  # and no API
+    "server": {"server", *(BELOW_SERVER - CONVERTER), *SEAM, "converter.gemini.signatures"},  # and no API
+    "operations": {"operations", "dispatch", *(BELOW_DISPATCH - CONVERTER), *ANSWERS},
+    "dispatch": {"dispatch", "converter.transcript", *(BELOW_DISPATCH - CONVERTER)},
     "dispatch.retry": {"upstream", "errors"},
     "credentials": {"credentials", *BELOW_CREDENTIALS, "state"},
     "state": {"state", "pool", "tasks"},
@@ -53,7 +65,8 @@ FLOORS: dict[str, set[str]] = {
     "transport": {"transport", "upstream", "errors", "proxies", "descriptors", "load"},
     "transport.idle": set(),
     "transport.tap": set(),
-    "converter": {"converter", "upstream", "redaction", "load.effort", *("models", "wire", "errors", "load")},
+    "converter": SHARED_BY_APIS,
+    "converter.chat": {*SHARED_BY_APIS, "converter.chat"},  # and no other API's folder
     "upstream": {  # and nothing of OpenAI
         *("upstream", "redaction", "models", "errors", "load.turns"),
         *("wire.gemini", "wire.gemini_methods", "wire.long_answer", "wire.incoming", "wire.text", "wire.UNREADABLE"),

@@ -7,18 +7,16 @@ only ``full`` asks each credential for one word.
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import aiohttp
 from msgspec import Struct
 
-from gemproxy.converter.chat.chunks import ChatChunkWriter
-from gemproxy.converter.chat.completion import ChatCompletionFold
-from gemproxy.converter.chat.objects import Heading
+from gemproxy.converter.events import Event, Finish, Meta, Text
 from gemproxy.converter.gemini.reader import AnswerReader
 from gemproxy.converter.transcoder import Transcoder
+from gemproxy.converter.transcript import Usage
 from gemproxy.credentials.onboarding import Onboarding, account_link
 from gemproxy.credentials.token_errors import TokenRefused
 from gemproxy.credentials.tokens import Tokens
@@ -33,6 +31,7 @@ from gemproxy.transport.reaching import obstacle_of, why
 from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.dialect import OK, Action, Call, Dialect, HttpRequest, Method, Token, Verdict
 from gemproxy.wire.gemini import Content, GenerateRequest, GenerationConfig, Part
+from gemproxy.wire.text import plain
 
 STEP_TIMEOUT = 20.0  # seconds for one step
 CREDENTIALS_AT_ONCE = 8  # credentials looked at together
@@ -202,12 +201,31 @@ class Checkup:
 _STEPS = {"generateContent": "generate", "streamGenerateContent": "stream"}
 
 
+class _Ear:
+    """Hears whether a model says anything, whatever it is; a whole answer is told of at its end."""
+
+    kept = 0  # nothing waits here but a count
+
+    def __init__(self, method: Method) -> None:
+        self._stream = method == "streamGenerateContent"
+        self._said = b""
+
+    def write(self, event: Event) -> bytes:
+        """Return the words that are said; one byte stands for anything else that is."""
+        if isinstance(event, Meta | Usage | Finish):
+            return b""
+        told = plain(event.text).encode() if isinstance(event, Text) else b"."
+        self._said += told
+        return told if self._stream else b""
+
+    def finish(self) -> bytes:
+        """Return what was not told yet."""
+        return b"" if self._stream else self._said
+
+
 def _listener(method: Method) -> Listen:
     def listen(dialect: Dialect) -> Transcoder:
-        count = itertools.count()
-        heading = Heading("checkup", 0, "checkup")
-        writer = ChatCompletionFold(heading) if method == "generateContent" else ChatChunkWriter(heading)
-        return Transcoder(dialect.decode, AnswerReader(lambda: f"call_{next(count)}"), writer)
+        return Transcoder(dialect.decode, AnswerReader(lambda: "call"), _Ear(method))
 
     return listen
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from msgspec import Raw, Struct
 
 from gemproxy.converter.chat.reasoning import thinking
+from gemproxy.converter.gemini.reader import MAX_CANDIDATES
 from gemproxy.converter.numbers import integer, within
 from gemproxy.converter.schema import cache as schema
 from gemproxy.errors import ClientFault
@@ -18,7 +19,6 @@ from gemproxy.wire.gemini import GenerationConfig
 from gemproxy.wire.openai_chat import ChatRequest, GoogleOptions
 
 MAX_STOPS = 5  # PROTOCOL 1.5
-MAX_CANDIDATES = 8
 INT32_MAX = 0x7FFFFFFF
 JSON = "application/json"
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Container, Mapping
 import msgspec
 from msgspec import Raw
 
-from gemproxy.converter.chat.generation import MAX_CANDIDATES
 from gemproxy.converter.events import (
     Event,
     Finish,
@@ -42,6 +41,7 @@ from gemproxy.wire.gemini import (
 )
 from gemproxy.wire.text import plain
 
+MAX_CANDIDATES = 8  # of one answer (PROTOCOL 1.6)
 _LENGTH_REASONS = frozenset({"MAX_TOKENS", "CONTINUATION"})
 _BLOCKED_REASONS = frozenset(
     (

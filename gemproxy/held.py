@@ -16,26 +16,26 @@ from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-CUT: Final = "[secret]"
-SHORTEST: Final = 8
+CUT_MARK: Final = "[secret]"
+SHORTEST_SECRET: Final = 8
 """Characters; a shorter secret is not looked for: it would be found in ordinary words."""
 
-_LAST: Final = 16  # values of one owner that are remembered: a token that was replaced lives on for an hour
-_SLICE: Final = 512  # characters; a longer value is looked for in pieces
-_WINDOW: Final = 1 << 16  # characters of a text looked at together: bounds the memory for a long one
-_OVERLAP: Final = 1 << 13  # a secret that begins in one window ends in it, or begins in the next
+_REMEMBERED_VALUES: Final = 16  # of one owner: a token that was replaced lives on for an hour
+_PIECE_LENGTH: Final = 512  # characters; a longer value is looked for in pieces
+_WINDOW_LENGTH: Final = 1 << 16  # characters of a text looked at together: bounds the memory for a long one
+_OVERLAP_LENGTH: Final = 1 << 13  # a secret that begins in one window ends in it, or begins in the next
 
 _ESCAPED: Final = re.compile(
     r"%([0-9A-Fa-f]{2})|\\u([0-9A-Fa-f]{4})|\\x([0-9A-Fa-f]{2})|&#[xX]([0-9A-Fa-f]{1,5});|&#([0-9]{1,6});"
     r"|&(amp|lt|gt|quot|apos);|\\(.)"
 )
-_DEEPEST: Final = 3  # escapes within escapes: a URL in a JSON text in a JSON text
-_NAMED: Final = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
-_BLANKS: Final = frozenset("bfnrt")  # behind a backslash
+_DEEPEST_ESCAPE: Final = 3  # escapes within escapes: a URL in a JSON text in a JSON text
+_NAMED_ENTITIES: Final = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
+_BLANK_ESCAPES: Final = frozenset("bfnrt")  # behind a backslash
 _FIRST, _FINAL = "!", "~"  # of the characters that secrets are made of; all others may stand between them
 
 # one form for both alphabets of base64, and for any case
-_FOLD: Final = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ-_", "abcdefghijklmnopqrstuvwxyz+/")
+_FOLDED: Final = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ-_", "abcdefghijklmnopqrstuvwxyz+/")
 
 
 class Secrets:
@@ -55,7 +55,7 @@ class Secrets:
         fresh = dict.fromkeys(piece for value in values for piece in _pieces(value))
         before = self._owners.get(owner, ())
         kept = [*(piece for piece in before if piece not in fresh), *fresh]
-        self._owners[owner] = tuple(kept[-max(_LAST, len(fresh)) :])
+        self._owners[owner] = tuple(kept[-max(_REMEMBERED_VALUES, len(fresh)) :])
         if set(self._owners[owner]) == set(before):
             return
         wanted = {piece for pieces in self._owners.values() for piece in pieces}
@@ -63,13 +63,13 @@ class Secrets:
         self._version += 1
 
     def cut(self, text: str) -> str:
-        """Return the text with ``CUT`` in the place of every secret."""
-        if not self._forms or len(text) < SHORTEST:
+        """Return the text with ``CUT_MARK`` in the place of every secret."""
+        if not self._forms or len(text) < SHORTEST_SECRET:
             return text
         index = self._current()
         spans: list[tuple[int, int]] = []
-        for start in range(0, max(1, len(text) - _OVERLAP), _WINDOW):
-            window = text[start : start + _WINDOW + _OVERLAP]
+        for start in range(0, max(1, len(text) - _OVERLAP_LENGTH), _WINDOW_LENGTH):
+            window = text[start : start + _WINDOW_LENGTH + _OVERLAP_LENGTH]
             spans += [(start + begin, start + end) for begin, end in index.found(window)]
         return _without(text, sorted(spans)) if spans else text
 
@@ -82,9 +82,11 @@ class Secrets:
             self._index = version, index
         return index
 
+    """Needles by their last ``SHORTEST_SECRET`` characters: the beginnings of keys and tokens do not differ."""
+
 
 class _Index(NamedTuple):
-    """Needles by their last ``SHORTEST`` characters, which differ where the beginnings of keys and tokens do not."""
+    """Needles by their last ``SHORTEST_SECRET`` characters: the beginnings of keys and tokens do not differ."""
 
     lengths: dict[str, tuple[int, ...]]  # of the needles that end so
     needles: frozenset[str]
@@ -96,20 +98,20 @@ class _Index(NamedTuple):
     def of(cls, needles: set[str]) -> _Index:
         lengths: dict[str, set[int]] = {}
         for needle in needles:
-            lengths.setdefault(needle[-SHORTEST:], set()).add(len(needle))
+            lengths.setdefault(needle[-SHORTEST_SECRET:], set()).add(len(needle))
         return cls({ending: tuple(found) for ending, found in lengths.items()}, frozenset(needles))
 
     def found(self, text: str) -> Iterator[tuple[int, int]]:
         """Yield where secrets stand in a text, with all that belongs to them."""
         for layer in _layers(text):
-            for begin, end in self._matches(layer.text.translate(_FOLD)):
+            for begin, end in self._matches(layer.text.translate(_FOLDED)):
                 yield layer.begins[begin], layer.ends[end - 1]
 
     def _matches(self, text: str) -> Iterator[tuple[int, int]]:
         known = self.lengths.get
-        for place in range(len(text) - SHORTEST + 1):
-            for length in known(text[place : place + SHORTEST], ()):
-                begin = place + SHORTEST - length
+        for place in range(len(text) - SHORTEST_SECRET + 1):
+            for length in known(text[place : place + SHORTEST_SECRET], ()):
+                begin = place + SHORTEST_SECRET - length
                 if begin >= 0 and text[begin : begin + length] in self.needles:
                     yield begin, begin + length
 
@@ -126,7 +128,7 @@ def _layers(text: str) -> Iterator[_Layer]:
     places = [place for place, char in enumerate(text) if _FIRST <= char <= _FINAL]
     layer = _Layer("".join([text[place] for place in places]), places, [place + 1 for place in places])
     yield layer
-    for _ in range(_DEEPEST):
+    for _ in range(_DEEPEST_ESCAPE):
         if not any(sign in layer.text for sign in "%\\&"):
             return
         layer = _unescaped(layer)
@@ -162,8 +164,8 @@ def _meant(escape: re.Match[str]) -> str:
     if number:
         return chr(int(number))
     if name:
-        return _NAMED[name]
-    return " " if char in _BLANKS else char
+        return _NAMED_ENTITIES[name]
+    return " " if char in _BLANK_ESCAPES else char
 
 
 def _pieces(value: str) -> Iterator[str]:
@@ -173,8 +175,8 @@ def _pieces(value: str) -> Iterator[str]:
     for line in lines:
         # the dots at the end of some tokens come and go
         plain = "".join([char for char in line if _FIRST <= char <= _FINAL]).strip(".=")
-        for start in range(0, len(plain), _SLICE):
-            if len(piece := plain[start : start + _SLICE]) >= SHORTEST:
+        for start in range(0, len(plain), _PIECE_LENGTH):
+            if len(piece := plain[start : start + _PIECE_LENGTH]) >= SHORTEST_SECRET:
                 yield piece
 
 
@@ -182,8 +184,8 @@ def _forms(piece: str) -> frozenset[str]:
     data = piece.encode()
     coded = (_base64(data, before) for before in range(3))
     plain = (layer.text for layer in _layers(piece))  # where it looks escaped itself, it is unescaped with its text
-    forms = {form.translate(_FOLD) for form in (*plain, data.hex(), *coded)}
-    return frozenset(form for form in forms if len(form) >= SHORTEST)
+    forms = {form.translate(_FOLDED) for form in (*plain, data.hex(), *coded)}
+    return frozenset(form for form in forms if len(form) >= SHORTEST_SECRET)
 
 
 def _base64(data: bytes, before: int) -> str:
@@ -197,6 +199,6 @@ def _without(text: str, spans: list[tuple[int, int]]) -> str:
     last = 0
     for begin, end in spans:
         if begin > last or not kept:  # else it goes on where the one before ends, or within it
-            kept += (text[last:begin], CUT)
+            kept += (text[last:begin], CUT_MARK)
         last = max(last, end)
     return "".join((*kept, text[last:]))

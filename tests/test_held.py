@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemproxy import held
-from gemproxy.held import CUT, SHORTEST, Secrets
+from gemproxy.held import CUT_MARK, SHORTEST_SECRET, Secrets
 from tests.credential_files import service_account
 from tests.disguises import DISGUISES, bare, leaks
 
@@ -40,7 +40,7 @@ def test_a_secret_is_cut_out_of_a_text_in_every_disguise(secret: str, disguise: 
     assert not leaks(told, secret, hide), told
     assert told.startswith("The key ")
     assert told.endswith(" is not valid.")
-    assert CUT in told
+    assert CUT_MARK in told
 
 
 def test_the_judge_finds_what_is_there() -> None:
@@ -68,7 +68,7 @@ def test_other_texts_stay_as_they_are(text: str) -> None:
 @given(st.text(max_size=80), st.text(max_size=80))
 def test_what_stands_around_stays(before: str, after: str) -> None:
     secret = HELD["a client key"]
-    assert holding(secret).cut(f"{before}|{secret}|{after}") == f"{before}|{CUT}|{after}"
+    assert holding(secret).cut(f"{before}|{secret}|{after}") == f"{before}|{CUT_MARK}|{after}"
 
 
 @given(st.text(alphabet="\\%&#;xu0149afn \n" + HELD["a client key"], max_size=200))
@@ -90,12 +90,12 @@ def test_a_private_key_is_known_by_each_of_its_lines(tmp_path) -> None:
 
 def test_a_long_token_is_found_and_so_is_one_whose_padding_was_lost() -> None:
     token = "fake" + "".join(f"{number:04x}" for number in range(2_000)) + "....."
-    assert holding(token).cut(f"<{token}>") == f"<{CUT}.....>"
-    assert holding(token).cut(f"<{token.rstrip('.')}>") == f"<{CUT}>"
+    assert holding(token).cut(f"<{token}>") == f"<{CUT_MARK}.....>"
+    assert holding(token).cut(f"<{token.rstrip('.')}>") == f"<{CUT_MARK}>"
 
 
 def test_what_is_too_short_for_a_secret_is_not_looked_for() -> None:
-    assert SHORTEST == 8
+    assert SHORTEST_SECRET == 8
     assert holding("model", "", "7 chars").cut("the model of 7 chars") == "the model of 7 chars"
 
 
@@ -104,17 +104,17 @@ def test_the_last_values_of_an_owner_stay_and_all_of_its_newest() -> None:
     for number in range(100):
         secrets.hold("tokens", [f"fake-token-{number:03d}"])
     secrets.hold("configuration", [f"fake-key-{number:03d}" for number in range(100)])
-    kept = [number for number in range(100) if CUT in secrets.cut(f"fake-token-{number:03d}")]
+    kept = [number for number in range(100) if CUT_MARK in secrets.cut(f"fake-token-{number:03d}")]
     assert kept == [*range(100 - len(kept), 100)]
     assert 2 <= len(kept) <= 32
-    assert all(secrets.cut(f"fake-key-{number:03d}") == CUT for number in range(100))
+    assert all(secrets.cut(f"fake-key-{number:03d}") == CUT_MARK for number in range(100))
 
 
 def test_what_two_owners_hold_is_looked_for_until_neither_does() -> None:
     secrets = holding("fake-shared-secret")
     secrets.hold("other", ["fake-shared-secret"])
     secrets.hold("test", [f"fake-token-{number}" for number in range(50)])
-    assert secrets.cut("fake-shared-secret") == CUT
+    assert secrets.cut("fake-shared-secret") == CUT_MARK
     secrets.hold("other", [f"fake-token-{number}" for number in range(50)])
     assert secrets.cut("fake-shared-secret") == "fake-shared-secret"
 
@@ -165,4 +165,4 @@ def test_cutting_is_linear_in_the_text(text: str, monkeypatch: pytest.MonkeyPatc
 def test_what_a_character_costs_does_not_hang_on_the_number_of_secrets() -> None:
     few, many = holding("fake-key-0000-production"), holding(*(f"fake-key-{n:04d}-production" for n in range(5_000)))
     ending = "production"
-    assert {len(secrets._current().lengths.get(ending[-SHORTEST:], ())) for secrets in (few, many)} == {1}
+    assert {len(secrets._current().lengths.get(ending[-SHORTEST_SECRET:], ())) for secrets in (few, many)} == {1}

@@ -160,7 +160,7 @@ class Transcoder:
         rest = self._sse.finish()
         if rest:
             self._read(rest, written)
-        written += filter(None, map(self._tell, self._reader.finish(self._sse.whole)))
+        written += filter(None, map(self._write, self._reader.finish(self._sse.whole)))
         if self._kept:
             pass_turn(self._kept)
         written.append(self._writer.finish())
@@ -186,11 +186,11 @@ class Transcoder:
                 raise ErrorFrame(frame)
             for event in read(answer):
                 # the common one here: a call less, and it concerns nobody but the writer
-                data = write(event) if type(event) is Text else self._tell(event)
+                data = write(event) if type(event) is Text else self._write(event)
                 if data:
                     written.append(data)
 
-    def _tell(self, event: Event) -> bytes:
+    def _write(self, event: Event) -> bytes:
         if isinstance(event, Finish):
             self.reasons.append(event.reason)
         elif isinstance(event, _SIGNED) and event.signature is not None and self._on_signed is not None:

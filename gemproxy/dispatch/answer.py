@@ -25,7 +25,7 @@ from gemproxy.transport.idle import IdleTimer
 from gemproxy.transport.tap import Arrivals
 from gemproxy.upstream.dialect import OK, Dialect, Verdict
 
-UNCOUNTED = 1 << 12  # bytes of an answer, before a look at what is held for them: 350 KB at worst (probabilities)
+UNCOUNTED_SIZE = 1 << 12  # bytes of an answer, before a look at what is held for them: 350 KB at worst (probabilities)
 
 
 class Limits(Struct, frozen=True):
@@ -182,7 +182,7 @@ class Answer:
                 self._watch.start()
                 return False
             self._uncounted += len(piece)
-            if self._uncounted > UNCOUNTED or self._hold is not None:
+            if self._uncounted > UNCOUNTED_SIZE or self._hold is not None:
                 self._count()
             if data and take(data):
                 self._full = True

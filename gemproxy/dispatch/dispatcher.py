@@ -32,7 +32,7 @@ from gemproxy.upstream.refusals.rules import NO_MODEL
 from gemproxy.upstream.request_body import VERBS
 from gemproxy.upstream.skew import Skew
 
-MOST_OF_A_REFUSAL = 1 << 20  # bytes; an error body beyond this is cut: its head tells enough
+MAX_REFUSAL = 1 << 20  # bytes; an error body beyond this is cut: its head tells enough
 Listen = Callable[[Dialect], Transcript]
 
 
@@ -94,9 +94,9 @@ class Dispatcher:
         except asyncio.CancelledError:
             if not first.expired or task.uncancel():
                 raise  # the client left
-            raise retry.sign(self._silent()) from None
+            raise retry.with_attempts(self._silent()) from None
         except Failure as failure:
-            retry.sign(failure)
+            retry.with_attempts(failure)
             raise
         finally:
             first.close()
@@ -216,7 +216,7 @@ class Dispatcher:
     async def _refusal(self, dialect: Dialect, response: Incoming) -> Verdict:
         try:
             async with asyncio.timeout(self.limits.idle):
-                body = await read_beginning(response, MOST_OF_A_REFUSAL)
+                body = await read_beginning(response, MAX_REFUSAL)
         except (aiohttp.ClientError, OSError):
             body = b""  # the status alone still tells something
         finally:

@@ -17,10 +17,10 @@ from gemproxy.upstream.refusals.rules import NO_MODEL
 
 TOKEN_GRACE = 1.0  # seconds to wait for a token before the other credentials are asked: mostly it takes 0.2
 CAPACITY_TRIES = 2  # further tries at an upstream that fails, before a credential is left that failed there
-PAUSES = (0.0, 0.5)  # seconds before each of them; a reset of an idle connection heals at once
-NOBODY: Set[str] = frozenset()
+CAPACITY_PAUSES = (0.0, 0.5)  # seconds before each of them; a reset of an idle connection heals at once
+NO_SLOTS: Set[str] = frozenset()
 BAD_ANSWER = "bad_answer"  # the reason of a verdict on an empty or malformed answer: asked once more
-UNREACHABLE = {"unreachable", *Reason}  # reasons of verdicts that hold for whoever asks that upstream
+UNREACHABLE_REASONS = {"unreachable", *Reason}  # reasons of verdicts that hold for whoever asks that upstream
 OVERLOADED_RETRY = 5.0  # seconds, ``Retry-After`` when Google has no room and gave no hint
 
 
@@ -50,8 +50,8 @@ class Retry:
         self.attempts = 0  # leases taken
         self.slot = ""  # the last of them
         self.tried: set[str] = set()  # slots that must not serve this request again
-        self.asked = NOBODY  # slots that failed it
-        self.later = NOBODY  # slots to be asked when no others are left
+        self.asked = NO_SLOTS  # slots that failed it
+        self.later = NO_SLOTS  # slots to be asked when no others are left
         self.repairs: dict[Repair, str] = {}  # of its body, and the dialect that asked for each
         self._most = attempts
         self._until = started + budget
@@ -75,7 +75,7 @@ class Retry:
         self.attempts += 1
         self.slot = slot
 
-    def choices(self, without: Set[str] = NOBODY) -> Iterator[tuple[Set[str], float]]:
+    def choices(self, without: Set[str] = NO_SLOTS) -> Iterator[tuple[Set[str], float]]:
         """Yield the slots to pass over besides ``tried`` in the search for the next one, the best choice first.
 
         A credential that this request has not met goes before one that failed it, whichever its pool, and those
@@ -88,7 +88,7 @@ class Retry:
         if without:
             yield met, math.inf  # nobody is left who could serve at once
 
-    def sign(self, failure: Failure) -> Failure:
+    def with_attempts(self, failure: Failure) -> Failure:
         """Return the failure with what the operator wants to know of it: how many attempts, and where the last was."""
         failure.attempts, failure.credential = self.attempts, self.slot
         return failure
@@ -105,7 +105,7 @@ class Retry:
     def pause(self, dialect: str) -> float:
         """Return the seconds to wait before the same upstream is asked again; 0 once it is left."""
         tries = len(self._failed.get(dialect, ()))
-        return PAUSES[tries - 1] if 0 < tries <= CAPACITY_TRIES else 0.0
+        return CAPACITY_PAUSES[tries - 1] if 0 < tries <= CAPACITY_TRIES else 0.0
 
     def next(self, slot: str, dialect: str, verdict: Verdict) -> Step:
         """Return the next step after a refusal; raises the failure when there is none."""
@@ -159,7 +159,7 @@ class Retry:
             if self._bad_answers > 1 and self._last is not None:
                 raise self._last
             return
-        if verdict.reason in UNREACHABLE:
+        if verdict.reason in UNREACHABLE_REASONS:
             self.later |= self._peers(slot, False)
         failed = self._failed.setdefault(dialect, [])
         failed.append(slot)

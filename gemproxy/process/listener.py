@@ -15,9 +15,9 @@ from gemproxy.errors import Failure
 from gemproxy.tasks import spawn
 
 log = logging.getLogger("gemproxy.server")
-AT_ONCE = 16  # connections in one turn of the loop: each costs 0.25 ms
-PAUSE = 0.1  # seconds in which none is taken when descriptors are few; they wait in the kernel's queue
-SECOND = 1.0
+ACCEPTS_PER_TURN = 16  # connections in one turn of the loop: each costs 0.25 ms
+SHORTAGE_PAUSE = 0.1  # seconds in which none is taken when descriptors are few; they wait in the kernel's queue
+REPORT_INTERVAL = 1.0
 
 
 class Refusals:
@@ -30,7 +30,7 @@ class Refusals:
     def count(self, failure: Failure, now: float) -> None:
         """Count one more; ``now`` in seconds."""
         self._count += 1
-        if now - self._told >= SECOND:
+        if now - self._told >= REPORT_INTERVAL:
             told = "connections refused or kept waiting since the last such line: %d. %s"
             log.warning(told, self._count, failure.message)
             self._count, self._told = 0, now
@@ -92,7 +92,7 @@ class Listener:
         self._sock.close()
 
     def _take(self) -> None:
-        for _ in range(AT_ONCE):
+        for _ in range(ACCEPTS_PER_TURN):
             if not self._take_one():
                 return
 
@@ -125,4 +125,4 @@ class Listener:
 
     def _wait(self) -> None:
         self.stop()
-        self._pause = self._loop.call_later(PAUSE, self._loop.add_reader, self._sock, self._take)
+        self._pause = self._loop.call_later(SHORTAGE_PAUSE, self._loop.add_reader, self._sock, self._take)

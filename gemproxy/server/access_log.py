@@ -6,7 +6,7 @@ import logging
 import math
 import time
 
-from gemproxy.server.context import LONGEST, Context
+from gemproxy.server.context import LONGEST_WORD, Context
 
 log = logging.getLogger("gemproxy.access")
 _LEVEL_NAMES = {level: logging.getLevelName(level) for level in (logging.DEBUG, logging.INFO)}
@@ -87,7 +87,7 @@ def _plain(value: str | int) -> str:
     return (
         text
         if text.isprintable() and " " not in text and '"' not in text
-        else ascii(text[:LONGEST]).replace(" ", "\\x20")
+        else ascii(text[:LONGEST_WORD]).replace(" ", "\\x20")
     )
 
 

@@ -17,7 +17,7 @@ from gemproxy.converter.openai import OPENAI
 from gemproxy.converter.transcript import Usage
 from gemproxy.errors import Failure
 
-LONGEST = 200  # characters of what a client chose, in a line of the log or a message
+LONGEST_WORD = 200  # characters of what a client chose, in a line of the log or a message
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -71,6 +71,6 @@ def request_id(given: str | None) -> str:
     return "req_" + _new_id()
 
 
-def shortened(word: str, most: int = LONGEST) -> str:
+def shortened(word: str, most: int = LONGEST_WORD) -> str:
     """Return a client's word as far as a line of the log has room for it."""
     return word if len(word) <= most else word[:most] + "..."

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-AGAIN = 3600.0  # seconds after which the next of a kind is told anew
-MOST = 1000  # kinds; those told longest ago are forgotten first
+KIND_TTL = 3600.0  # seconds after which the next of a kind is told anew
+MAX_KINDS = 1000  # kinds; those told longest ago are forgotten first
 
 
 class Firsts:
@@ -22,10 +22,10 @@ class Firsts:
     def level(self, *kind: str) -> int:
         """Return WARNING for the first of a kind within an hour, INFO for the others."""
         now = self._clock()
-        if 0 <= now - self._told.get(kind, -AGAIN) < AGAIN:
+        if 0 <= now - self._told.get(kind, -KIND_TTL) < KIND_TTL:
             return logging.INFO
         self._told.pop(kind, None)
         self._told[kind] = now
-        if len(self._told) > MOST:
+        if len(self._told) > MAX_KINDS:
             del self._told[next(iter(self._told))]
         return logging.WARNING

@@ -24,8 +24,8 @@ from gemproxy.server.service import SERVICE, Service
 
 Answering = Callable[[web.Request, Service, Context], Awaitable[web.StreamResponse]]
 log = logging.getLogger("gemproxy.server")
-SHORT = 40  # characters of a method and a path that need no look of their own
-LOOKED_AT = 512  # characters of a path that nobody knows, and as many behind them
+SHORT_NAMES = 40  # characters of a method and a path that need no look of their own
+SEARCHED_PATH = 512  # characters of a path that nobody knows, and as many behind them
 CLIENT_CLOSED = 499  # nginx's word for a client that left; only in the log
 
 
@@ -81,7 +81,7 @@ async def answer(
 
 def _open(request: web.Request, service: Service, api: Api, clock: Callable[[], float]) -> Context:
     method, path = request.method, request.rel_url.raw_path
-    if len(method) + len(path) > SHORT:
+    if len(method) + len(path) > SHORT_NAMES:
         method, path = shortened(method, 20), shortened(path)
     context = Context(request_id(request.headers.get("x-request-id")), clock, clock(), method, path, api=api)
     context.headers = {"x-request-id": context.id, "Server": "gemproxy"}
@@ -126,12 +126,12 @@ async def _excuse(request: web.Request, service: Service, context: Context, faul
         _warn(service, context, fault)
         if fault.status == 404:
             _mask(request, context)
-        return await _tell(context, fault, expose=service.door.expose_routing)
+        return await _answer_failure(context, fault, expose=service.door.expose_routing)
     if isinstance(fault, web.HTTPException):
         _mask(request, context)
-        return await _tell(context, _from_http(context, fault), allow=fault.headers.get("Allow"))
+        return await _answer_failure(context, _from_http(context, fault), allow=fault.headers.get("Allow"))
     log.error("unexpected error in request %s", context.id, exc_info=fault)
-    return await _tell(context, _bug(context))
+    return await _answer_failure(context, _bug(context))
 
 
 def _warn(service: Service, context: Context, failure: Failure) -> None:
@@ -148,10 +148,10 @@ def _warn(service: Service, context: Context, failure: Failure) -> None:
 
 def _mask(request: web.Request, context: Context) -> None:
     """Take keys out of a path that nobody knows: it may hold one that was put in the wrong place."""
-    context.path = shortened(opening(request.rel_url.raw_path, LOOKED_AT))
+    context.path = shortened(opening(request.rel_url.raw_path, SEARCHED_PATH))
 
 
-async def _tell(
+async def _answer_failure(
     context: Context, failure: Failure, allow: str | None = None, *, expose: bool = False
 ) -> web.StreamResponse:
     context.error = failure.code or failure.type

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from gemproxy.errors import ClientFault
 
-ANY = "*"
+ANY_ORIGIN = "*"
 _PASSED_ON = re.compile(r"forwarded|x-forwarded-.*|x-real-ip|via", re.IGNORECASE)
 _HOST = re.compile(
     r"(?:\[(?P<v6>[0-9A-Fa-f:.]+:[0-9A-Fa-f:.]*)\]|(?P<v4>[0-9]+(?:\.[0-9]+){3})"
@@ -24,10 +24,10 @@ _HOST = re.compile(
 
 def cors(origin: str | None, allowed: Sequence[str]) -> dict[str, str]:
     """Return the headers for an answer to this ``Origin``; {} unless ``server.cors_origins`` names it."""
-    if origin is None or not (origin in allowed or ANY in allowed):
+    if origin is None or not (origin in allowed or ANY_ORIGIN in allowed):
         return {}
     return {
-        "Access-Control-Allow-Origin": ANY if ANY in allowed else origin,
+        "Access-Control-Allow-Origin": ANY_ORIGIN if ANY_ORIGIN in allowed else origin,
         "Access-Control-Expose-Headers": "x-request-id, retry-after",
         "Vary": "Origin",
     }

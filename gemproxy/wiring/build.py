@@ -56,7 +56,7 @@ from gemproxy.upstream.refusals.rules import NO_MODEL
 from gemproxy.upstream.skew import Skew
 from gemproxy.upstream.vertex import Vertex
 from gemproxy.wiring.reload import UPSTREAM, take_over
-from gemproxy.wiring.reports import tell
+from gemproxy.wiring.reports import report
 from gemproxy.wiring.settings import Settings, read
 
 HANDSHAKE_INTERVAL = 5.0  # seconds between handshakes with a host that is out
@@ -154,7 +154,7 @@ def _connect(service: Service) -> None:
     _set_up_metrics(service)
     pool = service.pool
     pool.rotator.on_change = partial(_keep, pool.state)
-    service.dispatcher.queue.on_report = partial(tell, service.operations, service.firsts, wall_clock)
+    service.dispatcher.queue.on_report = partial(report, service.operations, service.firsts, wall_clock)
     pool.lookout.on_return = pool.tokens.try_again
 
 

@@ -20,7 +20,7 @@ log = logging.getLogger("gemproxy")
 _REASONS = frozenset(Reason)
 
 
-def tell(
+def report(
     operations: Operations, firsts: Firsts, clock: Callable[[], float], lease: Lease, verdict: Verdict | None
 ) -> None:
     """Tell metrics and log what came of a lease."""

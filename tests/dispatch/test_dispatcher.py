@@ -376,7 +376,7 @@ async def test_what_one_credential_meets_is_asked_of_the_backup(bench: Bench, fa
 async def test_a_healthy_credential_is_asked_before_a_failure_is_told(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, fault: Answer, slots: str, ill: str, asked: str
 ) -> None:
-    monkeypatch.setattr(retry, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(retry, "CAPACITY_PAUSES", (0.0, 0.0))
     bench.build(slots.split())
     for name in ill.split():
         bench.simulator.script(fault, times=None, credential=f"key-{name}")
@@ -385,7 +385,7 @@ async def test_a_healthy_credential_is_asked_before_a_failure_is_told(
 
 
 async def test_a_failure_is_told_when_all_have_failed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(retry, "CAPACITY_PAUSES", (0.0, 0.0))
     bench.build("a b c d e backup".split())
     bench.simulator.script(error_answer(500, "Internal"), times=None)
     with pytest.raises(UpstreamFault) as caught:
@@ -511,7 +511,7 @@ async def test_attempts_are_bounded(bench: Bench) -> None:
 
 
 async def test_nobody_waits_for_an_attempt_that_will_not_be_made(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "PAUSES", (3600.0, 3600.0))
+    monkeypatch.setattr(retry, "CAPACITY_PAUSES", (3600.0, 3600.0))
     bench.build(limits=Limits(attempts=1))
     bench.simulator.script(error_answer(503, OVERLOADED), times=None)
     with pytest.raises(UpstreamFault):

@@ -102,7 +102,7 @@ async def test_a_socket_that_gives_nothing_is_asked_again_later(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
 ) -> None:
     made, faults = [], [OSError(number, "")] * 2
-    monkeypatch.setattr("gemproxy.process.listener.PAUSE", 0.01)
+    monkeypatch.setattr("gemproxy.process.listener.SHORTAGE_PAUSE", 0.01)
 
     class Full(socket.socket):
         def accept(self):  # type: ignore[no-untyped-def]

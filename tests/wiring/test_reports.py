@@ -12,7 +12,7 @@ from gemproxy.pool.cooldown import Cooldown
 from gemproxy.pool.rotator import Lease, Slot
 from gemproxy.server.firsts import Firsts
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
-from gemproxy.wiring.reports import tell
+from gemproxy.wiring.reports import report
 
 NIGHT = Slot("a", cooldowns={"m": Cooldown(2e9 + 48_900.0, 2e9)})
 NEXT, STOP = Action.NEXT, Action.STOP
@@ -72,7 +72,7 @@ def test_the_log_tells_what_a_verdict_did(
     nobody: Any = SimpleNamespace(metrics=None)
     firsts = Firsts(lambda: 2e9)
     for _ in range(2):
-        tell(nobody, firsts, lambda: 2e9, Lease(slot, "m", 0.0), verdict)
+        report(nobody, firsts, lambda: 2e9, Lease(slot, "m", 0.0), verdict)
     assert caplog.messages == ([] if line is None else [line] * 2)
     parked = line is not None and "parked" in line
     expected = ["WARNING", "WARNING" if parked else "INFO"][: len(caplog.records)]
@@ -85,5 +85,5 @@ def test_another_status_for_the_same_reason_is_another_trouble(caplog: pytest.Lo
     firsts = Firsts(lambda: 2e9)
     for status in (500, 502, 500):
         failed = Verdict(Action.RETRY, Scope.UPSTREAM, reason="upstream_error", answered=status)
-        tell(nobody, firsts, lambda: 2e9, Lease(WELL, "m", 0.0), failed)
+        report(nobody, firsts, lambda: 2e9, Lease(WELL, "m", 0.0), failed)
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING", "INFO"]

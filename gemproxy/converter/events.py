@@ -6,22 +6,25 @@ A stream *writes* these, a unary reply *folds* them; there is one mapping from G
 
 from __future__ import annotations
 
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from gemproxy.converter.transcript import Usage
 
 
 class Text(Struct, frozen=True, gc=False):
-    """Visible text; a signature may come with an empty text, after the last word. A long one may be ``Raw``."""
+    """Visible text; a signature may come with an empty text, after the last word.
+
+    To a writer that is ``raw`` a long one is ``msgspec.Raw``, the JSON string as it came (``wire.text``).
+    """
 
     choice: int
-    text: str | Raw
+    text: str
     signature: str | None = None
 
 
 class Thought(Struct, frozen=True, gc=False):
     choice: int
-    text: str | Raw
+    text: str  # as that of ``Text``
 
 
 class ToolCall(Struct, frozen=True, gc=False):

@@ -20,12 +20,16 @@ from gemproxy.load.turns import pass_turn
 from gemproxy.load.weigh import SMALL_SIZE
 from gemproxy.wire import UNREADABLE
 from gemproxy.wire.gemini import GenerateResponse
+from gemproxy.wire.text import LONG_TEXT, plain
 
 SMALL_PIECE = 1 << 12  # bytes of a piece, which cannot hold much
 
 
 class Writer(Protocol):
-    """Turns events into the client's bytes; ``kept`` counts the bytes of memory that wait for the end."""
+    """Turns events into the client's bytes; ``kept`` counts the bytes of memory that wait for the end.
+
+    One that has ``raw = True`` gets long texts as they came, which saves reading and writing each character of them.
+    """
 
     @property
     def kept(self) -> int: ...
@@ -76,7 +80,7 @@ class Transcoder:
         *,
         at_once: bool = False,
     ) -> None:
-        self._decode = decode
+        self._decode = decode if getattr(writer, "raw", False) else partial(_decode_texts, decode)
         self._reader = reader
         self._writer = writer
         self._on_signed = on_signed
@@ -199,3 +203,13 @@ class Transcoder:
 
 
 _SIGNED = (ToolCall, Image)
+
+
+def _decode_texts(decode: Callable[[bytes], GenerateResponse], frame: bytes) -> GenerateResponse:
+    """Return a frame whose long texts are decoded, too."""
+    answer = decode(frame)
+    if len(frame) >= LONG_TEXT:
+        for candidate in answer.candidates or ():
+            for part in (candidate.content and candidate.content.parts) or ():
+                part.text = plain(part.text) if part.text is not None else None
+    return answer

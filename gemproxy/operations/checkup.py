@@ -31,7 +31,6 @@ from gemproxy.transport.reaching import obstacle_of, why
 from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.dialect import OK, Action, Call, Dialect, HttpRequest, Method, Token, Verdict
 from gemproxy.wire.gemini import Content, GenerateRequest, GenerationConfig, Part
-from gemproxy.wire.text import plain
 
 STEP_TIMEOUT = 20.0  # seconds for one step
 CREDENTIALS_AT_ONCE = 8  # credentials looked at together
@@ -214,7 +213,7 @@ class _Ear:
         """Return the words that are said; one byte stands for anything else that is."""
         if isinstance(event, Meta | Usage | Finish):
             return b""
-        told = plain(event.text).encode() if isinstance(event, Text) else b"."
+        told = event.text.encode() if isinstance(event, Text) else b"."
         self._said += told
         return told if self._stream else b""
 

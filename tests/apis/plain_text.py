@@ -3,7 +3,6 @@
 from gemproxy.converter.api import Known, Operation, Plan, Terms
 from gemproxy.converter.events import Event, Text
 from gemproxy.converter.generation import generation
-from gemproxy.wire.text import plain
 from tests.apis.words import WORDS, Prompt
 
 
@@ -12,7 +11,7 @@ class TextWriter:
         self.kept, self._stream, self._said = 0, stream, b""
 
     def write(self, event: Event) -> bytes:
-        self._said += plain(event.text).encode() if isinstance(event, Text) else b""
+        self._said += event.text.encode() if isinstance(event, Text) else b""
         return self.finish() if self._stream else b""
 
     def finish(self) -> bytes:

@@ -9,11 +9,13 @@ import pytest
 
 from gemproxy.converter.chat.chunks import ChatChunkWriter
 from gemproxy.converter.chat.objects import Heading
-from gemproxy.converter.events import Image, ToolCall
+from gemproxy.converter.events import Event, Image, Text, Thought, ToolCall
 from gemproxy.converter.gemini.reader import AnswerReader
 from gemproxy.converter.transcoder import Transcoder
 from gemproxy.converter.transcript import ErrorFrame, Usage
 from gemproxy.errors import BadAnswer, UpstreamFault
+from gemproxy.upstream.ai_studio import AiStudio
+from gemproxy.wire.text import plain
 from tests.folding import chunks, events, fold
 from tests.golden import decode, run, sse, transcoder
 
@@ -147,3 +149,39 @@ def test_custom_tools_get_their_text_back(stream: bool) -> None:
         {"id": "call_0", "type": "custom", "custom": {"name": "f", "input": "x"}},
         {"id": "call_1", "type": "custom", "custom": {"name": "g", "input": "{}"}},
     ]
+
+
+class Listener:
+    """Keeps what it is told."""
+
+    kept = 0
+
+    def __init__(self, raw: bool | None) -> None:
+        self.told: list[Event] = []
+        if raw is not None:
+            self.raw = raw
+
+    def write(self, event: Event) -> bytes:
+        self.told.append(event)
+        return b"."
+
+    def finish(self) -> bytes:
+        return b""
+
+
+@pytest.mark.parametrize(("raw", "kind"), [(None, str), (False, str), (True, msgspec.Raw)])
+@pytest.mark.parametrize("thought", [False, True])
+@pytest.mark.parametrize("signature", [None, "c2ln"])
+def test_only_a_writer_that_is_raw_gets_long_texts_as_they_came(
+    raw: bool | None, kind: type, thought: bool, signature: str | None
+) -> None:
+    text = 'say "ä" \n' * (1 << 15)
+    part = {"text": text, "thought": thought, "thoughtSignature": signature}
+    frame = msgspec.json.encode({"candidates": [{"content": {"parts": [part]}, "finishReason": "STOP"}]})
+    listener = Listener(raw)
+    made = Transcoder(AiStudio.decode, AnswerReader(str), listener)
+    if not made.feed(sse([frame])):
+        made.work()
+    (told,) = [event for event in listener.told if isinstance(event, Text | Thought)]
+    assert type(told.text) is kind
+    assert plain(told.text) == text

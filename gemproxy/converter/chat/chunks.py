@@ -35,6 +35,7 @@ class ChatChunkWriter:
     """Writes one answer as a stream; one instance an attempt."""
 
     kept = 0  # nothing waits here
+    raw = True
 
     def __init__(self, heading: Heading) -> None:
         self._heading = heading

@@ -66,6 +66,8 @@ class ChatCompletionFold:
     ``kept`` counts the bytes of memory that wait here.
     """
 
+    raw = True
+
     def __init__(self, heading: Heading) -> None:
         self._heading = heading
         self._choices: dict[int, _Fold] = {}

@@ -187,7 +187,7 @@ class AnswerReader:
                     if self._grounded:
                         self.kept += len(text) + _PIECE_OVERHEAD
                         choice.texts.append(plain(text))
-                    events.append(Text(index, text))
+                    events.append(Text(index, text))  # type: ignore[arg-type]  # ``Raw`` for whoever asked for it
                 else:
                     self._part(index, choice, part, events)
         if candidate.logprobs_result is not None:
@@ -265,15 +265,15 @@ class AnswerReader:
         if part.thought:
             if text:
                 _speak(choice, events)
-                events.append(Thought(index, text))
+                events.append(Thought(index, text))  # type: ignore[arg-type]
         elif text:
             _speak(choice, events)
             if self._grounded:
                 self.kept += len(text) + _PIECE_OVERHEAD
                 choice.texts.append(plain(text))
-            events.append(Text(index, text, part.thought_signature))
+            events.append(Text(index, text, part.thought_signature))  # type: ignore[arg-type]
         elif part.thought_signature is not None:
-            signed = Text(index, text, part.thought_signature)
+            signed = Text(index, "", part.thought_signature)
             self._silent(choice, signed, len(part.thought_signature), events)
 
     def _logprobs(self, index: int, choice: _Choice, result: LogprobsResult, events: list[Event]) -> None:

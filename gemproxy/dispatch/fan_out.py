@@ -72,9 +72,11 @@ async def fan_out(
     places = asyncio.Semaphore(at_once)
 
     async def one(number: int, call: Call) -> Part:
-        async with places:
-            answer = await dispatcher.open(call, partial(listen, number), burden, since=since)
-            return await _whole(answer, burden)
+        await places.acquire()
+        answer = await dispatcher.open(call, partial(listen, number), burden, since=since)
+        part = await _whole(answer, burden)
+        places.release()  # not after a failure: none must begin that ends at once
+        return part
 
     return await _all(one(number, call) for number, call in enumerate(calls))
 

@@ -27,13 +27,24 @@ LOOP_STEPS = 500  # steps of a conversion (``load.effort``), up to 20 microsecon
 
 
 class Asking:
-    """Ids and time are the same in every attempt; ``close`` when the answer is over."""
+    """Ids and time are the same in every attempt; ``close`` when the answer is over.
+
+    ``models`` are the one asked for and its fallbacks.
+    """
 
     def __init__(
-        self, service: Service, context: Context, burden: Burden, operation: Operation, asked: Asked, stream: bool
+        self,
+        service: Service,
+        context: Context,
+        burden: Burden,
+        operation: Operation,
+        asked: Asked,
+        models: Sequence[Model],
     ) -> None:
         self.burden = burden
-        self.stream = stream
+        self.stream = context.stream
+        self.content_type = asked.content_type(context.stream)
+        self._models = models
         self._service = service
         self._context = context
         self._param = operation.param
@@ -60,11 +71,11 @@ class Asking:
             if wants.images:
                 known.images = await self._service.images.fetch(wants.images, self.burden.hold)
 
-    async def open(self, models: Sequence[Model]) -> Answer | Gathered:
+    async def open(self) -> Answer | Gathered:
         """Return the first model's answer, or that of the first fallback that has one; raises the first failure."""
         first: Failure | None = None
         self._since = asyncio.get_running_loop().time()  # one rotation.budget for all; each is asked once at least
-        for model in models:
+        for model in self._models:
             try:
                 answer = await self._open(model, fallback=first is not None)
             except Failure as failure:
@@ -72,7 +83,7 @@ class Asking:
                 if not _elsewhere(failure):
                     break
                 log.log(
-                    self._level(models, failure),
+                    self._level(failure),
                     "request %s: %s cannot serve (%s)",
                     self._context.id,
                     model.id,
@@ -86,11 +97,11 @@ class Asking:
         assert first is not None
         raise first
 
-    def _level(self, models: Sequence[Model], failure: Failure) -> int:
+    def _level(self, failure: Failure) -> int:
         """Return WARNING where a fallback serves for the first time: nothing else would tell."""
-        if len(models) == 1:
+        if len(self._models) == 1:
             return logging.INFO
-        return self._service.firsts.level("fallback", models[0].id, failure.code or "")
+        return self._service.firsts.level("fallback", self._models[0].id, failure.code or "")
 
     def close(self) -> None:
         """Write what was captured."""

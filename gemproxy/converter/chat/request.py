@@ -67,18 +67,13 @@ def to_call(
     ``images`` holds the remote images by address (see ``media.remote_images``). ``effort`` (else one of
     ``options.max_schema_nodes``) is for those who may have to end the work: ``Abandoned`` comes out as it is.
     """
-    notes: list[str] = []
+    notes = _left_out(request)
     effort = effort or Effort(options.max_schema_nodes)
     google = request.google or (_nested(request.extra_body) if request.extra_body is not None else None)
     tools = tool_set(request, model, notes, effort)
     wanted = FREE_TEXT if request.response_format is None else answer_format(request, model, bool(tools.specs), effort)
     setting = Setting(model, tools.names, images, signatures, effort=effort)
     said = conversation(request.messages, setting, wanted.instruction)
-    if request.logit_bias not in (NO_BIAS, _EMPTY_BIAS):
-        notes.append("logit_bias")
-    if request.parallel_tool_calls is False:
-        # there is no switch, and to cut an answer to its first call would break the pairing of signatures
-        notes.append("parallel_tool_calls")
     body = GenerateRequest(
         contents=said.contents,
         system_instruction=Content(said.system) if said.system else None,
@@ -100,6 +95,15 @@ def to_call(
         custom=tools.custom,
         ignored=tuple(notes),
     )
+
+
+def _left_out(request: ChatRequest) -> list[str]:
+    """Return the fields that nothing of Gemini's stands for."""
+    notes = ["logit_bias"] if request.logit_bias not in (NO_BIAS, _EMPTY_BIAS) else []
+    if request.parallel_tool_calls is False:
+        # there is no switch, and to cut an answer to its first call would break the pairing of signatures
+        notes.append("parallel_tool_calls")
+    return notes
 
 
 def _call_ids(request: ChatRequest) -> frozenset[str]:

@@ -51,11 +51,11 @@ async def serve(
     """Answer one request, as a stream or as a whole."""
     burden = service.load.burden(_owner(request, caller))
     try:
-        asking, models, content_type = await _read(operation, request, service, context, caller, burden)
+        asking = await _read(operation, request, service, context, caller, burden)
         try:
             if asking.stream:
-                return await _Stream(request, service, context, burden, content_type).run(asking, models)
-            return await _unary(request, service, context, asking, models, content_type)
+                return await _Stream(request, service, context, asking).run()
+            return await _unary(request, service, context, asking)
         finally:
             asking.close()
     finally:
@@ -64,8 +64,8 @@ async def serve(
 
 async def _read(
     operation: Operation, request: web.Request, service: Service, context: Context, caller: Caller, burden: Burden
-) -> tuple[Asking, Sequence[Model], str]:
-    """Return a request ready to be asked, whom, and the type of its answer; here, so that nothing else keeps the body.
+) -> Asking:
+    """Return a request ready to be asked; here, so that nothing else keeps the body.
 
     Raises ``ClientFault`` and ``Overload``.
     """
@@ -80,12 +80,12 @@ async def _read(
     else:
         asked = operation.read(received, options)
     del received
-    stream = _by_client(request, service) if asked.stream is None else asked.stream
     models = _models(service, asked.model, caller)
-    context.model, context.stream = models[0].id, stream
-    asking = Asking(service, context, burden, operation, asked, stream)
+    context.model = models[0].id
+    context.stream = _by_client(request, service) if asked.stream is None else asked.stream
+    asking = Asking(service, context, burden, operation, asked, models)
     await asking.find()
-    return asking, models, asked.content_type(stream)
+    return asking
 
 
 def _owner(request: web.Request, caller: Caller) -> str:
@@ -153,16 +153,9 @@ async def _limited(limit: float) -> AsyncIterator[None]:
         raise timeout(f"The answer took longer than timeouts.total = {limit:g} s.") from None
 
 
-async def _unary(
-    request: web.Request,
-    service: Service,
-    context: Context,
-    asking: Asking,
-    models: Sequence[Model],
-    content_type: str,
-) -> web.Response:
+async def _unary(request: web.Request, service: Service, context: Context, asking: Asking) -> web.Response:
     async with within(service.door.total):
-        answer = await asking.open(models)
+        answer = await asking.open()
     try:
         _note(context, answer)
         body = answer.whole()
@@ -170,7 +163,7 @@ async def _unary(
     finally:
         answer.close()
     small = len(body) <= MAX_IN_ONE_WRITE
-    response = (Whole if small else web.Response)(body=body, content_type=content_type)
+    response = (Whole if small else web.Response)(body=body, content_type=asking.content_type)
     if service.door.expose_routing:
         _show_routing(response, answer)
     if not small:
@@ -199,11 +192,9 @@ async def _write_large(
 class _Stream:
     """One answer as a stream."""
 
-    def __init__(
-        self, request: web.Request, service: Service, context: Context, burden: Burden, content_type: str
-    ) -> None:
+    def __init__(self, request: web.Request, service: Service, context: Context, asking: Asking) -> None:
         self._request = request
-        self._burden = burden
+        self._asking = asking
         self._service = service
         self._context = context
         self._response = EventStream(
@@ -211,20 +202,20 @@ class _Stream:
             allow_all_methods=True,
             ping_interval=service.door.ping_interval,
             ping=context.api.ping,
-            content_type=content_type,
+            content_type=asking.content_type,
         )
         self._early: asyncio.Task[object] | None = None
         self._writer: AbstractStreamWriter | None = None
         self._hold = asyncio.get_running_loop().call_later(service.door.hold, self._commit_early)
 
-    async def run(self, asking: Asking, models: Sequence[Model]) -> web.StreamResponse:
+    async def run(self) -> web.StreamResponse:
         """Open and stream; raises the failure if the status is not committed yet."""
         try:
             async with within(self._service.door.total):
-                answer = await asking.open(models)
+                answer = await self._asking.open()
                 with self._owned(answer) as idle:
                     writer = await self._commit(answer)
-                    outlet = Outlet(self._request.transport, writer, self._burden.hold, idle.start)
+                    outlet = Outlet(self._request.transport, writer, self._asking.burden.hold, idle.start)
                     self._response.outlet = outlet
                     idle.start()
                     await outlet.write(answer.head)

@@ -174,46 +174,55 @@ def _used_up(
     )
 
 
+_NO_CREDITS: Final = "An upstream credential has no credits left."
+
+# Rows that hold wherever quotas are counted; Google's lack of room is among them, since it looks like one.
+_SPENT: Final[Table] = (
+    _used_up("credits", when(402), Scope.CREDENTIAL, Length.LONG, _NO_CREDITS, daily=True),
+    _used_up(
+        "credits",
+        when(429, reasons=("INSUFFICIENT_G1_CREDITS_BALANCE",), says=r"\bcredits?\b.{0,40}\b(?:deplet|exhaust)"),
+        Scope.CREDENTIAL,
+        Length.LONG,
+        _NO_CREDITS,
+        daily=True,
+    ),
+    # Not in this tier, or billing lost: waiting does not help, another credential may (PROTOCOL 3.4).
+    _used_up(
+        "no_quota",
+        when(429, 499, 503, test=_nothing_allowed),
+        Scope.MODEL,
+        Length.FOREVER,
+        "An upstream credential has no quota for this model.",
+        daily=True,
+        counts=_nothing,
+    ),
+    # Google has no room: rotating accounts does not make any (SURPRISES 36).
+    Row(
+        "capacity",
+        when(
+            429,
+            499,
+            503,
+            reasons=("MODEL_CAPACITY_EXHAUSTED", "MODEL_CAPACITY_EXCEEDED"),
+            says=r"no capacity available|model_capacity_|capacity exceeded",
+        ),
+        Action.RETRY,
+        Scope.UPSTREAM,
+        Length.HINT,
+        status=503,
+        code="overloaded",
+    ),
+)
+
+
 def quotas(scope: Scope) -> Table:
     """Return the quota rows; ``scope`` says who shares a quota: a project's keys, or one account alone."""
-    no_credits = "An upstream credential has no credits left."
-    limit = "The upstream's rate limit for this model is reached."
+    return (*_SPENT, *_of_a_time(scope), *_rates(scope))
+
+
+def _of_a_time(scope: Scope) -> Table:
     return (
-        _used_up("credits", when(402), Scope.CREDENTIAL, Length.LONG, no_credits, daily=True),
-        _used_up(
-            "credits",
-            when(429, reasons=("INSUFFICIENT_G1_CREDITS_BALANCE",), says=r"\bcredits?\b.{0,40}\b(?:deplet|exhaust)"),
-            Scope.CREDENTIAL,
-            Length.LONG,
-            no_credits,
-            daily=True,
-        ),
-        # Not in this tier, or billing lost: waiting does not help, another credential may (PROTOCOL 3.4).
-        _used_up(
-            "no_quota",
-            when(429, 499, 503, test=_nothing_allowed),
-            Scope.MODEL,
-            Length.FOREVER,
-            "An upstream credential has no quota for this model.",
-            daily=True,
-            counts=_nothing,
-        ),
-        # Google has no room: rotating accounts does not make any (SURPRISES 36).
-        Row(
-            "capacity",
-            when(
-                429,
-                499,
-                503,
-                reasons=("MODEL_CAPACITY_EXHAUSTED", "MODEL_CAPACITY_EXCEEDED"),
-                says=r"no capacity available|model_capacity_|capacity exceeded",
-            ),
-            Action.RETRY,
-            Scope.UPSTREAM,
-            Length.HINT,
-            status=503,
-            code="overloaded",
-        ),
         _used_up(
             "quota_exhausted",
             when(429, reasons=("QUOTA_EXHAUSTED",)),
@@ -240,6 +249,12 @@ def quotas(scope: Scope) -> Table:
             "The upstream's quota per minute for this model is used up.",
             counts=_minutely,
         ),
+    )
+
+
+def _rates(scope: Scope) -> Table:
+    limit = "The upstream's rate limit for this model is reached."
+    return (
         # What a feature draws that a free key does not have looks just like this: it rests its like alone.
         _used_up("rate_limit", when(429, test=_untold), scope, Length.HINT, limit, cause=Cause.UNTOLD),
         _used_up("rate_limit", when(429), scope, Length.HINT, limit, counts=_any),

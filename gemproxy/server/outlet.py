@@ -22,9 +22,7 @@ SLICE = 1 << 16  # bytes
 
 
 class Outlet:
-    """Writes to one client. ``take`` at once, as the writer does it but without a coroutine; it has sent the headers
-    with what ``write`` was given.
-    """
+    """Writes to one client. ``take`` at once, as the writer does it but without a coroutine."""
 
     __slots__ = ("_chunked", "_hold", "_most", "_on_taken", "_rest", "_transport", "_writer")
 
@@ -99,29 +97,49 @@ class Outlet:
 class Whole(web.Response):
     """A small answer to an HTTP/1.1 client, written as aiohttp does it but in one step: 5 % of a small request."""
 
+    _written = False
+
+    @property
+    def prepared(self) -> bool:
+        """Return whether it is on its way."""
+        return self._written or super().prepared
+
+    @property
+    def keep_alive(self) -> bool | None:
+        """Return whether the connection goes on behind it, None before that is known."""
+        return self._goes_on if self._written else super().keep_alive
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """End; all was said with the first step."""
+        if not self._written:
+            await super().write_eof(data)
+
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Write all of it, unless it takes aiohttp's own way."""
         transport = request.transport
-        if self._eof_sent or self._payload_writer is not None or request.version != HttpVersion11:
+        if self._written:
+            return None
+        if super().prepared or request.version != HttpVersion11:
             return await super().prepare(request)
         if transport is None or transport.is_closing():
             raise ConnectionResetError
-        self._keep_alive = request.keep_alive if self._keep_alive is None else self._keep_alive
+        wanted = super().keep_alive
+        self._goes_on = request.keep_alive if wanted is None else wanted
         transport.write(self._message())
-        self._eof_sent = True
+        self._written = True
         if request.protocol.writing_paused:
             await request.writer.drain()
         return None
 
     def _message(self) -> bytes:
-        body = self._body
+        body = self.body
         assert isinstance(body, bytes)
-        lines = [f"{name}: {value}\r\n" for name, value in self._headers.items()]
-        if not "".join(self._headers.values()).isprintable():
+        lines = [f"{name}: {value}\r\n" for name, value in self.headers.items()]
+        if not "".join(self.headers.values()).isprintable():
             raise ValueError("a header of an answer holds control characters")
-        end = "\r\n" if self._keep_alive else "Connection: close\r\n\r\n"
+        end = "\r\n" if self._goes_on else "Connection: close\r\n\r\n"
         head = (
-            f"HTTP/1.1 {self._status} {self._reason}\r\n{''.join(lines)}"
+            f"HTTP/1.1 {self.status} {self.reason}\r\n{''.join(lines)}"
             f"Content-Length: {len(body)}\r\nDate: {rfc822_formatted_time()}\r\n{end}"
         )
         return head.encode() + body
@@ -130,19 +148,19 @@ class Whole(web.Response):
 class EventStream(EventSourceResponse):
     """A stream, of events mostly, whose pings keep out of an event that goes out in pieces.
 
-    Its headers go out with the first bytes, one system call for both, or with ``send_headers`` of its writer. Its pings
-    become a task when the first is due, which for most never happens, and the kernel's limit for who confirms nothing
-    is set with the connection (``process/connections``): 4 % of a small stream. Whether its connection stays open is
-    told as with every other answer: aiohttp-sse says so even where it closes.
+    Its pings become a task when the first is due, which for most never happens, and the kernel's limit for who confirms
+    nothing is set with the connection (``process/connections``): 4 % of a small stream. Whether its connection stays
+    open is told as with every other answer: aiohttp-sse says so even where it closes.
     """
 
     outlet: Outlet | None = None
-    _send_headers_immediately = False
     _first_ping: asyncio.TimerHandle | None = None
+    _pinging: asyncio.Task[None] | None = None
 
     def __init__(self, *, ping: bytes, content_type: str, **options: Any) -> None:
         super().__init__(**options)
         self._word = ping
+        self._interval: float = options.get("ping_interval", self.DEFAULT_PING_INTERVAL)
         self.headers["Content-Type"] = content_type
         del self.headers["Connection"]
         self.headers["Cache-Control"] = "no-cache, no-transform"  # who compresses a stream collects it first
@@ -151,30 +169,33 @@ class EventStream(EventSourceResponse):
         """Begin: status, headers, and the time to the first ping."""
         if request.version < HttpVersion11:
             self.force_close()  # nothing else tells its end there, whatever the client asked for
+        self._asked = request
         writer = await web.StreamResponse.prepare(self, request)
         if self._first_ping is None and self._word:
-            self._first_ping = asyncio.get_running_loop().call_later(self._ping_interval, self._begin_pings)
+            self._first_ping = asyncio.get_running_loop().call_later(self._interval, self._begin_pings)
         return writer
 
     def end_pings(self) -> None:
         """Let no ping follow the last event."""
         if self._first_ping is not None:
             self._first_ping.cancel()
-        if self._ping_task is not None:
-            self._ping_task.cancel()
-            self._ping_task = None  # a circle that only the garbage collector would find
+        if self._pinging is not None:
+            self._pinging.cancel()
+            self._pinging = None  # a circle that only the garbage collector would find
 
     def _begin_pings(self) -> None:
-        self._ping_task = spawn(self._pings(), name="pings")
+        self._pinging = spawn(self._pings(), name="pings")
 
     async def _pings(self) -> None:
+        request = self._asked
         try:
             while True:
-                async with asyncio.timeout(self._send_timeout):
+                async with asyncio.timeout(self.DEFAULT_SEND_TIMEOUT):
                     await self.write(self._word)
-                await asyncio.sleep(self._ping_interval)
+                await asyncio.sleep(self._interval)
         except TimeoutError:
-            self._abort_transport()
+            if request.transport is not None:
+                request.transport.abort()
         except (ConnectionResetError, RuntimeError):  # the client left, or the last event is written
             pass
 

@@ -62,6 +62,8 @@ def shortcut(server: web.Server, service: Service, operations: Sequence[Operatio
             return answer(found[0], service, cast("web.Request", request), found[1])
         if request.method == "CONNECT":
             return answer(_tunnel, service, cast("web.Request", request))
+        if not path.startswith("/"):
+            return answer(_nowhere, service, cast("web.Request", request))
         if (plain := plain_path(path)) != path:
             url = request.rel_url.with_path(plain, encoded=True, keep_query=True)
             return handle(request.clone(rel_url=url))
@@ -173,6 +175,11 @@ async def _operate(
         _leave(service, caller)
 
 
+async def _nowhere(request: web.Request, service: Service, context: Context) -> web.StreamResponse:
+    """Refuse what is no path, as the ``*`` of ``OPTIONS``: no pattern of a route has room for it."""
+    raise web.HTTPNotFound
+
+
 async def _tunnel(request: web.Request, service: Service, context: Context) -> web.StreamResponse:
     """Refuse CONNECT; what comes behind it is for another server, and no request to this one."""
     request.protocol.close()
@@ -223,18 +230,9 @@ async def _preflight(allowed: Set[str], request: web.Request, service: Service) 
     return web.Response(status=204, headers=headers)
 
 
-class _Rest(web.PlainResource):
-    """Every path that there is, also the ``*`` of ``OPTIONS``."""
-
-    def _match(self, path: str) -> dict[str, str]:
-        return {}
-
-
 def _add_rest(router: web.UrlDispatcher) -> None:
     """Take what no route takes, so that it is answered like all else. Must come last."""
-    rest = _Rest("/")
-    rest.add_route("*", _open(_unknown), expect_handler=expectation)
-    router.register_resource(rest)
+    router.add_route("*", r"/{path:[\s\S]*}", _open(_unknown), expect_handler=expectation)
 
 
 async def _unknown(request: web.Request, service: Service) -> web.Response:

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gemproxy import __version__
+from gemproxy import __version__, aiohttp_parts
 from gemproxy.config import KEYLESS, Config, OAuthFile, Purpose, cautions, load, surroundings
 from gemproxy.errors import ConfigFault, StartFault
 from gemproxy.load.rounds import new_loop
@@ -126,6 +126,8 @@ def _warnings(config: Config, path: Path | None, *, demo: bool) -> list[str]:
     found = [*cautions(config), *surroundings.cautions(config, path, os.environ)]
     if not (config.auth.clients or demo):
         found.append(KEYLESS)
+    if lacking := aiohttp_parts.caution():
+        found.append(lacking)
     return found
 
 

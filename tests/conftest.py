@@ -35,7 +35,7 @@ SAYINGS = (
     "STATE_DIRECTORY",
     "WATCHDOG_",
 )
-for name in [name for name in os.environ if name.startswith(SAYINGS)]:
+for name in [name for name in os.environ if name.startswith(SAYINGS) and name != "GEMPROXY_PLAIN_AIOHTTP"]:
     del os.environ[name]
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(guard).parent), os.environ.get("PYTHONPATH")]))
 

@@ -13,10 +13,10 @@ import errno
 import logging
 import os
 import select
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import Any, cast
+from typing import Any, TypeVar, cast
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -27,6 +27,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.tracing import Trace
 from yarl import URL
 
+from gemproxy.aiohttp_parts import PLAIN
 from gemproxy.load.reads import read_little
 
 log = logging.getLogger("gemproxy")
@@ -37,12 +38,9 @@ DISTRUST = 600.0  # seconds in which no connection is kept to a host that said w
 SWITCHING_PROTOCOLS = 101  # the one status below 200 after which nothing follows
 UNASKED_ANSWER = "the upstream spoke before it was asked"
 LATE_CONNECTION = "no connection in time"  # told by a type of its own: an answer may be late, too
-# What is extended here is aiohttp's inside, as it is in this version; beside another one no connection is kept.
-KNOWN = aiohttp.__version__.startswith("3.14.")
-
-
 Check = Callable[[asyncio.BaseTransport], None]
 Hear = Callable[[URL, BaseException | None], None]
+_Opened = TypeVar("_Opened", Connection, ResponseHandler)
 
 
 def open_connector(check: Check | None = None, hear: Hear | None = None, **options: Any) -> aiohttp.TCPConnector:
@@ -51,19 +49,10 @@ def open_connector(check: Check | None = None, hear: Hear | None = None, **optio
     ``check`` looks at each connection once it stands, before anything is asked over it; it may raise ``OSError``.
     ``hear`` is told of each connection that was tried: the address asked, and what went wrong, None if it stands.
     """
-    if KNOWN:
+    if not PLAIN:
         return Connector(check, hear, **options)
     options.pop("keepalive_timeout", None)
-    return Checked(check, hear, **options | {"force_close": True})
-
-
-def warn_of_unknown() -> None:
-    """Say, beside an aiohttp that is not known, what is done without."""
-    if not KNOWN:
-        log.warning(
-            "aiohttp %s is not known here: no connection to an upstream is kept, and requests take the long way",
-            aiohttp.__version__,
-        )
+    return PlainConnector(check, hear, **options)
 
 
 # super() would be looked up for every piece of an answer
@@ -92,6 +81,11 @@ class Line(ResponseHandler):
         super().connection_made(transport)
         if transport.get_extra_info("sslcontext") is None:  # else what comes first are the tickets of TLS
             self._watch(transport)
+
+    @property
+    def resting(self) -> bool:
+        """True between two exchanges."""
+        return self._room == 0
 
     def end_exchange(self, key: ConnectionKey) -> bool:
         """End an exchange; returns whether another one may follow: nothing is left to be written or to be read."""
@@ -123,7 +117,7 @@ class Line(ResponseHandler):
                 self._refuse(data)
         elif len(data) > PARSE_SLICE:
             for place in range(0, len(data), PARSE_SLICE):
-                if self.transport is not None and self._exception is None:
+                if self.transport is not None and self.exception() is None:
                     self.data_received(data[place : place + PARSE_SLICE])
         else:
             self._parsing = True
@@ -138,11 +132,11 @@ class Line(ResponseHandler):
         super().pause_reading()
 
     def resume_reading(self, resume_parser: bool = True) -> None:
-        """Read on; aiohttp does so after every piece, which is 3 % of a small request.
+        """Read on; aiohttp does so after every piece, which is a fifth of a chunk.
 
         After a first pause it has to: the parser may have kept a piece without saying so.
         """
-        if self._pauses or self._buffer_paused:
+        if self._pauses:
             super().resume_reading(resume_parser)
 
     def feed_data(self, data: tuple[RawResponseMessage, aiohttp.StreamReader], size: int = 0) -> None:
@@ -150,7 +144,8 @@ class Line(ResponseHandler):
         code = data[0].code
         if self._room and (code >= 200 or code == SWITCHING_PROTOCOLS):  # else it is no answer yet (RFC 9110 15.2)
             self._room = None
-            self._should_close = self._should_close or code == SWITCHING_PROTOCOLS
+            if code == SWITCHING_PROTOCOLS:
+                self.force_close()
         _queue(self, data, size)
 
     def _watch(self, transport: asyncio.BaseTransport) -> None:
@@ -161,7 +156,7 @@ class Line(ResponseHandler):
         if self._room == 0:
             if self.transport is not None and not self._clean():
                 self._refuse(data)
-        elif self._room is not None and self._exception is None:
+        elif self._room is not None and self.exception() is None:
             self._room -= len(data)
             if self._room <= 0:
                 self._room = LONGEST_HEAD  # 0 would say that nobody asks
@@ -186,55 +181,56 @@ class Line(ResponseHandler):
             self.transport.abort()
 
 
-class Checked(aiohttp.TCPConnector):
-    """Opens connections that pass a check, and tells of each."""
+class Trials:
+    """Has an eye on each connection that is tried: it must pass a check, and somebody may hear of it."""
 
-    def __init__(self, check: Check | None = None, hear: Hear | None = None, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, check: Check | None, hear: Hear | None) -> None:
         self._check = check
         self._hear = hear
 
-    async def _create_connection(
-        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
-    ) -> ResponseHandler:
+    async def made(
+        self, connecting: Awaitable[_Opened], req: aiohttp.ClientRequest, timeout: aiohttp.ClientTimeout
+    ) -> _Opened:
+        """Return a connection; raises what went wrong, ``ClientConnectorError`` for one that does not pass."""
         try:
-            # aiohttp's own patience with a proxy ends once that has taken the connection, be it silent then
-            async with asyncio.timeout(timeout.sock_connect if req.proxy else None):
-                made = await super()._create_connection(req, traces, timeout)
+            opened = await _in_time(connecting, req, timeout)
+            self._inspect(opened, req)
         except (aiohttp.ClientError, OSError) as fault:
-            if type(fault) is not TimeoutError:
-                told = _of_proxy(req, fault) if req.proxy else fault
-                self._report(req.url, told)
-                if told is fault:
-                    raise
-                raise told from None
-            late = aiohttp.ConnectionTimeoutError(LATE_CONNECTION)
-            self._report(req.url, late)
-            raise late from None
+            told = _of_proxy(req, fault) if req.proxy else fault
+            self._report(req.url, told)
+            if told is fault:
+                raise
+            raise told from None
         self._report(req.url, None)
-        return made
+        return opened
+
+    def _inspect(self, opened: Connection | ResponseHandler, req: aiohttp.ClientRequest) -> None:
+        try:
+            if self._check is not None and opened.transport is not None:
+                self._check(opened.transport)
+        except BaseException as fault:
+            opened.close()
+            if isinstance(fault, OSError):
+                raise aiohttp.ClientConnectorError(req.connection_key, fault) from fault
+            raise
 
     def _report(self, url: URL, fault: BaseException | None) -> None:
         if self._hear is not None:
             self._hear(url, fault)
 
-    async def _wrap_create_connection(
-        self,
-        *arguments: Any,
-        req: aiohttp.ClientRequest,
-        client_error: type[Exception] = aiohttp.ClientConnectorError,
-        **options: Any,
-    ) -> tuple[asyncio.Transport, ResponseHandler]:
-        made = await super()._wrap_create_connection(*arguments, req=req, client_error=client_error, **options)
-        try:
-            if self._check is not None:
-                self._check(made[0])
-        except BaseException as fault:
-            made[0].abort()
-            if isinstance(fault, OSError):
-                raise client_error(req.connection_key, fault) from fault
+
+async def _in_time(
+    connecting: Awaitable[_Opened], req: aiohttp.ClientRequest, timeout: aiohttp.ClientTimeout
+) -> _Opened:
+    """Wait for a connection; raises what went wrong, ``ConnectionTimeoutError`` for one that came to no end."""
+    try:
+        # aiohttp's own patience with a proxy ends once that has taken the connection, be it silent then
+        async with asyncio.timeout(timeout.sock_connect if req.proxy else None):
+            return await connecting
+    except (aiohttp.ClientError, OSError) as fault:
+        if type(fault) is not TimeoutError:
             raise
-        return made
+    raise aiohttp.ConnectionTimeoutError(LATE_CONNECTION)
 
 
 def _of_proxy(req: aiohttp.ClientRequest, fault: aiohttp.ClientError | OSError) -> aiohttp.ClientError | OSError:
@@ -256,33 +252,61 @@ def _begun(line: ResponseHandler) -> ResponseHandler:
     return line
 
 
-class Connector(Checked):
-    """Opens connections and keeps them while they are clean."""
+class PlainConnector(aiohttp.TCPConnector):
+    """Opens a connection for each request, by what aiohttp documents alone."""
 
     def __init__(self, check: Check | None = None, hear: Hear | None = None, **options: Any) -> None:
-        super().__init__(check, hear, **options)
-        self._factory = partial(Line, self._unasked, loop=self._loop)  # type: ignore[assignment] # a subclass
-        self._distrusted: dict[ConnectionKey, float] = {}  # until when, on the loop's clock
+        super().__init__(**options | {"force_close": True})
+        self._trials = Trials(check, hear)
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        """Return a new connection, on which nothing has come yet."""
+        made = await self._trials.made(super().connect(req, traces, timeout), req, timeout)
+        if _has_spoken(made):
+            made.close()
+            raise aiohttp.ClientConnectionError(UNASKED_ANSWER)
+        return made
+
+
+def _has_spoken(made: Connection) -> bool:
+    """Return whether something has come on a new connection; over TLS that may be its tickets, unless it was read."""
+    protocol, transport = made.protocol, made.transport
+    if protocol is None or transport is None or protocol.should_close:
+        return True
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return transport.get_extra_info("sslcontext") is None and bool(poll.poll(0))
+
+
+class Connector(aiohttp.TCPConnector):
+    """Opens connections and keeps them while they are clean. What of aiohttp it rests on: docs/aiohttp.md."""
+
+    def __init__(self, check: Check | None = None, hear: Hear | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self._trials = Trials(check, hear)
+        self._factory = self._line  # type: ignore[assignment] # a subclass
+        self._lines: WeakSet[Line] = WeakSet()
+        self._distrusted: dict[ConnectionKey, float] = {}  # until when
+
+    def _line(self) -> Line:
+        line = Line(self._unasked, asyncio.get_running_loop())
+        self._lines.add(line)
+        return line
 
     async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
         """Return a kept connection on which nothing has come, None if there is none."""
-        kept = self._conns.get(key)
-        while kept:
-            line, since = kept.popleft()
-            if not kept:
-                del self._conns[key]
-            assert isinstance(line, Line)
-            if line.begin_exchange() and monotonic() - since <= (self._keepalive_timeout or 0):
-                self._acquired.add(line)
-                return Connection(self, key, line, self._loop)
-            line.close()
+        while (kept := await super()._get(key, traces)) is not None:
+            if cast("Line", kept.protocol).begin_exchange() and not (self._distrusted and self._distrusts(key)):
+                return kept
+            kept.close()
         return None
 
     async def _create_connection(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> ResponseHandler:
-        line = await super()._create_connection(req, traces, timeout)
-        return _begun(line)
+        return _begun(await self._trials.made(super()._create_connection(req, traces, timeout), req, timeout))
 
     async def _create_direct_connection(
         self, *arguments: Any, client_error: type[Exception] = aiohttp.ClientConnectorError, **options: Any
@@ -306,9 +330,9 @@ class Connector(Checked):
             return
         if not self._distrusts(key):
             log.warning("%s answered more than it was asked: no connection to it is kept for %g s", key.host, DISTRUST)
-        self._distrusted[key] = self._loop.time() + DISTRUST
-        for kept, _ in self._conns.pop(key, ()):
-            kept.abort()
+        self._distrusted[key] = monotonic() + DISTRUST
+        for other in [other for other in self._lines if other.key == key and other.resting]:
+            other.abort()
 
     def _distrusts(self, key: ConnectionKey) -> bool:
-        return self._distrusted.get(key, 0.0) > self._loop.time()
+        return self._distrusted.get(key, 0.0) > monotonic()

@@ -46,7 +46,7 @@ from gemproxy.state.opening import open_state
 from gemproxy.state.store import State
 from gemproxy.tasks import keep_doing
 from gemproxy.transport.client import READ_BUFFER
-from gemproxy.transport.connections import open_connector, warn_of_unknown
+from gemproxy.transport.connections import open_connector
 from gemproxy.transport.reaching import Lookout
 from gemproxy.transport.tunnel import request_class
 from gemproxy.upstream.ai_studio import AiStudio
@@ -214,7 +214,6 @@ async def _learn(rotator: Rotator, state: State) -> None:
 
 
 def _session(config: Config, lookout: Lookout, between: Proxies = DIRECT) -> aiohttp.ClientSession:
-    warn_of_unknown()
     # limits are ours (rotation.*, timeouts.*): aiohttp's own would cut streams at 300 s and hold back at 100
     return aiohttp.ClientSession(
         connector=open_connector(

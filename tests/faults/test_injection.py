@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from yarl import URL
 
+from gemproxy.aiohttp_parts import PLAIN
 from gemproxy.config import load
 from gemproxy.simulator import Simulator, frames_answer, text_answer
 from tests.faults.client import AUTH, ask, bare, hello
@@ -46,6 +47,7 @@ NOSY = {
     "Idempotency-Key": "fake-idempotency",
 }
 COMMON = {"Host", "Accept", "Accept-Encoding", "Content-Length", "Content-Type", "User-Agent"}
+COMMON |= {"Connection"} if PLAIN else set()  # that is not kept
 UNKNOWN = {
     "user": "somebody@example.invalid",
     "metadata": {"secret": "fake-metadata"},

@@ -30,6 +30,7 @@ from gemproxy.transport.tunnel import request_class
 from gemproxy.upstream.dialect import HttpRequest
 from gemproxy.upstream.reach import Reason
 from tests.fetch.test_fetcher import PNG, hold, wanted
+from tests.plain import KEPT
 from tests.server_process import ServerProcess, serving
 from tests.tls import NAME, contexts
 from tests.transport.test_transport_connections import AGAIN, OTHER, Upstream
@@ -156,6 +157,7 @@ def direct(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
+@KEPT
 async def test_a_tunnel_is_kept_and_the_proxy_alone_gets_its_password(opened, direct) -> None:
     async with opened(direct=direct) as it:
         assert [await it.ask() for _ in range(3)] == [b"{}"] * 3
@@ -166,6 +168,7 @@ async def test_a_tunnel_is_kept_and_the_proxy_alone_gets_its_password(opened, di
     assert "test-key-1" not in asked
 
 
+@KEPT
 async def test_a_proxy_may_be_spoken_to_over_tls_itself(opened, direct) -> None:
     async with opened(direct=direct, tls=True) as it:
         assert [await it.ask() for _ in range(3)] == [b"{}"] * 3

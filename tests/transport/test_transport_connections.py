@@ -18,8 +18,9 @@ from bench.keepalive import BEHAVIOURS, fuzz
 from gemproxy.load.reads import READ_SIZE
 from gemproxy.transport import connections
 from gemproxy.transport.client import Poster, read_beginning
-from gemproxy.transport.connections import LONGEST_HEAD, Connector, open_connector, warn_of_unknown
+from gemproxy.transport.connections import LONGEST_HEAD, Connector, open_connector
 from gemproxy.upstream.dialect import HttpRequest
+from tests.plain import KEPT
 from tests.tls import contexts
 from tests.waiting import soon
 
@@ -42,9 +43,9 @@ class Upstream(asyncio.Protocol):
         self.line: Any = transport
 
     def data_received(self, data: bytes) -> None:
-        head, end, body = (self._head + data).partition(b"\r\n\r\n")
+        read_beginning, end, body = (self._head + data).partition(b"\r\n\r\n")
         if not end:
-            self._head = head
+            self._head = read_beginning
             return
         self._head = data if len(body) < self._size else b""
         if not self._head:
@@ -116,6 +117,7 @@ async def test_nobody_gets_a_byte_of_another_ones_answer(direct) -> None:
     assert set(tally.behaviours) == {name for name, _ in BEHAVIOURS} | {"well"}
 
 
+@KEPT
 @pytest.mark.parametrize("answer", [AGAIN, CHUNKED], ids=["with a length", "in chunks"])
 async def test_a_clean_connection_is_kept(direct, answer) -> None:
     async with desk(saying(answer), direct) as it:
@@ -159,6 +161,7 @@ async def test_what_nobody_has_read_yet_is_seen_before_the_next_request(direct, 
         assert len(it.opened) == 2
 
 
+@KEPT
 async def test_over_tls_a_clean_connection_is_kept_and_another_is_not(direct, trusting, tmp_path) -> None:
     server_side, client_side = contexts(tmp_path)
     async with desk(saying(AGAIN), direct, tls=server_side, ssl=client_side) as it:
@@ -169,6 +172,7 @@ async def test_over_tls_a_clean_connection_is_kept_and_another_is_not(direct, tr
         assert len(it.opened) == 2
 
 
+@KEPT
 async def test_what_comes_between_taking_a_connection_and_writing_is_no_answer(trusting, monkeypatch) -> None:
     async with desk(saying(AGAIN), direct=False) as it:
         await it.ask()
@@ -222,6 +226,7 @@ async def test_a_connection_that_speaks_another_protocol_is_not_kept(direct, mor
         assert (response.status, it.kept()) == (101, 0)
 
 
+@KEPT
 @pytest.mark.parametrize(
     "answer",
     [
@@ -247,6 +252,7 @@ async def test_no_more_of_a_head_without_end_is_parsed_than_is_allowed(monkeypat
     assert sum(parsed) == LONGEST_HEAD
 
 
+@KEPT
 async def test_a_host_that_spoke_unasked_is_asked_on_new_connections(direct, caplog) -> None:
     async with desk(saying(AGAIN), direct) as it:
         await asyncio.gather(it.ask(), it.ask())
@@ -265,6 +271,7 @@ async def test_a_host_that_spoke_unasked_is_asked_on_new_connections(direct, cap
     ]
 
 
+@KEPT
 async def test_a_goodbye_is_no_reason_for_distrust(caplog) -> None:
     async with desk(saying(AGAIN)) as it:
         await it.ask()
@@ -290,19 +297,13 @@ async def test_a_request_that_nobody_reads_is_let_go_with_its_connection(direct)
 
 
 async def test_beside_another_aiohttp_no_connection_is_kept(monkeypatch) -> None:
+    monkeypatch.setattr(connections, "PLAIN", "")
     async with open_connector(limit=0, keepalive_timeout=30) as known:
         assert isinstance(known, Connector)
-    monkeypatch.setattr(connections, "KNOWN", False)
+    monkeypatch.setattr(connections, "PLAIN", "a part is missing")
     async with open_connector(limit=0, keepalive_timeout=30) as unknown:
         assert unknown.force_close
         assert not isinstance(unknown, Connector)
-
-
-@pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
-def test_what_another_aiohttp_costs_is_said(known, monkeypatch, caplog) -> None:
-    monkeypatch.setattr(connections, "KNOWN", known)
-    warn_of_unknown()
-    assert ("no connection to an upstream is kept" in caplog.text) is not known
 
 
 @pytest.mark.parametrize(

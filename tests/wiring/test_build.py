@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from gemproxy.aiohttp_parts import PLAIN
 from gemproxy.config import load
 from gemproxy.server.service import SERVICE
 from gemproxy.simulator import Simulator, unary_answer
 from gemproxy.state.memory import MemoryState
-from gemproxy.transport.connections import Connector
+from gemproxy.transport.connections import Connector, PlainConnector
 from gemproxy.transport.reaching import Lookout
 from gemproxy.wiring import build
 from gemproxy.wiring.build import _session, build_service
@@ -43,7 +44,7 @@ async def test_a_machine_that_slept_does_not_take_its_clock_for_a_wrong_one(monk
 async def test_what_asks_google_keeps_clean_connections_only_and_unpacks_nothing() -> None:
     config, clock = load(None, {"GEMINI_API_KEY": "test-key-1"}), asyncio.get_running_loop().time
     async with _session(config, Lookout(clock, clock)) as session:
-        assert isinstance(session.connector, Connector)
+        assert isinstance(session.connector, PlainConnector if PLAIN else Connector)
         assert session.auto_decompress is False
 
 

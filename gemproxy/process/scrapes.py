@@ -12,6 +12,7 @@ from gemproxy.config import Config
 from gemproxy.errors import Failure
 from gemproxy.process.ending import LAST_WORDS
 from gemproxy.process.sockets import site
+from gemproxy.process.watched import Runner
 from gemproxy.server.handlers.admin import metrics as show_metrics
 from gemproxy.server.middleware import error_response
 from gemproxy.server.service import SERVICE
@@ -30,7 +31,7 @@ async def listen_for_scrapes(
 
     own = web.Application()
     own.router.add_get("/metrics", metrics)
-    runner = web.AppRunner(
+    runner = Runner(
         own,
         access_log=None,
         handler_cancellation=True,

@@ -20,6 +20,7 @@ from gemproxy.process.memory import return_large_blocks, return_memory, spare_co
 from gemproxy.process.reloading import Reloading
 from gemproxy.process.scrapes import listen_for_scrapes
 from gemproxy.process.sockets import SCRAPES, base_url, listen, open_sockets
+from gemproxy.process.watched import Runner
 from gemproxy.server.service import SERVICE
 from gemproxy.tasks import keep_doing
 from gemproxy.wiring.build import build_app, shorten
@@ -81,7 +82,7 @@ def make_runner(config: Config, app: web.Application | None = None) -> web.AppRu
     """Return the application (None: the whole of it) in aiohttp's frame, with the settings that all that is promised
     rests on.
     """
-    return Runner(
+    return ShortRunner(
         app or build_app(config),
         access_log=None,
         handler_cancellation=True,  # a client that leaves ends its upstream request at once
@@ -92,8 +93,8 @@ def make_runner(config: Config, app: web.Application | None = None) -> web.AppRu
     )
 
 
-class Runner(web.AppRunner):
-    """aiohttp's runner with the way past its router that the wiring knows."""
+class ShortRunner(Runner):
+    """A runner with the way past aiohttp's router that the wiring knows."""
 
     async def setup(self) -> None:
         """Open the rooms, and get ready to serve."""

@@ -18,7 +18,7 @@ from gemproxy import descriptors
 from gemproxy.descriptors import NONE_LEFT
 from gemproxy.dispatch.faults import _unreachable
 from gemproxy.errors import Failure
-from gemproxy.process.connections import FULL
+from gemproxy.process.dismissal import FULL
 from gemproxy.process.listener import Listener, Refusals
 from gemproxy.simulator import Simulator, Wait, text_answer
 from gemproxy.transport.reaching import why

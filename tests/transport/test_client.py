@@ -168,8 +168,8 @@ async def test_what_one_request_carries_is_not_in_the_next_or_in_an_error():
             answer = await poster.post(HttpRequest(url, headers, b"{}"))
             assert "key-" not in repr(answer)
             assert await read_beginning(answer, 9) == b"{}"
-    assert [read_beginning.count(b"key-1") for read_beginning in heads] == [1, 0]
-    assert [read_beginning.count(b"key-2") for read_beginning in heads] == [0, 1]
+    assert [head.count(b"key-1") for head in heads] == [1, 0]
+    assert [head.count(b"key-2") for head in heads] == [0, 1]
 
 
 async def test_what_is_said_before_the_answer_is_passed_over():
@@ -221,9 +221,9 @@ async def test_the_refusal_of_a_body_that_nobody_reads_is_heard():
         gone.set()
 
 
-def breaks_off(read_beginning: bytes) -> Serve:
+def breaks_off(head: bytes) -> Serve:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(read_beginning)
+        writer.write(head)
         await writer.drain()
         writer.transport.abort()
 
@@ -231,8 +231,8 @@ def breaks_off(read_beginning: bytes) -> Serve:
 
 
 @pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\nContent-", b"220 smtp ready\r\n\r\n"])
-async def test_a_connection_that_ends_before_the_head_is_a_client_error(read_beginning):
-    async with listening(breaks_off(read_beginning)) as url, aiohttp.ClientSession() as session:
+async def test_a_connection_that_ends_before_the_head_is_a_client_error(head):
+    async with listening(breaks_off(head)) as url, aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientError):
             await Poster(session).post(HttpRequest(url, {}, b"{}"))
         assert connections(session) == 0

@@ -43,9 +43,9 @@ class Upstream(asyncio.Protocol):
         self.line: Any = transport
 
     def data_received(self, data: bytes) -> None:
-        read_beginning, end, body = (self._head + data).partition(b"\r\n\r\n")
+        head, end, body = (self._head + data).partition(b"\r\n\r\n")
         if not end:
-            self._head = read_beginning
+            self._head = head
             return
         self._head = data if len(body) < self._size else b""
         if not self._head:

@@ -16,6 +16,7 @@ import aiohttp
 import pytest
 
 from gemproxy.simulator import Answer, CutOff, Hang, Reset, Simulator, error_answer, frames_answer
+from tests.apis.three_calls import THREE_CALLS
 from tests.running import running
 from tests.server.test_http import CHAT, HELLO
 from tests.waiting import soon
@@ -77,4 +78,31 @@ async def test_client_that_left_leaves_no_circle(simulator: Simulator, stream: b
                     async with asyncio.timeout(0.2):
                         await server.post(CHAT, HELLO | {"stream": stream})
             await soon(lambda: all(request.disconnected for request in simulator.generations))
+    assert not found
+
+
+SEVERAL = f"/thrice/{HELLO['model']}"
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+async def test_several_calls_leave_no_circle(simulator: Simulator, answer: Answer) -> None:
+    simulator.script(answer, times=None)
+    async with running(simulator, operations=(THREE_CALLS,)) as server:
+        with found_by_the_collector() as found:
+            for _ in range(3):
+                await server.post(SEVERAL, b"Hello")
+            await asyncio.sleep(0.05)
+    assert not found
+
+
+async def test_a_client_that_left_several_calls_leaves_no_circle(simulator: Simulator) -> None:
+    simulator.script(frames_answer([FRAME]).then(Hang()), times=None)
+    async with running(simulator, operations=(THREE_CALLS,)) as server:
+        with found_by_the_collector() as found:
+            for _ in range(3):
+                with contextlib.suppress(TimeoutError, aiohttp.ClientError):
+                    async with asyncio.timeout(0.2):
+                        await server.post(SEVERAL, b"Hello")
+            await soon(lambda: all(request.disconnected for request in simulator.generations))
+            await asyncio.sleep(0.05)
     assert not found

@@ -17,7 +17,15 @@ ROOT = Path(__file__).parents[1]
 SEAM = {"converter.api", "converter.bounds", "converter.openai", "converter.transcript"}
 ANSWERS = {"converter.events", "converter.transcoder", "converter.transcript", "converter.gemini.reader"}
 SHARED_BY_APIS = {
-    *(*SEAM, *ANSWERS, "converter.document", "converter.generation", "converter.gemini", "converter.numbers"),
+    *(
+        *SEAM,
+        *ANSWERS,
+        "converter.document",
+        "converter.forms",
+        "converter.generation",
+        "converter.gemini",
+        "converter.numbers",
+    ),
     *("converter.schema", "converter.sse", "upstream", "redaction", "models", "wire", "errors", "load"),
 }
 LEAVES = {"models", "wire", "errors", "redaction", "tasks", "networks", "proxies", "descriptors", "load"}

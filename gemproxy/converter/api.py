@@ -8,7 +8,7 @@ how several answers become one. A converter waits for nothing: what it has to kn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Protocol
 
 from msgspec import Struct, field
@@ -16,15 +16,14 @@ from msgspec import Struct, field
 from gemproxy.converter.bounds import BOUNDS, Bounds
 from gemproxy.converter.gemini.media import RemoteImage
 from gemproxy.converter.gemini.signatures import Signatures
-from gemproxy.converter.transcript import Transcript
+from gemproxy.converter.transcript import Part, Transcript
 from gemproxy.errors import Failure
 from gemproxy.load.effort import Effort
 from gemproxy.models import Model
-from gemproxy.upstream.dialect import Call, Dialect, Method
+from gemproxy.upstream.dialect import GENERATES, Call, Dialect, Method
 from gemproxy.wire.gemini import Blob
 
 JSON = "application/json"
-EVENTS = "text/event-stream"
 SIDE_BY_SIDE = 4  # calls of one request that are under way together, unless its plan says otherwise
 
 
@@ -41,17 +40,27 @@ class Api(Struct, frozen=True):
     """What all requests of one protocol have in common.
 
     ``key(headers, query)`` returns the client's key; it raises ``ClientFault`` 401 where there is none. ``query`` is
-    the URL's, as it came. ``failure_event`` ends a stream whose status is told; ``ping`` keeps one open (b"": none).
-    ``model_list`` and ``model`` take the names that clients use with the models they mean.
+    the URL's, as it came. ``failure`` takes the request's id, too. ``model_list`` and ``model`` take the names that
+    clients use with the models they mean.
     """
 
     name: str
     key: Callable[[Mapping[str, str], str], str]
-    failure: Callable[[Failure], Reply]
-    failure_event: Callable[[Failure], bytes]
+    failure: Callable[[Failure, str], Reply]
     model_list: Callable[[Sequence[tuple[str, Model]]], bytes]
     model: Callable[[str, Model], bytes]
+
+
+class Format(Struct, frozen=True):
+    """What an answer looks like from outside.
+
+    In a stream ``ping`` keeps the connection open while nothing is said (b"": nothing does), and ``failure_event`` is
+    its end once the status is told; b"" from it: the connection is cut, so that nobody takes the rest for a whole.
+    """
+
+    content_type: str = JSON
     ping: bytes = b""
+    failure_event: Callable[[Failure], bytes] = lambda failure: b""
 
 
 class Options(Struct, frozen=True):
@@ -88,14 +97,14 @@ class Form(Struct, frozen=True):
 
 
 class Received(Struct, frozen=True):
-    """A request as it came. ``path`` is its path and query, percent-encoded; ``form`` stands instead of ``body`` where
-    that was multipart.
+    """A request as it came. ``path`` is its path and query, percent-encoded. ``is_form``: the body is multipart, as
+    ``forms.read_form`` reads it.
     """
 
     body: bytes
     headers: Mapping[str, str]
     path: str
-    form: Form | None = None
+    is_form: bool = False
 
     def __repr__(self) -> str:
         return f"Received({len(self.body)} bytes)"
@@ -110,9 +119,10 @@ class Tape(Protocol):
 class Known(Struct):
     """What the edge knows and a conversion may rest on. Ids and time are the same in every attempt.
 
-    ``id`` is a new one for the answer, ``created`` in Unix seconds. ``images`` are those asked for by ``Wants``, by
-    address; ``stored`` what the state keeps, by kind and key (None: nothing). ``tape`` returns what keeps the frames of
-    one more attempt, if anything does.
+    ``id`` is a new one for the answer, ``created`` in Unix seconds. ``methods(model)`` are those that any credential
+    of the model can serve. ``images`` are those asked for by ``Wants``, by address; ``stored`` what the state keeps of
+    this client, by kind and key (None: nothing). ``tape`` returns what keeps the frames of one more attempt, if
+    anything does.
     """
 
     id: str
@@ -120,19 +130,33 @@ class Known(Struct):
     new_id: Callable[[], str]
     signatures: Signatures | None = None
     options: Options = Options()
+    methods: Callable[[str], Set[Method]] = lambda model: GENERATES
     tape: Callable[[], Tape | None] = lambda: None
     images: Mapping[str, Blob] | None = None
     stored: dict[tuple[str, str], bytes | None] = field(default_factory=dict)
 
 
 class Wants(Struct, frozen=True):
-    """What is still to be found out: remote images, and what the state keeps by kind and key."""
+    """What is still to be found out: remote images, and what the state keeps of this client by kind and key."""
 
     images: Sequence[RemoteImage] = ()
     stored: Sequence[tuple[str, str]] = ()
 
 
-class Terms(Struct, frozen=True):
+class Kept(Struct, frozen=True):
+    """What the state is to keep of this client for so many seconds, within so many bytes for all of its kind."""
+
+    kind: str
+    key: str
+    value: bytes
+    lasts: float
+    limit: int
+
+    def __repr__(self) -> str:
+        return f"Kept({self.kind!r}, {len(self.value)} bytes)"
+
+
+class Settled(Struct, frozen=True):
     """What was settled for one conversion.
 
     ``shown`` is the model's name in the answer; ``effort`` bounds the work, which may have to be done elsewhere.
@@ -153,17 +177,25 @@ class Plan(Struct, frozen=True):
     """What is asked of Gemini for one request.
 
     ``listen(number, dialect)`` returns what turns the answer to one of the ``calls`` into the client's bytes: a new one
-    for each attempt. With ``gather`` the calls go side by side, ``at_once`` of them at a time, and it puts their whole
-    answers together in their order; without it there is one call. ``failure_event`` tells a failure where the API's own
-    cannot, since it depends on what was told before. ``ignored`` names fields that were left out, for a debug log.
+    for each attempt. Without ``gather`` there is one call. With it there may be any number, of which ``side_by_side``
+    are under way at a time, and it puts what came of them together, in their order; its bytes, or the ``Failure`` that
+    it raises, are the answer. A call that fails ends the others, unless ``spares`` says that its failure is for
+    ``gather`` to see. ``keep`` says, after a good end, what the state is to keep. ``ignored`` names fields that were
+    left out, for a debug log.
     """
 
     calls: Sequence[Call]
     listen: Callable[[int, Dialect], Transcript]
-    gather: Callable[[Sequence[bytes]], bytes] | None = None
-    at_once: int = SIDE_BY_SIDE
-    failure_event: Callable[[Failure], bytes] | None = None
+    gather: Callable[[Sequence[Part | Failure]], bytes] | None = None
+    side_by_side: int = SIDE_BY_SIDE
+    spares: Callable[[Failure], bool] = lambda failure: False
+    keep: Callable[[], Sequence[Kept]] = tuple
     ignored: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        """Raise ``ValueError`` for several calls, or none, that nobody puts together: a bug of the API."""
+        if self.gather is None and len(self.calls) != 1:
+            raise ValueError("a plan without gather has one call")
 
 
 class Asked(Protocol):
@@ -173,15 +205,15 @@ class Asked(Protocol):
     def model(self) -> str: ...
     @property
     def stream(self) -> bool | None: ...
-    def content_type(self, stream: bool) -> str:
-        """Return the type of the answer."""
+    def format(self, stream: bool) -> Format:
+        """Return what the answer looks like."""
         ...
 
     def wants(self, known: Known) -> Wants | None:
         """Return what else has to be known; None: nothing. It is asked again once that is in ``known``."""
         ...
 
-    def plan(self, known: Known, terms: Terms) -> Plan:
+    def plan(self, known: Known, settled: Settled) -> Plan:
         """Return the plan; raises ``ClientFault`` for what cannot be asked, and what ``Effort`` raises."""
         ...
 

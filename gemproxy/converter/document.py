@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct, json
 
 from gemproxy.converter.transcript import ErrorFrame, Usage
-from gemproxy.errors import UpstreamFault
+from gemproxy.errors import Failure, UpstreamFault
 from gemproxy.load.weigh import SMALL_SIZE
 from gemproxy.wire import UNREADABLE
 
@@ -70,3 +70,7 @@ class Document:
 
     def check(self) -> None:
         """Do nothing: whatever is wrong was raised at once."""
+
+    def failure_event(self, failure: Failure) -> bytes | None:
+        """Return None: nothing was told before."""
+        return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from functools import partial
 
-from gemproxy.converter.api import Known, Terms
+from gemproxy.converter.api import Known, Settled
 from gemproxy.converter.events import Image, ToolCall
 from gemproxy.converter.gemini.reader import AnswerReader
 from gemproxy.converter.gemini.signatures import Signatures, image_key
@@ -15,7 +15,7 @@ from gemproxy.upstream.dialect import Dialect
 
 def generation(
     known: Known,
-    terms: Terms,
+    settled: Settled,
     dialect: Dialect,
     writer: Writer,
     names: Mapping[str, str] | None = None,
@@ -29,14 +29,14 @@ def generation(
 
     The rest is what the answer is read with (``AnswerReader``); ``call_prefix`` begins the ids of calls.
     """
-    keep = partial(_keep, known.signatures, origin(dialect, terms)) if known.signatures is not None else None
+    keep = partial(_keep, known.signatures, origin(dialect, settled)) if known.signatures is not None else None
     reader = AnswerReader(partial(_call_id, call_prefix, known), names, taken, declared=declared, grounded=grounded)
-    return Transcoder(dialect.decode, reader, writer, keep, known.tape(), at_once=not terms.stream)
+    return Transcoder(dialect.decode, reader, writer, keep, known.tape(), at_once=not settled.stream)
 
 
-def origin(dialect: Dialect, terms: Terms) -> str:
+def origin(dialect: Dialect, settled: Settled) -> str:
     """Return who makes an answer, upstream and model; it goes with signatures, so that they never cross upstreams."""
-    return f"{dialect.name}/{terms.model.id}"
+    return f"{dialect.name}/{settled.model.id}"
 
 
 def _call_id(prefix: str, known: Known) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import UNSET, json
 
 from gemproxy import errors
-from gemproxy.converter.api import Api, Reply
+from gemproxy.converter.api import Api, Format, Reply
 from gemproxy.errors import Failure
 from gemproxy.models import Model
 from gemproxy.wire.openai_chat import ErrorBody, ErrorObject, ModelList, ModelOut
@@ -26,8 +26,8 @@ def key(headers: Mapping[str, str], query: str) -> str:
     return token
 
 
-def failure(fault: Failure) -> Reply:
-    """Return a failure as OpenAI's error object; all four keys are always written."""
+def failure(fault: Failure, request_id: str) -> Reply:
+    """Return a failure as OpenAI's error object; all four keys are always written. The id stands in a header."""
     return Reply(fault.status, errors.headers(fault), error_object(fault))
 
 
@@ -60,4 +60,6 @@ def under_both(path: str) -> tuple[str, str]:
     return f"/v1{path}", path
 
 
-OPENAI: Final = Api("openai", key, failure, failure_event, model_list, one_model, ping=b": ping\n\n")
+OPENAI: Final = Api("openai", key, failure, model_list, one_model)
+WHOLE: Final = Format()  # an answer that is no stream
+EVENTS: Final = Format("text/event-stream", b": ping\n\n", failure_event)

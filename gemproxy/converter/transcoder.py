@@ -15,7 +15,7 @@ from gemproxy.converter.events import Event, Finish, Image, Text, ToolCall
 from gemproxy.converter.gemini.reader import AnswerReader
 from gemproxy.converter.sse import SSEDecoder
 from gemproxy.converter.transcript import ErrorFrame, Usage
-from gemproxy.errors import UpstreamFault
+from gemproxy.errors import Failure, UpstreamFault
 from gemproxy.load.turns import pass_turn
 from gemproxy.load.weigh import SMALL_SIZE
 from gemproxy.wire import UNREADABLE
@@ -29,6 +29,7 @@ class Writer(Protocol):
     """Turns events into the client's bytes; ``kept`` counts the bytes of memory that wait for the end.
 
     One that has ``raw = True`` gets long texts as they came, which saves reading and writing each character of them.
+    One whose ``failure_event(failure)`` depends on what it has written has such a method.
     """
 
     @property
@@ -145,6 +146,11 @@ class Transcoder:
     def broken(self) -> bool:
         """Return whether ``check`` would raise."""
         return self._fault is not None
+
+    def failure_event(self, failure: Failure) -> bytes | None:
+        """Return what the writer, if it wants to, says of a failure behind all that it has written."""
+        tell = getattr(self._writer, "failure_event", None)
+        return None if tell is None else tell(failure)
 
     def check(self) -> None:
         """Raise the failure that came behind the bytes that ``feed`` or ``finish`` returned last."""

@@ -7,6 +7,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from gemproxy.errors import Failure
+
 
 class Usage(Struct, frozen=True, gc=False):
     """Token counts of the whole answer; ``completion`` includes ``reasoning``, ``prompt`` includes ``cached``."""
@@ -17,6 +19,19 @@ class Usage(Struct, frozen=True, gc=False):
     cached: int = 0
     prompt_audio: int = 0
     completion_audio: int = 0
+
+
+class Part(Struct, frozen=True):
+    """What came of one of several calls: the client's bytes of its whole answer, and what is known of that."""
+
+    body: bytes
+    credential: str
+    attempts: int
+    usage: Usage
+    reasons: Sequence[str]
+
+    def __repr__(self) -> str:
+        return f"Part({len(self.body)} bytes)"
 
 
 class ErrorFrame(Exception):  # noqa: N818 - a frame of the upstream, which its dialect judges; not a failure of ours
@@ -73,4 +88,8 @@ class Transcript(Protocol):
 
     def check(self) -> None:
         """Raise the failure that came behind the bytes that ``feed`` or ``finish`` returned last."""
+        ...
+
+    def failure_event(self, failure: Failure) -> bytes | None:
+        """Return how a stream ends that has told all this and then fails; None: as any other of its format."""
         ...

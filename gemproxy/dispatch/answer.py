@@ -14,7 +14,7 @@ from msgspec import Struct
 from gemproxy import errors
 from gemproxy.converter.transcript import Transcript, Usage
 from gemproxy.dispatch.faults import FAULTS, Refused, verdict_on
-from gemproxy.errors import UpstreamFault
+from gemproxy.errors import Failure, UpstreamFault
 from gemproxy.load.budget import Hold
 from gemproxy.load.burden import Burden
 from gemproxy.load.weigh import SMALL_SIZE
@@ -87,6 +87,10 @@ class Answer:
     def reasons(self) -> Sequence[str]:
         """Return why the answer ended, a word for each choice."""
         return self.transcript.reasons
+
+    def failure_event(self, failure: Failure) -> bytes | None:
+        """Return how a stream ends that fails now; None: nothing depends on what it has told."""
+        return self.transcript.failure_event(failure)
 
     async def begin(self) -> None:
         """Read until the content commit; raises ``Refused``. Until bytes came out, the attempt may be repeated."""

@@ -101,6 +101,13 @@ class Dispatcher:
         finally:
             first.close()
 
+    def methods(self, model: str) -> Set[Method]:
+        """Return the methods that any credential which offers a model can serve."""
+        found: set[Method] = set()
+        for name in self.queue.rotator.dialects(model):
+            found |= self._dialects[name].methods
+        return found
+
     async def _go(
         self,
         call: Call,

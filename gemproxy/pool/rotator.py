@@ -279,6 +279,10 @@ class Rotator:
         """Return the models that a credential is held to; None: all."""
         return next((slot.models for slot in self._slots if slot.name == name), None)
 
+    def dialects(self, model: str) -> set[str]:
+        """Return the upstreams of the credentials that offer a model, whatever keeps them at present."""
+        return {slot.dialect for slot in self._fitting(model, None)}
+
     def restore(self, records: Iterable[Record]) -> None:
         """Take over records of an earlier run or another process; per credential and model the newest wins."""
         now = self._now()

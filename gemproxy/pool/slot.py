@@ -49,6 +49,8 @@ class Slot(Struct, eq=False):
 
     def keys(self, model: str, demand: Demand) -> tuple[str, ...]:
         """Return the keys of the cooldowns that such a request for a model may fall under."""
+        if demand.apart:
+            return (ALL_MODELS, *(key_of(model, kind) for kind in demand.kinds))
         return keys(model, demand.kinds) if self.narrow else (model, ALL_MODELS)
 
     def cooldown_left(self, model: str, now: float, demand: Demand = PLAIN_DEMAND) -> float:

@@ -65,7 +65,7 @@ def dismiss(transport: asyncio.Transport, failure: Failure) -> None:
 @lru_cache(maxsize=8)  # 300 clients may have to be told the same in one turn of the loop
 def plain_answer(failure: Failure) -> bytes:
     """Return a failure as a whole HTTP answer, in OpenAI's words: nobody knows yet for which API it is."""
-    reply = OPENAI.failure(failure)
+    reply = OPENAI.failure(failure, "")
     lines = [f"HTTP/1.1 {reply.status} {HTTPStatus(reply.status).phrase}"]
     lines += [f"{name}: {value}" for name, value in reply.headers.items()]
     lines += [f"Content-Type: {reply.content_type}", f"Content-Length: {len(reply.body)}", "Connection: close"]

@@ -99,7 +99,7 @@ class Watched(web.RequestHandler):
         errors.forget_way(exc)  # its frames hold what was read
         log.info("refused what is not valid HTTP (%s)", type(exc).__name__)
         failure = failure_of(exc)
-        reply = OPENAI.failure(failure)
+        reply = OPENAI.failure(failure, "")
         response = web.Response(body=reply.body, status=reply.status, content_type=reply.content_type)
         response.force_close()
         return response

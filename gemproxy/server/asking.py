@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
-from gemproxy.converter.api import Asked, Known, Operation, Plan, Terms
+from gemproxy.converter.api import Asked, Kept, Known, Operation, Plan, Settled
 from gemproxy.dispatch.answer import Answer
 from gemproxy.dispatch.fan_out import Gathered, fan_out
-from gemproxy.errors import Failure, NoCredential, UpstreamFault
+from gemproxy.errors import ClientFault, Failure, NoCredential, UpstreamFault
 from gemproxy.load.burden import Burden
 from gemproxy.load.effort import Effort, Elsewhere
 from gemproxy.models import Model
@@ -23,6 +23,7 @@ from gemproxy.server.service import Service
 from gemproxy.upstream.refusals.rules import NO_MODEL
 
 log = logging.getLogger("gemproxy.server")
+MAX_SEARCHES = 1_000  # links of a chain, of which each names the next
 LOOP_STEPS = 500  # steps of a conversion (``load.effort``), up to 20 microseconds each, that may be taken on the loop
 
 
@@ -43,7 +44,7 @@ class Asking:
     ) -> None:
         self.burden = burden
         self.stream = context.stream
-        self.content_type = asked.content_type(context.stream)
+        self.format = context.format = asked.format(context.stream)
         self._models = models
         self._service = service
         self._context = context
@@ -56,20 +57,37 @@ class Asking:
             service.new_id,
             service.signatures.of(context.client),
             service.door.options,
+            service.dispatcher.methods,
             partial(_tape, service.operations.capture, context.id, self._tapes),
         )
+        self._keep: Callable[[], Sequence[Kept]] = tuple
         self._since = 0.0
         self._made: list[object] = []
 
     async def find(self) -> None:
         """Find out what the request wants to know. Raises ``ClientFault`` 400 and ``Overload``."""
         assert self._asked is not None
-        known = self._known
-        while (wants := self._asked.wants(known)) is not None:
+        known, hold = self._known, self.burden.hold
+        for _ in range(MAX_SEARCHES):
+            wants = self._asked.wants(known)
+            if wants is None:
+                return
             for kind, key in wants.stored:
-                known.stored[kind, key] = await self._service.pool.state.get(kind, key)
+                found = await self._service.pool.state.get(kind, self._own(key))
+                hold.more(len(found or b""))
+                known.stored[kind, key] = found
             if wants.images:
-                known.images = await self._service.images.fetch(wants.images, self.burden.hold)
+                known.images = await self._service.images.fetch(wants.images, hold)
+        raise ClientFault(f"The request refers to what refers to something else, more than {MAX_SEARCHES} times.")
+
+    def _own(self, key: str) -> str:
+        """Return a key of the state that is this client's alone: another one's is as if it were not there."""
+        return f"{self._context.client}\0{key}"
+
+    def keep(self) -> None:
+        """Keep what the API wants to have kept of an answer that ended well."""
+        for each in self._keep():
+            self._service.pool.state.put(each.kind, self._own(each.key), each.value, each.lasts, each.limit)
 
     async def open(self) -> Answer | Gathered:
         """Return the first model's answer, or that of the first fallback that has one; raises the first failure."""
@@ -120,7 +138,7 @@ class Asking:
         self._made.append(plan)  # so that it is freed with the rest, not where the last of those who ask lets it go
         if plan.ignored:
             log.debug("request %s: ignored %s", self._context.id, ", ".join(plan.ignored))
-        self._context.failure_event = plan.failure_event
+        self._keep = plan.keep
         try:
             return await self._answer(plan)
         except Failure as failure:
@@ -132,9 +150,13 @@ class Asking:
         if gather is None:
             (call,) = plan.calls
             return await dispatcher.open(call, partial(plan.listen, 0), self.burden, since=self._since)
-        parts = await fan_out(dispatcher, plan.calls, plan.listen, self.burden, at_once=plan.at_once, since=self._since)
-        bodies = [part.body for part in parts]
-        return Gathered(parts, await self.burden.run(gather, bodies) if self.burden.heavy else gather(bodies))
+        came, hold = await fan_out(dispatcher, plan, self.burden, self._since)
+        try:
+            whole = await self.burden.run(gather, came) if self.burden.heavy else gather(came)
+        except BaseException:
+            hold.close()
+            raise
+        return Gathered(came, whole, hold)
 
     def _planned_here(self, asked: Asked, model: Model, shown: str) -> Plan | None:
         """Return what comes of a small request; None: it takes too long for the loop."""
@@ -146,7 +168,7 @@ class Asking:
             return None
 
     def _plan(self, asked: Asked, model: Model, shown: str, effort: Effort) -> Plan:
-        plan = asked.plan(self._known, Terms(model, shown, self.stream, effort))
+        plan = asked.plan(self._known, Settled(model, shown, self.stream, effort))
         if self.burden.heavy:
             for call in plan.calls:
                 _ = call.demand.kinds  # worked out here: the rotator would do it on the loop

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from functools import partial
 from io import BytesIO
 
-from aiohttp import BodyPartReader, web
+from aiohttp import web
 from aiohttp.http import HttpVersion11
-from aiohttp.http_exceptions import HttpProcessingError
 
-from gemproxy.converter.api import Form, Operation, Received, Upload
+from gemproxy.converter.api import Operation, Received
 from gemproxy.errors import ClientFault
 from gemproxy.load.budget import Hold
 from gemproxy.server.context import Context
@@ -19,8 +16,6 @@ from gemproxy.server.middleware import answer
 from gemproxy.server.service import SERVICE, Door, Service
 
 BODY_COPIES = 2  # of a body: as it came, and as it goes on
-MAX_FORM_PARTS = 128  # of a form; OpenAI's have 16 pictures at most and as many settings
-FORM_PIECE = 1 << 16  # bytes
 _OTHER_MEDIA = ("multipart/", "image/", "audio/", "video/", "application/xml", "text/xml", "text/html")
 _FORM = "multipart/form-data"
 
@@ -32,18 +27,16 @@ async def receive(operation: Operation, request: web.Request, door: Door, hold: 
     """
     form = _check_kind(request, operation)
     path = request.rel_url.raw_path_qs
-    if request.content.is_eof() and not form:  # it came with the headers, as small ones do: nothing to wait for
+    if request.content.is_eof():  # it came with the headers, as small ones do: nothing to wait for
         body = request.content.read_nowait()
         if len(body) > door.max_body:
             raise _too_large(door)
         hold.more(BODY_COPIES * len(body))
-        return Received(body, request.headers, path)
+        return Received(body, request.headers, path, is_form=form)
     _check_length(request, door)
     try:
         async with asyncio.timeout(door.body):
-            if form:
-                return Received(b"", request.headers, path, await _read_form(request, door, hold))
-            return Received(await _read(request.content.readany, door, hold), request.headers, path)
+            return Received(await _read(request, door, hold), request.headers, path, is_form=form)
     except TimeoutError:
         raise ClientFault(
             f"The request body did not arrive within timeouts.body = {door.body:g} s.",
@@ -77,40 +70,15 @@ async def _unexpected(request: web.Request, service: Service, context: Context) 
     raise ClientFault("The header Expect is known here as 100-continue only.", status=417)
 
 
-async def _read(read: Callable[[], Awaitable[bytes]], door: Door, hold: Hold, before: int = 0) -> bytes:
-    """Return all that ``read`` gives until it gives nothing; ``before`` bytes of the body came already."""
+async def _read(request: web.Request, door: Door, hold: Hold) -> bytes:
     # one buffer that grows: pieces of 64 KiB to 256 KiB would leave holes in the heap, which never come back
     body = BytesIO()
-    while piece := await read():
-        if before + body.tell() + len(piece) > door.max_body:
+    while piece := await request.content.readany():
+        if body.tell() + len(piece) > door.max_body:
             raise _too_large(door)
         hold.more(BODY_COPIES * len(piece))
         body.write(piece)
     return body.getvalue()
-
-
-async def _read_form(request: web.Request, door: Door, hold: Hold) -> Form:
-    """Return a multipart body, part by part."""
-    fields: list[tuple[str, str]] = []
-    files: list[Upload] = []
-    size = 0
-    try:
-        reader = await request.multipart()
-        while (part := await reader.next()) is not None:
-            if not isinstance(part, BodyPartReader) or part.name is None:
-                raise ClientFault("A part of the form has no name, or parts of its own.")
-            if len(fields) + len(files) == MAX_FORM_PARTS:
-                raise ClientFault(f"The form has more than {MAX_FORM_PARTS} parts.", code="request_too_large")
-            data = await _read(partial(part.read_chunk, FORM_PIECE), door, hold, size)
-            size += len(data)
-            if part.filename is None:
-                fields.append((part.name, data.decode()))
-            else:
-                kind = part.headers.get("Content-Type", "application/octet-stream")
-                files.append(Upload(part.name, part.filename, kind, data))
-    except (ValueError, HttpProcessingError):  # aiohttp's words would repeat what was sent
-        raise ClientFault("The multipart body cannot be read.") from None
-    return Form(fields, files)
 
 
 def _check_kind(request: web.Request, operation: Operation) -> bool:

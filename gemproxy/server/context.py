@@ -12,8 +12,8 @@ from collections.abc import Callable
 from aiohttp import web
 from msgspec import Struct
 
-from gemproxy.converter.api import Api
-from gemproxy.converter.openai import OPENAI
+from gemproxy.converter.api import Api, Format
+from gemproxy.converter.openai import OPENAI, WHOLE
 from gemproxy.converter.transcript import Usage
 from gemproxy.errors import Failure
 
@@ -22,7 +22,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class Context(Struct):
-    """Times are seconds on ``clock``, the loop's own. ``failure_event`` None: the API's own will do."""
+    """Times are seconds on ``clock``, the loop's own."""
 
     id: str
     clock: Callable[[], float]
@@ -40,7 +40,8 @@ class Context(Struct):
     status: int = 0
     error: str = ""
     api: Api = OPENAI
-    failure_event: Callable[[Failure], bytes] | None = None
+    format: Format = WHOLE
+    failure_event: Callable[[Failure], bytes | None] | None = None  # of an answer that has begun
     response: web.StreamResponse | None = None  # a stream whose status is committed
     headers: dict[str, str] = {}  # what every answer to this request carries
 

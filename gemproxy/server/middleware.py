@@ -75,7 +75,7 @@ async def answer(
         return context.response or web.Response()
     finally:
         _record(service, context, clock())
-        context.response = None  # which holds the request and so the context, if the client left
+        context.response = context.failure_event = None  # which hold the request and so the context, or an answer
     return response
 
 
@@ -126,12 +126,12 @@ async def _excuse(request: web.Request, service: Service, context: Context, faul
         _warn(service, context, fault)
         if fault.status == 404:
             _mask(request, context)
-        return await _answer_failure(context, fault, expose=service.door.expose_routing)
+        return await _answer_failure(request, context, fault, expose=service.door.expose_routing)
     if isinstance(fault, web.HTTPException):
         _mask(request, context)
-        return await _answer_failure(context, _from_http(context, fault), allow=fault.headers.get("Allow"))
+        return await _answer_failure(request, context, _from_http(context, fault), allow=fault.headers.get("Allow"))
     log.error("unexpected error in request %s", context.id, exc_info=fault)
-    return await _answer_failure(context, _bug(context))
+    return await _answer_failure(request, context, _bug(context))
 
 
 def _warn(service: Service, context: Context, failure: Failure) -> None:
@@ -152,7 +152,7 @@ def _mask(request: web.Request, context: Context) -> None:
 
 
 async def _answer_failure(
-    context: Context, failure: Failure, allow: str | None = None, *, expose: bool = False
+    request: web.Request, context: Context, failure: Failure, allow: str | None = None, *, expose: bool = False
 ) -> web.StreamResponse:
     context.error = failure.code or failure.type
     if failure.attempts:
@@ -161,15 +161,22 @@ async def _answer_failure(
             context.headers["x-gemproxy-credential"] = failure.credential
             context.headers["x-gemproxy-attempts"] = str(failure.attempts)
     if context.response is None:
-        return error_response(context.api, failure, context.headers, allow)
+        return error_response(context.api, failure, context.headers, allow, context.id)
     context.status = failure.status
-    await context.response.write((context.failure_event or context.api.failure_event)(failure))
+    told = context.failure_event(failure) if context.failure_event is not None else None
+    last = context.format.failure_event(failure) if told is None else told
+    if not last and request.transport is not None:
+        request.transport.abort()  # so that nobody takes what has come for the whole
+        raise ConnectionResetError
+    await context.response.write(last)
     return context.response
 
 
-def error_response(api: Api, failure: Failure, more: Mapping[str, str], allow: str | None = None) -> web.Response:
+def error_response(
+    api: Api, failure: Failure, more: Mapping[str, str], allow: str | None = None, request_id: str = ""
+) -> web.Response:
     """Return a failure with its true status; ``more`` are the headers of every answer to its request."""
-    reply = api.failure(failure)
+    reply = api.failure(failure, request_id)
     headers = {**more, **reply.headers}
     response = web.Response(body=reply.body, status=reply.status, headers=headers, content_type=reply.content_type)
     if allow is not None:

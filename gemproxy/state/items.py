@@ -7,12 +7,14 @@ many bytes a kind's oldest items go. Nothing of a value shows in a repr.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from msgspec import Struct
 
 MAX_KIND_BYTES = 64 << 20
+MOST_AT_ONCE = 1_000  # items that one put lets go, in a millisecond or two
+MOST_GONE = 1 << 16  # keys of a kind that are remembered as gone until that is written
 EXTRA_ITEM_BYTES = 1024  # that an item weighs beside key and value: to let go of all at once must not take long
 
 
@@ -44,25 +46,33 @@ def weight(key: str, value: bytes | None) -> int:
 
 
 class Items:
-    """Items in memory, bounded per kind by the limit that was named last."""
+    """Items in memory, bounded per kind by the limit that was named last.
 
-    def __init__(self) -> None:
+    ``pending``: they wait to be written over older ones. What goes for want of room then leaves word that it has gone,
+    and so does what is dropped, or the older one would show again.
+    """
+
+    def __init__(self, *, pending: bool = False) -> None:
         self._kinds: dict[str, _Kind] = {}
+        self._pending = pending
 
     def __bool__(self) -> bool:
-        return any(kind.kept for kind in self._kinds.values())
+        return any(kind.kept or kind.gone for kind in self._kinds.values())
 
     def __iter__(self) -> Iterator[Entry]:
-        for name, kind in self._kinds.items():
-            yield from (Entry(name, key, item) for key, item in kind.kept.items())
+        """Yield what is held; what comes or goes meanwhile may be left out."""
+        for name, kind in list(self._kinds.items()):
+            for key in [*kind.gone, *kind.kept]:  # of the keys alone a list is made quickly
+                if (item := kind.get(key)) is not None:
+                    yield Entry(name, key, item)
 
     def get(self, kind: str, key: str) -> Item | None:
         """Return what is held."""
-        return self._kinds[kind].kept.get(key) if kind in self._kinds else None
+        return self._kinds[kind].get(key) if kind in self._kinds else None
 
     def put(self, kind: str, key: str, item: Item, limit: int | None = None) -> None:
         """Hold an item in the place of an older one, and as the newest of its kind."""
-        self._kinds.setdefault(kind, _Kind()).put(key, item, limit)
+        self._kinds.setdefault(kind, _Kind(self._pending)).put(key, item, limit)
 
     def pop(self, kind: str, key: str) -> None:
         """Forget an item."""
@@ -86,33 +96,53 @@ class Items:
 class _Kind:
     """The items of one kind."""
 
-    def __init__(self) -> None:
+    def __init__(self, pending: bool) -> None:
         self.kept: OrderedDict[str, Item] = OrderedDict()  # a plain dict finds its first in linear time
+        self.gone: OrderedDict[str, Item] = OrderedDict()  # what was dropped, or went for want of room, if that counts
         self.limit = MAX_KIND_BYTES
+        self._pending = pending
         self._bytes = 0
+
+    def get(self, key: str) -> Item | None:
+        return self.kept.get(key) or self.gone.get(key)
 
     def put(self, key: str, item: Item, limit: int | None) -> None:
         self.pop(key)
+        self.limit = self.limit if limit is None else limit
+        if item.value is None:
+            self._bury(key)
+            return
         self.kept[key] = item
         self._bytes += weight(key, item.value)
-        self.limit = self.limit if limit is None else limit
-        while self._bytes > self.limit:
+        for _ in range(MOST_AT_ONCE):  # each brings one more, so that few are ever too many
+            if self._bytes <= self.limit:
+                return
             self._pop_oldest()
 
     def pop(self, key: str) -> None:
+        self.gone.pop(key, None)
         if (item := self.kept.pop(key, None)) is not None:
             self._bytes -= weight(key, item.value)
 
     def expire(self, now: float) -> None:
-        while self.kept and next(iter(self.kept.values())).until <= now:
+        for _ in range(MOST_AT_ONCE):
+            if not self.kept or next(iter(self.kept.values())).until > now:
+                return
             self._pop_oldest()
 
     def _pop_oldest(self) -> None:
         key, item = self.kept.popitem(last=False)
         self._bytes -= weight(key, item.value)
+        self._bury(key)
+
+    def _bury(self, key: str) -> None:
+        if self._pending:
+            self.gone[key] = Item()
+            if len(self.gone) > MOST_GONE:
+                self.gone.popitem(last=False)
 
 
-def batches(entries: list[Entry], size: int) -> Iterator[list[Entry]]:
+def batches(entries: Iterable[Entry], size: int) -> Iterator[list[Entry]]:
     """Yield all entries in their order, together as many as weigh no more than ``size``; a larger one alone."""
     batch: list[Entry] = []
     total = 0

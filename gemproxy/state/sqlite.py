@@ -47,7 +47,7 @@ class SqliteState:
         self._records: dict[tuple[str, str], Record] = {}
         self._grants: dict[str, Grant] = {}
         self._projects: dict[str, tuple[str, float]] = {}
-        self._items = Items()
+        self._items = Items(pending=True)
         self._writing = asyncio.Lock()  # what is being written is not written once more by the next flush
         self._queued = False  # a flush waits for its turn, and will take along all that comes until then
         self._untidy = False  # something in the file has ended
@@ -199,7 +199,7 @@ class SqliteState:
 
     async def _write_items(self) -> dict[Place, Exception]:
         unfit: dict[Place, Exception] = {}
-        for batch in batches(list(self._items), BATCH_BYTES):
+        for batch in batches(self._items, BATCH_BYTES):
             unfit |= await self._write_batch(batch)
         return unfit
 

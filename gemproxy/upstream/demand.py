@@ -40,6 +40,7 @@ class Demand:
     """The features and the size of one request. Holds its body, so it should live no longer than that is needed."""
 
     __slots__ = ("_body", "_kinds", "_sums")
+    apart = False  # whether cooldowns of the model as such are none of its own
 
     def __init__(self, body: GenerateRequest) -> None:
         self._body = body
@@ -85,6 +86,7 @@ class MethodDemand(Demand):
     """What is asked by a method that has quotas of its own: it rests apart from all else, and rests nothing else."""
 
     __slots__ = ()
+    apart = True
 
     def __init__(self, method: str) -> None:
         super().__init__(GenerateRequest())

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from gemproxy.converter.api import Known, Operation, Plan, Terms
+from gemproxy.converter.api import Format, Known, Operation, Plan, Settled
 from gemproxy.converter.sse import SSEDecoder
 from gemproxy.converter.transcript import ErrorFrame, Usage
-from gemproxy.errors import UpstreamFault
-from tests.apis.words import WORDS, Prompt
+from gemproxy.errors import Failure, UpstreamFault
+from tests.apis.words import WORDS, Prompt, failure_event
 
 
 class Through:
@@ -54,6 +54,9 @@ class Through:
         self.check()
         return last if self._stream else self._whole + last
 
+    def failure_event(self, failure: Failure) -> bytes | None:
+        return None
+
     def work(self) -> bytes:
         raise AssertionError("nothing takes long here")
 
@@ -79,11 +82,11 @@ def _is_answer(frame: bytes) -> bool:
 
 
 class BytesThrough(Prompt):
-    def content_type(self, stream: bool) -> str:
-        return "text/event-stream" if stream else "application/json"
+    def format(self, stream: bool) -> Format:
+        return Format("text/event-stream", failure_event=failure_event) if stream else Format()
 
-    def plan(self, known: Known, terms: Terms) -> Plan:
-        return Plan((self.call(terms),), lambda number, dialect: Through(terms.stream))
+    def plan(self, known: Known, settled: Settled) -> Plan:
+        return Plan((self.call(settled),), lambda number, dialect: Through(settled.stream))
 
 
 BYTES_THROUGH = Operation(WORDS, ("/through/{model}",), BytesThrough.read)

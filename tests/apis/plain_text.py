@@ -1,6 +1,6 @@
 """Plain text: a stream of events, or what they come to."""
 
-from gemproxy.converter.api import Known, Operation, Plan, Terms
+from gemproxy.converter.api import Known, Operation, Plan, Settled
 from gemproxy.converter.events import Event, Text
 from gemproxy.converter.generation import generation
 from tests.apis.words import WORDS, Prompt
@@ -20,8 +20,8 @@ class TextWriter:
 
 
 class PlainText(Prompt):
-    def plan(self, known: Known, terms: Terms) -> Plan:
-        return Plan((self.call(terms),), lambda _, on: generation(known, terms, on, TextWriter(terms.stream)))
+    def plan(self, known: Known, settled: Settled) -> Plan:
+        return Plan((self.call(settled),), lambda _, on: generation(known, settled, on, TextWriter(settled.stream)))
 
 
 PLAIN_TEXT = Operation(WORDS, ("/plain/{model}",), PlainText.read)

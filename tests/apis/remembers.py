@@ -1,6 +1,6 @@
 """A prompt that goes on from what the state keeps, link by link, and then from a remote image."""
 
-from gemproxy.converter.api import Known, Operation, Plan, Terms, Wants
+from gemproxy.converter.api import Known, Operation, Plan, Settled, Wants
 from gemproxy.converter.gemini.media import RemoteImage
 from gemproxy.converter.generation import generation
 from tests.apis.plain_text import TextWriter
@@ -22,10 +22,10 @@ class Remembers(Prompt):
             link = after.decode()
         return link
 
-    def plan(self, known: Known, terms: Terms) -> Plan:
+    def plan(self, known: Known, settled: Settled) -> Plan:
         images = [image.mime_type for image in (known.images or {}).values()]
-        call = self.call(terms, f" -> {self._last(known)} {images}")
-        return Plan((call,), lambda _, on: generation(known, terms, on, TextWriter(terms.stream)))
+        call = self.call(settled, f" -> {self._last(known)} {images}")
+        return Plan((call,), lambda _, on: generation(known, settled, on, TextWriter(settled.stream)))
 
 
 REMEMBERS = Operation(WORDS, ("/remembers/{model}",), Remembers.read)

@@ -1,17 +1,25 @@
 """Three answers to one prompt, in the order of the calls."""
 
-from gemproxy.converter.api import Known, Operation, Plan, Terms
+from collections.abc import Sequence
+
+from gemproxy.converter.api import Known, Operation, Plan, Settled
 from gemproxy.converter.generation import generation
+from gemproxy.converter.transcript import Part
+from gemproxy.errors import Failure
 from tests.apis.plain_text import TextWriter
 from tests.apis.words import WORDS, Prompt
 
 
+def together(came: Sequence[Part | Failure]) -> bytes:
+    return b" | ".join(part.body for part in came if isinstance(part, Part))
+
+
 class ThreeCalls(Prompt):
-    def plan(self, known: Known, terms: Terms) -> Plan:
+    def plan(self, known: Known, settled: Settled) -> Plan:
         return Plan(
-            [self.call(terms, f" {number}") for number in range(3)],
-            lambda _, on: generation(known, terms, on, TextWriter(terms.stream)),
-            gather=b" | ".join,
+            [self.call(settled, f" {number}") for number in range(3)],
+            lambda _, on: generation(known, settled, on, TextWriter(settled.stream)),
+            gather=together,
         )
 
 

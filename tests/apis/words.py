@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gemproxy import errors
-from gemproxy.converter.api import Api, Known, Options, Received, Reply, Terms, Wants
+from gemproxy.converter.api import Api, Format, Known, Options, Received, Reply, Settled, Wants
 from gemproxy.converter.openai import OPENAI
 from gemproxy.errors import Failure
 from gemproxy.upstream.dialect import Call
@@ -18,7 +18,7 @@ from gemproxy.wire.gemini import Content, GenerateRequest, Part
 FAILED = "\nfailed: "
 
 
-def failure(fault: Failure) -> Reply:
+def failure(fault: Failure, request_id: str) -> Reply:
     return Reply(fault.status, errors.headers(fault), failure_event(fault), "text/plain")
 
 
@@ -26,7 +26,8 @@ def failure_event(fault: Failure) -> bytes:
     return f"{FAILED}{fault.code}: {fault.message}".encode()
 
 
-WORDS: Api = replace(OPENAI, name="words", failure=failure, failure_event=failure_event, ping=b"")
+WORDS: Api = replace(OPENAI, name="words", failure=failure)
+PLAIN = Format("text/plain", failure_event=failure_event)
 
 
 class Prompt(Struct, frozen=True):
@@ -39,14 +40,14 @@ class Prompt(Struct, frozen=True):
     @classmethod
     def read(cls, received: Received, options: Options) -> Self:
         url = urlsplit(received.path)
-        return cls(url.path.rpartition("/")[2], url.query == "stream", received.body.decode())
+        return cls(url.path.rpartition("/")[2], url.query.startswith("stream"), received.body.decode())
 
-    def call(self, terms: Terms, more: str = "") -> Call:
+    def call(self, settled: Settled, more: str = "") -> Call:
         body = GenerateRequest([Content([Part(text=self.text + more)], "user")])
-        return Call(terms.method, terms.model.id, body)
+        return Call(settled.method, settled.model.id, body)
 
-    def content_type(self, stream: bool) -> str:
-        return "text/plain"
+    def format(self, stream: bool) -> Format:
+        return PLAIN
 
     def wants(self, known: Known) -> Wants | None:
         return None

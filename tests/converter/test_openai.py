@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from gemproxy.converter.openai import OPENAI, under_both
+from gemproxy.converter.openai import EVENTS, OPENAI, under_both
 from gemproxy.errors import ClientFault, NoCredential, unauthorized
 from gemproxy.models import Catalogue
 
@@ -35,17 +35,17 @@ def test_anything_else_is_401_and_not_repeated(header: str | None) -> None:
 
 
 def test_a_failure_has_its_status_its_headers_and_all_four_keys() -> None:
-    reply = OPENAI.failure(NoCredential("All rest.", returns_in=7.2))
+    reply = OPENAI.failure(NoCredential("All rest.", returns_in=7.2), "id")
     assert (reply.status, reply.content_type, reply.headers["Retry-After"]) == (429, "application/json", "8")
     assert msgspec.json.decode(reply.body) == {
         "error": {"message": "All rest.", "type": "rate_limit_error", "param": None, "code": "rate_limit_exceeded"}
     }
-    assert OPENAI.failure(unauthorized("Who?")).headers == {"WWW-Authenticate": "Bearer"}
+    assert OPENAI.failure(unauthorized("Who?"), "id").headers == {"WWW-Authenticate": "Bearer"}
 
 
 def test_a_failure_in_a_stream_is_its_last_event() -> None:
     fault = ClientFault("No.", param="n")
-    assert OPENAI.failure_event(fault) == b"data: " + OPENAI.failure(fault).body + b"\n\n"
+    assert EVENTS.failure_event(fault) == b"data: " + OPENAI.failure(fault, "id").body + b"\n\n"
 
 
 def test_models_are_shown_by_the_names_that_clients_use() -> None:

@@ -93,7 +93,9 @@ def test_fault_is_healed_or_told(
     outcome, repeated = expected(fault, moment, column, often)
     assert cell.outcome == outcome
     calls = 3 if api == "three calls" else 1
-    assert (cell.tries > calls) == repeated or (calls == 3 and outcome != "whole"), "the first failure ends the others"
+    if outcome == "whole" or calls == 1:
+        assert (cell.tries > calls) == repeated
+    assert 1 <= cell.tries <= 6 * calls, "rotation.attempts, for each"
     if cell.got is not None and cell.got.whole:
         assert cell.got.text == TEXT, "not a byte more or less"
 

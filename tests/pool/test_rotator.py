@@ -7,10 +7,11 @@ import math
 import pytest
 from msgspec.structs import replace
 
+from gemproxy.errors import NoCredential
 from gemproxy.pool.cooldown import Policy
 from gemproxy.pool.slot import Slot
 from gemproxy.upstream.cause import Cause
-from gemproxy.upstream.demand import Demand
+from gemproxy.upstream.demand import Demand, MethodDemand
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
 from gemproxy.upstream.refusals.rules import NO_MODEL
 from gemproxy.wire.gemini import Content, Empty, GenerateRequest, Part, ToolSpec
@@ -632,3 +633,17 @@ def test_models_that_are_well_again_do_not_grow_a_slot_without_bound(pool):
         p.clock.advance(5)
         p.serve(f"m-{number}")
     assert len(p.rotator._slots[0].stamps) <= 1025
+
+
+def test_a_method_with_quotas_of_its_own_rests_apart_from_answers(pool):
+    p = pool("a")
+    count = MethodDemand("countTokens")
+    lease = p.rotator.acquire("pro")
+    p.rotator.report(lease, rests(60))
+    p.rotator.report(p.rotator.acquire("pro", demand=count), None)
+    lease = p.rotator.acquire("pro", demand=count)
+    p.rotator.report(lease, replace(rests(90), kind=count.kind(Cause.ANY)))
+    with pytest.raises(NoCredential, match="by countTokens"):
+        p.rotator.acquire("pro", demand=count)
+    p.clock.now += 61
+    assert p.serve("pro") == "a"

@@ -12,7 +12,11 @@ import aiohttp
 import msgspec
 import pytest
 from aiohttp import web
+from msgspec.structs import replace
 
+from gemproxy.converter.api import Reply
+from gemproxy.errors import Failure
+from gemproxy.load.worker import Worker
 from gemproxy.server.service import SERVICE
 from gemproxy.simulator import (
     Answer,
@@ -30,13 +34,15 @@ from tests.apis.bytes_through import BYTES_THROUGH
 from tests.apis.forms import FORMS
 from tests.apis.plain_text import PLAIN_TEXT
 from tests.apis.remembers import KIND, REMEMBERS
+from tests.apis.telling import CUT, TELLING
+from tests.apis.telling import KIND as TOLD
 from tests.apis.three_calls import THREE_CALLS
 from tests.faults.client import AUTH
 from tests.running import Running, configuration, running
 from tests.waiting import soon
 
 MODEL = "gemini-2.5-flash"
-ALL = (*OPERATIONS, PLAIN_TEXT, BYTES_THROUGH, THREE_CALLS, FORMS, REMEMBERS)
+ALL = (*OPERATIONS, PLAIN_TEXT, BYTES_THROUGH, THREE_CALLS, FORMS, REMEMBERS, TELLING, CUT)
 QUOTA = error_answer(429, "Resource has been exhausted (e.g. check quota).")
 MORE = """
 [server]
@@ -135,7 +141,7 @@ async def test_a_client_that_leaves_ends_all_of_its_calls(server: Running, simul
     leaving.cancel()
     await asyncio.gather(leaving, return_exceptions=True)
     await soon(lambda: all(row.in_flight == 0 for row in server.app[SERVICE].pool.rotator.snapshot()))
-    assert server.app[SERVICE].load.budget.held == 0
+    await soon(lambda: server.app[SERVICE].load.budget.held == 0)
 
 
 # ----------------------------------------------------------------------------------------------------------- failures
@@ -167,9 +173,88 @@ async def test_a_failure_within_a_stream_is_its_end(server: Running, simulator: 
     assert body.startswith("Hel\nfailed: upstream_error: ")
 
 
-async def test_a_preflight_knows_every_operation(server: Running) -> None:
-    async with server.session.options(server.url + f"/plain/{MODEL}") as response:
-        assert (response.status, response.headers["Allow"]) == (405, "POST")
+BEGUN = {"candidates": [{"content": {"parts": [{"text": "Hel"}]}}]}
+KEY = {"x-key": "sk-test"}
+
+
+async def test_how_a_stream_ends_may_depend_on_what_it_has_told(server: Running, simulator: Simulator) -> None:
+    simulator.script(frames_answer([BEGUN, BEGUN]).then(Pause(0.2)).then(Reset()))
+    assert (await ask(server, f"/telling/{MODEL}?stream", headers=KEY))[1] == "1:Hel\n2:Hel\n3!upstream_error"
+
+
+async def test_a_stream_that_has_told_nothing_ends_as_its_format_says(simulator: Simulator, tmp_path: Path) -> None:
+    more = "[timeouts]\nhold = 0\n[server]\nping_interval = 0.1\n"
+    async with running(simulator, configuration(simulator, tmp_path, more), ALL) as server:
+        simulator.script(error_answer(400, "no").after(Pause(0.35)))
+        status, body, _ = await ask(server, f"/telling/{MODEL}?stream", headers=KEY)
+    assert (status, body.replace("ping\n", ""), body.count("ping\n") > 1) == (200, "0!None", True)
+
+
+async def test_a_stream_whose_format_has_no_word_for_it_is_cut(server: Running, simulator: Simulator) -> None:
+    simulator.script(frames_answer([BEGUN]).then(Pause(0.2)).then(Reset()))
+    with pytest.raises(aiohttp.ClientError):
+        await ask(server, f"/cut/{MODEL}?stream")
+    assert all(row.in_flight == 0 for row in server.app[SERVICE].pool.rotator.snapshot())
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "status"), [("", KEY, 200), ("?key=sk-test", {}, 200), ("", AUTH, 401), ("?key=", {}, 401)]
+)
+async def test_a_key_stands_where_its_api_says(
+    server: Running, caplog: pytest.LogCaptureFixture, query: str, headers: dict[str, str], status: int
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    assert (await ask(server, f"/telling/{MODEL}{query}", headers=headers))[0] == status
+    assert "sk-test" not in caplog.text
+
+
+async def test_a_refused_field_is_named_in_the_words_of_the_api(simulator: Simulator, tmp_path: Path) -> None:
+    told: list[str | None] = []
+    renamed = replace(TELLING, api=replace(TELLING.api, failure=lambda fault, _: _named(fault, told)))
+    refused = "Invalid JSON payload received. Unknown name \"seed\" at 'generation_config': Cannot find field."
+    async with running(simulator, configuration(simulator, tmp_path), (renamed,)) as server:
+        simulator.script(error_answer(400, refused))
+        assert (await ask(server, f"/telling/{MODEL}", headers=KEY))[0] == 400
+    assert told[-1] is not None
+    assert told[-1].startswith("our ")
+
+
+def _named(fault: Failure, told: list[str | None]) -> Reply:
+    told.append(fault.param)
+    return Reply(fault.status, {}, b"")
+
+
+async def test_what_an_api_wants_kept_is_kept_for_that_client_after_a_good_end(
+    server: Running, simulator: Simulator
+) -> None:
+    state = server.app[SERVICE].pool.state
+    simulator.script(error_answer(400, "no"))
+    await ask(server, f"/telling/{MODEL}", b"first", headers=KEY)
+    assert await state.get(TOLD, "anyone\0last") is None
+    for query, word in (("", b"second"), ("?stream", b"third")):
+        await ask(server, f"/telling/{MODEL}{query}", word, headers=KEY)
+        assert await state.get(TOLD, "anyone\0last") == word
+
+
+async def test_what_is_left_out_of_a_request_is_a_detail_of_the_log(
+    server: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "gemproxy")
+    await ask(server, f"/telling/{MODEL}", headers=KEY)
+    assert "ignored nothing" in caplog.text
+
+
+async def test_a_preflight_knows_every_operation(simulator: Simulator, tmp_path: Path) -> None:
+    more = '[server]\ncors_origins = ["https://pages.test"]\n'
+    asks = {"Origin": "https://pages.test", "Access-Control-Request-Method": "POST"}
+    async with running(simulator, configuration(simulator, tmp_path, more), ALL) as server:
+        async with server.session.options(server.url + f"/plain/{MODEL}", headers=asks) as response:
+            assert (response.status, response.headers["Access-Control-Allow-Origin"]) == (204, asks["Origin"])
+        async with server.session.options(server.url + f"/plain/{MODEL}") as response:
+            assert (response.status, response.headers["Allow"]) == (405, "POST")
+
+
+async def test_other_methods_of_an_operation_are_refused(server: Running) -> None:
     async with server.session.get(server.url + f"/plain/{MODEL}", headers=AUTH) as response:
         assert response.status == 405
 
@@ -268,8 +353,20 @@ async def test_a_form_that_cannot_be_taken_is_refused_in_words(
 ) -> None:
     found, told, _ = await ask(server, "/forms", body, FORM_AUTH | {"Content-Type": kind})
     assert (found, words in told) == (status, True), told
-    assert "cut" not in told.replace("cannot", "")
-    assert server.app[SERVICE].load.budget.held == 0
+    await soon(lambda: server.app[SERVICE].load.budget.held == 0)
+
+
+async def test_a_long_form_is_read_beside_the_loop(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[str] = []
+    run = Worker.run
+
+    async def noted(self: Worker, owner: str, work: Any, *arguments: Any) -> Any:
+        names.append(work.__name__)
+        return await run(self, owner, work, *arguments)
+
+    monkeypatch.setattr(Worker, "run", noted)
+    await ask(server, "/forms", form(("a", "x" * 80_000)), FORM_AUTH)
+    assert names[0] == "read"
 
 
 async def test_a_form_whose_length_is_not_known_is_bounded_as_it_comes(server: Running) -> None:
@@ -293,9 +390,27 @@ async def test_other_operations_take_no_form(server: Running) -> None:
 async def test_what_the_state_keeps_is_there_before_the_conversion(server: Running, simulator: Simulator) -> None:
     state = server.app[SERVICE].pool.state
     for link, after in ((b"Hello", b"a"), (b"a", b"b")):
-        state.put(KIND, link.decode(), after, 60.0)
+        state.put(KIND, f"anyone\0{link.decode()}", after, 60.0)
     assert (await ask(server, f"/remembers/{MODEL}"))[0] == 200
     assert asked(simulator) == ["Hello -> b []"]
+
+
+async def test_what_is_found_counts_as_the_requests_and_a_circle_ends(server: Running) -> None:
+    budget, state = server.app[SERVICE].load.budget, server.app[SERVICE].pool.state
+    state.put(KIND, "anyone\0Hello", b"x" * 5_000_000, 60.0)
+    assert (await ask(server, f"/remembers/{MODEL}"))[0] == 200
+    assert budget.peak > 5_000_000
+    await soon(lambda: budget.held == 0)
+    for number in range(1_100):
+        state.put(KIND, f"anyone\0{number}", str(number + 1).encode(), 60.0)
+    status, body, _ = await ask(server, f"/remembers/{MODEL}", b"0")
+    assert (status, "more than 1000 times" in body) == (400, True)
+
+
+async def test_another_clients_things_are_as_if_they_were_not_there(server: Running, simulator: Simulator) -> None:
+    server.app[SERVICE].pool.state.put(KIND, "other\0Hello", b"secret", 60.0)
+    await ask(server, f"/remembers/{MODEL}")
+    assert asked(simulator) == ["Hello -> Hello []"]
 
 
 async def test_what_is_kept_may_name_what_has_to_be_fetched(
@@ -307,7 +422,7 @@ async def test_what_is_kept_may_name_what_has_to_be_fetched(
     app = web.Application()
     app.router.add_get("/a.png", picture)
     url = str((await aiohttp_server(app)).make_url("/a.png"))
-    server.app[SERVICE].pool.state.put(KIND, "Hello", url.encode(), 60.0)
+    server.app[SERVICE].pool.state.put(KIND, "anyone\0Hello", url.encode(), 60.0)
     status, body, _ = await ask(server, f"/remembers/{MODEL}")
     assert (status, asked(simulator)) == (200, [f"Hello -> {url} ['image/png']"]), body
-    assert server.app[SERVICE].load.budget.held == 0
+    await soon(lambda: server.app[SERVICE].load.budget.held == 0)

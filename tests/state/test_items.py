@@ -686,3 +686,34 @@ async def test_the_loop_runs_on_while_megabytes_are_written(process):
         turns += 1
     assert turns > 40, "a loop that waited would have had one between two of the eight batches"
     assert await state.get("answer", "31") is not None
+
+
+async def test_what_waits_to_be_written_never_lets_something_older_show(tmp_path: Path) -> None:
+    state = SqliteState(tmp_path / "state.db", lambda: 1_000.0)
+    await state.open()
+    try:
+        for key in ("dropped", "pushed out"):
+            state.put("k", key, b"old", 60, limit=10_000)
+        await state.flush()
+        state.put("k", "pushed out", b"n" * 5_000, 60, limit=10_000)
+        state.drop("k", "dropped")
+        state.put("k", "other", b"y" * 8_000, 60, limit=10_000)
+        before = [await state.get("k", key) for key in ("dropped", "pushed out")]
+        await state.flush()
+        after = [await state.get("k", key) for key in ("dropped", "pushed out")]
+        assert (before, after) == ([None, None], [None, None])
+        assert await state.get("k", "other") == b"y" * 8_000
+    finally:
+        await state.close()
+
+
+def test_one_put_lets_a_bounded_number_go() -> None:
+    items = Items()
+    for number in range(5_000):
+        items.put("k", str(number), Item(b"", 10.0))
+    items.expire(20.0)
+    items.put("k", "last", Item(b"", 30.0), 2_000)
+    assert 1_000 < sum(1 for _ in items) < 4_000
+    for number in range(10):
+        items.put("k", str(number), Item(b"", 30.0), 2_000)
+    assert sum(1 for _ in items) == 1

@@ -12,7 +12,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from gemproxy.converter.api import EVENTS, JSON, Known, Operation, Options, Plan, Received, Terms, Wants
+from gemproxy.converter.api import Format, Known, Operation, Options, Plan, Received, Settled, Wants
 from gemproxy.converter.chat.chunks import ChatChunkWriter
 from gemproxy.converter.chat.completion import ChatCompletionFold
 from gemproxy.converter.chat.objects import Heading
@@ -21,7 +21,7 @@ from gemproxy.converter.chat.reading import decode
 from gemproxy.converter.chat.request import Conversion, to_call
 from gemproxy.converter.gemini.media import RemoteImage, remote_images
 from gemproxy.converter.generation import generation, origin
-from gemproxy.converter.openai import OPENAI, under_both
+from gemproxy.converter.openai import EVENTS, OPENAI, WHOLE, under_both
 from gemproxy.converter.transcoder import Transcoder
 from gemproxy.upstream.dialect import Dialect
 from gemproxy.wire.openai_chat import ChatRequest
@@ -46,20 +46,22 @@ class ChatAsked(Struct, frozen=True):
         """Return whether a stream is asked for; None: it does not say."""
         return self.request.stream
 
-    def content_type(self, stream: bool) -> str:
-        """Return the type of the answer."""
-        return EVENTS if stream else JSON
+    def format(self, stream: bool) -> Format:
+        """Return what the answer looks like."""
+        return EVENTS if stream else WHOLE
 
     def wants(self, known: Known) -> Wants | None:
         """Return the images that have to be fetched."""
         return Wants(self.images) if self.images and known.images is None else None
 
-    def plan(self, known: Known, terms: Terms) -> Plan:
+    def plan(self, known: Known, settled: Settled) -> Plan:
         """Return the one call; raises ``ClientFault`` 400, and what ``Effort`` raises."""
         request, options = self.request, known.options
-        made = to_call(request, terms.model, known.images or {}, known.signatures, options, terms.stream, terms.effort)
+        made = to_call(
+            request, settled.model, known.images or {}, known.signatures, options, settled.stream, settled.effort
+        )
         usage = request.stream_options is not None and bool(request.stream_options.include_usage)
-        return Plan((made.call,), partial(_listen, known, made, terms, usage), ignored=made.ignored)
+        return Plan((made.call,), partial(_listen, known, made, settled, usage), ignored=made.ignored)
 
 
 def read(received: Received, options: Options) -> ChatAsked:
@@ -71,19 +73,19 @@ def read(received: Received, options: Options) -> ChatAsked:
     return ChatAsked(request, remote_images(request, options.max_images))
 
 
-def _listen(known: Known, made: Conversion, terms: Terms, usage: bool, number: int, dialect: Dialect) -> Transcoder:
+def _listen(known: Known, made: Conversion, settled: Settled, usage: bool, number: int, dialect: Dialect) -> Transcoder:
     heading = Heading(
         f"chatcmpl-{known.id}",
         known.created,
-        terms.shown,
-        origin(dialect, terms),
+        settled.shown,
+        origin(dialect, settled),
         usage,
         made.legacy_functions,
         made.custom,
     )
-    writer = ChatChunkWriter(heading) if terms.stream else ChatCompletionFold(heading)
+    writer = ChatChunkWriter(heading) if settled.stream else ChatCompletionFold(heading)
     return generation(
-        known, terms, dialect, writer, made.names, made.taken, declared=made.declared, grounded=made.grounded
+        known, settled, dialect, writer, made.names, made.taken, declared=made.declared, grounded=made.grounded
     )
 
 

@@ -72,10 +72,11 @@ async def _read(
     options = service.door.options
     received = await receive(operation, request, service.door, burden.hold)
     size = len(received.body)
-    if size > MIN_WEIGHED and not burden.heavy:
+    if size > MIN_WEIGHED and not (burden.heavy or received.is_form):
         burden.hold.more(OBJECT_BYTES * received.body.count(b"{"))
     if burden.heavy:
-        burden.hold.more(DELIMITER_BYTES * await burden.run(weighed, received.body, options.bounds))
+        if not received.is_form:
+            burden.hold.more(DELIMITER_BYTES * await burden.run(weighed, received.body, options.bounds))
         asked = await burden.run(operation.read, received, options)
     else:
         asked = operation.read(received, options)
@@ -159,11 +160,12 @@ async def _unary(request: web.Request, service: Service, context: Context, askin
     try:
         _note(context, answer)
         body = answer.whole()
+        asking.keep()
         _note_end(context, answer)
     finally:
         answer.close()
     small = len(body) <= MAX_IN_ONE_WRITE
-    response = (Whole if small else web.Response)(body=body, content_type=asking.content_type)
+    response = (Whole if small else web.Response)(body=body, content_type=asking.format.content_type)
     if service.door.expose_routing:
         _show_routing(response, answer)
     if not small:
@@ -201,8 +203,8 @@ class _Stream:
             sep="\n",
             allow_all_methods=True,
             ping_interval=service.door.ping_interval,
-            ping=context.api.ping,
-            content_type=asking.content_type,
+            ping=asking.format.ping,
+            content_type=asking.format.content_type,
         )
         self._early: asyncio.Task[object] | None = None
         self._writer: AbstractStreamWriter | None = None
@@ -227,6 +229,7 @@ class _Stream:
                         idle.start()
                         await outlet.drain()
                         idle.stop()
+                    self._asking.keep()
                     idle.start()
                     await self._response.write_eof()
         except Failure:
@@ -298,6 +301,7 @@ def _drop(request: web.Request) -> None:
 
 def _note(context: Context, answer: Answer | Gathered) -> None:
     context.first_byte = context.clock()
+    context.failure_event = answer.failure_event
     context.credential = answer.credential
     context.attempts = answer.attempts
 

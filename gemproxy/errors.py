@@ -19,7 +19,7 @@ import math
 
 
 class Failure(Exception):  # noqa: N818 - the vocabulary is fault and failure: errors are what we write to clients
-    """One failed request, with all that its OpenAI error object needs.
+    """One failed request, with all that an API needs to tell it; the words are OpenAI's, others have theirs for them.
 
     ``retry_after`` is in seconds (None: no header); ``retryable`` False tells SDKs not to try again (PROTOCOL 3.7).
     """

@@ -1,1 +1,1 @@
-"""What is said: OpenAI <-> Gemini. Pure: no I/O, no clock, no randomness; ids and times are passed in."""
+"""What is said, by every client protocol and by Gemini. Pure: no I/O, no clock, no chance; ids and times come in."""

@@ -1,7 +1,7 @@
 """The vocabulary in the middle: what a Gemini answer says, one small Struct an idea.
 
 A stream *writes* these, a unary reply *folds* them; there is one mapping from Gemini, so the two cannot drift.
-``choice`` is the index of the candidate. Nothing here knows either wire format.
+``choice`` is the index of the candidate. Nothing here knows any wire format.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Meta(Struct, frozen=True, gc=False):
 
 
 class Finish(Struct, frozen=True, gc=False):
-    """OpenAI's reason: ``stop length tool_calls content_filter`` (``function_call`` is the writer's affair)."""
+    """Why: ``stop``, ``length``, ``tool_calls`` or ``content_filter``; a writer has its own word for each."""
 
     choice: int
     reason: str

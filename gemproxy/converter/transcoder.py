@@ -1,8 +1,8 @@
 """Upstream bytes -> client bytes: ``feed`` pieces, ``finish`` at the end of the body. Pure, h11's shape.
 
-Puts three things in a row: the SSE decoder, the reader (frames -> events) and a writer (events -> bytes). Streams use
-``ChatChunkWriter``, unary answers ``ChatCompletionFold``. Bytes that came out commit the content: until then the
-attempt may be repeated, after it a failure can only be told.
+Puts three things in a row: the SSE decoder, the reader (frames -> events) and a writer (events -> bytes). That of a
+stream writes each event, that of a whole answer all of them at the end. Bytes that came out commit the content: until
+then the attempt may be repeated, after it a failure can only be told.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 In: a neutral ``Call`` and a function that makes a transcript for an attempt. Out: an ``Answer`` whose first content has
 been seen. Until then anything that fails is tried elsewhere (``retry`` decides), pings or not; from then on a failure
-can only be told. A credential never changes across that point. Must not know OpenAI's format.
+can only be told. A credential never changes across that point. Must not know any client's format.
 """
 
 from __future__ import annotations

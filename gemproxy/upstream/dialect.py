@@ -1,4 +1,4 @@
-"""The terms that dispatch, rotator and dialects share. Pure; knows nothing of OpenAI and nothing of aiohttp."""
+"""The terms that dispatch, rotator and dialects share. Pure; knows no client protocol and nothing of aiohttp."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class NamedPart(Struct, frozen=True, gc=False):
 class Call(Struct, frozen=True):
     """What is asked, upstream-neutral: Gemini's own method names and body.
 
-    ``body`` is that of the method; of ``countTokens`` it is the ``GenerateRequest`` whose tokens are counted. One of
-    these carries every call id and every known signature with its ``origin``; each dialect leaves out in ``ask``
-    what its upstream or the model would refuse. ``media`` holds the parts that are no text, each with the name that
-    the client knows it by: a refusal may mean one of them.
+    ``body`` is that of the method; of ``countTokens`` it is the ``GenerateRequest`` whose tokens are counted. A
+    ``GenerateRequest`` carries every call id and every known signature with its ``origin``; each dialect leaves out in
+    ``ask`` what its upstream or the model would refuse. ``media`` holds the parts that are no text, each with the name
+    that the client knows it by: a refusal may mean one of them.
     """
 
     method: Method

@@ -1,4 +1,4 @@
-"""The two wire formats as msgspec Structs. Nothing here decides anything; only msgspec is imported."""
+"""The wire formats as msgspec Structs: Gemini's and the clients'. Decides nothing; only msgspec is imported."""
 
 import msgspec
 

@@ -173,11 +173,13 @@ async def test_a_closed_mint_makes_nothing(desk, google):
 
 
 async def test_closing_frees_the_threads_at_once(desk, google):
+    google.patience = 600.0  # it is not this that ends it
     desk.sim.script(unary_answer({}).after(Hang()), method="token", times=None)
     waiting = begin(google.user(GRANT, "fake-refresh"))
     await soon(desk.asked)
     (thread,) = [one for one in threading.enumerate() if one.name.startswith("gemproxy-google-auth")]
     google.close()
+    await soon(waiting.done)
     with pytest.raises(TokenUnavailable):
         await waiting
     await soon(lambda: not thread.is_alive())

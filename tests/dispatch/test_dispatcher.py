@@ -697,6 +697,53 @@ async def test_client_that_leaves_as_the_first_bytes_come_leaves_nothing_behind(
     await _gone(bench)
 
 
+class SlowKeys(Keys):
+    """Nothing comes of any refresh or search; ``asked`` says that one has begun."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+
+    async def refresh(self, slot: str, stale: Token, grace: float) -> Token:
+        self.asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def rediscover(self, slot: str) -> Token:
+        return await self.refresh(slot, Token(""), 0.0)
+
+
+@pytest.mark.parametrize("action", [Action.REFRESH, Action.REDISCOVER])
+@pytest.mark.parametrize("end", ["client", "timeouts.first"])
+async def test_who_leaves_while_a_token_is_renewed_parks_nobody(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, action: Action, end: str
+) -> None:
+    """What the renewal is to mend has not been found wrong before it is over."""
+    bench.build(("a",), Limits(first=0.3 if end == "timeouts.first" else 300.0))
+    keys = bench.dispatcher._tokens = bench.keys = SlowKeys()
+    parks = Verdict(action, Scope.CREDENTIAL, math.inf, "token_refused", status=503)
+    monkeypatch.setattr(AiStudio, "judge", lambda *_: parks)
+    bench.simulator.script(error_answer(401, "no"))
+    asking = asyncio.get_running_loop().create_task(bench.ask())
+    await keys.asked.wait()
+    if end == "client":
+        asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    assert asking.cancelled() == (end == "client")
+    assert (bench.slot("a").state, bench.slot("a").parked, bench.idle()) == ("ready", None, True)
+
+
+async def test_whoever_ran_out_of_time_may_wait_again(bench: Bench) -> None:
+    """The task was told to end once, by the limit; a later limit of its own must not take that for its own word."""
+    bench.build(limits=Limits(first=0.2))
+    bench.simulator.script(Answer().after(Hang()), times=None)
+    with pytest.raises(UpstreamFault, match=r"timeouts\.first"):
+        await bench.ask()
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
 async def _gone(bench: Bench) -> None:
     await soon(lambda: bench.simulator.generations[0].disconnected)
 

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from gemproxy.redaction import held
+from gemproxy.server.outlet import EventStream
 from gemproxy.server.service import SERVICE
 from gemproxy.simulator import Answer, Hang, KeyState, Pause, Simulator, Wait, frames_answer, text_answer
 from tests.corpus import WIRE
@@ -626,3 +627,26 @@ async def test_more_requests_than_allowed_are_refused_at_once(simulator: Simulat
         assert (await server.get("/v1/models"))[0] == 200
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
+
+
+async def test_a_client_that_leaves_as_its_status_is_told_leaves_nothing_that_goes_on(
+    simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, never = asyncio.Event(), asyncio.Event()
+
+    async def prepare(self: EventStream, request: Any) -> None:
+        begun.set()
+        await never.wait()
+
+    def telling() -> list[str]:
+        return [task.get_name() for task in asyncio.all_tasks() if task.get_name() == "status commit"]
+
+    monkeypatch.setattr(EventStream, "prepare", prepare)
+    simulator.script(Answer((Hang(),)))
+    async with running(simulator, configuration(simulator, tmp_path, "[timeouts]\nhold = 0\n")) as server:
+        asking = asyncio.get_running_loop().create_task(server.post(CHAT, HELLO | {"stream": True}))
+        await begun.wait()
+        assert telling()
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        await soon(lambda: not telling())

@@ -10,7 +10,9 @@ import os
 import signal
 import sqlite3
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +24,7 @@ from gemproxy.state.sqlite import SqliteState
 from gemproxy.state.sqlite_database import Database
 from gemproxy.state.sqlite_file import UnusableState
 from gemproxy.state.store import Grant, Health
+from tests.clock import Clock
 from tests.credentials.token_desk import begin
 from tests.waiting import soon
 
@@ -744,3 +747,28 @@ async def test_a_state_that_cannot_be_written_at_the_end_closes_all_the_same(pat
 
 def test_no_repr_of_a_grant_shows_a_token():
     assert "fake-" not in repr(GRANT)
+
+
+async def test_what_changes_while_it_is_written_is_written_anew(path: Path, clock: Clock) -> None:
+    state = SqliteState(path, clock)
+    await state.open()
+    older, newer = (Record("print", "model", clock.now + left, changed=clock.now + left) for left in (60.0, 90.0))
+    loop, write, changed = asyncio.get_running_loop(), state._database.write, threading.Event()
+
+    def meanwhile(*arguments: Any, **options: Any) -> Any:
+        loop.call_soon_threadsafe(lambda: (state.keep_record(newer), changed.set()))
+        assert changed.wait(10)
+        state._database.write = write  # type: ignore[method-assign]
+        return write(*arguments, **options)
+
+    state._database.write = meanwhile  # type: ignore[method-assign]
+    state.keep_record(older)
+    await state.flush()
+    await state.flush()
+    await state.close()
+    again = SqliteState(path, clock)
+    await again.open()
+    try:
+        assert [record.until for record in await again.records()] == [newer.until]
+    finally:
+        await again.close()

@@ -1,4 +1,7 @@
-"""(edge) The command line: serve, check, login (SPEC 5). Parses, prints and hands on; decides nothing else."""
+"""(edge) The command line: serve, check, login. Parses, prints and hands on; decides nothing else.
+
+Promised: docs/architecture.md 14.5.
+"""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@ exceptions (``images.allow_hosts``). Out: the URL to ask for, a yes, or ``Unfetc
 connect. What a name resolves to may change at any time, so the judgement that counts is ``Allowed.opens``, on the
 address really connected to; ``target`` only refuses early what can be seen in the URL.
 
-Facts: DESIGN 11 (what aiohttp and ``ipaddress`` let through), IANA's special-purpose registries (RFC 6890), and the
-WHATWG URL standard ("ends in a number": such a host is an IPv4 address or nothing).
+Facts: docs/architecture.md 13.1 (what aiohttp and ``ipaddress`` let through), IANA's special-purpose registries (RFC
+6890), and the WHATWG URL standard ("ends in a number": such a host is an IPv4 address or nothing).
 """
 
 from __future__ import annotations

@@ -204,7 +204,7 @@ def cut(node: Any, path: list[str]) -> int:
 
 
 def with_fetched_images(wanted: dict[str, Any]) -> None:
-    """Images by address are fetched and inlined by the proxy (SPEC 2)."""
+    """Images by address are fetched and inlined by the proxy (docs/architecture.md 14.2)."""
     for _, parts in wanted["contents"]:
         for part in parts:
             if part.get("fileData", {}).get("mimeType", "").startswith("image/"):
@@ -247,7 +247,7 @@ def with_ids_of(wanted: dict[str, Any], made: dict[str, Any], model: str) -> Non
 
 
 def with_thinking_of(wanted: dict[str, Any], made: dict[str, Any], model: str) -> None:
-    """Thoughts are asked for unless the request says no (SPEC 2); a small limit bounds the budget (PROTOCOL 4.3.5)."""
+    """Thoughts are asked for unless the request says no; a small limit bounds the budget (PROTOCOL 4.3.5)."""
     thinking, ours = wanted["config"].get("thinking", {}), made["config"].get("thinking", {})
     if "includeThoughts" not in thinking and Catalogue().lookup(model).thinks:
         asked = ours.pop("includeThoughts", None)

@@ -1,7 +1,7 @@
 """What the environment adds to the configuration, so that no file is needed.
 
 In: a ``Config`` as read, and the environment. Out: the same with credentials (only where the file lists none), client
-keys, the state path and the instance's port filled in. Must not read a file. Variables: SPEC 5.
+keys, the state path and the instance's port filled in. Must not read a file. Variables: README.md, Settings.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ def is_loopback(host: str) -> bool:
 
 
 def open_door(config: Config, host: str) -> str | None:
-    """Return why ``host`` may not be listened on: without client keys only loopback may (SPEC 5)."""
+    """Return why ``host`` may not be listened on: without client keys only loopback may (docs/architecture.md 14.5)."""
     if config.auth.clients or is_loopback(host):
         return None
     return (

@@ -1,7 +1,7 @@
 """The sections of the configuration, one Struct each, with the default of every key.
 
 In: nothing. Out: types only. ``config.example.toml`` and the README's table hold the same keys and defaults, and
-tests/test_docs.py holds the three together. Must not read a file or the environment. Keys: SPEC 5; times are seconds.
+tests/test_docs.py holds the three together. Must not read a file or the environment. Times are seconds.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Auth(Section, frozen=True, kw_only=True):
 
 
 class Compat(Section, frozen=True, kw_only=True):
-    """What a request means that leaves ``stream`` out (SPEC 2)."""
+    """What a request means that leaves ``stream`` out (docs/architecture.md 14.2)."""
 
     stream_default: bool = True
     json_clients: list[Text] = field(default_factory=lambda: [*JSON_CLIENTS])

@@ -1,6 +1,7 @@
 """Numbers of a request, judged. In: a JSON number and the field it stands in. Out: the number, or a ``ClientFault``.
 
-``100.0`` is a whole number, ``100.5`` is not (SPEC 7); that ``true`` and ``"100"`` are none, the Structs say.
+``100.0`` is a whole number, ``100.5`` is not (docs/architecture.md 14.7); that ``true`` and ``"100"`` are none, the
+Structs say.
 """
 
 from __future__ import annotations

@@ -56,7 +56,10 @@ def _shown(name: str, model: Model) -> ModelOut:
 
 
 def under_both(path: str) -> tuple[str, str]:
-    """Return a path of OpenAI's with and without /v1: base URLs are given either way (SPEC 1)."""
+    """Return a path of OpenAI's with and without /v1: base URLs are given either way.
+
+    Promised: docs/architecture.md 14.1.
+    """
     return f"/v1{path}", path
 
 

@@ -1,4 +1,4 @@
-"""(edge) Fetches the http(s) images that a request names, so that Gemini gets them inline (SPEC 2, PROTOCOL 4.4).
+"""(edge) Fetches the http(s) images that a request names, so that Gemini gets them inline (PROTOCOL 4.4).
 
 In: addresses that strangers chose, each with the part that names it. Out: their bytes and types, or ``ClientFault``
 400 ``invalid_image_url`` naming the part. Must not: reach what is not public (``networks`` judges every URL and every

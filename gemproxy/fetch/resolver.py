@@ -2,8 +2,8 @@
 
 In: a host name, and in ``CALLER`` for whom. Out: its addresses, for aiohttp's connector. Must not share the loop's
 default threads: a few hosts whose name servers never answer would hold them, and with them the look-ups of Google's own
-names (DESIGN 11). Nor may one caller's silent name servers hold up another's look-ups: nothing ends a ``getaddrinfo``
-but itself, after half a minute, so each look-up has a thread, and each caller a share of those.
+names (docs/architecture.md 13.2). Nor may one caller's silent name servers hold up another's look-ups: nothing ends a
+``getaddrinfo`` but itself, after half a minute, so each look-up has a thread, and each caller a share of those.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class Cooldown(Struct, gc=False):
 
 
 class Policy(Struct, frozen=True):
-    """The limits of rotation, in seconds: ``rotation.*`` of the configuration (SPEC 4)."""
+    """The limits of rotation, in seconds: ``rotation.*`` of the configuration (docs/architecture.md 14.4)."""
 
     base_rest: float = 5.0  # the first cooldown without a hint; doubled by every further strike
     max_unhinted: float = 300.0
@@ -85,7 +85,7 @@ class Record(Struct, frozen=True):
 
 
 def next_cooldown(old: Cooldown | None, verdict: Verdict, now: float, policy: Policy) -> Cooldown:
-    """Return the cooldown that a verdict asks for: its hint within bounds, else 5, 10, 20 ... seconds (SPEC 4).
+    """Return the cooldown that a verdict asks for: its hint within bounds, else 5, 10, 20 ... seconds.
 
     Leases handed out before a cooldown began often fail together: they are one failure, and make one strike.
     """

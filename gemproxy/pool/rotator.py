@@ -32,7 +32,7 @@ from gemproxy.upstream.demand import PLAIN_DEMAND, Demand
 from gemproxy.upstream.dialect import Action, Scope, Verdict
 from gemproxy.upstream.refusals.rules import NO_MODEL
 
-BUSY_WAIT = 1.0  # what to tell a client when only our own limits are in the way (SPEC 4)
+BUSY_WAIT = 1.0  # what to tell a client when only our own limits are in the way (docs/architecture.md 14.4)
 MAX_COOLDOWNS = 512  # per slot; model names come from clients, so they must not grow without bound
 Dialects = Container[str] | None  # the upstreams to choose from; None: all
 

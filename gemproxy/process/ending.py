@@ -1,8 +1,9 @@
 """(edge) How a process ends: by a signal or relieved by a successor, and what those who are under way get of it.
 
-Order of a drain (SPEC 5): ``/ready`` turns 503, idle connections close, and all others after their answer; a socket
-that systemd or a successor holds as well stops at once, since they take what comes; one of our own serves as usual for
-``timeouts.drain_delay`` and then until nobody waits; what runs gets ``timeouts.drain`` seconds, and then an error.
+Order of a drain (docs/architecture.md 11): ``/ready`` turns 503, idle connections close, and all others after their
+answer; a socket that systemd or a successor holds as well stops at once, since they take what comes; one of our own
+serves as usual for ``timeouts.drain_delay`` and then until nobody waits; what runs gets ``timeouts.drain`` seconds, and
+then an error.
 """
 
 from __future__ import annotations

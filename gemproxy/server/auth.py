@@ -24,7 +24,10 @@ ANYONE = Caller("anyone")
 
 
 class ClientAuth:
-    """All keys with their callers; without any key, every bearer token on loopback is a placeholder (SPEC 5)."""
+    """All keys with their callers; without any key, every bearer token on loopback is a placeholder.
+
+    Promised: docs/architecture.md 14.5.
+    """
 
     def __init__(self, keys: Sequence[tuple[str, Caller]]) -> None:
         self._keys = [(key.encode(), caller) for key, caller in keys]

@@ -1,4 +1,7 @@
-"""Which path leads where, and who may take it. Every JSON endpoint stands under /v1 and the bare path (SPEC 1)."""
+"""Which path leads where, and who may take it.
+
+Every JSON endpoint stands under /v1 and the bare path (docs/architecture.md 14.1).
+"""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def _with_config(body: GenerateRequest, config: GenerationConfig) -> GenerateReq
 
 
 def _schema_as_text(body: GenerateRequest) -> GenerateRequest:
-    """Ask in words for what JSON mode would enforce; models before Gemini 3 refuse it beside functions (SPEC 7)."""
+    """Ask in words for what JSON mode would enforce; models before Gemini 3 refuse it beside functions."""
     config = body.generation_config
     functions = any(tool.function_declarations for tool in body.tools or ())
     if config is None or config.response_mime_type is None or not functions:

@@ -114,7 +114,7 @@ def _parts(parts: list[Part], terms: Terms, model_turn: bool, current: bool) -> 
             continue
         due = False
         if model_turn and terms.enforced:
-            # Only the first call of a step carries one (6.1); images of a model are checked one by one (DESIGN 11).
+            # The first call of a step carries one (6.1), and each image of a model (docs/architecture.md 13.3).
             due = (current and first_call) if part.function_call is not None else part.inline_data is not None
         first_call = first_call and part.function_call is None
         settled = _part(part, terms, due)

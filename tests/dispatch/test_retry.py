@@ -1,4 +1,4 @@
-"""What one request does after each refusal: a table of transcripts (SPEC 4)."""
+"""What one request does after each refusal: a table of transcripts (docs/architecture.md 14.4)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What a client can do wrong, against the real process: hang up, read slowly or not at all, crawl.
 
-The rules (SPEC 6): a client that leaves ends its upstream request within milliseconds and costs the credential nothing;
-memory per stream is bounded, whoever reads; nothing that a client sends is a 500, and everybody else goes on being
-served.
+The rules (docs/architecture.md 14.6): a client that leaves ends its upstream request within milliseconds and costs the
+credential nothing; memory per stream is bounded, whoever reads; nothing that a client sends is a 500, and everybody
+else goes on being served.
 """
 
 from __future__ import annotations

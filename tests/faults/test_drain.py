@@ -1,6 +1,7 @@
 """Restart while requests run: nothing that was begun is lost, nothing that comes is left unanswered.
 
-Against the real process, told by signals as systemd does; for socket activation the test plays systemd (SPEC 5).
+Against the real process, told by signals as systemd does; for socket activation the test plays systemd
+(docs/architecture.md 11).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Every limit of the server and of its clients: beyond it a clear answer at once, cheaply, and memory stays flat.
 
-Beyond a limit: 413 408 503 504 429, ``Retry-After`` on 429 and 503, the message names the setting (SPEC 3, 5, 6). What
-is about memory, connections or clients that leave runs against the real process.
+Beyond a limit: 413 408 503 504 429, ``Retry-After`` on 429 and 503, the message names the setting
+(docs/architecture.md 14.3). What is about memory, connections or clients that leave runs against the real process.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What an upstream can do wrong, at every moment, and what the client is told: one table, run whole, then judged.
 
-The rules (SPEC 3, 6): before the status commit the true status, before the content commit fail-over, after it an
-in-stream error; never a silent truncation, a made-up finish, a duplicate or a connection that is stuck
+The rules (docs/architecture.md 4.3): before the status commit the true status, before the content commit fail-over,
+after it an in-stream error; never a silent truncation, a made-up finish, a duplicate or a connection that is stuck
 (``client.read_answer`` checks every answer). The rows: ``upstream_faults``.
 """
 

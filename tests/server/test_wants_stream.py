@@ -1,4 +1,4 @@
-"""JSON or a stream, by the headers that real clients send (SPEC 2)."""
+"""JSON or a stream, by the headers that real clients send (docs/architecture.md 14.2)."""
 
 from __future__ import annotations
 

@@ -72,7 +72,8 @@ _EMPTY_CONFIG = GenerationConfig()
 def answer_format(request: ChatRequest, model: Model, with_tools: bool, effort: Effort) -> Format:
     """Return how the answer is to be formed (PROTOCOL 4.6).
 
-    Models before 3 refuse a JSON type beside tools; for them it is left out and said in words (SPEC 7).
+    Models before 3 refuse a JSON type beside tools; for them it is left out and said in words.
+    Promised: docs/architecture.md 14.7.
     """
     wanted = request.response_format
     if wanted is None or wanted.type == "text":

@@ -1,7 +1,8 @@
 """The conversation: OpenAI's messages -> Gemini's ``contents`` and system parts.
 
 In: the messages, the model, the wire names of tools, fetched images, known signatures. Out: what ``gemini/contents``
-makes of them. Must not: lose what a client said; what fits nowhere becomes text. Rules: PROTOCOL 4.4, SPEC 2.
+makes of them. Must not: lose what a client said; what fits nowhere becomes text. Rules: PROTOCOL 4.4,
+docs/architecture.md 14.2.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def thinking(
     """Return the thinking config, or None to leave it to the model.
 
     ``limit`` is the bound on output tokens, which thinking shares; ``include`` is ``models.include_thoughts``.
-    Automatic: a model that thinks is asked for its thoughts unless the request says no (SPEC 2).
+    Automatic: a model that thinks is asked for its thoughts unless the request says no (docs/architecture.md 14.2).
     """
     config = (google.thinking_config or google.thinking_config_camel) if google is not None else None
     wish = _wish(request, config, model)

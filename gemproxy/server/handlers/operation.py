@@ -1,8 +1,8 @@
 """Every API's requests: read, find out, convert, open, then answer as a whole or stream. No decisions about content.
 
-Two commits (DESIGN 1): the *status* by the first content or after ``timeouts.hold``, the *content* inside
-``dispatcher.open``. Before the status commit a failure is raised and gets its true HTTP status; after it the failure is
-the stream's last event.
+Two commits (docs/architecture.md 4.3): the *status* by the first content or after ``timeouts.hold``, the *content*
+inside ``dispatcher.open``. Before the status commit a failure is raised and gets its true HTTP status; after it the
+failure is the stream's last event.
 """
 
 from __future__ import annotations

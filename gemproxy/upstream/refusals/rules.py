@@ -1,7 +1,7 @@
 """The rows that the verdict tables share: what Google's refusals mean on any of its upstreams.
 
 Data, no code: read a group from the top, the first row that fits decides. A dialect puts its own rows before them.
-Sources: PROTOCOL 3.2-3.6 and 9, SURPRISES G; the scopes and times follow SPEC 4.
+Sources: PROTOCOL 3.2-3.6 and 9, SURPRISES G; scopes and times: docs/architecture.md 14.4.
 """
 
 from __future__ import annotations

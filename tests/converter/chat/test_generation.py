@@ -1,4 +1,4 @@
-"""Limits, sampling, format and number of answers: a row a field (PROTOCOL 1.5, 4.1, 4.6, SPEC 7)."""
+"""Limits, sampling, format and number of answers: a row a field (PROTOCOL 1.5, 4.1, 4.6, docs/architecture.md 14.7)."""
 
 from __future__ import annotations
 

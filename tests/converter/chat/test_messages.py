@@ -1,4 +1,4 @@
-"""Messages -> contents: a row a shape, and what holds for any tree of messages (PROTOCOL 4.4, SPEC 2 "Messages")."""
+"""Messages -> contents: a row a shape, and what holds for any tree of messages (PROTOCOL 4.4)."""
 
 from __future__ import annotations
 

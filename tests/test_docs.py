@@ -230,19 +230,34 @@ def test_the_shell_of_the_readme_is_shell() -> None:
         subprocess.run(["/bin/sh", "-n"], input=text.replace("…", "x"), text=True, check=True, timeout=10)
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/architecture.md"]
+)
 def test_a_link_within_the_tree_leads_somewhere(page: str) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / page).read_text()):
-        assert (ROOT / target).exists(), target
+        assert ((ROOT / page).parent / target).exists(), target
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "config.example.toml", "SECURITY.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "config.example.toml", "SECURITY.md", "docs/architecture.md"]
+)
 def test_a_setting_that_a_page_mentions_exists(page: str) -> None:
     text = (ROOT / page).read_text()
     sections = "|".join(Config.__struct_fields__)
     known = {key.replace("[]", "") for key in settings()}
     mentioned = set(re.findall(rf"`((?:{sections})\.[a-z_]+(?:\.[a-z_]+)?)(?: = [^`]*)?`", text))
     assert {key for key in mentioned if key not in known} == set()
+
+
+def test_a_section_that_a_comment_cites_exists() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    known = set(re.findall(r"^(?:##+ |- \*\*)(\d+(?:\.\d+)?)", page, re.MULTILINE))
+    cited: set[str] = set()
+    for folder in ("gemproxy", "tests", "bench"):
+        for path in (ROOT / folder).rglob("*.py"):
+            cited |= set(re.findall(r"docs/architecture\.md\s+(\d+(?:\.\d+)?)", path.read_text()))
+    assert cited != set()
+    assert cited - known == set()
 
 
 def test_every_make_target_that_a_page_mentions_exists() -> None:

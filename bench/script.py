@@ -2,7 +2,7 @@
 
 The name travels as the end of the model's name, so the same body chooses the same answer through gemproxy (which takes
 unknown ``gemini-*`` names) and through the floor. Frames are formed as Google forms them: one ``data:`` line with CRLF,
-usage, version and id in each of them (PROTOCOL 1.2).
+usage, version and id in each of them (docs/protocol.md 1.2).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@
     ConfigFault                     the operator, at start or reload; never reaches HTTP
     StartFault                      the machine, at start: trying again may help
 
-Anything else is a bug: 500 with the request id and no details. Statuses, types and codes: PROTOCOL 3.7.
+Anything else is a bug: 500 with the request id and no details. Statuses, types and codes: docs/protocol.md 3.7.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import math
 class Failure(Exception):  # noqa: N818 - the vocabulary is fault and failure: errors are what we write to clients
     """One failed request, with all that an API needs to tell it; the words are OpenAI's, others have theirs for them.
 
-    ``retry_after`` is in seconds (None: no header); ``retryable`` False tells SDKs not to try again (PROTOCOL 3.7).
+    ``retry_after`` is in seconds (None: no header); ``retryable`` False keeps SDKs from trying again
+    (docs/protocol.md 3.7).
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 
 In: a model name as a client writes it. Out: a ``Model`` (its capabilities), and for a wish on reasoning a ``Depth``
 (a thinking budget or a thinking level). Must not: know a credential, an upstream's address or a request.
-Facts: PROTOCOL 4.3 and 8; unknown ``gemini-*`` and ``gemma-*`` ids get defaults from their name (PROTOCOL 8.5).
+Facts: docs/protocol.md 4.3 and 8; unknown ``gemini-*`` and ``gemma-*`` ids get defaults from their name (8.5).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FIRST_DAY = 1_702_425_600  # 2023-12-13, when the Gemini API opened: no model is
 
 
 class Budget(Struct, frozen=True):
-    """Thinking counted in tokens, 2.5 models (PROTOCOL 4.3.2). ``default`` is DYNAMIC or 0 (off)."""
+    """Thinking counted in tokens, 2.5 models (docs/protocol.md 4.3.2). ``default`` is DYNAMIC or 0 (off)."""
 
     least: int
     most: int
@@ -37,17 +37,17 @@ class Budget(Struct, frozen=True):
 
 
 class Levels(Struct, frozen=True):
-    """Thinking by level, models from 3 on (PROTOCOL 4.3.1); ``values`` from least to most."""
+    """Thinking by level, models from 3 on (docs/protocol.md 4.3.1); ``values`` from least to most."""
 
     values: tuple[str, ...]
     default: str
 
 
 class Model(Struct, frozen=True):
-    """The capability record of one model (PROTOCOL 8.5). Limits in tokens, ``created`` in Unix seconds.
+    """The capability record of one model (docs/protocol.md 8.5). Limits in tokens, ``created`` in Unix seconds.
 
     ``modern``: all that came with Gemini 3. Functions beside JSON answers and built-in tools, call ids, signatures that
-    must come back, resolutions of single parts, media inside a functionResponse (PROTOCOL 1.4, 4.4 rule 8, 6.1).
+    must come back, resolutions of single parts, media in a functionResponse (docs/protocol.md 1.4, 4.4 rule 8, 6.1).
     ``prefill``: a conversation may end with the model's own words, as far as is known.
     ``wire_name_code_assist`` is "" where Code Assist knows the model by its own id; ``shutdown_date`` is ISO 8601.
     """
@@ -97,7 +97,7 @@ def _kind(name: str) -> str:
 
 
 def _samples(version: tuple[int, int], kind: str) -> bool:
-    # from 3.6 Flash and 3.5 Flash-Lite on temperature, topP and topK are ignored (PROTOCOL 1.5)
+    # from 3.6 Flash and 3.5 Flash-Lite on temperature, topP and topK are ignored (docs/protocol.md 1.5)
     return version < (3, 6) and not (kind == "flash-lite" and version >= (3, 5))
 
 
@@ -136,7 +136,7 @@ def _from_name(name: str) -> Model:
         modern=modern,
         image_output=kind == "image",
         vision=kind != "tts",
-        # "Developer instruction is not enabled" for Gemma before 4, speech and the first image models (PROTOCOL 9)
+        # "Developer instruction is not enabled" for Gemma before 4, speech, first image models (docs/protocol.md 9)
         system_instruction=kind != "tts"
         and version >= ((4, 0) if family == "gemma" else (1, 5))
         and not (kind == "image" and version < (2, 5)),
@@ -299,14 +299,14 @@ _LEVEL_OF_EFFORT = {"none": "minimal", "xhigh": "high", "max": "high"}
 
 
 def depth_of_effort(model: Model, effort: str) -> Depth:
-    """Return what ``reasoning_effort`` (one of ``EFFORTS``) means for a model (PROTOCOL 4.3.3)."""
+    """Return what ``reasoning_effort`` (one of ``EFFORTS``) means for a model (docs/protocol.md 4.3.3)."""
     if isinstance(model.thinking, Budget):
         return _budget(model.thinking, _BUDGET_OF_EFFORT.get(effort, model.thinking.most))
     return depth_of_level(model, _LEVEL_OF_EFFORT.get(effort, effort))
 
 
 def depth_of_budget(model: Model, tokens: int) -> Depth:
-    """Return what a thinking budget in tokens means; for a model with levels by the thresholds of PROTOCOL 4.3.3."""
+    """Return what a thinking budget means; for a model with levels by the thresholds of docs/protocol.md 4.3.3."""
     if isinstance(model.thinking, Budget):
         return _budget(model.thinking, tokens)
     if tokens == DYNAMIC:

@@ -5,7 +5,7 @@ the like in the places. Logs, captures, debug answers, metrics and client messag
 comes. What this process holds is known and found in any disguise (``held``); the rest is known by its shape.
 
 Google's own messages hold such things: a suspended key is quoted in its refusal, an account check carries a one-time
-link, a disabled service names the project (PROTOCOL 3.7, SURPRISES 38).
+link, a disabled service names the project (docs/protocol.md 3.7, S38).
 
 What a model says is not searched: no credential is ever part of a question, and to look for one across the pieces of a
 stream would hold each of them back. An upstream that writes one into an answer has it, and is not kept from telling.

@@ -2,18 +2,18 @@
 
 What is taken for the same, and why (each has a function or a line here):
 
-    casing            names in either casing, types and levels in either case (PROTOCOL 0.0 item 6)
+    casing            names in either casing, types and levels in either case (docs/protocol.md 0.0 item 6)
     null, {}, []      a field without a value says nothing (proto3)
-    the system        ``systemInstruction.role`` is ignored by Google (PROTOCOL 1.3); alone, the user says it (4.4)
-    neighbours        contents of one role merge; a result belongs to the user (PROTOCOL 4.4 rules 1, 2)
+    the system        ``systemInstruction.role`` is ignored (docs/protocol.md 1.3); alone, the user says it (4.4)
+    neighbours        contents of one role merge; a result belongs to the user (docs/protocol.md 4.4 rules 1, 2)
     empty texts       are dropped unless signed; " " opens a conversation that begins with none (rules 9, 11)
     no answer         a call without result gets ``{"error": "no result"}`` (rule 5)
-    thoughts          are not sent back (PROTOCOL 4.3.4)
+    thoughts          are not sent back (docs/protocol.md 4.3.4)
     pieces            arguments streamed in pieces are the whole arguments
-    tools             all declarations stand in one list, whatever Tool objects hold them (PROTOCOL 1.4)
-    schemas           words that Gemini passes over go; lists of types are branches (PROTOCOL 5.2, 5.4)
+    tools             all declarations stand in one list, whatever Tool objects hold them (docs/protocol.md 1.4)
+    schemas           words that Gemini passes over go; lists of types are branches (docs/protocol.md 5.2, 5.4)
     defaults          TEXT alone, one candidate, mode AUTO, "all functions allowed" and an empty object of parameters
-    server's calls    ``includeServerSideToolInvocations`` counts only where functions stand beside them (PROTOCOL 1.4)
+    server's calls    ``includeServerSideToolInvocations`` counts only beside functions (docs/protocol.md 1.4)
     base64            either alphabet, padded or not
 
 Written apart from gemproxy. Changes in place nothing that it was given.
@@ -27,7 +27,7 @@ from tests.reversing import arguments_of
 
 Part = dict[str, Any]
 Content = tuple[str, list[Part]]
-KEYWORDS = {  # what Gemini reads in a JSON Schema (PROTOCOL 5.2); "$schema" and "$id" name, they do not describe
+KEYWORDS = {  # what Gemini reads in a JSON Schema (docs/protocol.md 5.2); "$schema" and "$id" name, no more
     *("$defs", "$ref", "$anchor", "type", "format", "title", "description", "enum", "items", "prefixItems", "minItems"),
     *("maxItems", "minimum", "maximum", "anyOf", "oneOf", "properties", "additionalProperties", "required"),
     "propertyOrdering",

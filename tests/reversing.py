@@ -19,7 +19,7 @@ _BUILT_IN = {"codeExecution": "code_execution", "urlContext": "url_context"}
 
 
 def camel(value: Any) -> Any:
-    """Return a body with Google's names in camel case; both casings are taken (PROTOCOL 0.0 item 6)."""
+    """Return a body with Google's names in camel case; both casings are taken (docs/protocol.md 0.0 item 6)."""
     if isinstance(value, list):
         return [camel(item) for item in value]
     if not isinstance(value, dict):
@@ -101,7 +101,7 @@ def _choice(body: dict[str, Any], declared: list[str]) -> dict[str, Any]:
     allowed = [{"type": "function", "function": {"name": name}} for name in names or declared]
     if mode == "ANY" and len(allowed) == 1:
         return {"tool_choice": allowed[0]}
-    how = "required" if mode == "ANY" else "auto"  # "auto" among named tools is VALIDATED (PROTOCOL 4.5)
+    how = "required" if mode == "ANY" else "auto"  # "auto" among named tools is VALIDATED (docs/protocol.md 4.5)
     return {"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": how, "tools": allowed}}}
 
 

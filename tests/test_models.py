@@ -1,4 +1,4 @@
-"""The catalogue, what a name tells, and every effort on every family (PROTOCOL 4.3 and 8)."""
+"""The catalogue, what a name tells, and every effort on every family (docs/protocol.md 4.3 and 8)."""
 
 from __future__ import annotations
 

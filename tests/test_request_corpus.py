@@ -112,7 +112,7 @@ LOST = (
     ),
     Lost(
         "generationConfig.responseLogprobs",
-        "logprobs are refused, since AI Studio refuses them for every current model (PROTOCOL 4.1)",
+        "logprobs are refused, since AI Studio refuses them for every current model (docs/protocol.md 4.1)",
         ("text__vertex__gemini-2.5-flash__pydantic-03",),
     ),
     Lost(
@@ -213,7 +213,7 @@ def with_fetched_images(wanted: dict[str, Any]) -> None:
 
 
 def with_signatures_of(wanted: dict[str, Any], made: dict[str, Any], model: str) -> None:
-    """Models before 2.5 get no signatures; the skip values are one; a missing one is made up for 3.x (PROTOCOL 6)."""
+    """Models before 2.5 get no signatures; skip values are one; 3.x gets it for a missing one (docs/protocol.md 6)."""
     knows = Catalogue().lookup(model)
     for part, ours in paired(wanted, made):
         if (knows.major, knows.minor) < (2, 5):
@@ -247,7 +247,7 @@ def with_ids_of(wanted: dict[str, Any], made: dict[str, Any], model: str) -> Non
 
 
 def with_thinking_of(wanted: dict[str, Any], made: dict[str, Any], model: str) -> None:
-    """Thoughts are asked for unless the request says no; a small limit bounds the budget (PROTOCOL 4.3.5)."""
+    """Thoughts are asked for unless the request says no; a small limit bounds the budget (docs/protocol.md 4.3.5)."""
     thinking, ours = wanted["config"].get("thinking", {}), made["config"].get("thinking", {})
     if "includeThoughts" not in thinking and Catalogue().lookup(model).thinks:
         asked = ours.pop("includeThoughts", None)

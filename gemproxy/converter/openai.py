@@ -1,4 +1,4 @@
-"""What all of OpenAI's APIs have in common, as a value: keys, failures, models. Pure. Facts: PROTOCOL 3.7."""
+"""What all of OpenAI's APIs have in common, as a value: keys, failures, models. Pure. Facts: docs/protocol.md 3.7."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Bytes of an upstream body -> frames (JSON as bytes). Pure; knows neither Gemini's nor OpenAI's fields.
 
-Takes what Google really sends (PROTOCOL 1.2): SSE with CRLF or LF cut anywhere, a bare JSON object (a unary body, or an
-error in the middle of a stream), or one JSON array. Lines are split at LF alone: U+2028, U+0085 and their like may
-stand raw inside JSON strings.
+Takes what Google really sends (docs/protocol.md 1.2): SSE with CRLF or LF cut anywhere, a bare JSON object (a unary
+body, or an error in the middle of a stream), or one JSON array. Lines are split at LF alone: U+2028, U+0085 and their
+like may stand raw inside JSON strings.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class Part(Struct, frozen=True):
 
 
 class ErrorFrame(Exception):  # noqa: N818 - a frame of the upstream, which its dialect judges; not a failure of ours
-    """An error object inside a 200; ``body`` is judged like the body of a refusal (PROTOCOL 1.2)."""
+    """An error object inside a 200; ``body`` is judged like the body of a refusal (docs/protocol.md 1.2)."""
 
     def __init__(self, body: bytes) -> None:
         super().__init__("error frame")

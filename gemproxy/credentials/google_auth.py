@@ -355,7 +355,7 @@ def _word(token: object) -> TypeGuard[str]:
 
 
 def _lifetime(expiry: datetime | None) -> float:
-    """Return the seconds a token lives; google-auth's ``expiry`` is UTC without saying so (PROTOCOL 2.6)."""
+    """Return the seconds a token lives; google-auth's ``expiry`` is UTC without saying so (docs/protocol.md 2.6)."""
     if expiry is None:
         return oauth.LIFETIME
     return (expiry.replace(tzinfo=UTC) - datetime.now(UTC)).total_seconds()

@@ -1,8 +1,8 @@
 """(edge) ``gemproxy login``: Google's flow for installed apps, once, on the operator's terminal.
 
 In: the OAuth client and where the credential file goes. Out: that file, in the shape of gemini-cli's
-``oauth_creds.json`` (PROTOCOL 2.6), mode 0600, written whole or not at all. PKCE with S256 (RFC 7636), a state, and a
-redirect to loopback (RFC 8252) or a pasted code. The link is shown; codes, tokens and the client secret never are.
+``oauth_creds.json`` (docs/protocol.md 2.6), mode 0600, written whole or not at all. PKCE with S256 (RFC 7636), a state,
+and a redirect to loopback (RFC 8252) or a pasted code. The link is shown; codes, tokens and client secret never are.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Google's OAuth for installed apps: its addresses, what is asked for, and the words of a refusal (PROTOCOL 2.6).
+"""Google's OAuth for installed apps: addresses, what is asked for, the words of a refusal (docs/protocol.md 2.6).
 
 In: bodies of the token endpoint. Out: OAuth's error word, fit to be shown. Pure; nothing here is sent.
 """

@@ -1,7 +1,7 @@
 """Code Assist's administration: which project an account works in, how it gets one.
 
 In: a token, a configured project, answer bodies. Out: requests for the edge to send, and what their answers mean.
-Nothing here is sent, waited for or remembered. Rules: PROTOCOL 2.4, 2.5; refusals come as HTTP 200 (SURPRISES 13).
+Nothing here is sent, waited for or remembered. Rules: docs/protocol.md 2.4, 2.5; refusals come as HTTP 200 (S13).
 
     load_request -> read_load -> Project                       done
                               -> Onboard -> onboard_request -> read_operation -> Project | Pending | Ineligible
@@ -78,7 +78,7 @@ class Onboarding:
         return self._post("loadCodeAssist", token, _about(configured_project))
 
     def onboard_request(self, token: Token, onboard: Onboard) -> HttpRequest:
-        """Return the request that accepts a tier; the free tier must not name a project (PROTOCOL 2.4)."""
+        """Return the request that accepts a tier; the free tier must not name a project (docs/protocol.md 2.4)."""
         return self._post("onboardUser", token, {"tierId": onboard.tier_id, **_about(onboard.project or "")})
 
     def operation_request(self, token: Token, name: str) -> HttpRequest:
@@ -98,7 +98,7 @@ class Onboarding:
 
 def _about(project: str) -> dict[str, Any]:
     """Return the fields of loadCodeAssist and onboardUser that speak of us; without a project they name none at all:
-    a placeholder would be refused with the first generation (PROTOCOL 2.4).
+    a placeholder would be refused with the first generation (docs/protocol.md 2.4).
     """
     metadata = {"ideType": "IDE_UNSPECIFIED", "platform": "PLATFORM_UNSPECIFIED", "pluginType": "GEMINI"}
     if not project or project.isdigit():

@@ -33,7 +33,7 @@ from gemproxy.upstream.dialect import Action, HttpRequest, Scope, Token, Verdict
 log = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT = 5.0  # seconds for one question
-POLL_INTERVAL = 2.0  # seconds between looks at an onboarding (PROTOCOL 2.4: 2 to 5)
+POLL_INTERVAL = 2.0  # seconds between looks at an onboarding (docs/protocol.md 2.4: 2 to 5)
 SEARCH_TIMEOUT = 10.0  # seconds for the search as a whole: an onboarding goes on at Google's, the request elsewhere
 
 

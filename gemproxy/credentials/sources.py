@@ -55,7 +55,7 @@ class ServiceAccountSource(Source, frozen=True):
 
 
 class UserGrant(Struct, frozen=True):
-    """What an OAuth file says, its three shapes told apart (PROTOCOL 2.6). Times in seconds since the epoch."""
+    """What an OAuth file says, its three shapes told apart (docs/protocol.md 2.6). Times in seconds since the epoch."""
 
     refresh_token: str
     client_id: str

@@ -19,7 +19,7 @@ from gemproxy.credentials.token_errors import TokenRefused
 
 log = logging.getLogger(__name__)
 
-REFRESH_MARGIN = 300.0  # seconds before its end at which a token's successor is fetched (PROTOCOL 2.6)
+REFRESH_MARGIN = 300.0  # seconds before its end at which a token's successor is fetched (docs/protocol.md 2.6)
 EXPIRY_MARGIN = 10.0  # seconds; a token with less left may die on its way to Google
 REMEMBERED_REFUSALS = 16  # refused tokens; whoever holds one has asked with it before so many others were revoked
 BACKOFF = 15.0  # seconds between early refreshes, and before a refresh that failed is tried again

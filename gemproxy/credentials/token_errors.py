@@ -1,6 +1,6 @@
 """What a refusal by the token endpoint or by project discovery means for a credential. Pure: words in, verdicts out.
 
-Rows: PROTOCOL 2.4 and 2.6. Messages are fit for the client: they name no account and no secret, and say who must act.
+Rows: docs/protocol.md 2.4 and 2.6. Messages are fit for the client: they name no account, no secret, and say who acts.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What one request has been through, and what comes next. Pure: verdicts in, steps or failures out.
 
 The loop in ``dispatcher`` does what this says. Nothing here knows a credential's state (the rotator does) or HTTP.
-Rules: docs/architecture.md 14.4, PROTOCOL 3.2; one refresh, one rediscovery and one repair of a kind are free, all else
-is an attempt.
+Rules: docs/architecture.md 14.4, docs/protocol.md 3.2; one refresh, one rediscovery and one repair of a kind are free,
+all else is an attempt.
 """
 
 from __future__ import annotations

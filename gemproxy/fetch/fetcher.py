@@ -1,4 +1,4 @@
-"""(edge) Fetches the http(s) images that a request names, so that Gemini gets them inline (PROTOCOL 4.4).
+"""(edge) Fetches the http(s) images that a request names, so that Gemini gets them inline (docs/protocol.md 4.4).
 
 In: addresses that strangers chose, each with the part that names it. Out: their bytes and types, or ``ClientFault``
 400 ``invalid_image_url`` naming the part. Must not: reach what is not public (``networks`` judges every URL and every
@@ -58,7 +58,7 @@ class ImagePolicy(Struct, frozen=True):
     timeout: float = 15.0  # seconds, all images of a request together
     max_redirects: int = 3
     allow_hosts: Sequence[str] = ()
-    max_total: int = 75_000_000  # bytes per request; in base64 the 100 MB that Google takes inline (PROTOCOL 1.3)
+    max_total: int = 75_000_000  # bytes per request; in base64 the 100 MB that Google takes (docs/protocol.md 1.3)
 
 
 class ImageFetcher:

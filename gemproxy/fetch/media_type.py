@@ -11,7 +11,8 @@ from gemproxy.converter.gemini.mime import sniff
 from gemproxy.networks import Unfetchable
 
 BEGINNING = 64  # bytes that tell what a file is
-_INLINE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/heic", "image/heif", "application/pdf")  # PROTOCOL 1.3
+# docs/protocol.md 1.3
+_INLINE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/heic", "image/heif", "application/pdf")
 _DECLARED_TYPES = re.compile(r"(?:text|audio|video)/[a-z0-9][a-z0-9.+-]{0,63}|application/json")
 _HTML = (b"<!doctype html", b"<html")
 
@@ -19,8 +20,8 @@ _HTML = (b"<!doctype html", b"<html")
 def media_type(data: bytes, declared: str) -> str:
     """Return the type to send, from the bytes; ``declared`` (a Content-Type) only where bytes do not tell.
 
-    Raises ``Unfetchable`` for what Gemini does not take inline: GIF, SVG and the like (PROTOCOL 1.3), and HTML, since
-    a page in the place of an image is a log-in or an error.
+    Raises ``Unfetchable`` for what Gemini does not take inline: GIF, SVG and the like (docs/protocol.md 1.3), and HTML,
+    since a page in the place of an image is a log-in or an error.
     """
     beginning = data[:BEGINNING]
     kind = sniff(beginning)

@@ -1,7 +1,7 @@
 """Who may ask: API keys, access tokens, accounts of Code Assist, service accounts.
 
 In: a key or token as sent, and what tests declared about it. Out: the account behind it, or a ``Refusal``. Must not
-read HTTP requests and not know what is asked. Bodies: PROTOCOL 3.2-3.4.
+read HTTP requests and not know what is asked. Bodies: docs/protocol.md 3.2-3.4.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ _BY_KEY: dict[KeyState, Callable[[str], Refusal]] = {
         service="generativelanguage.googleapis.com",
         consumer="projects/000000000000",
     ),
-    # Google repeats the key in three places (SURPRISES G38).
+    # Google repeats the key in three places (docs/protocol.md S38).
     KeyState.SUSPENDED: lambda key: errors.denied(
         f"Permission denied: Consumer 'api_key:{key}' has been suspended.",
         "CONSUMER_SUSPENDED",

@@ -33,7 +33,7 @@ class Turn(Struct):
 
     @property
     def speaks(self) -> bool:
-        """Whether there is more than results in it: such a user turn begins the current turn (PROTOCOL 6.1)."""
+        """Whether there is more than results in it: such a user turn begins the current turn (docs/protocol.md 6.1)."""
         return any("functionResponse" not in part for part in self.parts)
 
 
@@ -90,7 +90,7 @@ class Ask(Struct):
         return "AUTO" if mode == "MODE_UNSPECIFIED" else mode
 
     def turns(self) -> list[Turn]:
-        """Return the contents with neighbours of one role put together (PROTOCOL 0.0, 5)."""
+        """Return the contents with neighbours of one role put together (docs/protocol.md 0.0 item 5)."""
         turns: list[Turn] = []
         for number, content in enumerate(self.contents):
             role = "model" if content.get("role") == "model" else "user"
@@ -119,7 +119,7 @@ class Ask(Struct):
         return texts((self.body.get("systemInstruction") or {}).get("parts") or [])
 
     def prompt_tokens(self) -> int:
-        """Return the size of the prompt; a word is a token, a piece of media is 258 (PROTOCOL 1.3)."""
+        """Return the size of the prompt; a word is a token, a piece of media is 258 (docs/protocol.md 1.3)."""
         parts = [part for content in self.contents for part in content.get("parts") or []]
         return words(self.system_text) + sum(_weight(part) for part in parts) + 8 * len(self.declarations)
 

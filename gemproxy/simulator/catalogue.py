@@ -1,4 +1,4 @@
-"""The models that the simulated Google has, and what each can do (PROTOCOL 4.3, 8.1, 8.2, 8.4).
+"""The models that the simulated Google has, and what each can do (docs/protocol.md 4.3, 8.1, 8.2, 8.4).
 
 In: a model id. Out: a ``Model``, or None for one that is unknown or has been shut down; the list of them. Written apart
 from the proxy's own catalogue on purpose: one is the check of the other.
@@ -46,12 +46,12 @@ class Model(Struct, frozen=True):
 
     @property
     def signs(self) -> bool:
-        """Whether a first function call must bring its signature back (PROTOCOL 6.1)."""
+        """Whether a first function call must bring its signature back (docs/protocol.md 6.1)."""
         return self.major >= 3 and self.kind != "gemma"
 
     @property
     def one_candidate(self) -> bool:
-        """Whether candidateCount above 1 is refused (PROTOCOL 1.5)."""
+        """Whether candidateCount above 1 is refused (docs/protocol.md 1.5)."""
         return self.image or (self.major >= 3 and self.kind != "pro")
 
 
@@ -104,7 +104,7 @@ ALIASES = {
 }
 CODE_ASSIST = {
     "gemini-3-pro-preview": "gemini-3.1-pro-preview",
-    "gemini-3-flash": "gemini-3.5-flash",  # the wire name of 3.5 Flash (PROTOCOL 2.3)
+    "gemini-3-flash": "gemini-3.5-flash",  # the wire name of 3.5 Flash (docs/protocol.md 2.3)
 }
 
 
@@ -129,7 +129,7 @@ def guess(name: str) -> Model:
 
 
 def described(model: Model) -> dict[str, Any]:
-    """Return a model as the list shows it (PROTOCOL 1.1)."""
+    """Return a model as the list shows it (docs/protocol.md 1.1)."""
     return {
         "name": f"models/{model.id}",
         "version": "001",
@@ -147,7 +147,7 @@ def described(model: Model) -> dict[str, Any]:
 
 
 def listed(size: str | None, token: str | None) -> dict[str, Any]:
-    """Return one page of the models; 50 a page unless asked otherwise (PROTOCOL 1.1)."""
+    """Return one page of the models; 50 a page unless asked otherwise (docs/protocol.md 1.1)."""
     start = int(base64.urlsafe_b64decode(token)) if token else 0
     end = start + min(int(size or 50), 1000)
     models = list(MODELS.values())

@@ -1,4 +1,4 @@
-"""Code Assist besides generation: tiers, projects, onboarding, quota (PROTOCOL 2.4, 2.5, 3.3).
+"""Code Assist besides generation: tiers, projects, onboarding, quota (docs/protocol.md 2.4, 2.5, 3.3).
 
 In: an account and a decoded body. Out: the answer's JSON, or a ``Refusal``. Must not look at contents or tools.
 """
@@ -44,7 +44,7 @@ class Onboarding:
         self.operations: dict[str, Operation] = {}
 
     def load(self, account: Account) -> dict[str, Any]:
-        """Answer ``loadCodeAssist``; refusals of eligibility come as 200 (SURPRISES B13)."""
+        """Answer ``loadCodeAssist``; refusals of eligibility come as 200 (docs/protocol.md S13)."""
         if account.state is AccountState.SECURITY_POLICY:
             raise errors.denied("Request is prohibited by organization's policy.", "SECURITY_POLICY_VIOLATED")
         if account.state is AccountState.UNSUPPORTED_CLIENT:

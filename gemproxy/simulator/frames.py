@@ -1,4 +1,4 @@
-"""Writes what the model says as Google's frames (SURPRISES A, B, F).
+"""Writes what the model says as Google's frames (docs/protocol.md S.A, S.B, S.F).
 
 In: an ``Ask`` and one ``Speech`` per candidate. Out: an ``Answer``: SSE, JSON array or one document; in Code Assist's
 envelope where that is asked. Must not decide what is said.
@@ -155,7 +155,7 @@ class _Usage:
         if self.vertex and not final:
             return {"trafficType": "ON_DEMAND"}
         usage: dict[str, Any] = {"promptTokenCount": self.prompt}
-        if self.tokens:  # zero counters are left out (PROTOCOL 1.6)
+        if self.tokens:  # zero counters are left out (docs/protocol.md 1.6)
             usage["candidatesTokenCount"] = self.tokens
         usage["totalTokenCount"] = self.prompt + self.tokens + self.thoughts
         usage["promptTokensDetails"] = [{"modality": "TEXT", "tokenCount": self.prompt}]

@@ -265,7 +265,7 @@ def _sse(request: Recorded) -> bool:
 
 
 def _refused(request: Recorded, refusal: Refusal) -> Answer:
-    """Return a refusal in the dress it gets on a stream (SURPRISES A3, A4)."""
+    """Return a refusal in the dress it gets on a stream (docs/protocol.md S3, S4)."""
     body: Any = refusal.body()
     streaming = request.call == "streamGenerateContent"
     if streaming and not _sse(request):

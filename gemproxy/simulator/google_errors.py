@@ -1,7 +1,7 @@
 """The bodies with which Google refuses, word for word where a recording or a quotation exists.
 
 In: what went wrong and for whom. Out: a ``Refusal`` with status and body. Must not decide when to refuse.
-Sources: PROTOCOL 3.2-3.4, 6.2 and A.4-A.7; SURPRISES G.
+Sources: docs/protocol.md 3.2-3.4, 6.2, A.4-A.7 and S.G.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def unauthenticated(reason: str, service: str) -> Refusal:
 
 
 def wrong_scope() -> Refusal:
-    """Return the 403 for a Code Assist token shown to AI Studio (PROTOCOL 2.6)."""
+    """Return the 403 for a Code Assist token shown to AI Studio (docs/protocol.md 2.6)."""
     return Refusal(
         403,
         "Request had insufficient authentication scopes.",
@@ -166,7 +166,7 @@ _QUOTA_TEXT = (
 def quota(model: str, period: str, *, limit: int, delay: str) -> Refusal:
     """Return AI Studio's 429; ``period`` is ``Minute`` or ``Day``, ``delay`` such as ``"38.9s"``.
 
-    The daily one carries a delay of seconds too, which is of no use (SURPRISES G35).
+    The daily one carries a delay of seconds too, which is of no use (docs/protocol.md S35).
     """
     message = (
         f"{_QUOTA_TEXT}\n* Quota exceeded for metric: {_METRIC}, limit: {limit}, model: {model}\n"

@@ -2,7 +2,7 @@
 
 In: an ``Ask`` and the signer whose signatures count (None: any). Out: nothing, or a ``Refusal`` in Google's words.
 This file has the order of the checks and the contents; ``settings``, ``toolbox`` and ``turns`` have the rest.
-Sources: PROTOCOL 1.3, 3.2, 4.4, 9; where recorded traffic shows that Google accepts, 0.0 wins.
+Sources: docs/protocol.md 1.3, 3.2, 4.4, 9; where recorded traffic shows that Google accepts, 0.0 wins.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Google's messages as tables: which names an object may hold, and of what type (PROTOCOL 1.3-1.6, 2.3).
+"""Google's messages as tables: which names an object may hold, and of what type (docs/protocol.md 1.3-1.6, 2.3).
 
 Data only; ``proto`` reads by it. A type is a scalar word, the name of a message, ``[…]`` for a repeated one,
 ``{…}`` for a map of them, or a tuple of enum values. ``struct`` is any JSON object, ``value`` any JSON at all.
@@ -170,7 +170,7 @@ MESSAGES: dict[str, Fields] = {
 
 
 def _vertex() -> dict[str, Fields]:
-    """Return the messages as Vertex AI has them: a few names more, a few fewer (PROTOCOL 1.3-1.5)."""
+    """Return the messages as Vertex AI has them: a few names more, a few fewer (docs/protocol.md 2.8)."""
     request = dict(MESSAGES["GenerateContentRequest"])
     for name in ("model", "serviceTier", "store", "continuationToken"):
         del request[name]
@@ -194,7 +194,7 @@ def _vertex() -> dict[str, Fields]:
 
 
 def _code_assist() -> dict[str, Fields]:
-    """Return the messages of Code Assist: the Vertex ones in an envelope, with fewer settings (PROTOCOL 2.3)."""
+    """Return the messages of Code Assist: the Vertex ones, enveloped, with fewer settings (docs/protocol.md 2.3)."""
     request = {key: kind for key, kind in VERTEX["GenerateContentRequest"].items() if key != "modelArmorConfig"}
     unknown = ("imageConfig", "responseFormat", "_responseJsonSchema")
     return {

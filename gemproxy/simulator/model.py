@@ -24,7 +24,7 @@ _LEVELS = {"MINIMAL": 2, "LOW": 16, "MEDIUM": 32, "HIGH": 64}
 _DYNAMIC = 32  # tokens of thought with no budget or -1
 _CALLED = "Model generated function call(s)."
 _PIECES = (1, 4, 8, 16)  # words per frame; the last for ever
-_LEAD = "Café guide: "  # not ASCII: Google's offsets count bytes (PROTOCOL 1.6)
+_LEAD = "Café guide: "  # not ASCII: Google's offsets count bytes (docs/protocol.md 1.6)
 PIXEL = base64.b64encode(
     bytes.fromhex(
         "89504e470d0a1a0a0000000d4948445200000001000000010804000000b51c0c020000000b4944415478da6364f80f0001050101"
@@ -58,7 +58,7 @@ class Gemini:
     def say(self, ask: Ask, text: str, finish: str = "STOP", pieces: list[str] | None = None) -> Speech:
         """Return a text answer, cut where a limit or a stop sequence says so."""
         thoughts, limit = thinking_cost(ask), ask.config.get("maxOutputTokens")
-        if limit is not None and thoughts and limit <= thoughts:  # thinking ate it all (PROTOCOL A.9)
+        if limit is not None and thoughts and limit <= thoughts:  # thinking ate it all (docs/protocol.md A.9)
             return Speech([Beat([], thoughts=limit)], "MAX_TOKENS")
         text = _stopped(text, ask.config.get("stopSequences") or [])
         if limit is not None and words(text) > limit - thoughts:
@@ -75,7 +75,7 @@ class Gemini:
             parts[0]["thoughtSignature"] = self._sign(ask)
         rows = [[part] for part in parts] if "spread" in ask.last_text() else [parts]
         beats = [Beat(row, CALL_TOKENS * len(row)) for row in rows]
-        if ask.model.signs:  # the finish comes in a frame of its own (SURPRISES C16)
+        if ask.model.signs:  # the finish comes in a frame of its own (docs/protocol.md S16)
             beats.append(Beat([{"text": ""}]))
         return Speech(_thinking(ask, beats), "STOP", _CALLED)
 
@@ -91,7 +91,7 @@ class Gemini:
         schema = declared.get("parametersJsonSchema") or declared.get("parameters")
         call: dict[str, Any] = {"name": name, "args": fit(schema, number) if schema else {}}
         self._calls += 1
-        if ask.model.signs and ask.upstream != "vertex":  # ids come and go upstream (SURPRISES D24)
+        if ask.model.signs and ask.upstream != "vertex":  # ids come and go upstream (docs/protocol.md S24)
             call["id"] = f"{self._calls:08x}"
         return {"functionCall": call}
 
@@ -103,7 +103,7 @@ class Gemini:
 
 
 def thinking_cost(ask: Ask) -> int:
-    """Return how many tokens the model spends on thoughts before it speaks (PROTOCOL 4.3)."""
+    """Return how many tokens the model spends on thoughts before it speaks (docs/protocol.md 4.3)."""
     model, config = ask.model, ask.config.get("thinkingConfig") or {}
     if not model.thinking:
         return 0
@@ -154,7 +154,7 @@ def _media(ask: Ask) -> str:
 
 
 def _stopped(text: str, stops: list[str]) -> str:
-    """Return the text up to the first stop sequence, which is not part of it (PROTOCOL 1.5)."""
+    """Return the text up to the first stop sequence, which is not part of it (docs/protocol.md 1.5)."""
     hits = [found for stop in stops if stop and (found := text.find(stop)) >= 0]
     return text[: min(hits)] if hits else text
 

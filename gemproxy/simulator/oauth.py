@@ -1,4 +1,4 @@
-"""Google's token endpoint and consent page (PROTOCOL 2.6; RFC 6749, 7523, 7636).
+"""Google's token endpoint and consent page (docs/protocol.md 2.6; RFC 6749, 7523, 7636).
 
 In: the form of a token request, or the query of a consent page. Out: status and JSON, or the address to redirect to.
 Must not delay, reset or script anything: that is the player's.

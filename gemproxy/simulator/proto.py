@@ -1,7 +1,7 @@
 """Reads JSON the way Google's servers do: proto3 JSON, nothing unknown, nothing of the wrong type.
 
 In: the bytes of a body and the name of its message. Out: the body with camelCase names, or a ``Refusal`` that lists
-everything unreadable with its path (PROTOCOL 0.4, SURPRISES I45-46). Must not know what the fields mean.
+everything unreadable with its path (docs/protocol.md 0.4, S45-S46). Must not know what the fields mean.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class _Reader:
         }
 
     def _enum(self, value: Any, kind: tuple[str, ...], path: str) -> Any:
-        if isinstance(value, str) and value.upper() in kind:  # lower case is taken (PROTOCOL 0.0, 6)
+        if isinstance(value, str) and value.upper() in kind:  # in any case (docs/protocol.md 0.0 item 6)
             return value.upper()
         name = snake(path.rpartition(".")[2])
         return self._wrong(path, _PACKAGE + name.title().replace("_", ""), value)

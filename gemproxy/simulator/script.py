@@ -108,7 +108,7 @@ def pretty(value: Any) -> bytes:
 
 
 def array_pieces(frames: Iterable[Mapping[str, Any] | bytes]) -> tuple[bytes, ...]:
-    """Return a streamed JSON array, a piece per element: what comes without ``alt=sse`` (SURPRISES A2)."""
+    """Return a streamed JSON array, a piece per element: what comes without ``alt=sse`` (docs/protocol.md S2)."""
     texts = [frame if isinstance(frame, bytes) else pretty(frame) for frame in frames]
     pieces = [(b"[" if number == 0 else b",\r\n") + text + b"\n" for number, text in enumerate(texts)]
     return (*pieces, b"]" if pieces else b"[]")

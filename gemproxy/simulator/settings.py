@@ -1,4 +1,4 @@
-"""What Google refuses in ``generationConfig`` (PROTOCOL 1.5, 4.3, 3.2).
+"""What Google refuses in ``generationConfig`` (docs/protocol.md 1.5, 4.3, 3.2).
 
 In: an ``Ask``. Out: nothing, or a ``Refusal``. Rows of a table: each reads one setting.
 """

@@ -1,7 +1,7 @@
 """Thought signatures of the simulated Gemini: made for one upstream and one model family, and recognised again.
 
 In: who signs. Out: base64 text; and whether a text that comes back is genuine. Must not know where in a conversation
-signatures are demanded: that is ``turns``. Rules: PROTOCOL 6.
+signatures are demanded: that is ``turns``. Rules: docs/protocol.md 6.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Signer:
 
 
 def dummy(signature: str, upstream: str) -> bool:
-    """Tell whether this is a documented value that skips the check, as it stands or as base64 (PROTOCOL 6.3)."""
+    """Tell whether this is a documented value that skips the check, bare or as base64 (docs/protocol.md 6.3)."""
     known = DUMMIES if upstream == "ai_studio" else DUMMIES[:1]
     if signature in known:
         return True

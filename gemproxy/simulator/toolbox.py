@@ -1,4 +1,4 @@
-"""What Google refuses in ``tools`` and ``toolConfig``, and in the schemas of both routes (PROTOCOL 1.4, 5).
+"""What Google refuses in ``tools`` and ``toolConfig``, and in the schemas of both routes (docs/protocol.md 1.4, 5).
 
 In: an ``Ask``. Out: nothing, or a ``Refusal``.
 """
@@ -96,7 +96,7 @@ def _schemas(function: dict[str, Any], place: str) -> None:
         _references(schema, where)
 
 
-# ------------------------------------------------------------------------------------------ route A (PROTOCOL 5.1)
+# ---------------------------------------------------------------------------------- route A (docs/protocol.md 5.1)
 
 
 def _open_api(schema: dict[str, Any], place: str) -> None:
@@ -126,7 +126,7 @@ def _inner(schema: dict[str, Any], properties: dict[str, Any], place: str) -> It
         yield schema["items"], f"{place}.items"
 
 
-# ------------------------------------------------------------------------------------------ route B (PROTOCOL 5.2)
+# ---------------------------------------------------------------------------------- route B (docs/protocol.md 5.2)
 
 _ONE = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames")
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")

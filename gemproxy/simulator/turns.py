@@ -1,7 +1,7 @@
 """What Google refuses in the order of a conversation: calls, their results, and thought signatures.
 
 In: an ``Ask`` and the signer whose signatures count (None: any). Out: nothing, or a ``Refusal``.
-Sources: PROTOCOL 1.4, 3.2, 4.4, 6.1-6.3 and the corrections of 0.0 (3 to 6). Flash from 3.6 and Flash-Lite from 3.5 on
+Sources: docs/protocol.md 1.4, 3.2, 4.4, 6.1-6.3 and 0.0 (items 3 to 6). Flash from 3.6 and Flash-Lite from 3.5 on
 refuse to go on with their own words (Vali-98/ChatterUI#620, anomalyco/opencode#47034).
 """
 
@@ -58,7 +58,7 @@ def _pair(ask: Ask, before: Turn, turn: Turn) -> None:
 
 
 def _ids(calls: list[Part], results: list[Part]) -> None:
-    """Only ids on both sides that differ are refused (PROTOCOL 0.0, 4)."""
+    """Only ids on both sides that differ are refused (docs/protocol.md 0.0 item 4)."""
     asked = [part["functionCall"].get("id") for part in calls]
     given = [found for part in results if (found := part["functionResponse"].get("id"))]
     if all(asked) and (not set(given) <= set(asked) or len(set(given)) < len(given)):
@@ -69,7 +69,7 @@ def _ids(calls: list[Part], results: list[Part]) -> None:
 
 
 def _mandatory(ask: Ask) -> None:
-    """The first call of each step of the current turn must carry one (PROTOCOL 6.1)."""
+    """The first call of each step of the current turn must carry one (docs/protocol.md 6.1)."""
     for turn in ask.current():
         if turn.role == "model" and (calls := turn.calls()) and not calls[0].get("thoughtSignature"):
             raise errors.invalid(_missing(ask, calls[0]["functionCall"].get("name", ""), turn.first + 1))

@@ -1,4 +1,4 @@
-"""Vertex AI besides generation: who may ask which model where (PROTOCOL 3.2; SURPRISES G).
+"""Vertex AI besides generation: who may ask which model where (docs/protocol.md 2.8, 3.2).
 
 In: an account and the resource that was asked. Out: nothing, or a ``Refusal``.
 """

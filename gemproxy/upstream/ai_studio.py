@@ -1,4 +1,4 @@
-"""AI Studio, ``generativelanguage.googleapis.com``: Gemini with an API key (PROTOCOL 1).
+"""AI Studio, ``generativelanguage.googleapis.com``: Gemini with an API key (docs/protocol.md 1).
 
 In: calls, frames, rows. Out: requests, answers, verdicts. Holds its base URL and what it learnt; no key.
 """
@@ -19,10 +19,10 @@ from gemproxy.upstream.refusals import rules
 from gemproxy.wire.gemini import GenerateRequest
 from gemproxy.wire.gemini_methods import EmbedBatch, EmbedRequest
 
-# A key has no token to renew: 401 means that it is none. Keys of one project share its quotas (PROTOCOL 3.4).
+# A key has no token to renew: 401 means that it is none. Keys of one project share its quotas (docs/protocol.md 3.4).
 TABLE: Final = rules.table((rules.dead("key_refused", 401),), Scope.PROJECT)
 
-MODELS_PER_PAGE: Final = 1_000  # the most that Google gives (PROTOCOL 1.1)
+MODELS_PER_PAGE: Final = 1_000  # the most that Google gives (docs/protocol.md 1.1)
 
 
 class _Counted(GenerateRequest, rename="camel", omit_defaults=True, kw_only=True):
@@ -52,7 +52,7 @@ class AiStudio(Gemini):
         return HttpRequest(f"{self._base}/models?pageSize={MODELS_PER_PAGE}{after}", self._signed(token), b"", "GET")
 
     def _other(self, call: Call, now: float, repairs: Set[Repair]) -> object:
-        """Return the body of a method that generates nothing; the model stands in it once more (PROTOCOL 1.9)."""
+        """Return the body of a method that generates nothing; it names the model once more (docs/protocol.md 1.9)."""
         model, body = f"models/{call.model}", call.body
         if isinstance(body, EmbedBatch):
             return EmbedBatch([_Embed(**asdict(each), model=model) for each in body.requests])
@@ -97,7 +97,7 @@ _LIST: Final = msgspec.json.Decoder(_WireList)
 
 
 def read_models(body: bytes) -> ModelsPage:
-    """Return a page of ``GET /models`` (PROTOCOL 1.1); raises one of ``wire.UNREADABLE``."""
+    """Return a page of ``GET /models`` (docs/protocol.md 1.1); raises one of ``wire.UNREADABLE``."""
     page = _LIST.decode(body)
     listed = (
         ListedModel(model.name.removeprefix("models/"), tuple(model.supported_generation_methods or ()))

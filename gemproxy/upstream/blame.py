@@ -48,7 +48,7 @@ _FIELDS: Final = (
 PENALTY: Final = r"penalty is not|penalties are not"
 LOGPROBS: Final = r"logprobs (?:is|are) not"
 
-# Sentences without a path (PROTOCOL 3.2).
+# Sentences without a path (docs/protocol.md 3.2).
 _SENTENCES: Final = (
     (
         re.compile(r"function (?:call|response) (?:turn|parts)|model turn|input image|inline ?data|valid role"),

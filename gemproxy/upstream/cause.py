@@ -1,7 +1,7 @@
 """What of a request drew a refusal, as far as Google tells: nothing special, a feature, the size.
 
 In: the violated quotas. Out: a ``Cause``, and the limit in tokens where it is one of tokens. Whom a cause concerns is
-``demand``'s to say, which knows the request. Names and values: PROTOCOL 3.4.
+``demand``'s to say, which knows the request. Names and values: docs/protocol.md 3.4.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Code Assist, ``cloudcode-pa.googleapis.com``: Gemini with a person's OAuth token (PROTOCOL 2).
+"""Code Assist, ``cloudcode-pa.googleapis.com``: Gemini with a person's OAuth token (docs/protocol.md 2).
 
 In: calls, frames, rows. Out: requests in its envelope, unwrapped answers, verdicts. Holds its base URL and what it
 learnt; no token. Finding a project is ``onboarding``'s affair.
@@ -62,12 +62,12 @@ OWN_ROWS: Final[Table] = (
     rules.dead("verification", 403, reasons=("VALIDATION_REQUIRED",)),
 )
 
-# Quotas are per account and model (PROTOCOL 3.3).
+# Quotas are per account and model (docs/protocol.md 3.3).
 TABLE: Final = rules.table(OWN_ROWS, Scope.MODEL)
 
 
 class Envelope(Struct):
-    """What Code Assist wants around a ``request``; the mixed casing is its own (PROTOCOL 2.3)."""
+    """What Code Assist wants around a ``request``; the mixed casing is its own (docs/protocol.md 2.3)."""
 
     model: str
     project: str
@@ -120,7 +120,7 @@ class CodeAssist(Gemini):
         body = self._fitted(call, now, repairs)
         if call.method == "countTokens":
             return self._count(call, body, token)
-        if body.service_tier is not None:  # AI Studio's alone: an unknown field is refused (PROTOCOL 0.4)
+        if body.service_tier is not None:  # AI Studio's alone: an unknown field is refused (docs/protocol.md 0.4)
             body = copy(body)
             body.service_tier = None
         request = request_body.encode(body)
@@ -130,7 +130,7 @@ class CodeAssist(Gemini):
         return HttpRequest(self._base + request_body.VERBS[call.method], self._signed(token), enveloped)
 
     def _count(self, call: Call, body: GenerateRequest, token: Token) -> HttpRequest:
-        """Return the request for a count: of contents alone, so all else is said in them (PROTOCOL 2.3)."""
+        """Return the request for a count: of contents alone, so all else is said in them (docs/protocol.md 2.3)."""
         contents = [*_besides(body), *map(_without_thoughts, body.contents)]
         counted = {"request": _Counted(f"models/{_wire_name(call.model)}", contents)}
         return HttpRequest(

@@ -26,7 +26,7 @@ CHARACTERS_PER_TOKEN: Final = 6
 """Characters of one token at most: English has up to 4.6, other scripts fewer; so tokens are rather counted too few."""
 
 TOKENS_PER_MEDIUM: Final = 258
-"""Tokens of the smallest picture or page (PROTOCOL 1.3); what a medium has beyond is not known here."""
+"""Tokens of the smallest picture or page (docs/protocol.md 1.3); what a medium has beyond is not known here."""
 
 # Close together, so that few are held that are smaller than what was refused: a quarter at most.
 _SIZE_MARKS: Final = tuple(int(LEAST_CHARACTERS * 1.25**step) for step in range(32))  # to 32 MiB

@@ -104,7 +104,7 @@ class Scope(enum.Enum):
 
 
 class Repair(enum.Enum):
-    """One-shot changes of a body that a model refused (PROTOCOL 9)."""
+    """One-shot changes of a body that a model refused (docs/protocol.md 9)."""
 
     DROP_PENALTIES = "drop penalties"
     DROP_LOGPROBS = "drop logprobs"

@@ -1,4 +1,4 @@
-"""Changes of a body that a model refused (PROTOCOL 9). What is known beforehand is the converter's to heed.
+"""Changes of a body that a model refused (docs/protocol.md 9). What is known beforehand is the converter's to heed.
 
 In: a body and the repairs it needs. Out: a repaired copy; the body that came in stays as it is. ``Learnt`` remembers
 repairs per model by the clock that is passed in. Ids and signatures are repaired in ``signing``, which walks the
@@ -15,7 +15,7 @@ from gemproxy.upstream.dialect import Repair
 from gemproxy.wire.gemini import Content, GenerateRequest, GenerationConfig, Part, ThinkingConfig
 
 REPAIR_TTL: Final = 3_600.0
-"""Seconds that a repair is remembered for a model; models change monthly, so not for ever (PROTOCOL 9)."""
+"""Seconds that a repair is remembered for a model; models change monthly, so not for ever (docs/protocol.md 9)."""
 
 REMEMBERED_MODELS: Final = 512
 """Models; their names come from clients, and a gateway may answer to any."""

@@ -61,7 +61,7 @@ VERBS: Final[dict[Method, str]] = {
     "batchEmbedContents": ":batchEmbedContents",
     "predict": ":predict",
 }
-"""The ends of addresses; streams come as events, not as one long array (PROTOCOL 1.2)."""
+"""The ends of addresses; streams come as events, not as one long array (docs/protocol.md 1.2)."""
 
 
 def reader(kind: type[Read], long: type[Read]) -> Callable[[bytes], Read]:
@@ -69,7 +69,7 @@ def reader(kind: type[Read], long: type[Read]) -> Callable[[bytes], Read]:
 
     ``long`` is the same kind with long texts (``wire.text``).
     Characters that are cut in two are read as U+FFFD. Errors inside a stream come in odd shapes: wrapped in an array,
-    or with stray commas (PROTOCOL 1.2).
+    or with stray commas (docs/protocol.md 1.2).
     """
     decode = msgspec.json.Decoder(kind).decode  # bound once: a fifth of a small frame's cost is finding what to call
     decode_long = msgspec.json.Decoder(long).decode

@@ -4,7 +4,7 @@ In: the neutral contents, with every id and every known signature. Out: contents
 has them, signatures that may cross, the dummy where one is enforced and none is usable; ``Part.origin`` is gone. What
 needs no change is the same object; nothing that came in is changed, since the next attempt uses it again.
 
-Rules: PROTOCOL 6 (signatures), 0.0 items 3-4 and 1.4 (ids), SURPRISES 28-29.
+Rules: docs/protocol.md 6 and S28-S29 (signatures), 0.0 items 3-4 and 1.4 (ids).
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Terms(Struct, frozen=True):
 
 @lru_cache(maxsize=512)
 def terms(dialect: str, model_id: str, strip_ids: bool = False, renew: bool = False) -> Terms:
-    """Return the terms of a model; ``strip_ids`` and ``renew`` are what was learnt from refusals (PROTOCOL 9)."""
+    """Return the terms of a model; ``strip_ids`` and ``renew`` were learnt from refusals (docs/protocol.md 9)."""
     model = capabilities(model_id)
     return Terms(dialect, model, model.modern and not strip_ids, model.modern, renew)
 
@@ -124,7 +124,7 @@ def _parts(parts: list[Part], terms: Terms, model_turn: bool, current: bool) -> 
             fresh[place] = settled
     if fresh is None:
         return parts
-    # Without its signature an empty text is nothing, and upstreams refuse it (PROTOCOL 0.0 item 2).
+    # Without its signature an empty text is nothing, and upstreams refuse it (docs/protocol.md 0.0 item 2).
     return [part for part in fresh if not _blank(part)] or [Part(text=" ")]
 
 

@@ -1,4 +1,6 @@
-"""Vertex AI, ``aiplatform.googleapis.com``: Gemini in a project of one's own, with a service account (PROTOCOL 2.3, 3).
+"""Vertex AI, ``aiplatform.googleapis.com``: Gemini in a project of one's own, with a service account.
+
+Facts: docs/protocol.md 2.8 and 3.
 
 In: calls, frames, rows. Out: requests, answers, verdicts. Holds its address pattern and what it learnt; no token.
 """

@@ -1,7 +1,7 @@
 """Gemini's generateContent as Structs: only the fields that gemproxy reads or writes.
 
 One ``Part`` serves both directions. Answers are read tolerantly: proto3 leaves defaults out, unknown enum values and
-fields come at any time (PROTOCOL 1.6, 1.7), so every field has a default and reasons are plain strings.
+fields come at any time (docs/protocol.md 1.6, 1.7), so every field has a default and reasons are plain strings.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class FileData(Struct, rename="camel", omit_defaults=True, gc=False):
 
 
 class PartialArg(Struct, rename="camel", omit_defaults=True, gc=False):
-    """A piece of an argument that Vertex streams when asked to (PROTOCOL 1.4)."""
+    """A piece of an argument that Vertex streams when asked to (docs/protocol.md 1.4)."""
 
     json_path: str = ""
     string_value: str | None = None
@@ -61,7 +61,7 @@ class PartMediaResolution(Struct, rename="camel", omit_defaults=True, gc=False):
 
 
 class Part(Struct, rename="camel", omit_defaults=True, gc=False):
-    """Exactly one data field, plus modifiers (PROTOCOL 1.3).
+    """Exactly one data field, plus modifiers (docs/protocol.md 1.3).
 
     A long ``text`` may be ``Raw``, the JSON string it came as (``wire.text``).
     ``origin`` never goes on the wire: it names the upstream and model that made ``thought_signature``
@@ -234,4 +234,4 @@ class GenerateResponse(Struct, rename="camel", gc=False):
     prompt_feedback: PromptFeedback | None = None
     usage_metadata: UsageMetadata | None = None
     model_version: str | None = None
-    error: Any = None  # an error object inside a 200 (PROTOCOL 1.2); a null is none
+    error: Any = None  # an error object inside a 200 (docs/protocol.md 1.2); a null is none

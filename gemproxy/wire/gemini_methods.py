@@ -1,4 +1,4 @@
-"""The requests of Gemini's methods beside ``generateContent``, as every upstream of ours may be asked (PROTOCOL 1.9).
+"""The requests of Gemini's methods beside ``generateContent``, as our upstreams may be asked (docs/protocol.md 1.9).
 
 Each dialect writes them in its own form: names and places of the settings differ.
 """

@@ -2,7 +2,7 @@
 
 Requests name the fields that gemproxy reads or whose type it checks; unknown fields are ignored, ``null`` means absent.
 Answers use ``UNSET`` for a key that is left out and ``None`` for one that OpenAI sends as ``null``.
-Source: OpenAI's schema of ``CreateChatCompletionRequest`` and its answers; extensions: PROTOCOL 4.1, 4.5.
+Source: OpenAI's schema of ``CreateChatCompletionRequest`` and its answers; extensions: docs/protocol.md 4.1, 4.5.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class GoogleExtra(Struct, omit_defaults=True, frozen=True, gc=False):
 
 
 class ExtraContent(Struct, omit_defaults=True, frozen=True, gc=False):
-    """Google's carrier of what OpenAI's format has no room for (PROTOCOL 6.4)."""
+    """Google's carrier of what OpenAI's format has no room for (docs/protocol.md 6.4)."""
 
     google: GoogleExtra | None = None
 
@@ -238,7 +238,7 @@ class GoogleOptions(Struct, frozen=True, gc=False):
 
 class ExtraBody(Struct, frozen=True, gc=False):
     google: GoogleOptions | None = None
-    extra_body: ExtraBody | None = None  # a client that nests once too often (PROTOCOL 4.1)
+    extra_body: ExtraBody | None = None  # a client that nests once too often (docs/protocol.md 4.1)
 
 
 class Unread(Struct, frozen=True, gc=False):

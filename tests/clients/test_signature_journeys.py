@@ -1,6 +1,6 @@
 """Thought signatures on long journeys: five steps of tools, with clients that keep or drop what they do not know, while
 models change, upstreams fail over and the proxy starts anew. The simulated Gemini signs per upstream and model family,
-demands signatures as Google does and refuses foreign ones (PROTOCOL 6).
+demands signatures as Google does and refuses foreign ones (docs/protocol.md 6).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every body three ways: whole, byte by byte, in sevens; with CRLF and with LF (SURPRISES A)."""
+"""Every body three ways: whole, byte by byte, in sevens; with CRLF and with LF (docs/protocol.md S.A)."""
 
 from __future__ import annotations
 

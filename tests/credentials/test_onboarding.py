@@ -1,4 +1,4 @@
-"""Finding an account's project: every rule of PROTOCOL 2.4."""
+"""Finding an account's project: every rule of docs/protocol.md 2.4."""
 
 import msgspec
 import pytest

@@ -1,4 +1,4 @@
-"""What OAuth's error words mean for a credential: the table of PROTOCOL 2.6, row by row."""
+"""What OAuth's error words mean for a credential: the table of docs/protocol.md 2.6, row by row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The models and what each can do, as far as the words of PROTOCOL 4.3 and 8 go."""
+"""The models and what each can do, as far as the words of docs/protocol.md 4.3 and 8 go."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from tests.corpus import needs_wire
 from tests.gemini_schema import SCHEMA
 
 RENAMED = {"PartResolution": None, "ResponsePart": "FunctionResponsePart", "Empty": None}
-NEWER = {  # PROTOCOL 1.3-1.5 has them; the description of 2026-04 does not
+NEWER = {  # docs/protocol.md 1.3-1.5 has them; the description of 2026-04 does not
     "Blob": {"displayName"},
     "ResponsePart": {"fileData"},
     "GenerationConfig": {"responseFormat"},

@@ -9,7 +9,7 @@ ASSIST = CodeAssist("https://assist.test/v1internal/", "gemproxy/test")
 TOKEN = Token("fake-access-token", "fake-project-1")
 NOW = 1_795_377_600.0
 
-# PROTOCOL 2.3: what gemini-cli sends within the envelope.
+# docs/protocol.md 2.3: what gemini-cli sends within the envelope.
 REQUEST_FIELDS = {
     "contents",
     "systemInstruction",

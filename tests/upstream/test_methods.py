@@ -1,4 +1,4 @@
-"""Gemini's methods beside ``generateContent``, as each upstream is asked for them (PROTOCOL 1.9, 2.3)."""
+"""Gemini's methods beside ``generateContent``, as each upstream is asked for them (docs/protocol.md 1.9, 2.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model refused is left out or put differently the next time (PROTOCOL 9)."""
+"""What a model refused is left out or put differently the next time (docs/protocol.md 9)."""
 
 import msgspec
 import pytest

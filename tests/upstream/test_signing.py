@@ -1,4 +1,4 @@
-"""Signatures and ids of a history, per model family and upstream (PROTOCOL 6 and 1.4)."""
+"""Signatures and ids of a history, per model family and upstream (docs/protocol.md 6 and 1.4)."""
 
 import msgspec
 import pytest

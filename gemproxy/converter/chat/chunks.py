@@ -1,7 +1,7 @@
 """Events -> OpenAI's stream: the bytes of ``chat.completion.chunk`` events. Pure.
 
 ``write`` takes one event and returns what the client must see of it now (often nothing); ``finish`` returns the usage
-chunk, if asked for, and ``[DONE]``. Order and form: PROTOCOL 4.8.
+chunk, if asked for, and ``[DONE]``. Order and form: docs/protocol.md 4.8.
 """
 
 from __future__ import annotations

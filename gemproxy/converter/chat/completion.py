@@ -136,7 +136,7 @@ class ChatCompletionFold:
 
     def _choice(self, index: int, fold: _Fold) -> Choice:
         text = joined(fold.text)
-        # null only where the calls are the whole answer (PROTOCOL 4.8): SDKs index into content otherwise
+        # null only where the calls are the whole answer (docs/protocol.md 4.8): SDKs index into content otherwise
         message = MessageOut(None if fold.calls and not text else text, fold.refusal)
         if fold.thoughts:
             message.reasoning_content = joined(fold.thoughts)

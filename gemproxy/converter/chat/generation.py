@@ -1,7 +1,7 @@
 """How to answer: limits, sampling, format and number of answers become Gemini's ``generationConfig``.
 
 In: the request and the model. Out: the config, and what had to be left out (``notes``). Must not: send what the model
-is known to refuse (PROTOCOL 1.5): that is left out where it changes little, and a fault where it would mislead.
+is known to refuse (docs/protocol.md 1.5): that is left out where it changes little, and a fault where it would mislead.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gemproxy.models import Model
 from gemproxy.wire.gemini import GenerationConfig
 from gemproxy.wire.openai_chat import ChatRequest, GoogleOptions
 
-MAX_STOPS = 5  # PROTOCOL 1.5
+MAX_STOPS = 5  # docs/protocol.md 1.5
 INT32_MAX = 0x7FFFFFFF
 JSON = "application/json"
 
@@ -70,7 +70,7 @@ _EMPTY_CONFIG = GenerationConfig()
 
 
 def answer_format(request: ChatRequest, model: Model, with_tools: bool, effort: Effort) -> Format:
-    """Return how the answer is to be formed (PROTOCOL 4.6).
+    """Return how the answer is to be formed (docs/protocol.md 4.6).
 
     Models before 3 refuse a JSON type beside tools; for them it is left out and said in words.
     Promised: docs/architecture.md 14.7.
@@ -149,7 +149,7 @@ def _sampling(request: ChatRequest, model: Model, config: GenerationConfig, note
 
 
 def _penalties(request: ChatRequest, notes: list[str]) -> None:
-    """Judge them, and leave them out: every current model refuses them (PROTOCOL 1.5, 4.1)."""
+    """Judge them, and leave them out: every current model refuses them (docs/protocol.md 1.5, 4.1)."""
     for name in ("presence_penalty", "frequency_penalty"):
         value = getattr(request, name)
         if value:

@@ -1,7 +1,7 @@
 """The conversation: OpenAI's messages -> Gemini's ``contents`` and system parts.
 
 In: the messages, the model, the wire names of tools, fetched images, known signatures. Out: what ``gemini/contents``
-makes of them. Must not: lose what a client said; what fits nowhere becomes text. Rules: PROTOCOL 4.4,
+makes of them. Must not: lose what a client said; what fits nowhere becomes text. Rules: docs/protocol.md 4.4,
 docs/architecture.md 14.2.
 """
 

@@ -43,7 +43,7 @@ class Heading(msgspec.Struct, frozen=True):
 
 
 def extra(signature: str | None, origin: str) -> ExtraContent:
-    """Return Google's carrier for a signature (PROTOCOL 6.4), with our word on where it was made."""
+    """Return Google's carrier for a signature (docs/protocol.md 6.4), with our word on where it was made."""
     return ExtraContent(GoogleExtra(signature, origin or None))
 
 

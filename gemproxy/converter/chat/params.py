@@ -1,4 +1,4 @@
-"""What a field of Gemini's is to a client of OpenAI's: the way back from the conversion (PROTOCOL 4.1). Pure."""
+"""What a field of Gemini's is to a client of OpenAI's: the conversion's way back (docs/protocol.md 4.1). Pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """How hard the model is to think, and whether its thoughts are asked for.
 
 In: the request's wishes on reasoning, the model, the limit on output tokens. Out: Gemini's ``thinkingConfig``.
-Must not: send a budget to a model with levels or the other way round: both are a 400 (PROTOCOL 4.3).
+Must not: send a budget to a model with levels or the other way round: both are a 400 (docs/protocol.md 4.3).
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _from_effort(model: Model, effort: str, param: str) -> Wish:
 
 
 def _leave_room(thinking: Budget, depth: Depth, limit: int) -> Depth:
-    """Lower a budget that would eat the whole limit, so that some of it is left for the answer (PROTOCOL 4.3.5).
+    """Lower a budget that would eat the whole limit, so that some is left for the answer (docs/protocol.md 4.3.5).
 
     A budget that was asked for keeps up to three quarters of the limit, a model that decides for itself half; where
     that is too little to think with, thinking is turned off, if the model allows it.

@@ -4,8 +4,8 @@ In: a request (``reading``), the model, fetched images, known signatures and opt
 and what the answer must be read with. Must not: do I/O, know a credential, or repeat what the client wrote in a
 message: only the path of a field, never its content.
 
-Every field of OpenAI's request is mapped, approximated or knowingly ignored as PROTOCOL 4.1 says. Ignored ones whose
-loss a client may notice are named in ``Conversion.ignored``; those that have no effect on an answer (``user``,
+Every field of OpenAI's request is mapped, approximated or knowingly ignored as docs/protocol.md 4.1 says. Ignored ones
+whose loss a client may notice are named in ``Conversion.ignored``; those that have no effect on an answer (``user``,
 ``metadata``, ``store``, ``safety_identifier``, ``prompt_cache_*``, ``moderation``), hints (``prediction``,
 ``verbosity``) and unknown ones are passed over.
 """

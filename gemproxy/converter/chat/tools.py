@@ -1,7 +1,7 @@
 """Tools and the choice among them: OpenAI's -> Gemini's.
 
 In: the request and the model. Out: a ``ToolSet``: what is declared, how the model may choose, and the names that go
-over the wire. Must not: look at messages. Facts: PROTOCOL 1.4, 4.5.
+over the wire. Must not: look at messages. Facts: docs/protocol.md 1.4, 4.5.
 
 Built-in tools (search, URLs, code) beside functions exist only from Gemini 3 on. For older models one that is listed in
 ``tools`` is refused, since the client counts on it; ``web_search_options``, which many clients send as a default, is
@@ -243,7 +243,7 @@ def _by_object(choice: ToolChoice, declared: frozenset[str]) -> FunctionCallingC
         names = [item.name for item in named if item is not None]
         if not names:
             raise ClientFault(f"{param}.tools names no function.", param=f"{param}.tools")
-        # AUTO takes no names; VALIDATED is AUTO with names and checked arguments (PROTOCOL 1.4)
+        # AUTO takes no names; VALIDATED is AUTO with names and checked arguments (docs/protocol.md 1.4)
         mode = "ANY" if allowed.mode == "required" else "VALIDATED"
         return _only(names, mode, declared, f"{param}.tools")
     for key, item in (("function", choice.function), ("custom", choice.custom)):

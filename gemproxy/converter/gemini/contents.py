@@ -78,7 +78,7 @@ class Contents:
 
 
 def opened(system: list[Part], contents: list[Content], model: Model) -> tuple[list[Part], list[Content]]:
-    """Return the system parts and the contents, opened by the user (PROTOCOL 4.4 rule 11), and ended if need be.
+    """Return the system parts and the contents, opened (docs/protocol.md 4.4 rule 11) and ended by the user if need be.
 
     One of the two must hold something.
     """
@@ -104,14 +104,14 @@ def sign(part: Part | None, signed: Signed | None) -> None:
 
 
 def sign_text(parts: Sequence[Part], signed: Signed) -> bool:
-    """Put the signature of a text answer on its last text (PROTOCOL 6.1); False if there is none."""
+    """Put the signature of a text answer on its last text (docs/protocol.md 6.1); False if there is none."""
     last = next((part for part in reversed(parts) if part.text is not None), None)
     sign(last, signed)
     return last is not None
 
 
 def arguments_of(sent: str | Raw | dict[str, Any] | None) -> Raw:
-    """Return the arguments of a call as an object, as it is written where it can be (PROTOCOL 4.4 rule 6)."""
+    """Return the arguments of a call as an object, as it is written where it can be (docs/protocol.md 4.4 rule 6)."""
     text = _written(sent)
     if not text or text.isspace():
         return _NO_ARGUMENTS

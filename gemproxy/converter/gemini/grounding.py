@@ -1,7 +1,7 @@
 """Gemini's grounding metadata -> annotations with character offsets. Pure.
 
-Google counts bytes of UTF-8, OpenAI characters (PROTOCOL 4.8). Where the stretch that Google names does not stand at
-its offset, it is looked for in the text; a source whose stretch stands nowhere, or twice, is not annotated.
+Google counts bytes of UTF-8, OpenAI characters (docs/protocol.md 4.8). Where the stretch that Google names does not
+stand at its offset, it is looked for in the text; a source whose stretch stands nowhere, or twice, is not annotated.
 
 Sources times places may be many times the frame that names them, so annotations are bounded: the first are given, and
 what is beyond is left out, since an answer is of use without its last sources, and of none if it breaks off for them.

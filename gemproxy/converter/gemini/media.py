@@ -2,7 +2,7 @@
 
 In: a content part, and the remote images that were fetched for it. Out: one ``Part``. Must not: fetch anything (the
 plan of ``remote_images`` is carried out at the edge), or drop a part in silence: what cannot be sent is a
-``ClientFault`` naming the part. Facts: PROTOCOL 1.3 and 4.4.
+``ClientFault`` naming the part. Facts: docs/protocol.md 1.3 and 4.4.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from gemproxy.wire.openai_chat import (
 
 MediaPart = ImagePart | AudioPart | FilePart | VideoPart
 
-# what Google fetches by itself (PROTOCOL 4.4); not gs://, which would let any client name objects in the operator's
-# buckets
+# what Google fetches by itself (docs/protocol.md 4.4); not gs://, which would let any client name objects in the
+# operator's buckets
 _FILES_API = re.compile(r"https://generativelanguage\.googleapis\.com/v\w{1,16}/files/", re.IGNORECASE)
 _YOUTUBE = re.compile(
     r"https?://(?:(?:www|m)\.)?(?:youtube\.com/(?:watch\?|shorts/|live/|embed/)|youtu\.be/)", re.IGNORECASE

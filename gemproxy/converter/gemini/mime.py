@@ -1,6 +1,6 @@
 """What a file is, by its first bytes, by its name, and by what is said of it. Out: a MIME type, or None.
 
-Must not: read more than the first 32 bytes. Types as Gemini names them (PROTOCOL 1.3).
+Must not: read more than the first 32 bytes. Types as Gemini names them (docs/protocol.md 1.3).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-MAX_NAME = 64  # the least that any upstream takes (PROTOCOL 1.4)
+MAX_NAME = 64  # the least that any upstream takes (docs/protocol.md 1.4)
 _VALID_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}")
 _INVALID_CHARACTER = re.compile(r"[^A-Za-z0-9_.:-]")
 

@@ -41,7 +41,7 @@ from gemproxy.wire.gemini import (
 )
 from gemproxy.wire.text import plain
 
-MAX_CANDIDATES = 8  # of one answer (PROTOCOL 1.6)
+MAX_CANDIDATES = 8  # of one answer (docs/protocol.md 1.6)
 _LENGTH_REASONS = frozenset({"MAX_TOKENS", "CONTINUATION"})
 _BLOCKED_REASONS = frozenset(
     (
@@ -71,7 +71,7 @@ _MALFORMED_REASONS = frozenset(
     )
 )
 _LONGEST_WORD = 64  # characters of a finish reason or a version: an upstream may invent some
-# the model's own name space, which leaks into calls (PROTOCOL 4.4.12); both of one length
+# the model's own name space, which leaks into calls (docs/protocol.md 4.4 rule 12); both of one length
 _PREFIXES = ("default_api:", "default_api.")
 
 # What no honest answer reaches: an upstream must not fill our memory with an answer that says little.
@@ -171,7 +171,7 @@ class AnswerReader:
         choice = self._choices.get(index)
         if choice is None:
             choice = self._new_choice(index)
-        # STOP may repeat (SURPRISES 19), also behind a reason that says more
+        # STOP may repeat (docs/protocol.md S19), also behind a reason that says more
         if candidate.finish_reason is not None and (choice.reason is None or candidate.finish_reason != "STOP"):
             choice.reason = candidate.finish_reason
             choice.message = candidate.finish_message
@@ -221,7 +221,7 @@ class AnswerReader:
         self, index: int, choice: _Choice, call: FunctionCall, signature: str | None, events: list[Event]
     ) -> None:
         if choice.reason == "UNEXPECTED_TOOL_CALL":
-            return  # a call to what was never declared is no call (SURPRISES 23); ``finish`` tells of it
+            return  # a call to what was never declared is no call (docs/protocol.md S23); ``finish`` tells of it
         if choice.partial is not None or call.partial_args is not None or call.will_continue:
             self._partial(index, choice, call, signature, events)
             return

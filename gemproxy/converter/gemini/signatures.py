@@ -1,4 +1,4 @@
-"""Thought signatures on their way through clients that know only OpenAI's fields (PROTOCOL 6).
+"""Thought signatures on their way through clients that know only OpenAI's fields (docs/protocol.md 6).
 
 In: what a history carries, and a bounded cache of what earlier answers carried. Out: the signature of a part and its
 origin, "<dialect>/<model>" ("" = unknown). Must not: make one up: the documented skip value is the dialect's affair,

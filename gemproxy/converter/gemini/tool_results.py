@@ -2,7 +2,7 @@
 
 In: calls, then results and other parts in any order. Out: the parts of the one user content that must follow: a
 response for every call, in the order of the calls, then all the rest. Must not: leave a call unanswered or send a
-response without a call; both are a 400 (PROTOCOL 4.4 rules 2 to 5). What belongs to no call becomes text.
+response without a call; both are a 400 (docs/protocol.md 4.4 rules 2 to 5). What belongs to no call becomes text.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gemproxy.wire.gemini import FunctionCall, FunctionResponse, Part
 from gemproxy.wire.text import joined
 
 _MISSING_RESULT = {"error": "no result"}
-_RESPONSE_MEDIA = ("image/", "application/pdf", "text/plain")  # media that a functionResponse takes (PROTOCOL 1.3)
+_RESPONSE_MEDIA = ("image/", "application/pdf", "text/plain")  # in a functionResponse (docs/protocol.md 1.3)
 
 _encode = msgspec.json.encode
 
@@ -82,7 +82,7 @@ class Step:
         return responses + after + self._later
 
     def _paired(self) -> tuple[list[Result | None], list[Result]]:
-        """Give each call its result: by id, then by name, then by position (PROTOCOL 4.4 rule 3)."""
+        """Give each call its result: by id, then by name, then by position (docs/protocol.md 4.4 rule 3)."""
         answers: list[Result | None] = [None] * len(self._asked)
         unknown: list[Result] = []
         strays: list[Result] = []
@@ -164,7 +164,7 @@ def _response_object(text: str | Raw) -> Any:
 
     An object that a Struct would change goes as text. So does one that may hold ``{"$ref": …}``, which would be looked
     up among the parts of the response; that test is coarse on purpose: it costs nothing, and a needless wrapping does
-    no harm (PROTOCOL 4.4 rule 7).
+    no harm (docs/protocol.md 4.4 rule 7).
     """
     if isinstance(text, Raw):
         return {"output": text}

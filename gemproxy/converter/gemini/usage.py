@@ -1,6 +1,7 @@
 """Gemini's token counts, frame by frame -> one ``Usage`` event. Pure.
 
-Counts are cumulative but neither monotonic nor complete: the last value seen of each field counts (SURPRISES F).
+Counts are cumulative but neither monotonic nor complete: the last value seen of each field counts
+(docs/protocol.md S.F).
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class UsageCount:
             self._output = seen.candidates_tokens_details
 
     def total(self) -> Usage:
-        """Return OpenAI's view: results of built-in tools count as prompt, thoughts as completion (PROTOCOL 4.8)."""
+        """Return OpenAI's view: built-in tools' results are prompt, thoughts completion (docs/protocol.md 4.8)."""
         prompt = (self._prompt or 0) + (self._tools or 0)
         visible, thoughts = self._candidates or 0, self._thoughts or 0
         inclusive = thoughts and self._total is not None and prompt + visible == self._total and visible >= thoughts

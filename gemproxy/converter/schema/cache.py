@@ -1,4 +1,4 @@
-"""JSON Schema as clients write it -> JSON Schema as Gemini reads it, in one typed walk (PROTOCOL 5.4, route B).
+"""JSON Schema as clients write it -> JSON Schema as Gemini reads it, in one typed walk (docs/protocol.md 5.4, route B).
 
 In: the bytes of a schema. Out: the bytes of the cleaned one, from a cache by content, since clients resend the same
 tools with every request. Must not: raise anything but ``Unusable`` for what is no schema, too deep or too large, and
@@ -37,7 +37,7 @@ def _tool(raw: bytes, effort: Effort) -> bytes:
     if kind != "object":
         raise Unusable("the parameters of a function must be an object")
     found = {"type": "object"} | found | {"type": "object"}  # first, and without "null"
-    # without anything to fill in there is nothing to say; leaving it out is the safe form (PROTOCOL 0.0)
+    # without anything to fill in there is nothing to say; leaving it out is the safe form (docs/protocol.md 0.0)
     speaks = found.get("properties") or "anyOf" in found or found.get("additionalProperties", False) is not False
     return _encode(found) if speaks else b""
 

@@ -2,7 +2,7 @@
 
 In: a decoded document. Out: the document in the words that Gemini knows, with the definitions that it still needs.
 Must not: take a property's name for a keyword, look into ``enum``, ``const`` or ``default``, or recurse without bound.
-Rules: PROTOCOL 5.4; a circle of refs is kept only where a property that may be left out lies on it (PROTOCOL 5.2).
+Rules: docs/protocol.md 5.4; a circle of refs is kept only where a property that may be left out lies on it (5.2).
 """
 
 from __future__ import annotations
@@ -139,14 +139,14 @@ class Walk:
         if isinstance(target, bool):
             return {} if target else None
         if self._circles(ref, place):
-            # a circle must pass through a property that can be left out (PROTOCOL 5.2); without one it is cut
+            # a circle must pass through a property that can be left out (docs/protocol.md 5.2); without one it is cut
             return self._kept(ref, beside) if place.held else {}
         if not _SAYING_KEYWORDS.isdisjoint(beside):
             return self._node(_joined(target, beside), self._inside(ref, place))
         return self._kept(ref, beside)
 
     def _kept(self, ref: str, beside: Node) -> Node:
-        """Return a bare ref: siblings are refused (PROTOCOL 0.0 item 7), but ``nullable`` can be said around it."""
+        """Return a bare ref: siblings are refused (docs/protocol.md 5.2), but ``nullable`` can be said around it."""
         name = self._names.get(ref)
         if name is None:
             name = self._names[ref] = self._distinct.take(_definition_name(ref))

@@ -1,7 +1,7 @@
 """The keywords of one JSON Schema node that hold no schemas: types, enums, bounds, formats.
 
 In: one node as the client wrote it. Out: what Gemini understands, and hints in words for what it does not (they go into
-the description). Must not: look at other nodes. Facts: PROTOCOL 5.2 and 5.4 rules 2 and 4.
+the description). Must not: look at other nodes. Facts: docs/protocol.md 5.2 and 5.4 rules 2 and 4.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ def types(node: Node) -> list[str]:
 def enum(node: Node, kinds: list[str], found: Node, hints: list[str], told: dict[int, str]) -> bool:
     """Write ``enum`` (a ``const`` is one of one) and settle ``kinds`` by it; return True if null is among the values.
 
-    Empty strings are refused, null is said by the type, values of several types go as text (PROTOCOL 5.4 rule 4), and
-    booleans, which no ``enum`` may hold (PROTOCOL 5.2), are told. ``told`` keeps what was put in words, by the id of
-    the values: refs may lead to the same ones again and again, and a value can be a whole document.
+    Empty strings are refused, null is said by the type, values of several types go as text (docs/protocol.md 5.4 rule
+    4), and booleans, which no ``enum`` may hold (5.2), are told. ``told`` keeps what was put in words, by the id of the
+    values: refs may lead to the same ones again and again, and a value can be a whole document.
     """
     source = node["const"] if "const" in node else node.get("enum")
     values = [source] if "const" in node else source
@@ -130,7 +130,7 @@ def settle(found: Node, kinds: list[str], nullable: bool) -> None:
     elif not plain and nullable:
         _allow_null(found, kinds)
     if plain == ["array"] and "items" not in found and "prefixItems" not in found:
-        found["items"] = {}  # some backends insist on it (PROTOCOL 5.1)
+        found["items"] = {}  # some backends insist on it (docs/protocol.md 5.1)
 
 
 def _branch(found: Node, plain: list[str], nullable: bool) -> None:

@@ -2,7 +2,7 @@
 
 In: a decoded schema. Out: targets, and the circles they lie on. Must not: change the schema, or follow external refs,
 or look at anything without counting it (``Effort``): targets may lie in each other, many times over.
-A target goes by its JSON pointer as written: ``#``, ``#/$defs/Node``. Facts: PROTOCOL 5.2, 5.4.
+A target goes by its JSON pointer as written: ``#``, ``#/$defs/Node``. Facts: docs/protocol.md 5.2, 5.4.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from gemproxy.load.effort import Effort
 
-MAX_DEPTH = 32  # levels of schemas; deeper ones are refused by the upstream as well (PROTOCOL 5.4 rule 5)
+MAX_DEPTH = 32  # levels of schemas; deeper ones are refused by the upstream as well (docs/protocol.md 5.4 rule 5)
 
 _PROPERTY_MAPS = ("properties", "patternProperties", "dependentSchemas")
 _MAPS = (*_PROPERTY_MAPS, "$defs", "definitions")

@@ -14,7 +14,7 @@ from gemproxy.server.auth import Caller, allow
 from gemproxy.server.replies import as_json
 from gemproxy.server.service import Operations, Pool
 
-DEFAULT_MODEL = "gemini-3.5-flash"  # offered by all three upstreams; 2.5 is on its way out (PROTOCOL 0.2)
+DEFAULT_MODEL = "gemini-3.5-flash"  # offered by all three upstreams; 2.5 is on its way out (docs/protocol.md 0.2)
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 

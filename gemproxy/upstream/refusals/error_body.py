@@ -3,7 +3,7 @@
 In: status, headers (lower-case names) and body. Out: a ``Refusal``; never an exception. It judges nothing: the verdict
 tables do. Shapes seen: an object, a one-element array around it, the object inside a Code Assist envelope, the inner
 object alone, JSON as a string within ``message``, OAuth's ``{"error": "invalid_grant"}``, JSON with stray commas, HTML,
-nothing (PROTOCOL 1.2, 3.1; SURPRISES 3-6, 40, 41).
+nothing (docs/protocol.md 1.2, 3.1, S3-S6, S40, S41).
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Refusal(Struct, frozen=True):
         return f"Refusal({self.status}, {self.state!r}, {sorted(self.reasons)})"
 
     def delay(self, now: float) -> float | None:
-        """Return the seconds to wait that Google names anywhere; None if it names none (order: PROTOCOL 3.5)."""
+        """Return the seconds to wait that Google names; None if it names none (order: docs/protocol.md 3.5)."""
         reset = quota.timestamp(self.metadata.get("quotaResetTimeStamp", ""))
         return quota.first_delay(
             (
@@ -122,7 +122,7 @@ def _told(status: int, headers: Mapping[str, str], error: Mapping[str, Any]) -> 
 
 
 def _with_limits(named: list[Quota], message: str) -> Iterator[Quota]:
-    """Yield the quotas with the limits that only the message tells, and those that only it names (SURPRISES 35)."""
+    """Yield the quotas with limits that only the message tells, and those that only it names (docs/protocol.md S35)."""
     told: dict[str, str] = {}
     for metric, limit in _QUOTA_SENTENCE.findall(message):
         told[metric] = "0" if told.get(metric) == "0" else limit  # one metric may have several; of none is the worst
@@ -132,7 +132,7 @@ def _with_limits(named: list[Quota], message: str) -> Iterator[Quota]:
 
 
 def mend(body: bytes) -> bytes:
-    """Return JSON without the stray commas that Code Assist's streams have been seen to put in (PROTOCOL 1.2)."""
+    """Return JSON without the stray commas that Code Assist's streams were seen to have (docs/protocol.md 1.2)."""
     return _LAST_COMMA.sub(rb"\1", _STRAY_COMMA.sub(b",", body))
 
 

@@ -1,7 +1,7 @@
 """When a quota comes back: durations, reset times and the end of Google's day, from any of the places they stand in.
 
 In: texts of an upstream answer and the wall clock (seconds since the epoch). Out: seconds, or deadlines on that clock.
-No row of the verdict tables reads a clock itself. Sources: PROTOCOL 3.4-3.6, SURPRISES 34-35.
+No row of the verdict tables reads a clock itself. Sources: docs/protocol.md 3.4-3.6, S34-S35.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 SHORTEST_DELAY: Final = 1.0
-"""Seconds; a hint below it still rests that long, or the same slot is refused again at once (PROTOCOL 3.3)."""
+"""Seconds; a hint below it still rests that long, or the same slot is refused again at once (docs/protocol.md 3.3)."""
 
 LONGEST_DELAY: Final = 30 * 86_400.0
 """Seconds; a longer hint is a mistake, and must not become infinity, which means parked."""
 
 MINUTE_QUOTA_DELAY: Final = 60.0
-"""Seconds that a per-minute quota rests when no hint came (PROTOCOL 3.5, step 10)."""
+"""Seconds that a per-minute quota rests when no hint came (docs/protocol.md 3.5, step 10)."""
 
 _PACIFIC: Final = ZoneInfo("America/Los_Angeles")
 _UNITS: Final = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
@@ -69,7 +69,7 @@ def retry_after(header: str, now: float) -> float | None:
 
 
 def first_delay(candidates: Iterable[float | None]) -> float | None:
-    """Return the first delay that says something, held within bounds; zero and the past say nothing (PROTOCOL 3.5)."""
+    """Return the first delay that says something, within bounds; 0 and the past say nothing (docs/protocol.md 3.5)."""
     for delay in candidates:
         if delay is not None and delay > 0:
             return min(max(delay, SHORTEST_DELAY), LONGEST_DELAY)
@@ -77,6 +77,6 @@ def first_delay(candidates: Iterable[float | None]) -> float | None:
 
 
 def midnight_pacific(now: float) -> float:
-    """Return the next midnight in Los Angeles, when daily quotas come back (PROTOCOL 3.4), daylight saving included."""
+    """Return the next midnight in Los Angeles, in its summer time: daily quotas come back (docs/protocol.md 3.4)."""
     today = datetime.fromtimestamp(now, _PACIFIC).date()
     return datetime.combine(today + timedelta(days=1), day_time(), _PACIFIC).timestamp()

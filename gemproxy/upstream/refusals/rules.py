@@ -1,7 +1,7 @@
 """The rows that the verdict tables share: what Google's refusals mean on any of its upstreams.
 
 Data, no code: read a group from the top, the first row that fits decides. A dialect puts its own rows before them.
-Sources: PROTOCOL 3.2-3.6 and 9, SURPRISES G; scopes and times: docs/architecture.md 14.4.
+Sources: docs/protocol.md 3.2-3.6, 9 and S.G; scopes and times: docs/architecture.md 14.4.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _VAGUE_REASONS: Final = frozenset({"rateLimitExceeded", "RESOURCE_EXHAUSTED"})  
 
 
 def dead(reason: str, *statuses: int, reasons: tuple[str, ...] = (), begins: str = "") -> Row:
-    """Return a row for a credential that no waiting brings back: parked, the next one serves (PROTOCOL 3.2, 3.3)."""
+    """Return a row for a credential that no waiting brings back: the next one serves (docs/protocol.md 3.2, 3.3)."""
     return Row(
         reason,
         when(*statuses, reasons=reasons, begins=begins),
@@ -52,11 +52,11 @@ TOKEN_REFUSED: Final = Row(
     code="no_upstream_credentials",
     words=_CREDENTIAL_WORDS,
 )
-"""OAuth's 401: a new token, once; refused again, the credential is dead (PROTOCOL 3.3)."""
+"""OAuth's 401: a new token, once; refused again, the credential is dead (docs/protocol.md 3.3)."""
 
 # A 401 is settled by each dialect's first row; the words of OAuth's own endpoint are ``credentials/token_errors``'s.
 DEAD_CREDENTIALS: Final[Table] = (
-    # A dead key is a 400 (SURPRISES 37).
+    # A dead key is a 400 (docs/protocol.md S37).
     dead("key_invalid", 400, 403, reasons=("API_KEY_INVALID",), begins=r"api key (?:not valid|expired|not found)"),
     dead("key_leaked", 403, begins=r"your api key was reported as leaked"),
     dead(
@@ -95,7 +95,7 @@ DEAD_CREDENTIALS: Final[Table] = (
 # --------------------------------------------------------------------------------------------- the server is to blame
 
 LOCATION: Final[Table] = (
-    # It is the server's address: every credential fails alike, so none rests and none is tried (SURPRISES 37).
+    # It is the server's address: every credential fails alike, so none rests and none is tried (docs/protocol.md S37).
     Row(
         "location",
         when(400, 403, begins=r"user location is not supported"),
@@ -187,7 +187,7 @@ _SPENT: Final[Table] = (
         _NO_CREDITS,
         daily=True,
     ),
-    # Not in this tier, or billing lost: waiting does not help, another credential may (PROTOCOL 3.4).
+    # Not in this tier, or billing lost: waiting does not help, another credential may (docs/protocol.md 3.4).
     _used_up(
         "no_quota",
         when(429, 499, 503, test=_nothing_allowed),
@@ -197,7 +197,7 @@ _SPENT: Final[Table] = (
         daily=True,
         counts=_nothing,
     ),
-    # Google has no room: rotating accounts does not make any (SURPRISES 36).
+    # Google has no room: rotating accounts does not make any (docs/protocol.md S36).
     Row(
         "capacity",
         when(
@@ -231,7 +231,7 @@ def _of_a_time(scope: Scope) -> Table:
             "The upstream's quota for this model is used up.",
             daily=True,
         ),
-        # Its RetryInfo of some seconds misleads (SURPRISES 35), and of several violations the worst decides.
+        # Its RetryInfo of some seconds misleads (docs/protocol.md S35), and of several violations the worst decides.
         _used_up(
             "quota_day",
             when(429, test=_by_day),
@@ -375,7 +375,7 @@ REQUESTS: Final[Table] = (
 # ---------------------------------------------------------------------------------------------------- Google's trouble
 
 TROUBLE: Final[Table] = (
-    # 499 is Google cancelling its own work; gemini-cli treats it like 503 throughout (PROTOCOL 3.5).
+    # 499 is Google cancelling its own work; gemini-cli treats it like 503 throughout (docs/protocol.md 3.5).
     Row(
         "overloaded", when(409, 499, 503, 529), Action.RETRY, Scope.UPSTREAM, Length.HINT, status=503, code="overloaded"
     ),

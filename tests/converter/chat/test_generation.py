@@ -1,4 +1,4 @@
-"""Limits, sampling, format and number of answers: a row a field (PROTOCOL 1.5, 4.1, 4.6, docs/architecture.md 14.7)."""
+"""Limits, sampling, format, number of answers: a row a field (docs/protocol.md 1.5, 4.1, 4.6; architecture.md 14.7)."""
 
 from __future__ import annotations
 

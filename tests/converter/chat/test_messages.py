@@ -1,4 +1,4 @@
-"""Messages -> contents: a row a shape, and what holds for any tree of messages (PROTOCOL 4.4)."""
+"""Messages -> contents: a row a shape, and what holds for any tree of messages (docs/protocol.md 4.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How hard to think: every way to say it, which one wins, and the room that is left for the answer (PROTOCOL 4.3)."""
+"""How hard to think: every way to say it, which one wins, and the room left for the answer (docs/protocol.md 4.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading a request, and a row for each field of OpenAI's: mapped, approximated, ignored or refused (PROTOCOL 4.1)."""
+"""Reading a request, and a row for each field of OpenAI's: mapped, ignored, refused (docs/protocol.md 4.1)."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_an_alias_is_sent_under_its_real_name() -> None:
     assert found.call.model == "gemini-3.8-flash"
 
 
-PROTOCOL_A1 = {
+SAMPLE_A1 = {
     "stream": True,
     "stream_options": {"include_usage": True},
     "reasoning_effort": "low",
@@ -184,7 +184,7 @@ PROTOCOL_A1 = {
 
 
 def test_second_step_of_a_turn_reads_as_in_protocol_a1() -> None:
-    assert body("gemini-3.8-flash", **PROTOCOL_A1) == {
+    assert body("gemini-3.8-flash", **SAMPLE_A1) == {
         "systemInstruction": {"parts": [{"text": "Be brief."}]},
         "contents": [
             {"role": "user", "parts": [{"text": "Weather in Paris and Rome?"}]},
@@ -375,7 +375,7 @@ def test_a_conversation_beyond_a_limit_is_refused_by_its_setting(bounds: Bounds,
 
 
 def test_a_request_is_not_changed_by_its_conversion() -> None:
-    request = decode(msgspec.json.encode({"model": "m", **PROTOCOL_A1}))
+    request = decode(msgspec.json.encode({"model": "m", **SAMPLE_A1}))
     first = to_call(request, capabilities("gemini-3.8-flash"), {}, None, Options(), True)
     second = to_call(request, capabilities("gemini-3.8-flash"), {}, None, Options(), True)
     assert msgspec.json.encode(first.call.body) == msgspec.json.encode(second.call.body)
@@ -427,7 +427,7 @@ FULL = {
     "tool_choice": "required",
     "service_tier": "flex",
     "google": {"safety_settings": SAFETY, "cached_content": "cachedContents/a"},
-    **{key: PROTOCOL_A1[key] for key in ("messages", "tools", "reasoning_effort")},
+    **{key: SAMPLE_A1[key] for key in ("messages", "tools", "reasoning_effort")},
 }
 
 

@@ -1,4 +1,4 @@
-"""Tools, the choice among them, and their names on the wire (PROTOCOL 1.4, 4.5, 4.4 rule 12)."""
+"""Tools, the choice among them, and their names on the wire (docs/protocol.md 1.4, 4.5, 4.4 rule 12)."""
 
 from __future__ import annotations
 

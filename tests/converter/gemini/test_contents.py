@@ -1,4 +1,4 @@
-"""Contents: who speaks when, where results go, what opens and ends a conversation (PROTOCOL 4.4, 6.1)."""
+"""Contents: who speaks when, where results go, what opens and ends a conversation (docs/protocol.md 4.4, 6.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images, sounds, videos, files: a row a shape, and the plan of what is to be fetched (PROTOCOL 4.4, content parts)."""
+"""Images, sounds, videos, files: a row a shape, and the plan of what is fetched (docs/protocol.md 4.4)."""
 
 from __future__ import annotations
 

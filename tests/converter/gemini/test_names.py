@@ -1,4 +1,4 @@
-"""Names on the wire: fit for Gemini, never two the same, and told back as the client wrote them (PROTOCOL 1.4)."""
+"""Names on the wire: fit for Gemini, never two the same, told back as the client wrote them (docs/protocol.md 1.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames -> events, and how an answer ends: one row a situation (PROTOCOL 4.7, SURPRISES C and D)."""
+"""Frames -> events, and how an answer ends: one row a situation (docs/protocol.md 4.7, S.C, S.D)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thought signatures: the bounded cache, and every route by which one comes back (PROTOCOL 6.4)."""
+"""Thought signatures: the bounded cache, and every route by which one comes back (docs/protocol.md 6.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The schema walk: a row a rule (PROTOCOL 5.4), circles, limits, and what holds for any schema."""
+"""The schema walk: a row a rule (docs/protocol.md 5.4), circles, limits, and what holds for any schema."""
 
 from __future__ import annotations
 

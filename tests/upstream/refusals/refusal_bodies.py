@@ -1,4 +1,4 @@
-"""Google's error bodies, built from the parts that the tables look at. The texts are Google's own (PROTOCOL 3, 9)."""
+"""Google's error bodies, of the parts that the tables look at. The texts are Google's own (docs/protocol.md 3, 9)."""
 
 from __future__ import annotations
 

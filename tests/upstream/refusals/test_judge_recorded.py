@@ -1,4 +1,4 @@
-"""Google's recorded refusals, each with the verdict that PROTOCOL 3 asks for."""
+"""Google's recorded refusals, each with the verdict that docs/protocol.md 3 asks for."""
 
 import math
 

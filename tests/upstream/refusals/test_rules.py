@@ -1,4 +1,4 @@
-"""The verdict tables, row by row: what each upstream's refusals mean (PROTOCOL 3.2-3.5 and 9, SURPRISES G)."""
+"""The verdict tables, row by row: what each upstream's refusals mean (docs/protocol.md 3.2-3.5, 9, S.G)."""
 
 import math
 

@@ -21,6 +21,8 @@ PARTS: Parts = {
     ResponseHandler: ("_parser",),
     aiohttp.TCPConnector: ("_create_connection", "_create_direct_connection", "_factory", "_get", "_release"),
     aiohttp.ClientSession: ("_request_class",),
+    # server/outlet
+    web.StreamResponse: ("_send_headers_immediately",),
     # process/connections
     web.RequestHandler: (
         *("_current_request", "_max_msg_queue_size", "_msg_queue_resume_size"),

@@ -58,7 +58,13 @@ FLOORS: dict[str, set[str]] = {
     },
     "wiring.reload": {"wiring.settings", "config", "server.service", "fetch", "pool", "redaction", "tasks"},
     "wiring.reports": {"server", "pool", "upstream"},
-    "server": {"server", *(BELOW_SERVER - CONVERTER), *SEAM, "converter.gemini.signatures"},  # and no API
+    "server": {
+        "server",
+        "aiohttp_parts",
+        *(BELOW_SERVER - CONVERTER),
+        *SEAM,
+        "converter.gemini.signatures",
+    },  # and no API
     "operations": {"operations", "dispatch", *(BELOW_DISPATCH - CONVERTER), *ANSWERS},
     "dispatch": {"dispatch", "converter.transcript", *(BELOW_DISPATCH - CONVERTER)},
     "dispatch.retry": {"upstream", "errors"},

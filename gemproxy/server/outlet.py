@@ -15,6 +15,7 @@ from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import HttpVersion11
 from aiohttp_sse import EventSourceResponse
 
+from gemproxy.aiohttp_parts import PLAIN
 from gemproxy.load.budget import Hold
 from gemproxy.tasks import spawn
 
@@ -154,6 +155,7 @@ class EventStream(EventSourceResponse):
     """
 
     outlet: Outlet | None = None
+    _send_headers_immediately = bool(PLAIN)  # else they go out with the first bytes: 6 % of a small stream
     _first_ping: asyncio.TimerHandle | None = None
     _pinging: asyncio.Task[None] | None = None
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+import pytest
 
 from gemproxy.load.budget import Budget, Hold
 from gemproxy.load.burden import Burden, Load
 from gemproxy.load.turns import left_by
+from gemproxy.load.worker import Worker
 
 MIB = 1 << 20
 
@@ -33,3 +37,16 @@ def client_left() -> Iterator[None]:
         yield
     finally:
         left_by(lambda: False)
+
+
+def noted_work(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the names of what is done beside the loop from now on, as it is."""
+    names: list[str] = []
+    run = Worker.run
+
+    async def noted(self: Worker, owner: str, work: Any, *arguments: Any) -> Any:
+        names.append(work.__name__)
+        return await run(self, owner, work, *arguments)
+
+    monkeypatch.setattr(Worker, "run", noted)
+    return names

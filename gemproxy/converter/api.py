@@ -16,6 +16,7 @@ from msgspec import Struct, field
 from gemproxy.converter.bounds import BOUNDS, Bounds
 from gemproxy.converter.gemini.media import RemoteImage
 from gemproxy.converter.gemini.signatures import Signatures
+from gemproxy.converter.transcoder import Tape
 from gemproxy.converter.transcript import Part, Transcript
 from gemproxy.errors import Failure
 from gemproxy.load.effort import Effort
@@ -108,12 +109,6 @@ class Received(Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"Received({len(self.body)} bytes)"
-
-
-class Tape(Protocol):
-    """Keeps frames for a bug report."""
-
-    def add(self, frame: bytes) -> None: ...
 
 
 class Known(Struct):

@@ -52,9 +52,7 @@ class Transcoder:
     ``on_signed`` hears of every signed call and image (the signature cache keeps what clients may lose), ``tape`` of
     every frame.
 
-    What takes long is put off: ``feed`` or ``finish`` then returns nothing, ``heavy`` is True, and ``work`` does it and
-    returns the bytes. It may run in another thread; until it is done nothing else here may be used. ``at_once``: the
-    whole answer is written at its end.
+    ``at_once``: the whole answer is written at its end.
     """
 
     __slots__ = (

@@ -16,7 +16,6 @@ from msgspec.structs import replace
 
 from gemproxy.converter.api import Reply
 from gemproxy.errors import Failure
-from gemproxy.load.worker import Worker
 from gemproxy.server.service import SERVICE
 from gemproxy.simulator import (
     Answer,
@@ -37,6 +36,7 @@ from tests.apis.remembers import KIND, REMEMBERS
 from tests.apis.telling import CUT, TELLING
 from tests.apis.telling import KIND as TOLD
 from tests.apis.three_calls import THREE_CALLS
+from tests.burdens import noted_work
 from tests.faults.client import AUTH
 from tests.running import Running, configuration, running
 from tests.waiting import soon
@@ -357,14 +357,7 @@ async def test_a_form_that_cannot_be_taken_is_refused_in_words(
 
 
 async def test_a_long_form_is_read_beside_the_loop(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    names: list[str] = []
-    run = Worker.run
-
-    async def noted(self: Worker, owner: str, work: Any, *arguments: Any) -> Any:
-        names.append(work.__name__)
-        return await run(self, owner, work, *arguments)
-
-    monkeypatch.setattr(Worker, "run", noted)
+    names = noted_work(monkeypatch)
     await ask(server, "/forms", form(("a", "x" * 80_000)), FORM_AUTH)
     assert names[0] == "read"
 

@@ -15,10 +15,10 @@ from gemproxy.converter.chat import request as request_conversion
 from gemproxy.load.burden import OVERHEAD
 from gemproxy.load.turns import Abandoned
 from gemproxy.load.weigh import SMALL_SIZE
-from gemproxy.load.worker import Worker
 from gemproxy.server.service import SERVICE
 from gemproxy.simulator import Answer, Hang, Simulator, frames_answer, text_answer, unary_answer
 from gemproxy.wiring.reload import reload
+from tests.burdens import noted_work
 from tests.running import Running, configuration, running
 from tests.waiting import soon
 
@@ -95,15 +95,7 @@ async def test_a_request_of_any_size_is_served_and_leaves_nothing(
 @pytest.fixture
 def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the names of what is done beside the loop, as it is."""
-    names: list[str] = []
-    run = Worker.run
-
-    async def noted(self: Worker, owner: str, work: Any, *arguments: Any) -> Any:
-        names.append(work.__name__)
-        return await run(self, owner, work, *arguments)
-
-    monkeypatch.setattr(Worker, "run", noted)
-    return names
+    return noted_work(monkeypatch)
 
 
 async def test_what_is_heavy_is_done_beside_the_loop(server: Running, simulator: Simulator, done: list[str]) -> None:

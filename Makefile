@@ -1,11 +1,15 @@
 # The same commands at the desk and in CI. Needs make and python3-venv (Debian: apt install make python3-venv).
-# Variables: HOST and PORT (demo, run), CONFIG (run), ARGS (test, bench), EXTRAS (install), PYTHON (any from 3.11 on).
+# Variables: HOST and PORT (demo, run), CONFIG (run), ARGS (test, bench), WORKERS (test), EXTRAS (install),
+# PYTHON (any from 3.11 on).
 
 PYTHON ?= python3
 VENV := .venv
+WORKERS ?= 4
 BIN := $(VENV)/bin
 LISTEN = $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
 .DEFAULT_GOAL := help
+# Every worker, and every server that a test starts, reads what was compiled once; without it half of the time goes there.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -25,8 +29,8 @@ back: ## go back to the build before (sudo)
 uninstall: ## remove the service; settings and state stay (sudo)
 	@deploy/install.sh uninstall
 
-test: $(VENV)/.test ## run every test (ARGS="-k quota -x")
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.test ## run every test (ARGS="-k quota -x"; WORKERS=0: in one process, for --pdb)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(ARGS)
 
 test-system: $(VENV)/.test ## the tests that need other programs: proxies, systemd, a bare Debian
 	$(BIN)/python -m pytest tests/system $(ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -35,6 +36,8 @@ SAYINGS = (
     "STATE_DIRECTORY",
     "WATCHDOG_",
 )
+gc.disable()  # until all tests are collected: nothing of them is garbage, and looking again and again is a third of it
+
 for name in [name for name in os.environ if name.startswith(SAYINGS) and name != "GEMPROXY_PLAIN_AIOHTTP"]:
     del os.environ[name]
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(guard).parent), os.environ.get("PYTHONPATH")]))
@@ -48,6 +51,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     named = (Path(argument.partition("::")[0]).resolve() for argument in config.args)
     wanted = any(path.is_relative_to(SYSTEM) for path in named)
     return True if collection_path == SYSTEM and not wanted else None
+
+
+def pytest_collection_finish() -> None:
+    """Set apart what lives as long as the run, thousands of tests: no collection looks at it again."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

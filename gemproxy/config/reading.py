@@ -45,16 +45,8 @@ def read(path: Path) -> Draft:
         raise ConfigFault(f"cannot read the configuration: {error.strerror}") from None
 
 
-def parse(data: bytes) -> Config:
-    """Return the configuration that TOML text holds. Raises ``ConfigFault`` with all that is wrong, a line each."""
-    found = draft(data)
-    if found.faults:
-        raise ConfigFault("\n".join(found.faults))
-    return found.config
-
-
 def draft(data: bytes) -> Draft:
-    """Return what TOML text holds, mistakes and all."""
+    """Return what TOML text holds, mistakes and all. Raises ``ConfigFault`` for what is no TOML."""
     return survey(_table(data))
 
 

@@ -175,11 +175,6 @@ class Rotator:
 
     # ---------------------------------------------------------------------------------------------- nobody serves
 
-    def available(self, model: str, dialects: Dialects = None, demand: Demand = PLAIN_DEMAND) -> bool:
-        """Return whether ``acquire`` would find a slot now."""
-        now = self._now()
-        return any(self._serves(slot, model, now, demand) for slot in self._fitting(model, dialects))
-
     def earliest(self, model: str, dialects: Dialects = None, demand: Demand = PLAIN_DEMAND) -> float | None:
         """Return the seconds until the first slot may serve ``model``, 0 for now; None: an operator must act."""
         now = self._now()

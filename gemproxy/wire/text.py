@@ -57,11 +57,6 @@ def check_encoding(body: bytes | Raw) -> None:
     decoder.decode(b"", final=True)
 
 
-def unescaped(sent: Raw) -> bytes:
-    """Return a long text in UTF-8, without JSON's escapes."""
-    return b"".join(piece.encode() for piece in _pieces(sent))
-
-
 def _pieces(sent: Raw) -> Iterator[str]:
     """Yield a long text piece by piece: to decode all of it is one long step."""
     body = memoryview(sent)[1:-1]

@@ -62,7 +62,6 @@ def test_only_the_wanted_dialects_serve(clock):
 def test_a_model_named_like_the_wildcard_reaches_no_credential(pool):
     p = pool("a")
     assert p.refusal("*").returns_in is None
-    assert not p.rotator.available("*")
 
 
 # --------------------------------------------------------------------------------------------------- what rests whom
@@ -272,7 +271,6 @@ def test_no_model_can_be_named_like_a_kind(pool):
     p.serve(verdict=of_kind(UNHINTED, SEARCHING), demand=SEARCHING)
     key = p.changes[-1].model
     assert p.refusal(key).returns_in is None
-    assert not p.rotator.available(key)
 
 
 def test_peers_are_of_the_same_pool_and_upstream(clock):
@@ -514,15 +512,6 @@ def test_a_rested_slot_that_was_tried_counts_as_back(pool):
     p = pool("a b")
     p.serve(verdict=UNHINTED)
     assert p.refusal(tried=("a", "b")).returns_in == 0
-
-
-def test_available_follows_rests_caps_and_dialects(pool):
-    p = pool("a", Policy(max_in_flight=1))
-    assert p.rotator.available("pro")
-    assert p.rotator.available("pro", ("ai_studio",))
-    assert not p.rotator.available("pro", ("vertex",))
-    p.acquire()
-    assert not p.rotator.available("pro")
 
 
 @pytest.mark.parametrize(

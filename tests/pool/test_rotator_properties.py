@@ -70,7 +70,7 @@ class Dialogue(RuleBasedStateMachine):
         demand=st.sampled_from(DEMANDS),
     )
     def ask(self, model: str, tried: set[str], demand: Demand) -> None:
-        promised = self.rotator.available(model, None, demand)
+        promised = self.free(model, demand)
         try:
             lease = self.rotator.acquire(model, tried, None, demand)
         except NoCredential as refusal:
@@ -87,6 +87,19 @@ class Dialogue(RuleBasedStateMachine):
         assert set(lease.probes) == set(keys(model, demand.kinds)) & slot.cooldowns.keys()
         self.leases.append(lease)
 
+    def free(self, model: str, demand: Demand) -> bool:
+        """Return whether a slot can serve now, read from the slots alone."""
+        self.rotator.earliest(model, None, demand)  # it looks at the clock
+        asked = set(keys(model, demand.kinds))
+        return any(
+            slot.parked is None
+            and (slot.models is None or model in slot.models)
+            and slot.cooldown_left(model, self.clock.now, demand) == 0
+            and not 0 < self.cap <= slot.in_flight
+            and not asked & slot.probing.keys() & slot.cooldowns.keys()
+            for slot in self.slots
+        )
+
     def check_refusal(self, model: str, tried: set[str], refusal: NoCredential, demand: Demand) -> None:
         """The earliest return is truthful: not before it, and then indeed."""
         assert refusal.returns_in == self.rotator.earliest(model, None, demand)
@@ -98,7 +111,7 @@ class Dialogue(RuleBasedStateMachine):
             assert refusal.returns_in == min(lefts) > 0
             now = self.clock.now
             self.clock.now = now + refusal.returns_in + 1e-6
-            assert self.rotator.available(model, None, demand) or any(slot.in_flight for slot in fitting)
+            assert self.free(model, demand) or any(slot.in_flight for slot in fitting)
             self.clock.now = now
             self.rotator._seen = now  # this look ahead is no jump of the clock
 
@@ -123,7 +136,7 @@ class Dialogue(RuleBasedStateMachine):
     def turn_the_clock_back(self, seconds: float) -> None:
         lengths = {(slot.name, key): r.until - r.since for slot in self.slots for key, r in slot.cooldowns.items()}
         self.clock.advance(-seconds)
-        self.rotator.available("pro")
+        self.rotator.earliest("pro")  # it looks at the clock
         for slot in self.slots:
             for key, rest in slot.cooldowns.items():
                 if rest.daily:

@@ -89,8 +89,14 @@ def test_the_readme_gives_the_true_default(key: str) -> None:
     assert table_of_settings()[key] in {as_toml(value) for value in settings()[key]}
 
 
+def read(text: str) -> Config:
+    found = reading.draft(text.encode())
+    assert not found.faults
+    return found.config
+
+
 def test_the_example_holds_the_defaults() -> None:
-    assert reading.parse(EXAMPLE.encode()) == Config()
+    assert read(EXAMPLE) == Config()
 
 
 def test_the_example_runs_as_it_is() -> None:
@@ -136,7 +142,7 @@ def test_a_setting_is_read_somewhere(key: str) -> None:
 
 def uncommented() -> Config:
     """Return the example with every commented setting and block put to use (the secrets are not looked up)."""
-    return reading.parse(re.sub(r"^#(?=\[\[|[a-z_]+ = )", "", EXAMPLE, flags=re.MULTILINE).encode())
+    return read(re.sub(r"^#(?=\[\[|[a-z_]+ = )", "", EXAMPLE, flags=re.MULTILINE))
 
 
 def test_the_commented_settings_of_the_example_can_be_used() -> None:

@@ -15,9 +15,9 @@ import pytest
 from msgspec import Struct
 
 from gemproxy.converter.api import Options
+from gemproxy.converter.chat.media import remote_images
 from gemproxy.converter.chat.reading import decode
 from gemproxy.converter.chat.request import to_call
-from gemproxy.converter.gemini.media import remote_images
 from gemproxy.errors import ClientFault
 from gemproxy.models import Catalogue
 from gemproxy.upstream.ai_studio import AiStudio

@@ -21,9 +21,9 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from gemproxy.converter.api import Options
+from gemproxy.converter.chat.media import remote_images
 from gemproxy.converter.chat.reading import decode
 from gemproxy.converter.chat.request import Conversion, to_call
-from gemproxy.converter.gemini.media import remote_images
 from gemproxy.errors import ClientFault
 from gemproxy.models import Catalogue
 from gemproxy.simulator import Simulator

@@ -17,9 +17,9 @@ import pytest
 
 from gemproxy.converter.api import Options
 from gemproxy.converter.bounds import Bounds
+from gemproxy.converter.chat.media import remote_images
 from gemproxy.converter.chat.reading import decode
 from gemproxy.converter.chat.request import to_call
-from gemproxy.converter.gemini.media import remote_images
 from gemproxy.converter.gemini.signatures import SignatureCache
 from gemproxy.errors import ClientFault
 from gemproxy.models import capabilities

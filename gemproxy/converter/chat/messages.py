@@ -13,9 +13,9 @@ from functools import partial
 import msgspec
 from msgspec import Raw, Struct, field
 
+from gemproxy.converter.chat.media import media_part, picture
 from gemproxy.converter.gemini import signatures
 from gemproxy.converter.gemini.contents import Contents, arguments_of, lines, opened, sign, sign_text
-from gemproxy.converter.gemini.media import media_part, picture
 from gemproxy.converter.gemini.names import Names
 from gemproxy.converter.gemini.tool_results import Asked, Result
 from gemproxy.errors import ClientFault

@@ -15,11 +15,12 @@ from msgspec import Struct
 from gemproxy.converter.api import Format, Known, Operation, Options, Plan, Received, Settled, Wants
 from gemproxy.converter.chat.chunks import ChatChunkWriter
 from gemproxy.converter.chat.completion import ChatCompletionFold
+from gemproxy.converter.chat.media import remote_images
 from gemproxy.converter.chat.objects import Heading
 from gemproxy.converter.chat.params import param_of
 from gemproxy.converter.chat.reading import decode
 from gemproxy.converter.chat.request import Conversion, to_call
-from gemproxy.converter.gemini.media import RemoteImage, remote_images
+from gemproxy.converter.gemini.media import RemoteImage
 from gemproxy.converter.generation import generation, origin
 from gemproxy.converter.openai import EVENTS, OPENAI, WHOLE, under_both
 from gemproxy.converter.transcoder import Transcoder

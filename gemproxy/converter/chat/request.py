@@ -64,7 +64,7 @@ def to_call(
 ) -> Conversion:
     """Return the call for a request. Raises ``ClientFault`` (400, naming ``param``) for what cannot be asked.
 
-    ``images`` holds the remote images by address (see ``media.remote_images``). ``effort`` (else one of
+    ``images`` holds the remote images by address (see ``remote_images``). ``effort`` (else one of
     ``options.max_schema_nodes``) is for those who may have to end the work: ``Abandoned`` comes out as it is.
     """
     notes = _left_out(request)

@@ -1,8 +1,8 @@
 """Images, sounds, videos and files of a request -> Gemini's ``inlineData`` and ``fileData``.
 
-In: a content part, and the remote images that were fetched for it. Out: one ``Part``. Must not: fetch anything (the
-plan of ``remote_images`` is carried out at the edge), or drop a part in silence: what cannot be sent is a
-``ClientFault`` naming the part. Facts: docs/protocol.md 1.3 and 4.4.
+In: what a client's part says, whatever API it came by, and the remote images that were fetched for it. Out: one
+``Part``. Must not: fetch anything (that is done at the edge), or drop a part in silence: what cannot be sent is a
+``ClientFault`` naming the part, as ``param`` does. Facts: docs/protocol.md 1.3 and 4.4.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from binascii import a2b_base64, a2b_qp, b2a_base64
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
 
 from msgspec import Struct
 
@@ -18,20 +17,6 @@ from gemproxy.converter.gemini.mime import mime_of_name, settle
 from gemproxy.errors import ClientFault
 from gemproxy.models import Model
 from gemproxy.wire.gemini import Blob, FileData, Part, PartMediaResolution
-from gemproxy.wire.openai_chat import (
-    AssistantMessage,
-    AudioPart,
-    ChatRequest,
-    FilePart,
-    ImagePart,
-    ImageUrl,
-    InputAudio,
-    InputFile,
-    VideoPart,
-    VideoUrl,
-)
-
-MediaPart = ImagePart | AudioPart | FilePart | VideoPart
 
 # what Google fetches by itself (docs/protocol.md 4.4); not gs://, which would let any client name objects in the
 # operator's buckets
@@ -68,32 +53,8 @@ class RemoteImage(Struct, frozen=True):
     param: str
 
 
-def remote_images(request: ChatRequest, most: int | None = None) -> list[RemoteImage]:
-    """Return the http(s) images that a request names, in order and at every mention: each is sent as often.
-
-    Beyond ``most`` one more is returned, to be refused; nobody asks for the rest.
-    """
-    return list(islice(_remote(request), None if most is None else most + 1))
-
-
-def _remote(request: ChatRequest) -> Iterator[RemoteImage]:
-    for index, message in enumerate(request.messages):
-        if isinstance(message.content, list):
-            for position, part in enumerate(message.content):
-                if type(part) is ImagePart and _is_remote(url := address(part.image_url)):
-                    yield RemoteImage(url, f"messages[{index}].content[{position}]")
-        if isinstance(message, AssistantMessage) and message.images:
-            for position, image in enumerate(message.images):
-                if _is_remote(url := address(image.image_url)):
-                    yield RemoteImage(url, f"messages[{index}].images[{position}]")
-
-
-def address(image: ImageUrl | VideoUrl | str) -> str:
-    """Return the address of an image or video, without the spaces that templates leave around it."""
-    return (image if isinstance(image, str) else image.url).strip()
-
-
-def _is_remote(url: str) -> bool:
+def is_remote(url: str) -> bool:
+    """Return whether an image has to be fetched here before it can be sent."""
     return url[:8].lower().startswith(("http://", "https://")) and not _google_fetches(url)
 
 
@@ -104,50 +65,38 @@ def _google_fetches(url: str) -> bool:
 # ------------------------------------------------------------------------------------------------------- the parts
 
 
-def media_part(part: MediaPart, param: str, images: Mapping[str, Blob], model: Model) -> Part:
-    """Return the part for any content part that is not text. ``param`` names it in faults."""
-    if type(part) is ImagePart:
-        return picture(part.image_url, param, images, model)
-    if type(part) is AudioPart:
-        return Part(inline_data=_sound(part.input_audio, param))
-    if type(part) is VideoPart:
-        return _video(part, param)
-    assert type(part) is FilePart
-    return _file(part.file, param)
-
-
-def picture(image: ImageUrl | str, param: str, images: Mapping[str, Blob], model: Model) -> Part:
-    """Return the part for an image; ``images`` holds the fetched ones by address."""
+def picture(url: str, detail: str | None, param: str, images: Mapping[str, Blob], model: Model) -> Part:
+    """Return the part for an image; ``images`` holds the fetched ones by address, ``detail`` is OpenAI's word."""
     if not model.vision:
         raise _unsupported(f"The model {model.id} takes no images.", param)
-    url = address(image)
     if _is_data(url):
         part = Part(inline_data=_inline(url, param))
     elif _google_fetches(url):
         part = _by_reference(url)
     elif (fetched := images.get(url)) is not None:
         part = Part(inline_data=fetched)
-    elif _is_remote(url):
+    elif is_remote(url):
         raise ClientFault("The image could not be fetched.", param=param, code="invalid_image_url")
     else:
         raise ClientFault("An image must be a data: URL or an http(s) address.", param=param, code="invalid_image_url")
-    detail = None if isinstance(image, str) else _RESOLUTIONS.get(image.detail or "")
-    if detail is not None and model.modern:
-        part.media_resolution = PartMediaResolution(detail)
+    resolution = _RESOLUTIONS.get(detail or "")
+    if resolution is not None and model.modern:
+        part.media_resolution = PartMediaResolution(resolution)
     return part
 
 
-def _sound(audio: InputAudio, param: str) -> Blob:
-    said = _AUDIO_TYPES.get(audio.format.lower()) if audio.format else None
-    if audio.format and said is None:
+def sound(data: str, form: str | None, param: str) -> Part:
+    """Return the part for a sound: base64 or a data: URL, and the name of its format."""
+    said = _AUDIO_TYPES.get(form.lower()) if form else None
+    if form and said is None:
         raise _unsupported(f"The audio format must be one of {', '.join(_AUDIO_TYPES)}.", param)
-    if _is_data(audio.data):
-        return _inline(audio.data, param, said)
-    return _blob("", _base64(audio.data, param), said, param)
+    if _is_data(data):
+        return Part(inline_data=_inline(data, param, said))
+    return Part(inline_data=_blob("", _base64(data, param), said, param))
 
 
-def _video(part: VideoPart, param: str) -> Part:
-    url = address(part.video_url)
+def video(url: str, param: str) -> Part:
+    """Return the part for a video, by its address."""
     if _is_data(url):
         return Part(inline_data=_inline(url, param))
     if _google_fetches(url):
@@ -155,21 +104,20 @@ def _video(part: VideoPart, param: str) -> Part:
     raise _unsupported("A video must be a data: URL, a YouTube address or the URI of a file in the Files API.", param)
 
 
-def _file(file: InputFile, param: str) -> Part:
-    data = file.file_data
-    if data:
-        if _is_data(data):
-            return Part(inline_data=_inline(data, param, mime_of_name(file.filename)))
-        if _google_fetches(data):
-            return _by_reference(data, file.filename)
-        return Part(inline_data=_blob("", _base64(data, param), mime_of_name(file.filename), param))
-    if file.file_id and _google_fetches(file.file_id):
-        return _by_reference(file.file_id, file.filename)
-    if file.file_id:
-        raise _unsupported(
-            "Files by id are not kept here: send file_data, or the URI of a file in the Files API.", param
-        )
-    raise ClientFault("The file has neither file_data nor file_id.", param=param)
+def document(data: str, name: str | None, param: str) -> Part:
+    """Return the part for a file: base64, a data: URL or the URI of a file in the Files API, and its name."""
+    if _is_data(data):
+        return Part(inline_data=_inline(data, param, mime_of_name(name)))
+    if _google_fetches(data):
+        return _by_reference(data, name)
+    return Part(inline_data=_blob("", _base64(data, param), mime_of_name(name), param))
+
+
+def document_by_id(file_id: str, name: str | None, param: str) -> Part:
+    """Return the part for a file that the client names only: Google's Files API is the one place that is looked in."""
+    if _google_fetches(file_id):
+        return _by_reference(file_id, name)
+    raise _unsupported("Files by id are not kept here: send file_data, or the URI of a file in the Files API.", param)
 
 
 def _by_reference(url: str, name: str | None = None) -> Part:

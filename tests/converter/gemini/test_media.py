@@ -17,10 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemproxy.converter.api import Options
+from gemproxy.converter.chat.media import remote_images
 from gemproxy.converter.chat.reading import decode
 from gemproxy.converter.chat.request import to_call
 from gemproxy.converter.gemini import media
-from gemproxy.converter.gemini.media import RemoteImage, remote_images
+from gemproxy.converter.gemini.media import RemoteImage
 from gemproxy.converter.gemini.mime import mime_of_name, sniff
 from gemproxy.errors import ClientFault
 from gemproxy.models import capabilities

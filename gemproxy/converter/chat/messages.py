@@ -17,6 +17,7 @@ from gemproxy.converter.chat.media import media_part, picture
 from gemproxy.converter.gemini import signatures
 from gemproxy.converter.gemini.contents import Contents, arguments_of, lines, opened, sign, sign_text
 from gemproxy.converter.gemini.names import Names
+from gemproxy.converter.gemini.signatures import Signed
 from gemproxy.converter.gemini.tool_results import Asked, Result
 from gemproxy.errors import ClientFault
 from gemproxy.load.effort import Effort
@@ -26,6 +27,7 @@ from gemproxy.wire.gemini import Blob, Content, FunctionCall, Part
 from gemproxy.wire.openai_chat import (
     AssistantMessage,
     DeveloperMessage,
+    ExtraContent,
     FunctionMessage,
     Message,
     RefusalPart,
@@ -153,7 +155,7 @@ class _Writer:
         parts = _parts(message, index, self._setting)
         if message.refusal:
             parts.append(Part(text=message.refusal))
-        signed = signatures.carried_by(message.extra_content)
+        signed = _carried_by(message.extra_content)
         if signed is not None and sign_text(parts, signed):
             signed = None
         parts += [self._image(image, index, place) for place, image in enumerate(message.images or ())]
@@ -176,7 +178,7 @@ class _Writer:
         part = picture(image.image_url, param, self._setting.images, self._setting.model)
         self._setting.media.append(NamedPart(part, param))
         data = part.inline_data.data if part.inline_data is not None else ""
-        carried = signatures.carried_by(image.extra_content)
+        carried = _carried_by(image.extra_content)
         sign(part, signatures.known(carried, self._setting.signatures, lambda: signatures.image_key(data)))
         return part
 
@@ -191,7 +193,28 @@ class _Writer:
         call_id, appended = signatures.parted(sent.id or "")
         call = FunctionCall(self._setting.names.wire(name), arguments, call_id or f"call_{index}_{place}")
         part = Part(function_call=call)
-        carried = signatures.carried_by_call(sent, appended)
+        carried = _carried_by_call(sent, appended)
         sign(part, signatures.known(carried, self._setting.signatures, lambda: call_id))
         parts.append(part)
         return Asked(call, call_id, name)
+
+
+# ------------------------------------------------------------------------------------------------- signatures sent back
+
+
+def _carried_by_call(call: SentToolCall, appended: str) -> Signed | None:
+    """Return the signature that a call of the history carries in one of its fields, or behind its id; or None."""
+    carried = _carried_by(call.extra_content)
+    if carried is not None:
+        return carried
+    fields = call.provider_specific_fields
+    signature = (fields.thought_signature if fields is not None else None) or appended
+    return Signed(signature, "") if signature else None
+
+
+def _carried_by(extra: ExtraContent | None) -> Signed | None:
+    """Return the signature in Google's carrier, or None."""
+    if extra is None or extra.google is None or not extra.google.thought_signature:
+        return None
+    origin = extra.google.origin or ""
+    return Signed(extra.google.thought_signature, origin if len(origin) <= signatures.MAX_ORIGIN else "")

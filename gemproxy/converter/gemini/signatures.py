@@ -16,8 +16,6 @@ from hashlib import blake2b
 from threading import Lock
 from typing import NamedTuple, Protocol
 
-from gemproxy.wire.openai_chat import ExtraContent, SentToolCall
-
 MAX_ORIGIN = 200  # characters; a longer one is none of ours
 _SUFFIXES = ("__thought__", "__sig__")
 
@@ -163,21 +161,3 @@ def known(carried: Signed | None, lookup: SignatureLookup | None, key: Callable[
     if carried is None or (cached is not None and cached.signature == carried.signature):
         return cached
     return carried
-
-
-def carried_by_call(call: SentToolCall, appended: str) -> Signed | None:
-    """Return the signature that a call of the history carries in one of its fields, or behind its id; or None."""
-    carried = carried_by(call.extra_content)
-    if carried is not None:
-        return carried
-    fields = call.provider_specific_fields
-    signature = (fields.thought_signature if fields is not None else None) or appended
-    return Signed(signature, "") if signature else None
-
-
-def carried_by(extra: ExtraContent | None) -> Signed | None:
-    """Return the signature in Google's carrier, or None."""
-    if extra is None or extra.google is None or not extra.google.thought_signature:
-        return None
-    origin = extra.google.origin or ""
-    return Signed(extra.google.thought_signature, origin if len(origin) <= MAX_ORIGIN else "")

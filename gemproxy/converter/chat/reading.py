@@ -20,7 +20,7 @@ from msgspec import Raw
 from msgspec.structs import force_setattr, replace
 
 from gemproxy.converter.bounds import BOUNDS, Bounds
-from gemproxy.converter.chat.tools import MAX_TOOLS
+from gemproxy.converter.gemini.tools import MAX_TOOLS
 from gemproxy.errors import ClientFault
 from gemproxy.load import weigh
 from gemproxy.load.turns import go_on, pass_turn

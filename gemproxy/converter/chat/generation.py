@@ -6,32 +6,27 @@ is known to refuse (docs/protocol.md 1.5): that is left out where it changes lit
 
 from __future__ import annotations
 
-from msgspec import Raw, Struct
-
 from gemproxy.converter.chat.reasoning import thinking
+from gemproxy.converter.gemini.generation_config import (
+    FREE_TEXT,
+    Format,
+    answer_schema,
+    ask_logprobs,
+    json_format,
+    limit,
+    sample,
+    top_logprobs,
+)
 from gemproxy.converter.gemini.reader import MAX_CANDIDATES
 from gemproxy.converter.numbers import integer, within
-from gemproxy.converter.schema import cache as schema
 from gemproxy.errors import ClientFault
-from gemproxy.load.effort import Effort, Exhausted
+from gemproxy.load.effort import Effort
 from gemproxy.models import Model
 from gemproxy.wire.gemini import GenerationConfig
 from gemproxy.wire.openai_chat import ChatRequest, GoogleOptions
 
 MAX_STOPS = 5  # docs/protocol.md 1.5
 INT32_MAX = 0x7FFFFFFF
-JSON = "application/json"
-
-
-class Format(Struct, frozen=True):
-    """What ``response_format`` asks for; ``instruction`` says it in words where the model cannot be held to it."""
-
-    mime: str | None = None
-    schema: bytes = b""
-    instruction: str | None = None
-
-
-FREE_TEXT = Format()
 
 
 def generation(
@@ -44,8 +39,8 @@ def generation(
 ) -> GenerationConfig | None:
     """Return the generation config, or None if nothing needs saying. Raises ``ClientFault`` naming the field."""
     config = GenerationConfig()
-    limit = config.max_output_tokens = _limit(request, model)
-    _sampling(request, model, config, notes)
+    most = config.max_output_tokens = _limit(request, model)
+    sample(config, model, notes, request.temperature, request.top_p, request.top_k)
     if request.stop is not None:
         config.stop_sequences = _stops(request.stop)
     if request.seed is not None:
@@ -58,11 +53,8 @@ def generation(
         config.candidate_count = _candidates(integer(request.n, "n"), model)
     if request.modalities is not None or request.audio is not None:
         config.response_modalities = _modalities(request, model)
-    if wanted.mime is not None:
-        config.response_mime_type = wanted.mime
-        if wanted.schema:
-            config.response_json_schema = Raw(wanted.schema)
-    config.thinking_config = thinking(request, google, model, limit, include_thoughts)
+    wanted.write(config)
+    config.thinking_config = thinking(request, google, model, most, include_thoughts)
     return None if config == _EMPTY_CONFIG else config
 
 
@@ -70,82 +62,32 @@ _EMPTY_CONFIG = GenerationConfig()
 
 
 def answer_format(request: ChatRequest, model: Model, with_tools: bool, effort: Effort) -> Format:
-    """Return how the answer is to be formed (docs/protocol.md 4.6).
-
-    Models before 3 refuse a JSON type beside tools; for them it is left out and said in words.
-    Promised: docs/architecture.md 14.7.
-    """
+    """Return how the answer is to be formed; raises ``ClientFault``."""
     wanted = request.response_format
     if wanted is None or wanted.type == "text":
         return FREE_TEXT
     if wanted.type == "json_object":
-        found = b""
-    elif wanted.type == "json_schema":
-        found = _answer_schema(request, effort)
-    else:
+        return json_format(b"", model, with_tools)
+    if wanted.type != "json_schema":
         raise ClientFault(
             "response_format.type must be text, json_object or json_schema.",
             param="response_format.type",
             code="unsupported_value",
         )
-    if model.modern or not with_tools:
-        return Format(JSON, found)
-    return Format(instruction=_in_words(found))
-
-
-def _answer_schema(request: ChatRequest, effort: Effort) -> bytes:
-    wanted = request.response_format.json_schema if request.response_format is not None else None
     param = "response_format.json_schema"
-    if wanted is None:
+    if wanted.json_schema is None:
         raise ClientFault(f"{param} is missing.", param=param)
-    param = f"{param}.schema"
-    raw = bytes(wanted.schema)
-    if raw in (b"", b"null"):
-        raise ClientFault(f"{param} is missing.", param=param)
-    try:
-        return schema.answer_schema(raw, effort)
-    except schema.Unusable as fault:
-        raise ClientFault(f"{param}: {fault}.", param=param) from fault
-    except Exhausted:
-        raise schema.too_much("response_format", effort) from None
-
-
-def _in_words(found: bytes) -> str:
-    if not found:
-        return "When you give the final answer, write one JSON object and nothing else."
-    return (
-        "When you give the final answer, write JSON that is valid under the following JSON Schema, and nothing else:\n"
-        + found.decode()
-    )
+    found = answer_schema(wanted.json_schema.schema, f"{param}.schema", "response_format", effort)
+    return json_format(found, model, with_tools)
 
 
 # ----------------------------------------------------------------------------------------------------- single fields
 
 
 def _limit(request: ChatRequest, model: Model) -> int | None:
-    """Return ``maxOutputTokens``; it counts thoughts, as OpenAI's ``max_completion_tokens`` does."""
-    value, param = request.max_completion_tokens, "max_completion_tokens"
-    if value is None:
-        value, param = request.max_tokens, "max_tokens"
-    if value is None:
-        return None
-    tokens = integer(value, param)
-    if tokens < 1:
-        raise ClientFault(f"{param} must be at least 1.", param=param, code="unsupported_value")
-    return min(tokens, model.out_limit)
-
-
-def _sampling(request: ChatRequest, model: Model, config: GenerationConfig, notes: list[str]) -> None:
-    if request.temperature is not None:
-        config.temperature = within(request.temperature, "temperature", 0, 2)
-    if request.top_p is not None:
-        config.top_p = within(request.top_p, "top_p", 0, 1)
-    if request.top_k is not None:
-        count = integer(request.top_k, "top_k")
-        config.top_k = count if count > 0 else None  # 0 and -1 are other servers' words for "no limit"
-    if not model.sampling:
-        notes += [name for name in ("temperature", "top_p", "top_k") if getattr(config, name) is not None]
-        config.temperature = config.top_p = config.top_k = None
+    if request.max_completion_tokens is not None:
+        return limit(request.max_completion_tokens, "max_completion_tokens", model)
+    return limit(request.max_tokens, "max_tokens", model) if request.max_tokens is not None else None
 
 
 def _penalties(request: ChatRequest, notes: list[str]) -> None:
@@ -170,17 +112,11 @@ def _seed(seed: int) -> int:
 
 
 def _logprobs(request: ChatRequest, model: Model, config: GenerationConfig) -> None:
-    count = None
-    if request.top_logprobs is not None:
-        count = integer(within(request.top_logprobs, "top_logprobs", 0, 20), "top_logprobs")
-    if not request.logprobs:
-        if count:
-            raise ClientFault("top_logprobs needs logprobs to be true.", param="top_logprobs")
-        return
-    if not model.logprobs:
-        raise ClientFault(f"The model {model.id} gives no logprobs.", param="logprobs", code="unsupported_parameter")
-    config.response_logprobs = True
-    config.logprobs = count
+    count = top_logprobs(request.top_logprobs) if request.top_logprobs is not None else None
+    if request.logprobs:
+        ask_logprobs(config, model, count, "logprobs")
+    elif count:
+        raise ClientFault("top_logprobs needs logprobs to be true.", param="top_logprobs")
 
 
 def _candidates(count: int, model: Model) -> int | None:

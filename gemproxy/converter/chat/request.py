@@ -17,10 +17,11 @@ from collections.abc import Mapping
 from msgspec import Raw, Struct
 
 from gemproxy.converter.api import Options
-from gemproxy.converter.chat.generation import FREE_TEXT, answer_format, generation
+from gemproxy.converter.chat.generation import answer_format, generation
 from gemproxy.converter.chat.messages import Setting, conversation
 from gemproxy.converter.chat.reading import NO_BIAS
 from gemproxy.converter.chat.tools import tool_set
+from gemproxy.converter.gemini.generation_config import FREE_TEXT
 from gemproxy.converter.gemini.signatures import SignatureLookup
 from gemproxy.load.effort import Effort
 from gemproxy.models import Model

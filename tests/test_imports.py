@@ -25,6 +25,7 @@ SHARED_BY_APIS = {
         "converter.generation",
         "converter.gemini",
         "converter.numbers",
+        "converter.steps",
     ),
     *("converter.schema", "converter.sse", "upstream", "redaction", "models", "wire", "errors", "load"),
 }

@@ -11,7 +11,7 @@ from collections.abc import Container
 import msgspec
 
 from gemproxy.converter import events, transcript
-from gemproxy.wire import UNREADABLE
+from gemproxy.converter.gemini.tools import input_of
 from gemproxy.wire.openai_chat import (
     AnnotationOut,
     CompletionDetails,
@@ -50,22 +50,12 @@ def extra(signature: str | None, origin: str) -> ExtraContent:
 def tool_call(event: events.ToolCall, heading: Heading) -> ToolCallOut:
     """Return the call; one of a custom tool gives back the text that its ``input`` holds."""
     if event.name in heading.custom:
-        call = ToolCallOut(event.id, custom=CustomOut(event.name, _custom_input(event.arguments)), type="custom")
+        call = ToolCallOut(event.id, custom=CustomOut(event.name, input_of(event.arguments)), type="custom")
     else:
         call = ToolCallOut(event.id, FunctionOut(event.name, event.arguments))
     if event.signature is not None:
         call.extra_content = extra(event.signature, heading.origin)
     return call
-
-
-def _custom_input(arguments: str) -> str:
-    # a custom tool was declared as a function with one string, ``input``; what else the model made of it stays JSON
-    try:
-        found = msgspec.json.decode(arguments)
-    except UNREADABLE:
-        return arguments  # too deep, or with a number too long to make a value of
-    text = found.get("input") if isinstance(found, dict) else None
-    return text if isinstance(text, str) else arguments
 
 
 def image(event: events.Image, place: int, origin: str) -> ImageOut:

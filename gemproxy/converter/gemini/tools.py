@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Final
 
+import msgspec
 from msgspec import Raw, Struct
 
 from gemproxy.converter.gemini.names import Names
 from gemproxy.converter.schema import cache as schema
 from gemproxy.errors import ClientFault
 from gemproxy.load.effort import Effort
+from gemproxy.wire import UNREADABLE
 from gemproxy.wire.gemini import Empty, FunctionCallingConfig, FunctionDeclaration, ToolConfig, ToolSpec
 
 MAX_TOOLS: Final = 512  # Google's own limit; what their schemas cost is counted by itself
@@ -99,6 +101,16 @@ def with_grammar(description: str | None, syntax: str, definition: str) -> str:
     """Return a description with the grammar of the input, which Gemini cannot be held to, told in words."""
     rule = f"The input must follow this {syntax} grammar:\n{definition}"
     return f"{description}\n\n{rule}" if description else rule
+
+
+def input_of(arguments: str) -> str:
+    """Return the text that a custom tool was called with; what else the model made of its one string stays JSON."""
+    try:
+        found = msgspec.json.decode(arguments)
+    except UNREADABLE:
+        return arguments  # too deep, or with a number too long to make a value of
+    text = found.get("input") if isinstance(found, dict) else None
+    return text if isinstance(text, str) else arguments
 
 
 def only(names: Sequence[str], mode: str, declared: Container[str], param: str) -> FunctionCallingConfig:

@@ -1,0 +1,78 @@
+"""What every event of one response, or the whole of it, says about it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from gemproxy.errors import ClientFault, Failure
+from gemproxy.wire.openai_responses import ErrorOut, IncompleteDetails, ItemOut, UsageOut
+
+_json: Final = msgspec.json.Encoder().encode
+# Codes that clients act upon; not all of them stand in OpenAI's own list for a response (docs/protocol.md 7.4).
+_CODES: Final = {"rate_limit_exceeded", "insufficient_quota", "context_length_exceeded"}
+
+
+class Heading(Struct, frozen=True):
+    """``id`` without its prefix; ``created`` in Unix seconds, ``now`` gives those of the end.
+
+    ``echo`` is an object, encoded: what is repeated of the request. ``custom`` holds the declared names of custom
+    tools, ``spaces`` the name and namespace of those whose declared name is another. ``sealed``: the client is to carry
+    signatures, made by ``origin``.
+    """
+
+    id: str
+    created: int
+    now: Callable[[], float]
+    model: str
+    echo: bytes = b"{}"
+    origin: str = ""
+    custom: Container[str] = frozenset()
+    spaces: Mapping[str, tuple[str, str | None]] = {}
+    sealed: bool = False
+
+    def item_id(self, kind: str, index: int) -> str:
+        """Return the id of an item, from which that of its response can be told (``response_of``)."""
+        return f"{kind}_{self.id}{index:04x}"
+
+    def call_kind(self, name: str) -> str:
+        """Return what the id of a call begins with."""
+        return "ctc" if name in self.custom else "fc"
+
+    def response(
+        self,
+        status: str,
+        items: Sequence[ItemOut],
+        usage: UsageOut | None,
+        fault: ErrorOut | None,
+        reason: IncompleteDetails | None,
+    ) -> bytes:
+        """Return the response object as JSON."""
+        ended = int(self.now()) if status == "completed" else None
+        return b"".join(
+            (
+                b'{"id":"resp_%b","object":"response","created_at":%d,' % (self.id.encode(), self.created),
+                b'"status":"%b","completed_at":%b,"model":%b,' % (status.encode(), _json(ended), _json(self.model)),
+                b'"error":%b,"incomplete_details":%b,"output":' % (_json(fault), _json(reason)),
+                _json(items),
+                b',"usage":%b,' % _json(usage),
+                self.echo[1:],
+            )
+        )
+
+    def error(self, failure: Failure) -> ErrorOut:
+        """Return a failure in words that clients act upon: whether to wait, to give up, or to try again."""
+        if failure.code in _CODES:
+            wait = failure.retry_after
+            hint = f" Please try again in {wait:.0f}s." if failure.code == "rate_limit_exceeded" and wait else ""
+            return ErrorOut(failure.code, failure.message + hint)
+        return ErrorOut("invalid_prompt" if isinstance(failure, ClientFault) else "server_error", failure.message)
+
+
+def response_of(item_id: str) -> str | None:
+    """Return the id of the response that an item belongs to; None if it is none of ours."""
+    _, found, rest = item_id.partition("_")
+    return rest[:-4] if found and len(rest) > 4 else None

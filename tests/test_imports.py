@@ -51,7 +51,7 @@ FLOORS: dict[str, set[str]] = {
     "wiring": {"wiring", "config", "server", *(BELOW_SERVER - CONVERTER), *SEAM, "converter.gemini.signatures"},
     "wiring.build": {
         *("wiring", "config", "server", *(BELOW_SERVER - CONVERTER), *SEAM),
-        *("converter.chat.operation", "converter.gemini.signatures"),
+        *("converter.chat.operation", "converter.responses.operation", "converter.gemini.signatures"),
     },
     "wiring.settings": {
         *("config", "server.auth", "server.service", "dispatch", "fetch", "credentials", "pool", "transport.reaching"),
@@ -82,6 +82,7 @@ FLOORS: dict[str, set[str]] = {
     "transport.tap": set(),
     "converter": SHARED_BY_APIS,
     "converter.chat": {*SHARED_BY_APIS, "converter.chat"},  # and no other API's folder
+    "converter.responses": {*SHARED_BY_APIS, "converter.responses"},
     "upstream": {  # and nothing of OpenAI
         *("upstream", "redaction", "models", "errors", "load.turns"),
         *("wire.gemini", "wire.gemini_methods", "wire.long_answer", "wire.incoming", "wire.text", "wire.UNREADABLE"),

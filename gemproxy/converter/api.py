@@ -114,15 +114,16 @@ class Received(Struct, frozen=True):
 class Known(Struct):
     """What the edge knows and a conversion may rest on. Ids and time are the same in every attempt.
 
-    ``id`` is a new one for the answer, ``created`` in Unix seconds. ``methods(model)`` are those that any credential
-    of the model can serve. ``images`` are those asked for by ``Wants``, by address; ``stored`` what the state keeps of
-    this client, by kind and key (None: nothing). ``tape`` returns what keeps the frames of one more attempt, if
-    anything does.
+    ``id`` is a new one for the answer, ``created`` in Unix seconds, as are those that ``now`` gives later.
+    ``methods(model)`` are those that any credential of the model can serve. ``images`` are those asked for by
+    ``Wants``, by address; ``stored`` what the state keeps of this client, by kind and key (None: nothing). ``tape``
+    returns what keeps the frames of one more attempt, if anything does.
     """
 
     id: str
     created: int
     new_id: Callable[[], str]
+    now: Callable[[], float] = lambda: 0.0
     signatures: Signatures | None = None
     options: Options = Options()
     methods: Callable[[str], Set[Method]] = lambda model: GENERATES
@@ -200,7 +201,7 @@ class Asked(Protocol):
     def model(self) -> str: ...
     @property
     def stream(self) -> bool | None: ...
-    def format(self, stream: bool) -> Format:
+    def format(self, stream: bool, known: Known) -> Format:
         """Return what the answer looks like."""
         ...
 

@@ -8,7 +8,7 @@ from functools import partial
 from gemproxy.converter.api import Known, Settled
 from gemproxy.converter.events import Image, ToolCall
 from gemproxy.converter.gemini.reader import AnswerReader
-from gemproxy.converter.gemini.signatures import Signatures, image_key
+from gemproxy.converter.gemini.signatures import Signatures, Signed, image_key
 from gemproxy.converter.transcoder import Transcoder, Writer
 from gemproxy.upstream.dialect import Dialect
 
@@ -44,5 +44,7 @@ def _call_id(prefix: str, known: Known) -> str:
 
 
 def _keep(signatures: Signatures, origin: str, signed: ToolCall | Image) -> None:
-    key = signed.id if isinstance(signed, ToolCall) else image_key(signed.data)
-    signatures.put(key, signed.signature or "", origin)
+    if isinstance(signed, ToolCall):
+        signatures.put(signed.id, Signed(signed.signature or "", origin, signed.arguments))
+    else:
+        signatures.put(image_key(signed.data), Signed(signed.signature or "", origin))

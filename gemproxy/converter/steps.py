@@ -7,7 +7,7 @@ In: JSON, and the path at which it stands. Out: what a decoder makes of it, or `
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -139,6 +139,25 @@ def bound(path: str, what: str, found: int, most: int) -> None:
             param=path.partition("[")[0].partition(".")[0],
             code="unsupported_value",
         )
+
+
+def without_lists(outline: Any, lists: Collection[str], unread: Collection[str] = ()) -> bytes:
+    """Return a request without what may be long, so that only the presence of that is left to judge.
+
+    ``outline`` is a Struct that holds each field as it came; ``unread`` names those that cost nothing, however long.
+    """
+    kept: list[bytes] = []
+    for name in outline.__struct_fields__:
+        raw: Raw = getattr(outline, name)
+        if not len(raw):
+            continue
+        if name in lists:
+            kept.append(b'"%b":[]' % name.encode())
+        elif len(raw) > MAX_FIELD and name not in unread:
+            raise ClientFault(f"{name} is larger than {MAX_FIELD // 1024} KiB.", param=name)
+        else:
+            kept.append(b'"%b":%b' % (name.encode(), bytes(raw)))
+    return b"{%b}" % b",".join(kept)
 
 
 def _joined(above: str, path: str) -> str:

@@ -44,7 +44,6 @@ class Asking:
     ) -> None:
         self.burden = burden
         self.stream = context.stream
-        self.format = context.format = asked.format(context.stream)
         self._models = models
         self._service = service
         self._context = context
@@ -55,11 +54,13 @@ class Asking:
             service.new_id(),
             int(service.clock()),
             service.new_id,
+            service.clock,
             service.signatures.of(context.client),
             service.door.options,
             service.dispatcher.methods,
             partial(_tape, service.operations.capture, context.id, self._tapes),
         )
+        self.format = context.format = asked.format(context.stream, self._known)
         self._keep: Callable[[], Sequence[Kept]] = tuple
         self._since = 0.0
         self._made: list[object] = []

@@ -82,7 +82,7 @@ def _is_answer(frame: bytes) -> bool:
 
 
 class BytesThrough(Prompt):
-    def format(self, stream: bool) -> Format:
+    def format(self, stream: bool, known: Known) -> Format:
         return Format("text/event-stream", failure_event=failure_event) if stream else Format()
 
     def plan(self, known: Known, settled: Settled) -> Plan:

@@ -47,7 +47,7 @@ class Counting:
 
 
 class Telling(Prompt):
-    def format(self, stream: bool) -> Format:
+    def format(self, stream: bool, known: Known) -> Format:
         return Format("text/event-stream", b"ping\n", lambda failure: f"0!{failure.code}".encode())
 
     def plan(self, known: Known, settled: Settled) -> Plan:
@@ -63,7 +63,7 @@ class Telling(Prompt):
 
 
 class Cut(Prompt):
-    def format(self, stream: bool) -> Format:
+    def format(self, stream: bool, known: Known) -> Format:
         return Format("audio/mpeg")
 
     def plan(self, known: Known, settled: Settled) -> Plan:

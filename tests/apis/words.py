@@ -46,7 +46,7 @@ class Prompt(Struct, frozen=True):
         body = GenerateRequest([Content([Part(text=self.text + more)], "user")])
         return Call(settled.method, settled.model.id, body)
 
-    def format(self, stream: bool) -> Format:
+    def format(self, stream: bool, known: Known) -> Format:
         return PLAIN
 
     def wants(self, known: Known) -> Wants | None:

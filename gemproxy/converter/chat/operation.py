@@ -47,7 +47,7 @@ class ChatAsked(Struct, frozen=True):
         """Return whether a stream is asked for; None: it does not say."""
         return self.request.stream
 
-    def format(self, stream: bool) -> Format:
+    def format(self, stream: bool, known: Known) -> Format:
         """Return what the answer looks like."""
         return EVENTS if stream else WHOLE
 

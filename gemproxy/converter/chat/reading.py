@@ -18,7 +18,7 @@ from msgspec.structs import force_setattr, replace
 
 from gemproxy.converter.bounds import BOUNDS, Bounds
 from gemproxy.converter.gemini.tools import MAX_TOOLS
-from gemproxy.converter.steps import LARGEST_STEP, MAX_FIELD, Kind, Reader, as_read, bound
+from gemproxy.converter.steps import LARGEST_STEP, Kind, Reader, as_read, bound, without_lists
 from gemproxy.errors import ClientFault
 from gemproxy.load import weigh
 from gemproxy.wire import UNREADABLE
@@ -53,7 +53,6 @@ MAX_BIAS = 1 << 16  # bytes; some thousand tokens, many times what OpenAI takes
 _UNREAD_FIELDS = ("metadata", "audio", "web_search_options")  # passed over in a moment, whatever they hold
 _BRACKET = ord("[")
 _LIST_FIELDS = ("messages", "tools", "functions")
-_FIELDS = Outline.__struct_fields__
 _CHOICES = {
     "role": "system, developer, user, assistant, tool or function",
     "type": "text, image_url, input_audio, file, video_url or refusal",
@@ -122,7 +121,9 @@ class _Reading:
         if not body.isascii():
             _reader.at("", check_encoding, body)
         outline = _reader.at("", _outline, body)
-        asked = _reader.at("", lambda rest: _judged(_decode(rest)), _without_lists(outline))
+        asked = _reader.at(
+            "", lambda rest: _judged(_decode(rest)), without_lists(outline, _LIST_FIELDS, _UNREAD_FIELDS)
+        )
         found = _reader.at("messages", _some_objects, outline.messages)
         bound("messages", "messages", len(found), self._bounds.messages)
         raws = _reader.at("messages", _some_items, outline.messages)
@@ -181,22 +182,6 @@ def _settled(path: str, function: LargeFunction | None) -> SentFunction | None:
 
 def _is_kept(arguments: Any) -> bool:
     return len(arguments) >= LONG_TEXT and memoryview(arguments)[0] in b'"{'
-
-
-def _without_lists(outline: Any) -> bytes:
-    """Return a request without what may be long, so that only its presence and absence are left to judge."""
-    kept: list[bytes] = []
-    for name in _FIELDS:
-        raw: Raw = getattr(outline, name)
-        if not len(raw):
-            continue
-        if name in _LIST_FIELDS:
-            kept.append(b'"%b":[]' % name.encode())
-        elif len(raw) > MAX_FIELD and name not in _UNREAD_FIELDS:
-            raise ClientFault(f"{name} is larger than {MAX_FIELD // 1024} KiB.", param=name)
-        else:
-            kept.append(b'"%b":%b' % (name.encode(), bytes(raw)))
-    return b"{%b}" % b",".join(kept)
 
 
 def _count(messages: Sequence[Message], bounds: Bounds) -> None:

@@ -100,7 +100,7 @@ def opened(system: list[Part], contents: list[Content], model: Model) -> tuple[l
 def sign(part: Part | None, signed: Signed | None) -> None:
     """Hang a signature on a part, if there are both."""
     if part is not None and signed is not None:
-        part.thought_signature, part.origin = signed
+        part.thought_signature, part.origin = signed.signature, signed.origin
 
 
 def sign_text(parts: Sequence[Part], signed: Signed) -> bool:

@@ -21,10 +21,11 @@ _SUFFIXES = ("__thought__", "__sig__")
 
 
 class Signed(NamedTuple):
-    """A signature and where it was made."""
+    """A signature and where it was made; of a call that is remembered also the arguments that it was made for."""
 
     signature: str
     origin: str
+    arguments: str = ""
 
 
 class SignatureLookup(Protocol):
@@ -38,14 +39,13 @@ class SignatureLookup(Protocol):
 class Signatures(SignatureLookup, Protocol):
     """The same, and remembers more."""
 
-    def put(self, call_id: str, signature: str, origin: str) -> None:
+    def put(self, call_id: str, signed: Signed) -> None:
         """Remember the signature of a call."""
         ...
 
 
 class _Entry(NamedTuple):
-    signature: str
-    origin: str
+    signed: Signed
     until: float
 
 
@@ -87,9 +87,9 @@ class SignatureCache:
         """Return what is remembered for one client."""
         return ClientSignatures(self, client)
 
-    def put(self, key: Key, signature: str, origin: str) -> None:
+    def put(self, key: Key, signed: Signed) -> None:
         """Remember the signature of a call; one that is larger than the whole cache is not kept."""
-        entry = _Entry(signature, origin, self._clock() + self._ttl)
+        entry = _Entry(signed, self._clock() + self._ttl)
         with self._lock:
             self._drop(key)
             if _size(key, entry) > self._max_bytes:
@@ -109,7 +109,7 @@ class SignatureCache:
                 self._drop(key)
                 return None
             self._entries.move_to_end(key)
-            return Signed(entry.signature, entry.origin)
+            return entry.signed
 
     def _drop(self, key: Key) -> None:
         entry = self._entries.pop(key, None)
@@ -123,9 +123,9 @@ class ClientSignatures(NamedTuple):
     cache: SignatureCache
     client: str
 
-    def put(self, call_id: str, signature: str, origin: str) -> None:
+    def put(self, call_id: str, signed: Signed) -> None:
         """Remember the signature of a call."""
-        self.cache.put(Key(self.client, call_id), signature, origin)
+        self.cache.put(Key(self.client, call_id), signed)
 
     def get(self, call_id: str) -> Signed | None:
         """Return the signature of a call, or None."""
@@ -133,7 +133,7 @@ class ClientSignatures(NamedTuple):
 
 
 def _size(key: Key, entry: _Entry) -> int:
-    return len(key.client) + len(key.call_id) + len(entry.signature) + len(entry.origin)
+    return len(key.client) + len(key.call_id) + sum(map(len, entry.signed))
 
 
 def image_key(data: str) -> str:

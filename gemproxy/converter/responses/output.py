@@ -15,7 +15,7 @@ from msgspec import UNSET, Raw, Struct
 from gemproxy.converter import events
 from gemproxy.converter.responses.heading import Heading
 from gemproxy.converter.responses.objects import annotation, call_item, logprobs, usage_out
-from gemproxy.converter.responses.sealed import SIGNATURE, seal
+from gemproxy.converter.responses.sealed import SIGNATURE, digest, seal
 from gemproxy.converter.transcript import Usage
 from gemproxy.errors import UpstreamFault
 from gemproxy.wire.openai_responses import (
@@ -149,7 +149,7 @@ class Output:
         told = b""
         carried: str | None = None
         if event.signature is not None and self._heading.sealed:
-            carried = seal(SIGNATURE, self._heading.origin, event.id, event.signature)
+            carried = seal(SIGNATURE, self._heading.origin, event.id, event.signature, digest(event.arguments.encode()))
             self._keep(len(carried))
             told = self._saying(summary=True)
         return told + self._close("completed", carried)

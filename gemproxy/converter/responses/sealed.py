@@ -16,7 +16,7 @@ import msgspec
 
 from gemproxy.wire import UNREADABLE
 
-SIGNATURE: Final = "s1"  # origin, call id, signature
+SIGNATURE: Final = "s1"  # origin, call id, signature, digest of the arguments
 SUMMARY: Final = "c1"  # the summary
 _CHECK: Final = 12  # bytes
 _texts = msgspec.json.Decoder(list[str]).decode
@@ -37,6 +37,15 @@ def opened(kind: str, sealed: str, count: int) -> Sequence[str] | None:
     except (ValueError, *UNREADABLE):  # binascii's and codecs' faults are a ValueError
         return None
     return found[1:] if len(found) == count + 1 and found[0] == kind else None
+
+
+def digest(arguments: bytes) -> str:
+    """Return what is the same for the same arguments, however they are written."""
+    try:
+        written = msgspec.json.encode(msgspec.json.decode(arguments), order="sorted")
+    except UNREADABLE:
+        written = arguments
+    return blake2b(written, digest_size=_CHECK).hexdigest()
 
 
 def _check(held: bytes) -> bytes:

@@ -21,23 +21,23 @@ HERE = "ai_studio/gemini-3.8-flash"
 
 def test_cache_gives_back_what_was_put(clock: Clock) -> None:
     cache = SignatureCache(clock)
-    cache.of("ci").put("call_1", "c2ln", HERE)
-    assert cache.of("ci").get("call_1") == ("c2ln", HERE)
+    cache.of("ci").put("call_1", Signed("c2ln", HERE))
+    assert cache.of("ci").get("call_1") == Signed("c2ln", HERE)
     assert cache.of("ci").get("call_2") is None
 
 
 def test_cache_knows_a_call_by_its_client_and_its_id(clock: Clock) -> None:
     cache = SignatureCache(clock)
-    cache.of("one").put("call_1", "c2lnMQ", HERE)
-    cache.of("two").put("call_1", "c2lnMg", HERE)
-    assert cache.of("one").get("call_1") == ("c2lnMQ", HERE)
-    assert cache.of("two").get("call_1") == ("c2lnMg", HERE)
+    cache.of("one").put("call_1", Signed("c2lnMQ", HERE))
+    cache.of("two").put("call_1", Signed("c2lnMg", HERE))
+    assert cache.of("one").get("call_1") == Signed("c2lnMQ", HERE)
+    assert cache.of("two").get("call_1") == Signed("c2lnMg", HERE)
     assert cache.of("three").get("call_1") is None
 
 
 def test_cache_forgets_after_its_time(clock: Clock) -> None:
     cache = SignatureCache(clock, ttl=60)
-    cache.of("ci").put("call_1", "c2ln", HERE)
+    cache.of("ci").put("call_1", Signed("c2ln", HERE))
     clock.now += 59
     assert cache.of("ci").get("call_1") is not None
     clock.now += 1
@@ -47,24 +47,24 @@ def test_cache_forgets_after_its_time(clock: Clock) -> None:
 
 def test_cache_drops_the_least_recently_used_entry(clock: Clock) -> None:
     cache = SignatureCache(clock, max_entries=2)
-    cache.of("ci").put("a", "1", HERE)
-    cache.of("ci").put("b", "2", HERE)
+    cache.of("ci").put("a", Signed("1", HERE))
+    cache.of("ci").put("b", Signed("2", HERE))
     cache.of("ci").get("a")
-    cache.of("ci").put("c", "3", HERE)
+    cache.of("ci").put("c", Signed("3", HERE))
     assert [cache.of("ci").get(name) is not None for name in "abc"] == [True, False, True]
 
 
 def test_cache_is_bounded_in_bytes(clock: Clock) -> None:
     cache = SignatureCache(clock, max_bytes=100)
     for name in "abc":
-        cache.of("ci").put(name, "x" * 40, "o")
+        cache.of("ci").put(name, Signed("x" * 40, "o"))
     assert [cache.of("ci").get(name) is not None for name in "abc"] == [False, True, True]
 
 
 def test_cache_does_not_give_up_everything_for_one_that_cannot_fit(clock: Clock) -> None:
     cache = SignatureCache(clock, max_bytes=100)
-    cache.of("ci").put("a", "x", "o")
-    cache.of("ci").put("b", "x" * 200, "o")
+    cache.of("ci").put("a", Signed("x", "o"))
+    cache.of("ci").put("b", Signed("x" * 200, "o"))
     assert cache.of("ci").get("a") is not None
     assert cache.of("ci").get("b") is None
 
@@ -72,16 +72,16 @@ def test_cache_does_not_give_up_everything_for_one_that_cannot_fit(clock: Clock)
 def test_cache_counts_a_replaced_entry_once(clock: Clock) -> None:
     cache = SignatureCache(clock, max_bytes=100)
     for _ in range(50):
-        cache.of("ci").put("a", "x" * 60, "o")
+        cache.of("ci").put("a", Signed("x" * 60, "o"))
     assert cache.of("ci").get("a") == ("x" * 60, "o")
     assert len(cache) == 1
-    cache.of("ci").put("b", "y" * 30, "o")
+    cache.of("ci").put("b", Signed("y" * 30, "o"))
     assert cache.of("ci").get("a") is not None
 
 
 def test_cache_shows_no_signature(clock: Clock) -> None:
     cache = SignatureCache(clock)
-    cache.of("ci").put("call_1", "c2VjcmV0", HERE)
+    cache.of("ci").put("call_1", Signed("c2VjcmV0", HERE))
     assert repr(cache) == f"SignatureCache(1 entries, {len('cicall_1c2VjcmV0') + len(HERE)} bytes)"
 
 
@@ -155,7 +155,7 @@ def test_signature_of_a_call(
 ) -> None:
     cache = SignatureCache(clock)
     if cached is not None:
-        cache.of("ci").put("c", *cached)
+        cache.of("ci").put("c", Signed(*cached))
     assert signed(sent_back(asks(sent), cache.of("ci"))[0]) == expected
 
 
@@ -210,7 +210,7 @@ def test_signature_of_an_image(
 ) -> None:
     cache = SignatureCache(clock)
     if cached is not None:
-        cache.of("ci").put(image_key(PNG), *cached)
+        cache.of("ci").put(image_key(PNG), Signed(*cached))
     image = {"image_url": {"url": f"data:image/png;base64,{PNG}"}, **extra}
     part = sent_back({"role": "assistant", "content": "See", "images": [image]}, cache.of("ci"))[1]
     assert part.inline_data is not None

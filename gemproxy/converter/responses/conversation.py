@@ -1,0 +1,204 @@
+"""Items of Responses -> Gemini's ``contents`` and system parts.
+
+In: items in any order that is legal, the model, the wire names of tools, fetched images, known signatures. Out: what
+``gemini/contents`` makes of them. Must not: lose what a client said, or send a signature beside arguments that it was
+not made for. Rules: docs/protocol.md 4.4, 7.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+
+import msgspec
+from msgspec import Raw, Struct, field
+
+from gemproxy.converter.gemini import media, signatures
+from gemproxy.converter.gemini.contents import Contents, arguments_of, lines, opened, sign
+from gemproxy.converter.gemini.media import RemoteImage
+from gemproxy.converter.gemini.names import Names
+from gemproxy.converter.gemini.signatures import Signed
+from gemproxy.converter.gemini.tool_results import Asked, Result
+from gemproxy.converter.responses import sealed
+from gemproxy.converter.responses.items import Answered, Called, Compacted, Item, Said, Thought, path_of
+from gemproxy.errors import ClientFault
+from gemproxy.load.effort import Effort
+from gemproxy.models import Model
+from gemproxy.upstream.dialect import NamedPart
+from gemproxy.wire.gemini import Blob, Content, FunctionCall, Part
+from gemproxy.wire.openai_responses import InputAudio, InputFile, InputImage, InputPart, SentRefusal, TextPart
+
+_encode = msgspec.json.encode
+_SUMMARY = "The conversation up to here was summed up:\n"
+
+
+class Setting(Struct, frozen=True):
+    """What the items are read with; ``media`` gathers the parts that are no text, and what the client calls each.
+
+    ``effort`` tells, before each medium and call, whether the client still waits.
+    """
+
+    model: Model
+    names: Names
+    images: Mapping[str, Blob]
+    signatures: signatures.SignatureLookup | None = None
+    media: list[NamedPart] = []
+    effort: Effort = field(default_factory=partial(Effort, 0))
+
+
+class Conversation(Struct, frozen=True):
+    system: list[Part]
+    contents: list[Content]
+
+
+def conversation(
+    items: Sequence[Item], setting: Setting, first: str | Raw | None, last: str | None = None
+) -> Conversation:
+    """Return the contents, and what the model is told before them: ``first``, leading instructions, ``last``.
+
+    Raises ``ClientFault``.
+    """
+    writer = _Writer(setting)
+    system = [Part(text=first)] if first else []
+    leading = True
+    for item in items:
+        if isinstance(item, Said) and item.role in ("system", "developer"):
+            parts = writer.parts(item, item.content)
+            if leading:
+                system += parts
+            else:
+                writer.user(parts)  # it keeps its place: at the front it would speak of what is not yet said
+            continue
+        leading = False
+        writer.add(item)
+    if last:
+        system.append(Part(text=last))
+    contents = writer.finish()
+    if not (system or contents):
+        raise ClientFault("input must hold something that is said.", param="input")
+    return Conversation(*opened(system, contents, setting.model))
+
+
+def remote_images(items: Sequence[Item], most: int) -> list[RemoteImage]:
+    """Return the http(s) images that items name, in order and at every mention; at most one more than ``most``."""
+    return list(islice(_remote(items), most + 1))
+
+
+def _remote(items: Sequence[Item]) -> Iterator[RemoteImage]:
+    for item in items:
+        if isinstance(item, (Said, Answered)) and isinstance(item.content, list):
+            for position, part in enumerate(item.content):
+                if isinstance(part, InputImage) and part.image_url and media.is_remote(url := part.image_url.strip()):
+                    yield RemoteImage(url, _part_path(item, position))
+
+
+def _part_path(item: Said | Answered, position: int) -> str:
+    return f"{path_of(item.place)}.{'content' if isinstance(item, Said) else 'output'}[{position}]"
+
+
+class _Carried(Struct, frozen=True):
+    """A signature that the client carried, and the digest of the arguments that it was made for."""
+
+    signed: Signed
+    made_for: str
+
+
+class _Writer:
+    """Hands each item on to the contents."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._setting = setting
+        self._contents = Contents(setting.model)
+        self._carried: dict[str, _Carried] = {}  # by call id
+        self.finish = self._contents.finish
+        self.user = self._contents.user
+
+    def add(self, item: Item) -> None:
+        if isinstance(item, Said):
+            parts = self.parts(item, item.content)
+            if item.role == "assistant":
+                self._contents.model(parts, [])
+            else:
+                self.user(parts)
+        elif isinstance(item, Called):
+            self._call(item)
+        elif isinstance(item, Answered):
+            self._result(item)
+        elif isinstance(item, Thought):
+            self._thought(item)
+        elif isinstance(item, Compacted):
+            summary = sealed.opened(sealed.SUMMARY, item.sealed, 1)
+            if summary is not None:
+                self.user([Part(text=_SUMMARY + summary[0])])
+
+    def parts(self, item: Said | Answered, content: str | Raw | list[InputPart]) -> list[Part]:
+        """Return the parts of a content; empty texts are left out, they are a 400 on some models."""
+        if not isinstance(content, list):
+            return [Part(text=content)] if content else []
+        found: list[Part] = []
+        for position, part in enumerate(content):
+            if isinstance(part, TextPart):
+                if part.text:
+                    found.append(Part(text=part.text))
+            elif isinstance(part, SentRefusal):
+                if part.refusal:
+                    found.append(Part(text=part.refusal))
+            else:
+                self._setting.effort.spend(0)
+                param = _part_path(item, position)
+                found.append(self._medium(part, param))
+                self._setting.media.append(NamedPart(found[-1], param))
+        return found
+
+    def _medium(self, part: InputImage | InputFile | InputAudio, param: str) -> Part:
+        if isinstance(part, InputAudio):
+            return media.sound(part.input_audio.data, part.input_audio.format, param)
+        if isinstance(part, InputImage):
+            if part.image_url:
+                url, model = part.image_url.strip(), self._setting.model
+                return media.picture(url, part.detail, param, self._setting.images, model)
+        elif data := part.file_data or part.file_url:
+            return media.document(data, part.filename, param)
+        if part.file_id:
+            name = part.filename if isinstance(part, InputFile) else None
+            return media.document_by_id(part.file_id, name, f"{param}.file_id")
+        raise ClientFault("The part holds neither data nor an address.", param=param)
+
+    def _call(self, item: Called) -> None:
+        self._setting.effort.spend(0)
+        given = Raw(_encode({"input": item.arguments or ""})) if item.custom else arguments_of(item.arguments)
+        signed, given = self._signed(item.call_id, given)
+        call = FunctionCall(self._setting.names.wire(item.name), given, item.call_id)
+        part = Part(function_call=call)
+        sign(part, signed)
+        self._contents.model([part], [Asked(call, item.call_id, item.name)])
+
+    def _signed(self, call_id: str, given: Raw) -> tuple[Signed | None, Raw]:
+        """Return the signature of a call and the arguments that it was made for.
+
+        Some clients send a call back with other arguments (docs/protocol.md 7.5): then the remembered ones count, or
+        the signature does not.
+        """
+        lookup, carried = self._setting.signatures, self._carried.get(call_id)
+        known = lookup.get(call_id) if lookup is not None else None
+        if carried is None and known is None:
+            return None, given
+        wrote = sealed.digest(bytes(given))
+        if known is not None and known.arguments:
+            same = wrote == sealed.digest(known.arguments.encode())
+            return known, given if same else Raw(known.arguments.encode())
+        if carried is not None and carried.made_for == wrote:
+            return carried.signed, given
+        return None, given
+
+    def _result(self, item: Answered) -> None:
+        parts = self.parts(item, item.content)
+        texts = [part.text for part in parts if part.text is not None]
+        self._contents.result(Result(item.call_id, None, lines(texts), [part for part in parts if part.text is None]))
+
+    def _thought(self, item: Thought) -> None:
+        held = sealed.opened(sealed.SIGNATURE, item.sealed, 4)
+        if held is not None:
+            origin, call_id, signature, made_for = held
+            self._carried[call_id] = _Carried(Signed(signature, origin), made_for)

@@ -1,0 +1,10 @@
+"""Tools in namespaces: two of them may hold a tool of one name, and Gemini knows no namespaces. Pure."""
+
+from __future__ import annotations
+
+JOIN = "."  # which Gemini takes in a name
+
+
+def declared_name(name: str, namespace: str | None) -> str:
+    """Return the name under which a tool is declared, and called in the history."""
+    return f"{namespace}{JOIN}{name}" if namespace else name

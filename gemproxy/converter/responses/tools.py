@@ -1,0 +1,162 @@
+"""Tools and the choice among them: Responses' -> Gemini's.
+
+In: the tools of the request and of its items, and the model. Out: a ``ToolSet``, and by which name and namespace the
+client knows each. Must not: look at what was said. Facts: docs/protocol.md 7.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from msgspec import Raw, Struct
+
+from gemproxy.converter.gemini.names import Names
+from gemproxy.converter.gemini.tools import MAX_TOOLS, SEARCH, Offer, ToolSet, only, tool_set, with_grammar
+from gemproxy.converter.responses.tool_names import declared_name
+from gemproxy.converter.schema import cache as schema
+from gemproxy.converter.steps import Reader
+from gemproxy.errors import ClientFault
+from gemproxy.load.effort import Effort, Exhausted
+from gemproxy.models import Model
+from gemproxy.wire import UNREADABLE
+from gemproxy.wire.gemini import FunctionCallingConfig
+from gemproxy.wire.openai_responses import ChosenTool, Grammar, SentTool
+
+_reader: Final = Reader({})
+_tool = msgspec.json.Decoder(SentTool).decode
+_grammar = msgspec.json.Decoder(Grammar | None).decode
+_choice = msgspec.json.Decoder(str | ChosenTool | None).decode
+
+_SEARCHES: Final = ("web_search", "web_search_preview", "web_search_2025_08_26", "web_search_preview_2025_03_11")
+_RUN_BY_CLIENT: Final = ("local_shell", "shell", "apply_patch")  # the client waits for calls of these
+_MODES: Final[dict[str, str | None]] = {"auto": None, "none": "NONE", "required": "ANY"}
+
+
+class Tools(Struct, frozen=True):
+    """``spaces`` holds, by declared name, the name and namespace that the client knows, where these are others."""
+
+    set: ToolSet
+    spaces: dict[str, tuple[str, str | None]]
+
+
+def offered(given: Sequence[tuple[str, Raw]], choice: Raw, model: Model, notes: list[str], effort: Effort) -> Tools:
+    """Return what a request offers. ``given`` are the tools, each with the path at which it stands.
+
+    Raises ``ClientFault`` naming the tool or the choice. What Gemini has no counterpart for is left out with a note,
+    unless the choice demands it.
+    """
+    if not given and bytes(choice) == b"null":
+        return Tools(ToolSet(Names()), {})
+    if len(given) > MAX_TOOLS:
+        raise ClientFault(f"tools may hold at most {MAX_TOOLS}.", param="tools", code="unsupported_value")
+    gathering = _Gathering(effort, notes)
+    try:
+        for path, raw in given:
+            gathering.add(_reader.at(path, _tool, raw), path, None)
+    except Exhausted:
+        raise schema.too_much("tools", effort) from None
+    offer = gathering.offer
+    if len(offer.names) > MAX_TOOLS:
+        raise ClientFault(f"tools may hold at most {MAX_TOOLS}.", param="tools", code="unsupported_value")
+    wanted = _reader.at("tool_choice", _choice, choice)
+    searching = gathering.searching and wanted != "none" and (model.modern or not offer.names)
+    if gathering.searching and not searching:
+        notes.append("web_search")
+    calling = _calling(wanted, offer, searching, notes)
+    return Tools(tool_set(offer, [SEARCH] if searching else [], calling), gathering.spaces)
+
+
+class _Gathering:
+    """Takes tools one by one."""
+
+    def __init__(self, effort: Effort, notes: list[str]) -> None:
+        self.offer = Offer(effort)
+        self.searching = False
+        self.spaces: dict[str, tuple[str, str | None]] = {}
+        self._notes = notes
+
+    def add(self, tool: SentTool, path: str, namespace: str | None) -> None:
+        if tool.type == "function":
+            self.offer.function(self._named(tool, namespace), tool.description, tool.parameters, path)
+        elif tool.type == "custom":
+            self.offer.free_text(self._named(tool, namespace), _custom_description(tool), path)
+        elif tool.type == "namespace" and namespace is None:
+            for index, raw in enumerate(tool.tools):
+                inner = f"{path}.tools[{index}]"
+                self.add(_reader.at(inner, _tool, raw), inner, tool.name)
+        elif tool.type in _SEARCHES:
+            # Google's search is live and billed: a client that wants none from outside wants none of it
+            self.searching = self.searching or tool.external_web_access is not False
+        elif tool.type in _RUN_BY_CLIENT:
+            raise ClientFault(
+                f"The tool {tool.type} is not offered: offer a function or a custom tool in its place.",
+                param=f"{path}.type",
+                code="unsupported_value",
+            )
+        else:
+            self._notes.append(f"{path}.type")
+
+    def _named(self, tool: SentTool, namespace: str | None) -> str:
+        name = declared_name(tool.name, namespace) if tool.name else ""
+        if namespace is not None:
+            self.spaces[name] = (tool.name, namespace)
+        return name
+
+
+def _custom_description(tool: SentTool) -> str | None:
+    try:
+        form = _grammar(tool.format) if len(tool.format) else None
+    except UNREADABLE:
+        form = None
+    if form is None or form.type != "grammar":
+        return tool.description
+    return with_grammar(tool.description, form.syntax, form.definition)
+
+
+# --------------------------------------------------------------------------------------------------------- choice
+
+
+def _calling(
+    wanted: str | ChosenTool | None, offer: Offer, searching: bool, notes: list[str]
+) -> FunctionCallingConfig | None:
+    """Return how the model may choose, with the declared names; None: as it likes."""
+    if isinstance(wanted, ChosenTool):
+        return _by_object(wanted, offer, searching, notes)
+    if wanted is None:
+        return None
+    if wanted not in _MODES:
+        raise ClientFault(
+            "tool_choice must be none, auto, required or name a tool.", param="tool_choice", code="unsupported_value"
+        )
+    mode = _MODES[wanted]
+    if mode == "ANY" and not offer.names:
+        if not searching:
+            raise ClientFault("tool_choice needs tools to choose from.", param="tool_choice")
+        notes.append("tool_choice")  # a built-in tool cannot be forced
+        return None
+    return FunctionCallingConfig(mode) if mode is not None and offer.names else None
+
+
+def _by_object(wanted: ChosenTool, offer: Offer, searching: bool, notes: list[str]) -> FunctionCallingConfig | None:
+    if wanted.type in ("function", "custom") and wanted.name:
+        return only([declared_name(wanted.name, wanted.namespace)], "ANY", offer.names, "tool_choice.name")
+    if wanted.type == "allowed_tools":
+        return _allowed(wanted, offer)
+    if wanted.type in _SEARCHES and searching:
+        notes.append("tool_choice")
+        return None
+    raise ClientFault(
+        "tool_choice demands a tool that is not offered here.", param="tool_choice.type", code="unsupported_value"
+    )
+
+
+def _allowed(wanted: ChosenTool, offer: Offer) -> FunctionCallingConfig:
+    if wanted.mode not in ("auto", "required"):
+        raise ClientFault("tool_choice.mode must be auto or required.", param="tool_choice.mode")
+    named = [declared_name(tool.name, tool.namespace) for tool in wanted.tools or () if tool.name]
+    if not named:
+        raise ClientFault("tool_choice.tools names no function.", param="tool_choice.tools")
+    # AUTO takes no names; VALIDATED is AUTO with names and checked arguments (docs/protocol.md 1.4)
+    return only(named, "ANY" if wanted.mode == "required" else "VALIDATED", offer.names, "tool_choice.tools")

@@ -130,6 +130,7 @@ _BUILT_ONCE = {
     "upstream": ("ai_studio_url", "code_assist_url", "vertex_url", "token_url", "user_agent"),
     "timeouts": ("connect", "keepalive"),
     "models": ("discover",),
+    "responses": ("keep",),
     "state": ("path",),
     "log": ("level", "format", "capture_dir"),
 }

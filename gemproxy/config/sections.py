@@ -196,6 +196,14 @@ class Images(Section, frozen=True, kw_only=True):
     allow_hosts: list[Text] = []
 
 
+class Responses(Section, frozen=True, kw_only=True):
+    """What is kept of responses for the clients that made them (`previous_response_id`)."""
+
+    keep: Literal["memory", "state", "off"] = "memory"
+    keep_for: Wait = 86_400
+    keep_bytes: Positive = 67_108_864
+
+
 class State(Section, frozen=True, kw_only=True):
     """What outlives the process. After ``load`` ``path`` is None for memory, else absolute."""
 
@@ -223,6 +231,7 @@ class Config(Section, frozen=True, kw_only=True):
     timeouts: Timeouts = Timeouts()
     models: Models = Models()
     images: Images = Images()
+    responses: Responses = Responses()
     state: State = State()
     log: Log = Log()
 

@@ -64,15 +64,23 @@ class Format(Struct, frozen=True):
     failure_event: Callable[[Failure], bytes] = lambda failure: b""
 
 
+class Keeping(Struct, frozen=True):
+    """``responses.keep_for`` (seconds) and ``responses.keep_bytes``."""
+
+    lasts: float = 86_400.0
+    limit: int = 64 << 20
+
+
 class Options(Struct, frozen=True):
     """What the operator sets for every request: ``include_thoughts`` is ``models.include_thoughts``, ``max_images`` is
-    ``images.max_count``, the other limits are those of ``[server]``.
+    ``images.max_count``, ``keeping`` how responses are kept (None: not), the other limits are those of ``[server]``.
     """
 
     include_thoughts: bool = True
     max_schema_nodes: int = 100_000
     max_images: int = 16
     bounds: Bounds = BOUNDS
+    keeping: Keeping | None = Keeping()
 
 
 class Upload(Struct, frozen=True):
@@ -226,3 +234,17 @@ class Operation(Struct, frozen=True):
     read: Callable[[Received, Options], Asked]
     param: Callable[[str | None], str | None] = lambda field: field
     forms: bool = False
+
+
+class Lookup(Struct, frozen=True):
+    """One thing that clients ask for of what is kept for them: of ``kind``, by the ``{id}`` in the path.
+
+    ``answer(id, value, query)`` returns JSON, or raises ``ClientFault``. ``drops``: it is forgotten with that.
+    """
+
+    api: Api
+    method: str
+    paths: Sequence[str]
+    kind: str
+    answer: Callable[[str, bytes, Mapping[str, str]], bytes]
+    drops: bool = False

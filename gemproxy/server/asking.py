@@ -74,21 +74,18 @@ class Asking:
             if wants is None:
                 return
             for kind, key in wants.stored:
-                found = await self._service.pool.state.get(kind, self._own(key))
+                found = await self._service.kept.get(kind, own_key(self._context.client, key))
                 hold.more(len(found or b""))
                 known.stored[kind, key] = found
             if wants.images:
                 known.images = await self._service.images.fetch(wants.images, hold)
         raise ClientFault(f"The request refers to what refers to something else, more than {MAX_SEARCHES} times.")
 
-    def _own(self, key: str) -> str:
-        """Return a key of the state that is this client's alone: another one's is as if it were not there."""
-        return f"{self._context.client}\0{key}"
-
     def keep(self) -> None:
         """Keep what the API wants to have kept of an answer that ended well."""
         for each in self._keep():
-            self._service.pool.state.put(each.kind, self._own(each.key), each.value, each.lasts, each.limit)
+            key = own_key(self._context.client, each.key)
+            self._service.kept.put(each.kind, key, each.value, each.lasts, each.limit)
 
     async def open(self) -> Answer | Gathered:
         """Return the first model's answer, or that of the first fallback that has one; raises the first failure."""
@@ -191,6 +188,11 @@ def _tape(capture: Capture | None, name: str, tapes: list[Tape]) -> Tape | None:
     if tape is not None:
         tapes.append(tape)
     return tape
+
+
+def own_key(client: str, key: str) -> str:
+    """Return a key of what is kept that is this client's alone: another one's is as if it were not there."""
+    return f"{client}\0{key}"
 
 
 def _elsewhere(failure: Failure) -> bool:

@@ -13,12 +13,13 @@ from typing import cast
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from gemproxy.converter.api import Operation
+from gemproxy.converter.api import Lookup, Operation
 from gemproxy.errors import Draining, Failure, Overload
 from gemproxy.server.auth import Caller
 from gemproxy.server.body import expect_body, expectation
 from gemproxy.server.context import Context
 from gemproxy.server.handlers import admin, catalogue, health
+from gemproxy.server.handlers.lookup import look_up
 from gemproxy.server.handlers.operation import serve
 from gemproxy.server.middleware import answer, answering
 from gemproxy.server.origins import check_direct, check_host, preflight
@@ -29,7 +30,7 @@ ForAnybody = Callable[[web.Request, Service], Awaitable[web.StreamResponse]]
 ForCaller = Callable[[web.Request, Service, Caller], Awaitable[web.StreamResponse]]
 
 
-def add_routes(router: web.UrlDispatcher, operations: Sequence[Operation]) -> None:
+def add_routes(router: web.UrlDispatcher, operations: Sequence[Operation], lookups: Sequence[Lookup] = ()) -> None:
     """Add every route; ``HEAD`` works wherever ``GET`` does."""
     for path, handler in (("/", _root), ("/health", _health), ("/ready", _ready)):
         router.add_get(path, _open(handler), expect_handler=expectation)
@@ -39,6 +40,9 @@ def add_routes(router: web.UrlDispatcher, operations: Sequence[Operation]) -> No
         for path in operation.paths:
             router.add_post(path, answering(partial(_operate, operation), operation.api), expect_handler=expectation)
             router.add_options(path, _open(partial(_preflight, {"POST"})), expect_handler=expectation)
+    for lookup in lookups:
+        for path in lookup.paths:
+            router.add_route(lookup.method, path, _known(partial(_look_up, lookup)), expect_handler=expectation)
     for base in ("/v1", ""):
         router.add_get(f"{base}/models", _known(_list_models), expect_handler=expectation)
         router.add_get(f"{base}/models/{{id:.+}}", _known(_show_model), expect_handler=expectation)
@@ -107,6 +111,10 @@ def _list_models(request: web.Request, service: Service, caller: Caller) -> Awai
 
 def _show_model(request: web.Request, service: Service, caller: Caller) -> Awaitable[web.Response]:
     return catalogue.show_model(service.api, request.match_info["id"], service.door.catalogue, caller)
+
+
+def _look_up(lookup: Lookup, request: web.Request, service: Service, caller: Caller) -> Awaitable[web.StreamResponse]:
+    return look_up(lookup, request, service, caller)
 
 
 def _metrics(request: web.Request, service: Service, caller: Caller) -> Awaitable[web.Response]:

@@ -88,6 +88,7 @@ class Service(Struct):
     signatures: SignatureCache
     images: ImageFetcher
     pool: Pool
+    kept: State  # what APIs keep for their clients: the pool's state, or memory (responses.keep)
     operations: Operations
     clock: Callable[[], float]  # wall clock, seconds
     new_id: Callable[[], str]  # random, URL-safe

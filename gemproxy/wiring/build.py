@@ -22,7 +22,7 @@ from gemproxy.converter.api import Api, Operation
 from gemproxy.converter.chat.operation import CHAT
 from gemproxy.converter.gemini.signatures import SignatureCache
 from gemproxy.converter.openai import OPENAI
-from gemproxy.converter.responses.operation import RESPONSES
+from gemproxy.converter.responses.operation import LOOKUPS, RESPONSES
 from gemproxy.credentials.onboarding import Onboarding
 from gemproxy.credentials.projects import Projects
 from gemproxy.credentials.tokens import Tokens
@@ -43,6 +43,7 @@ from gemproxy.server.firsts import Firsts
 from gemproxy.server.limits import ClientLimits
 from gemproxy.server.routes import add_routes, shortcut
 from gemproxy.server.service import SERVICE, Operations, Pool, Service
+from gemproxy.state.memory import MemoryState
 from gemproxy.state.opening import open_state
 from gemproxy.state.store import State
 from gemproxy.tasks import keep_doing
@@ -74,7 +75,7 @@ def build_app(config: Config, operations: Sequence[Operation] = OPERATIONS) -> w
     """Return the application; its rooms are opened at start-up and closed at the end."""
     app = web.Application(client_max_size=0)  # server.max_body is held in server/body
     app[SERVED] = operations
-    add_routes(app.router, operations)
+    add_routes(app.router, operations, LOOKUPS)
 
     async def rooms(app: web.Application) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
@@ -141,6 +142,7 @@ def _rooms(
         signatures=SignatureCache(wall_clock),
         images=ImageFetcher(ImagePolicy()),
         pool=Pool(rotator, tokens, state, lookout),
+        kept=state if config.responses.keep == "state" else MemoryState(wall_clock),
         operations=Operations(checkup, capture=capture),
         clock=wall_clock,
         new_id=RandomIds(),

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from gemproxy.config import ApiKey, Auth, Config, Credential, OAuthFile
 from gemproxy.config.sections import Upstream
-from gemproxy.converter.api import Options
+from gemproxy.converter.api import Keeping, Options
 from gemproxy.converter.bounds import Bounds
 from gemproxy.credentials.sources import (
     ApiKeySource,
@@ -218,8 +218,13 @@ def _bounds(config: Config) -> Bounds:
 
 
 def _options(config: Config) -> Options:
+    kept = config.responses
     return Options(
-        config.models.include_thoughts, config.server.max_schema_nodes, config.images.max_count, _bounds(config)
+        config.models.include_thoughts,
+        config.server.max_schema_nodes,
+        config.images.max_count,
+        _bounds(config),
+        None if kept.keep == "off" else Keeping(kept.keep_for, kept.keep_bytes),
     )
 
 

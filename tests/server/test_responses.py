@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import openai
+import pytest
+
 from gemproxy.simulator import Simulator
 from tests.running import running
 
@@ -7,11 +10,21 @@ from tests.running import running
 async def test_a_client_gets_an_answer(simulator: Simulator) -> None:
     async with running(simulator) as server, server.openai() as client:
         answer = await client.responses.create(model="gemini-3.5-flash", input="Hello")
-        print(answer)
         assert answer.status == "completed"
         assert answer.output_text
-        events = [
-            event async for event in await client.responses.create(model="gemini-3.5-flash", input="Hello", stream=True)
-        ]
-        print([event.type for event in events])
+        stream = await client.responses.create(model="gemini-3.5-flash", input="Hello", stream=True)
+        events = [event async for event in stream]
         assert events[-1].type == "response.completed"
+        got = await client.responses.retrieve(answer.id)
+        assert got.model_dump() == answer.model_dump()
+        items = await client.responses.input_items.list(answer.id)
+        print(items)
+        again = await client.responses.create(model="gemini-3.5-flash", input="And?", previous_response_id=answer.id)
+        print(again.output_text, simulator.requests[-1].json()["contents"])
+        assert again.previous_response_id == answer.id
+        await client.responses.delete(answer.id)
+        with pytest.raises(openai.NotFoundError):
+            await client.responses.retrieve(answer.id)
+        with pytest.raises(openai.BadRequestError) as caught:
+            await client.responses.create(model="gemini-3.5-flash", input="And?", previous_response_id=again.id)
+        print(caught.value.body)

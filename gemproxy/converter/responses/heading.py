@@ -21,7 +21,7 @@ class Heading(Struct, frozen=True):
 
     ``echo`` is an object, encoded: what is repeated of the request. ``custom`` holds the declared names of custom
     tools, ``spaces`` the name and namespace of those whose declared name is another. ``sealed``: the client is to carry
-    signatures, made by ``origin``.
+    signatures, made by ``origin``; ``keeps``: the response is kept, and they with it.
     """
 
     id: str
@@ -33,6 +33,7 @@ class Heading(Struct, frozen=True):
     custom: Container[str] = frozenset()
     spaces: Mapping[str, tuple[str, str | None]] = {}
     sealed: bool = False
+    keeps: bool = False
 
     def item_id(self, kind: str, index: int) -> str:
         """Return the id of an item, from which that of its response can be told (``response_of``)."""

@@ -6,21 +6,35 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
-from gemproxy.converter.api import Format, Known, Operation, Options, Plan, Received, Settled, Wants
+from gemproxy.converter.api import (
+    Format,
+    Keeping,
+    Kept,
+    Known,
+    Lookup,
+    Operation,
+    Options,
+    Plan,
+    Received,
+    Settled,
+    Wants,
+)
 from gemproxy.converter.gemini.media import RemoteImage
 from gemproxy.converter.generation import generation, origin
 from gemproxy.converter.openai import OPENAI, WHOLE, under_both
+from gemproxy.converter.responses import kept
 from gemproxy.converter.responses.conversation import remote_images
 from gemproxy.converter.responses.echo import echo_of
 from gemproxy.converter.responses.heading import Heading
+from gemproxy.converter.responses.items import Item
 from gemproxy.converter.responses.output import Output
 from gemproxy.converter.responses.reading import Asking, decode
 from gemproxy.converter.responses.request import Conversion, to_call
 from gemproxy.converter.responses.stream import Stream
 from gemproxy.converter.transcoder import Transcoder
-from gemproxy.errors import Failure
+from gemproxy.errors import ClientFault, Failure
 from gemproxy.upstream.dialect import Dialect
 
 PING: Final = b": ping\n\n"
@@ -53,14 +67,36 @@ class ResponsesAsked(Struct, frozen=True):
         return Stream(heading).failure_event(failure)
 
     def wants(self, known: Known) -> Wants | None:
-        """Return the images that have to be fetched."""
-        return Wants(self.images) if self.images and known.images is None else None
+        """Return the earlier responses that it goes on from, and then the images that have to be fetched."""
+        request = self.asking.request
+        if request.previous_response_id and known.options.keeping is None:
+            raise ClientFault(
+                "No response is kept here: responses.keep is off.",
+                param="previous_response_id",
+                code="previous_response_not_found",
+            )
+        stored = kept.wanted(request.previous_response_id, self.asking.items, known.stored)
+        if stored:
+            return Wants(stored=stored)
+        if known.images is None and (images := self._images(known)):
+            return Wants(images)
+        return None
+
+    def _images(self, known: Known) -> Sequence[RemoteImage]:
+        if not self.asking.request.previous_response_id:
+            return self.images
+        return remote_images(self._all(known), known.options.max_images)
+
+    def _all(self, known: Known) -> list[Item]:
+        bounds, stored = known.options.bounds, known.stored
+        before = kept.said_before(self.asking.request.previous_response_id, stored, bounds)
+        return [*before, *kept.resolved(self.asking.items, stored, bounds)]
 
     def plan(self, known: Known, settled: Settled) -> Plan:
         """Return the one call; raises ``ClientFault`` 400, and what ``Effort`` raises."""
         made = to_call(
             self.asking,
-            self.asking.items,
+            self._all(known),
             settled.model,
             known.images or {},
             known.signatures,
@@ -68,7 +104,14 @@ class ResponsesAsked(Struct, frozen=True):
             settled.method,
             settled.effort,
         )
-        return Plan((made.call,), partial(_listen, known, made, settled), ignored=made.ignored)
+        keeping = known.options.keeping if self.asking.request.store is not False else None
+        last: list[Output] = []  # what listens to the last attempt, which is the one that ends well
+        return Plan(
+            (made.call,),
+            partial(_listen, known, made, settled, keeping is not None, last),
+            keep=partial(_keep, self.asking, known, keeping, last) if keeping is not None else tuple,
+            ignored=made.ignored,
+        )
 
 
 def read(received: Received, options: Options) -> ResponsesAsked:
@@ -77,7 +120,15 @@ def read(received: Received, options: Options) -> ResponsesAsked:
     return ResponsesAsked(asking, remote_images(asking.items, options.max_images))
 
 
-def _listen(known: Known, made: Conversion, settled: Settled, number: int, dialect: Dialect) -> Transcoder:
+def _listen(
+    known: Known,
+    made: Conversion,
+    settled: Settled,
+    keeps: bool,
+    last: list[Output],
+    number: int,
+    dialect: Dialect,
+) -> Transcoder:
     tools = made.tools.set
     heading = Heading(
         known.id,
@@ -89,8 +140,11 @@ def _listen(known: Known, made: Conversion, settled: Settled, number: int, diale
         tools.custom,
         made.tools.spaces,
         made.sealed,
+        keeps,
     )
     writer = Stream(heading) if settled.stream else Output(heading)
+    if keeps:
+        last[:] = [writer]
     return generation(
         known,
         settled,
@@ -103,4 +157,17 @@ def _listen(known: Known, made: Conversion, settled: Settled, number: int, diale
     )
 
 
+def _keep(asking: Asking, known: Known, keeping: Keeping, last: list[Output]) -> Sequence[Kept]:
+    [output] = last
+    record = kept.Record(asking.raws(), output.carried, Raw(output.whole))
+    value = kept.written(asking.request.previous_response_id, record)
+    return (Kept(kept.KIND, kept.PREFIX + known.id, value, keeping.lasts, keeping.limit),)
+
+
 RESPONSES: Final = Operation(OPENAI, under_both("/responses"), read)
+LOOKUPS: Final = (
+    Lookup(OPENAI, "GET", under_both("/responses/{id}"), kept.KIND, kept.whole),
+    Lookup(OPENAI, "DELETE", under_both("/responses/{id}"), kept.KIND, kept.deleted, drops=True),
+    Lookup(OPENAI, "GET", under_both("/responses/{id}/input_items"), kept.KIND, kept.input_items),
+    Lookup(OPENAI, "POST", under_both("/responses/{id}/cancel"), kept.KIND, kept.cancelled),
+)

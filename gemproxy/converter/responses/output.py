@@ -64,6 +64,8 @@ class Output:
 
     def __init__(self, heading: Heading) -> None:
         self.kept = 0  # bytes of memory that wait for the end
+        self.whole = b""  # the response, once it has ended
+        self.carried: list[str] = []  # the signatures of its calls, sealed
         self._heading = heading
         self._items: list[ItemOut] = []
         self._open: Open | None = None
@@ -76,7 +78,13 @@ class Output:
 
     def finish(self) -> bytes:
         """Return the whole response as JSON."""
-        return self._response("completed" if self._reason is None else "incomplete")
+        self.whole = self._response(self.status)
+        return self.whole
+
+    @property
+    def status(self) -> str:
+        """Return how it ended, if it ended well."""
+        return "completed" if self._reason is None else "incomplete"
 
     def _response(self, status: str, fault: ErrorOut | None = None) -> bytes:
         reason = IncompleteDetails(self._reason) if self._reason is not None and status == "incomplete" else None
@@ -148,11 +156,15 @@ class Output:
         """Let the client carry the signature of a call: in the thought before it, or in one that says nothing."""
         told = b""
         carried: str | None = None
-        if event.signature is not None and self._heading.sealed:
-            carried = seal(SIGNATURE, self._heading.origin, event.id, event.signature, digest(event.arguments.encode()))
+        heading = self._heading
+        if event.signature is not None and (heading.sealed or heading.keeps):
+            made_for = digest(event.arguments.encode())
+            carried = seal(SIGNATURE, heading.origin, event.id, event.signature, made_for)
             self._keep(len(carried))
-            told = self._saying(summary=True)
-        return told + self._close("completed", carried)
+            self.carried.append(carried)
+            if heading.sealed:
+                told = self._saying(summary=True)
+        return told + self._close("completed", carried if heading.sealed else None)
 
     def _image(self, event: events.Image) -> bytes:
         self._keep(len(event.data))

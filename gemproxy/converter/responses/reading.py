@@ -89,6 +89,16 @@ class Asking(Struct, frozen=True):
     request: ResponsesRequest
     items: Sequence[Item]
     instructions: str | Raw | None
+    input: Raw
+
+    def raws(self) -> list[Raw]:
+        """Return the items as they came; a text is a message."""
+        raw = self.input
+        if not len(raw) or memoryview(raw)[0] == _NULL:
+            return []
+        if memoryview(raw)[0] == _QUOTE:
+            return [Raw(b'{"type":"message","role":"user","content":%b}' % bytes(raw))]
+        return _raws(raw)
 
 
 def decode(body: bytes, bounds: Bounds) -> Asking:
@@ -102,7 +112,7 @@ def decode(body: bytes, bounds: Bounds) -> Asking:
         lists = _reader.at("", _outline, body)
         request = _reader.at("", _request, without_lists(lists, _LISTS))
         request = msgspec.structs.replace(request, tools=lists.tools)
-    return Asking(request, _input(lists.input, bounds), _one_text("instructions", lists.instructions))
+    return Asking(request, _input(lists.input, bounds), _one_text("instructions", lists.instructions), lists.input)
 
 
 def items_of(raws: Sequence[Raw], bounds: Bounds, *, kept: bool = False) -> list[Item]:

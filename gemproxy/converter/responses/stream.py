@@ -59,8 +59,7 @@ class Stream(Output):
 
     def finish(self) -> bytes:
         """Return the event that carries the whole response."""
-        status = "completed" if self._reason is None else "incomplete"
-        return self._begin() + self._tell(status.encode(), b'"response":' + self._response(status))
+        return self._begin() + self._tell(self.status.encode(), b'"response":' + super().finish())
 
     def failure_event(self, failure: Failure) -> bytes:
         """Return the end of a stream that failed: what was cut off is not in it, and is never called done."""

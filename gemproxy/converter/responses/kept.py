@@ -1,0 +1,192 @@
+"""Responses that are kept for a client, so that it need not send them again. Pure.
+
+In: a request with its items and its answer; or what the state has. Out: the bytes of a record, and back. A record holds
+what its request added and what was answered, and names the one before it: a chain takes room linear in its length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NoReturn
+
+import msgspec
+from msgspec import Raw, Struct
+
+from gemproxy.converter.bounds import Bounds
+from gemproxy.converter.responses.heading import response_of
+from gemproxy.converter.responses.items import Item, Referred, Thought, path_of
+from gemproxy.converter.responses.reading import items_of
+from gemproxy.errors import ClientFault
+
+KIND: Final = "response"
+PREFIX: Final = "resp_"
+Stored = Mapping[tuple[str, str], bytes | None]
+
+
+class Record(Struct, frozen=True):
+    """``input`` are the items of the request, ``carried`` the sealed signatures of the answer."""
+
+    input: list[Raw]
+    carried: list[str]
+    response: Raw
+
+    @property
+    def output(self) -> list[Raw]:
+        """Return the items of the answer."""
+        return _output(self.response).output
+
+
+class _Output(Struct):
+    output: list[Raw]
+
+
+class _Id(Struct):
+    id: str | None = None
+
+
+_record = msgspec.json.Decoder(Record).decode
+_output = msgspec.json.Decoder(_Output).decode
+_id = msgspec.json.Decoder(_Id).decode
+
+
+def written(previous: str | None, record: Record) -> bytes:
+    """Return the bytes of a record; the id of the one before it comes first, and is found without reading the rest."""
+    return (previous or "").encode() + b"\n" + msgspec.json.encode(record)
+
+
+def read(value: bytes) -> Record:
+    """Return the record that bytes hold."""
+    return _record(memoryview(value)[value.index(b"\n") + 1 :])
+
+
+def wanted(previous: str | None, items: Sequence[Item], stored: Stored) -> list[tuple[str, str]]:
+    """Return what is still to be looked for: links of the chain, one after the other, and what items refer to.
+
+    Raises ``ClientFault`` where it is known not to be there.
+    """
+    found = [(KIND, PREFIX + owner) for item in _referred(items) if (owner := response_of(item.id)) is not None]
+    link = previous
+    while link:
+        if (KIND, link) not in stored:
+            found.append((KIND, link))
+            break
+        value = stored[KIND, link]
+        if value is None:
+            _missing(previous)
+        link = value[: value.index(b"\n")].decode()
+    return [key for key in dict.fromkeys(found) if key not in stored]
+
+
+def said_before(previous: str | None, stored: Stored, bounds: Bounds) -> list[Item]:
+    """Return all items of a chain, from the first."""
+    records: list[Record] = []
+    link = previous
+    while link:
+        value = stored[KIND, link]
+        if value is None:
+            _missing(previous)
+        records.append(read(value))
+        link = value[: value.index(b"\n")].decode()
+    return [item for record in reversed(records) for item in _all_of(record, bounds)]
+
+
+def resolved(items: Sequence[Item], stored: Stored, bounds: Bounds) -> Iterator[Item]:
+    """Yield items, in the place of each reference what it means. Raises ``ClientFault``."""
+    records: dict[str, dict[str | None, Raw]] = {}
+    for item in items:
+        if not isinstance(item, Referred):
+            yield item
+            continue
+        owner = PREFIX + (response_of(item.id) or "")
+        if owner not in records:
+            value = stored.get((KIND, owner))
+            record = read(value) if value is not None else None
+            records[owner] = {_id(raw).id: raw for raw in record.output} if record is not None else {}
+            yield from (Thought(None, sealed) for sealed in (record.carried if record is not None else ()))
+        raw = records[owner].get(item.id)
+        if raw is None:
+            path = f"{path_of(item.place)}.id"
+            raise ClientFault("The item is not kept here.", param=path, code="item_not_found")
+        yield from items_of([raw], bounds, kept=True)
+
+
+def _all_of(record: Record, bounds: Bounds) -> Iterator[Item]:
+    yield from items_of(record.input, bounds, kept=True)
+    yield from (Thought(None, sealed) for sealed in record.carried)
+    yield from items_of(record.output, bounds, kept=True)
+
+
+def _referred(items: Sequence[Item]) -> Iterator[Referred]:
+    return (item for item in items if isinstance(item, Referred))
+
+
+def _missing(previous: str | None) -> NoReturn:
+    raise ClientFault(
+        "The previous response is not kept here, or no longer (responses.keep_for, responses.keep_bytes).",
+        param="previous_response_id",
+        code="previous_response_not_found",
+    )
+
+
+# ------------------------------------------------------------------------------------------- what clients ask for it
+
+
+class _Deleted(Struct):
+    id: str
+    deleted: bool = True
+    object: str = "response"
+
+
+class _List(Struct):
+    data: list[Any]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+    object: str = "list"
+
+
+def whole(key: str, value: bytes, query: Mapping[str, str]) -> bytes:
+    """Return a kept response. Raises ``ClientFault`` for a stream of it."""
+    if query.get("stream", "false").lower() not in ("false", "0", ""):
+        raise ClientFault("A kept response is given as a whole.", param="stream", code="unsupported_parameter")
+    return bytes(read(value).response)
+
+
+def deleted(key: str, value: bytes, query: Mapping[str, str]) -> bytes:
+    """Return word that it is gone."""
+    return msgspec.json.encode(_Deleted(key))
+
+
+def cancelled(key: str, value: bytes, query: Mapping[str, str]) -> bytes:
+    """Raise ``ClientFault``: only what runs in the background can be cancelled, and nothing does here."""
+    raise ClientFault("Only a response that was made in the background can be cancelled.", code="invalid_request")
+
+
+def input_items(key: str, value: bytes, query: Mapping[str, str]) -> bytes:
+    """Return a page of the items of its request, the newest first unless ``order`` says ``asc``."""
+    items = [_with_id(key, place, raw) for place, raw in enumerate(read(value).input)]
+    if query.get("order", "desc") != "asc":
+        items.reverse()
+    ids = [item["id"] for item in items]
+    first = ids.index(query["after"]) + 1 if query.get("after") in ids else 0
+    page = items[first : first + _limit(query)]
+    first_id, last_id = (page[0]["id"], page[-1]["id"]) if page else (None, None)
+    return msgspec.json.encode(_List(page, first_id, last_id, first + len(page) < len(items)))
+
+
+def _limit(query: Mapping[str, str]) -> int:
+    asked = query.get("limit", "20")
+    if not asked.isdecimal() or not 1 <= int(asked[:4]) <= 100:
+        raise ClientFault("limit must be a number from 1 to 100.", param="limit", code="unsupported_value")
+    return int(asked)
+
+
+def _with_id(key: str, place: int, raw: Raw) -> dict[str, Any]:
+    item: dict[str, Any] = msgspec.json.decode(raw)
+    item.setdefault("type", "message")
+    if not item.get("id"):
+        item["id"] = f"{'msg' if item['type'] == 'message' else 'item'}_in_{key.removeprefix(PREFIX)}{place:04x}"
+    if item["type"] == "message" and isinstance(item.get("content"), str):
+        kind = "output_text" if item.get("role") == "assistant" else "input_text"
+        item["content"] = [{"type": kind, "text": item["content"]}]
+    return item

@@ -51,7 +51,13 @@ FLOORS: dict[str, set[str]] = {
     "wiring": {"wiring", "config", "server", *(BELOW_SERVER - CONVERTER), *SEAM, "converter.gemini.signatures"},
     "wiring.build": {
         *("wiring", "config", "server", *(BELOW_SERVER - CONVERTER), *SEAM),
-        *("converter.chat.operation", "converter.responses.operation", "converter.gemini.signatures"),
+        *(
+            "converter.chat.operation",
+            "converter.responses.operation",
+            "converter.responses.counting",
+            "converter.responses.compacting",
+            "converter.gemini.signatures",
+        ),
     },
     "wiring.settings": {
         *("config", "server.auth", "server.service", "dispatch", "fetch", "credentials", "pool", "transport.reaching"),

@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from gemproxy.converter.api import Lookup, Operation
-from gemproxy.errors import Draining, Failure, Overload
+from gemproxy.errors import ClientFault, Draining, Failure, Overload
 from gemproxy.server.auth import Caller
 from gemproxy.server.body import expect_body, expectation
 from gemproxy.server.context import Context
@@ -252,4 +252,7 @@ async def _unknown(request: web.Request, service: Service) -> web.Response:
         match, methods = await resource.resolve(request)
         if match is None:  # else it is this one
             allowed |= methods
+    if "POST" in allowed and request.headers.get("Upgrade", "").lower() == "websocket":
+        # any other status keeps Codex trying for seconds; after this one it asks over HTTP at once
+        raise ClientFault("Websockets are not offered here: send the request over HTTP.", status=426)
     raise web.HTTPMethodNotAllowed(request.method, allowed) if allowed else web.HTTPNotFound()

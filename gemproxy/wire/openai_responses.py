@@ -74,7 +74,12 @@ class ImageCallOut(Struct, tag_field="type", tag="image_generation_call", gc=Fal
     result: str | None
 
 
-ItemOut = MessageOut | FunctionCallOut | CustomCallOut | ReasoningOut | ImageCallOut
+class CompactionOut(Struct, tag_field="type", tag="compaction", gc=False):
+    id: str
+    encrypted_content: str
+
+
+ItemOut = MessageOut | FunctionCallOut | CustomCallOut | ReasoningOut | ImageCallOut | CompactionOut
 
 # -------------------------------------------------------------------------------------- answers: the whole object
 

@@ -22,6 +22,8 @@ from gemproxy.converter.api import Api, Operation
 from gemproxy.converter.chat.operation import CHAT
 from gemproxy.converter.gemini.signatures import SignatureCache
 from gemproxy.converter.openai import OPENAI
+from gemproxy.converter.responses.compacting import COMPACT
+from gemproxy.converter.responses.counting import INPUT_TOKENS
 from gemproxy.converter.responses.operation import LOOKUPS, RESPONSES
 from gemproxy.credentials.onboarding import Onboarding
 from gemproxy.credentials.projects import Projects
@@ -68,7 +70,7 @@ wall_clock = time.time  # noqa: TID251 - wired here into all but the access log;
 
 
 # What clients may ask for; the first one's API speaks where a path is no API's own.
-OPERATIONS: Final[Sequence[Operation]] = (CHAT, RESPONSES)
+OPERATIONS: Final[Sequence[Operation]] = (CHAT, RESPONSES, INPUT_TOKENS, COMPACT)
 
 
 def build_app(config: Config, operations: Sequence[Operation] = OPERATIONS) -> web.Application:

@@ -164,7 +164,7 @@ def cancelled(key: str, value: bytes, query: Mapping[str, str]) -> bytes:
 
 def input_items(key: str, value: bytes, query: Mapping[str, str]) -> bytes:
     """Return a page of the items of its request, the newest first unless ``order`` says ``asc``."""
-    items = [_with_id(key, place, raw) for place, raw in enumerate(read(value).input)]
+    items = [listed(key, place, raw) for place, raw in enumerate(read(value).input)]
     if query.get("order", "desc") != "asc":
         items.reverse()
     ids = [item["id"] for item in items]
@@ -181,11 +181,14 @@ def _limit(query: Mapping[str, str]) -> int:
     return int(asked)
 
 
-def _with_id(key: str, place: int, raw: Raw) -> dict[str, Any]:
+def listed(key: str, place: int, raw: Raw) -> dict[str, Any]:
+    """Return an item that a client sent, as OpenAI lists it: with an id, and a message in its long form."""
     item: dict[str, Any] = msgspec.json.decode(raw)
     item.setdefault("type", "message")
     if not item.get("id"):
         item["id"] = f"{'msg' if item['type'] == 'message' else 'item'}_in_{key.removeprefix(PREFIX)}{place:04x}"
+    if item["type"] == "message":
+        item.setdefault("status", "completed")
     if item["type"] == "message" and isinstance(item.get("content"), str):
         kind = "output_text" if item.get("role") == "assistant" else "input_text"
         item["content"] = [{"type": kind, "text": item["content"]}]

@@ -25,6 +25,7 @@ from gemproxy.converter.gemini.media import RemoteImage
 from gemproxy.converter.generation import generation, origin
 from gemproxy.converter.openai import OPENAI, WHOLE, under_both
 from gemproxy.converter.responses import kept
+from gemproxy.converter.responses.compaction import Summing
 from gemproxy.converter.responses.conversation import remote_images
 from gemproxy.converter.responses.echo import echo_of
 from gemproxy.converter.responses.heading import Heading
@@ -35,7 +36,7 @@ from gemproxy.converter.responses.request import Conversion, to_call
 from gemproxy.converter.responses.stream import Stream
 from gemproxy.converter.transcoder import Transcoder
 from gemproxy.errors import ClientFault, Failure
-from gemproxy.upstream.dialect import Dialect
+from gemproxy.upstream.dialect import Dialect, Method
 
 PING: Final = b": ping\n\n"
 
@@ -92,18 +93,22 @@ class ResponsesAsked(Struct, frozen=True):
         before = kept.said_before(self.asking.request.previous_response_id, stored, bounds)
         return [*before, *kept.resolved(self.asking.items, stored, bounds)]
 
-    def plan(self, known: Known, settled: Settled) -> Plan:
-        """Return the one call; raises ``ClientFault`` 400, and what ``Effort`` raises."""
-        made = to_call(
+    def converted(self, known: Known, settled: Settled, method: Method) -> Conversion:
+        """Return the call of all that was said; raises as ``plan`` does."""
+        return to_call(
             self.asking,
             self._all(known),
             settled.model,
             known.images or {},
             known.signatures,
             known.options,
-            settled.method,
+            method,
             settled.effort,
         )
+
+    def plan(self, known: Known, settled: Settled) -> Plan:
+        """Return the one call; raises ``ClientFault`` 400, and what ``Effort`` raises."""
+        made = self.converted(known, settled, settled.method)
         keeping = known.options.keeping if self.asking.request.store is not False else None
         last: list[Output] = []  # what listens to the last attempt, which is the one that ends well
         return Plan(
@@ -142,9 +147,10 @@ def _listen(
         made.sealed,
         keeps,
     )
-    writer = Stream(heading) if settled.stream else Output(heading)
+    output = Stream(heading) if settled.stream else Output(heading)
     if keeps:
-        last[:] = [writer]
+        last[:] = [output]
+    writer = Summing(output) if made.compacts else output
     return generation(
         known,
         settled,

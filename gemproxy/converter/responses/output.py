@@ -19,6 +19,7 @@ from gemproxy.converter.responses.sealed import SIGNATURE, digest, seal
 from gemproxy.converter.transcript import Usage
 from gemproxy.errors import UpstreamFault
 from gemproxy.wire.openai_responses import (
+    CompactionOut,
     ErrorOut,
     ImageCallOut,
     IncompleteDetails,
@@ -66,8 +67,8 @@ class Output:
         self.kept = 0  # bytes of memory that wait for the end
         self.whole = b""  # the response, once it has ended
         self.carried: list[str] = []  # the signatures of its calls, sealed
-        self._heading = heading
-        self._items: list[ItemOut] = []
+        self.heading = heading
+        self.items: list[ItemOut] = []
         self._open: Open | None = None
         self._usage: Usage | None = None
         self._reason: str | None = None  # why it is incomplete
@@ -88,9 +89,10 @@ class Output:
 
     def _response(self, status: str, fault: ErrorOut | None = None) -> bytes:
         reason = IncompleteDetails(self._reason) if self._reason is not None and status == "incomplete" else None
-        return self._heading.response(status, self._items, self._counted(), fault, reason)
+        return self.heading.response(status, self.items, self.counted(), fault, reason)
 
-    def _counted(self) -> UsageOut | None:
+    def counted(self) -> UsageOut | None:
+        """Return what was counted, once that is known."""
         return usage_out(self._usage) if self._usage is not None else None
 
     # --------------------------------------------------------------------------- what a stream tells beside all this
@@ -115,7 +117,7 @@ class Output:
             raise UpstreamFault(f"The upstream's answer is larger than {_MOST_KEPT} bytes.")
 
     def _new_id(self, prefix: str) -> str:
-        return self._heading.item_id(prefix, len(self._items))
+        return self.heading.item_id(prefix, len(self.items))
 
     def _saying(self, summary: bool) -> bytes:
         """Make sure that the open item is a message, or a thought."""
@@ -123,7 +125,7 @@ class Output:
         if opened is not None and opened.summary == summary:
             return b""
         told = self._close("completed")
-        self._open = Open(self._new_id("rs" if summary else "msg"), len(self._items), summary)
+        self._open = Open(self._new_id("rs" if summary else "msg"), len(self.items), summary)
         item: ItemOut = ReasoningOut(self._open.id, []) if summary else MessageOut(self._open.id, "in_progress", [])
         return told + self._added(item, self._open.index)
 
@@ -148,15 +150,15 @@ class Output:
     def _call(self, event: events.ToolCall) -> bytes:
         self._keep(len(event.arguments))
         told = self._seal(event)
-        item = call_item(event, self._new_id(self._heading.call_kind(event.name)), self._heading)
-        self._items.append(item)
-        return told + self._whole(item, len(self._items) - 1)
+        item = call_item(event, self._new_id(self.heading.call_kind(event.name)), self.heading)
+        self.items.append(item)
+        return told + self._whole(item, len(self.items) - 1)
 
     def _seal(self, event: events.ToolCall) -> bytes:
         """Let the client carry the signature of a call: in the thought before it, or in one that says nothing."""
         told = b""
         carried: str | None = None
-        heading = self._heading
+        heading = self.heading
         if event.signature is not None and (heading.sealed or heading.keeps):
             made_for = digest(event.arguments.encode())
             carried = seal(SIGNATURE, heading.origin, event.id, event.signature, made_for)
@@ -170,8 +172,15 @@ class Output:
         self._keep(len(event.data))
         told = self._close("completed")
         item = ImageCallOut(self._new_id("ig"), "completed", event.data)
-        self._items.append(item)
-        return told + self._whole(item, len(self._items) - 1)
+        self.items.append(item)
+        return told + self._whole(item, len(self.items) - 1)
+
+    def compacted(self, sealed: str) -> bytes:
+        """Tell the summary of a conversation."""
+        self._keep(len(sealed))
+        item = CompactionOut(self._new_id("cmp"), sealed)
+        self.items.append(item)
+        return self._whole(item, len(self.items) - 1)
 
     def _annotation(self, event: events.Annotation) -> bytes:
         if self._open is None or self._open.summary:
@@ -227,7 +236,7 @@ class Output:
                 item.content.append(OutputText(text, opened.annotations, opened.logprobs))
             if opened.refusal is not None:
                 item.content.append(RefusalOut(opened.refusal))
-        self._items.append(item)
+        self.items.append(item)
         return self._closed(item, opened)
 
 

@@ -27,8 +27,11 @@ from gemproxy.converter.gemini.generation_config import (
     sample,
     top_logprobs,
 )
+from gemproxy.converter.gemini.names import Names
 from gemproxy.converter.gemini.signatures import SignatureLookup
 from gemproxy.converter.gemini.thinking import NO_WISH, of_effort, thinking_config
+from gemproxy.converter.gemini.tools import ToolSet
+from gemproxy.converter.responses import compaction
 from gemproxy.converter.responses.conversation import Setting, conversation
 from gemproxy.converter.responses.echo import echo_of
 from gemproxy.converter.responses.items import Called, Item, Offered
@@ -57,6 +60,7 @@ class Conversion(Struct, frozen=True):
     tools: Tools
     taken: frozenset[str]
     sealed: bool
+    compacts: bool
     echo: bytes
     ignored: tuple[str, ...]
 
@@ -78,8 +82,12 @@ def to_call(
     """
     request, notes = asking.request, _left_out(asking.request)
     refuse_what_is_kept_elsewhere(request)
-    tools = offered(_given(request, items), request.tool_choice, model, notes, effort)
-    text = _reader.at("text", _text, request.text) or TextConfig()
+    compacts = compaction.is_asked(items)
+    if compacts:
+        items, tools, text = compaction.asking(items), Tools(ToolSet(Names()), {}), TextConfig()
+    else:
+        tools = offered(_given(request, items), request.tool_choice, model, notes, effort)
+        text = _reader.at("text", _text, request.text) or TextConfig()
     wanted = _format(text, model, bool(tools.set.specs), effort)
     setting = Setting(model, tools.set.names, images, signatures, effort=effort)
     said = conversation(items, setting, asking.instructions, wanted.instruction)
@@ -96,6 +104,7 @@ def to_call(
         call=Call(method, model.id, body, setting.media),
         tools=tools,
         taken=taken,
+        compacts=compacts,
         sealed=SEALED in (request.include or ()),
         echo=echo_of(asking),
         ignored=tuple(notes),

@@ -12,6 +12,7 @@ from gemproxy.converter.responses.heading import Heading
 from gemproxy.converter.responses.output import Open, Output
 from gemproxy.errors import Failure
 from gemproxy.wire.openai_responses import (
+    CompactionOut,
     CustomCallOut,
     FunctionCallOut,
     ImageCallOut,
@@ -52,6 +53,10 @@ class Stream(Output):
             return self._delta(event.text)
         return self._begin() + super().write(event)
 
+    def compacted(self, sealed: str) -> bytes:
+        """Return the events that tell the summary."""
+        return self._begin() + super().compacted(sealed)
+
     def _delta(self, text: str | Raw) -> bytes:
         number = self._told
         self._told = number + 1
@@ -63,13 +68,13 @@ class Stream(Output):
 
     def failure_event(self, failure: Failure) -> bytes:
         """Return the end of a stream that failed: what was cut off is not in it, and is never called done."""
-        fault = self._heading.error(failure)
+        fault = self.heading.error(failure)
         return self._begin() + self._tell(b"failed", b'"response":' + self._response("failed", fault))
 
     def _begin(self) -> bytes:
         if self._told:
             return b""
-        whole = b'"response":' + self._heading.response("in_progress", [], None, None, None)
+        whole = b'"response":' + self.heading.response("in_progress", [], None, None, None)
         return self._tell(b"created", whole) + self._tell(b"in_progress", whole)
 
     def _tell(self, kind: bytes, fields: bytes) -> bytes:
@@ -144,7 +149,9 @@ class Stream(Output):
     def _whole(self, item: ItemOut, index: int) -> bytes:
         """Tell an item that came in one piece: a call, or an image."""
         place = b'"item_id":"%b","output_index":%d' % (item.id.encode(), index)
-        if isinstance(item, ImageCallOut):
+        if isinstance(item, CompactionOut):
+            told = self._added(item, index)
+        elif isinstance(item, ImageCallOut):
             begun: ItemOut = ImageCallOut(item.id, "in_progress", None)
             told = self._added(begun, index)
             for step in (b"in_progress", b"generating", b"completed"):

@@ -1,0 +1,217 @@
+"""Items of a conversation in every legal order and form, and what Gemini is told of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from gemproxy.converter.gemini.signatures import SignatureCache, Signed
+from gemproxy.converter.responses.sealed import SIGNATURE, SUMMARY, digest, seal
+from gemproxy.errors import ClientFault
+from tests.clock import Clock
+from tests.converter.responses.asking_responses import PICTURE, body_of, contents_of, plan_of
+
+USER = {"role": "user", "content": "Hi"}
+ORIGIN = "ai_studio/gemini-3.5-flash"
+
+
+def call(call_id: str = "c1", name: str = "f", arguments: str = '{"a":1}', **more: Any) -> dict[str, Any]:
+    return {"type": "function_call", "call_id": call_id, "name": name, "arguments": arguments, **more}
+
+
+def output(call_id: str = "c1", said: Any = "done") -> dict[str, Any]:
+    return {"type": "function_call_output", "call_id": call_id, "output": said}
+
+
+def thought(call_id: str = "c1", signature: str = "c2ln", arguments: str = '{"a":1}') -> dict[str, Any]:
+    sealed = seal(SIGNATURE, ORIGIN, call_id, signature, digest(arguments.encode()))
+    return {"type": "reasoning", "summary": [], "encrypted_content": sealed}
+
+
+def signed(contents: list[dict[str, Any]]) -> list[tuple[Any, Any]]:
+    """Return arguments and signature of every call."""
+    parts = [part for content in contents for part in content["parts"] if part.get("functionCall")]
+    return [(part["functionCall"]["args"], part.get("thoughtSignature")) for part in parts]
+
+
+@pytest.mark.parametrize(
+    ("items", "contents"),
+    [
+        pytest.param([USER], [("user", ["Hi"])], id="an easy message"),
+        pytest.param([{"type": "message", **USER}], [("user", ["Hi"])], id="one that says what it is"),
+        pytest.param(
+            [{"role": "user", "content": [{"type": "input_text", "text": "a"}, {"type": "text", "text": "b"}]}],
+            [("user", ["a", "b"])],
+            id="parts",
+        ),
+        pytest.param(
+            [USER, {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Yo"}]}, USER],
+            [("user", ["Hi"]), ("model", ["Yo"]), ("user", ["Hi"])],
+            id="what the model said",
+        ),
+        pytest.param(
+            [USER, {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}, USER],
+            [("user", ["Hi"]), ("model", ["No."]), ("user", ["Hi"])],
+            id="a refusal",
+        ),
+        pytest.param(
+            [USER, {"role": "developer", "content": "Be brief."}],
+            [("user", ["Hi", "Be brief."])],
+            id="instructions in the middle keep their place",
+        ),
+        pytest.param(
+            [USER, {"type": "web_search_call", "id": "ws_1", "status": "completed"}, {"type": "mcp_list_tools"}],
+            [("user", ["Hi"])],
+            id="what ran elsewhere is left out",
+        ),
+        pytest.param(
+            [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}]}, USER],
+            [("user", ["Hi"])],
+            id="a thought without anything of ours",
+        ),
+        pytest.param(
+            [{"type": "reasoning", "summary": [], "encrypted_content": "gAAAAABo"}, USER],
+            [("user", ["Hi"])],
+            id="a thought of another service",
+        ),
+        pytest.param(
+            [{"type": "compaction", "encrypted_content": seal(SUMMARY, "We said hello.")}, USER],
+            [("user", ["The conversation up to here was summed up:\nWe said hello.", "Hi"])],
+            id="a summary of ours",
+        ),
+        pytest.param([{"type": "compaction", "encrypted_content": "x"}, USER], [("user", ["Hi"])], id="a foreign one"),
+    ],
+)
+def test_what_was_said(items: list[Any], contents: list[Any]) -> None:
+    found = [(content["role"], [part["text"] for part in content["parts"]]) for content in contents_of(*items)]
+    assert found == contents
+
+
+def test_a_text_is_what_the_user_says() -> None:
+    assert body_of({"input": "Hi"})["contents"] == [{"parts": [{"text": "Hi"}], "role": "user"}]
+
+
+def test_instructions_come_before_those_of_the_items() -> None:
+    sent = {"instructions": "First.", "input": [{"role": "system", "content": "Second."}, USER]}
+    assert body_of(sent)["systemInstruction"] == {"parts": [{"text": "First."}, {"text": "Second."}]}
+
+
+def test_calls_and_their_outputs_stand_in_one_step() -> None:
+    picture = {"type": "input_image", "image_url": f"data:image/png;base64,{PICTURE}"}
+    contents = contents_of(
+        USER,
+        call("c1"),
+        call("c2", "g", "{}"),
+        output("c2", [picture, {"type": "input_text", "text": "seen"}]),
+        output(),
+    )
+    assert [content["role"] for content in contents] == ["user", "model", "user"]
+    asked, answered = contents[1]["parts"], contents[2]["parts"]
+    assert [part["functionCall"]["name"] for part in asked] == ["f", "g"]
+    assert [part["functionResponse"]["id"] for part in answered] == ["c1", "c2"]
+    assert answered[0]["functionResponse"]["response"] == {"output": "done"}
+    assert answered[1]["functionResponse"]["parts"][0]["inlineData"]["mimeType"] == "image/png"
+
+
+def test_a_custom_call_goes_as_a_call_with_one_text() -> None:
+    item = {"type": "custom_tool_call", "call_id": "c1", "name": "patch", "input": "*** Begin"}
+    contents = contents_of(USER, item, {"type": "custom_tool_call_output", "call_id": "c1", "output": "ok"})
+    assert contents[1]["parts"][0]["functionCall"]["args"] == {"input": "*** Begin"}
+    assert contents[2]["parts"][0]["functionResponse"]["response"] == {"output": "ok"}
+
+
+def test_an_image_by_address_is_fetched_and_sent() -> None:
+    item = {"role": "user", "content": [{"type": "input_image", "image_url": "https://pictures.test/a.png"}]}
+    assert contents_of(item)[0]["parts"][0]["inlineData"] == {"mimeType": "image/png", "data": PICTURE}
+
+
+# --------------------------------------------------------------------------------------------------- signatures
+
+
+def test_a_signature_that_the_client_carried_stands_on_its_call() -> None:
+    assert signed(contents_of(USER, thought(), call(), output())) == [({"a": 1}, "c2ln")]
+
+
+def test_arguments_that_are_only_written_otherwise_are_the_same() -> None:
+    contents = contents_of(USER, thought(arguments='{"b":2,"a":1}'), call(arguments='{ "a": 1, "b": 2 }'), output())
+    assert signed(contents) == [({"a": 1, "b": 2}, "c2ln")]
+
+
+def test_a_signature_does_not_go_with_other_arguments() -> None:
+    assert signed(contents_of(USER, thought(), call(arguments="{}"), output())) == [({}, None)]
+
+
+def test_a_changed_thought_is_ignored() -> None:
+    item = thought()
+    item["encrypted_content"] = item["encrypted_content"][:-8] + "AAAAAAA="
+    assert signed(contents_of(USER, item, call(), output())) == [({"a": 1}, None)]
+
+
+def test_a_remembered_call_goes_with_its_own_arguments(clock: Clock) -> None:
+    cache = SignatureCache(clock).of("ci")
+    cache.put("c1", Signed("c2ln", ORIGIN, '{"a":1}'))
+    assert signed(contents_of(USER, call(arguments="{}"), output(), signatures=cache)) == [({"a": 1}, "c2ln")]
+
+
+def test_a_call_that_nobody_remembers_goes_without_a_signature() -> None:
+    assert signed(contents_of(USER, call(), output())) == [({"a": 1}, None)]
+
+
+# --------------------------------------------------------------------------------------------------------- faults
+
+
+@pytest.mark.parametrize(
+    ("sent", "param"),
+    [
+        pytest.param({"input": 3}, "input", id="input is no list"),
+        pytest.param({"input": [3]}, "input[0]", id="an item is no object"),
+        pytest.param({"input": [USER, {"type": "nonsense"}]}, "input[1].type", id="an unknown item"),
+        pytest.param({"input": [{}]}, "input[0].type", id="an item that is nothing"),
+        pytest.param({"input": [{"role": "tool", "content": "x"}]}, "input[0].role", id="an unknown role"),
+        pytest.param({"input": [{"role": "user", "content": 3}]}, "input[0].content", id="a content that is a number"),
+        pytest.param(
+            {"input": [USER, {"role": "user", "content": [{"type": "video", "x": 1}]}]},
+            "input[1].content[0].type",
+            id="an unknown part",
+        ),
+        pytest.param(
+            {"input": [{"role": "user", "content": [{"type": "input_text", "text": 3}]}]},
+            "input[0].content[0].text",
+            id="a text that is a number",
+        ),
+        pytest.param({"input": [call(call_id=3)]}, "input[0].call_id", id="an id that is a number"),  # type: ignore[arg-type]
+        pytest.param({"input": [{"type": "function_call", "name": "f"}]}, "input[0].call_id", id="no id"),
+        pytest.param({"input": [{"type": "item_reference"}]}, "input[0].id", id="a reference to nothing"),
+        pytest.param(
+            {"input": [USER, {"type": "item_reference", "id": "msg_a0001"}]}, "input[1].id", id="to the unknown"
+        ),
+        pytest.param(
+            {"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "file-1"}]}]},
+            "input[0].content[0].file_id",
+            id="an image by id",
+        ),
+        pytest.param({"input": []}, "input", id="nothing is said"),
+        pytest.param({"input": "Hi", "conversation": "conv_1"}, "conversation", id="conversation"),
+        pytest.param({"input": "Hi", "prompt": {"id": "p"}}, "prompt", id="prompt"),
+        pytest.param({"input": "Hi", "background": True}, "background", id="background"),
+        pytest.param({"input": "Hi", "previous_response_id": "resp_x"}, "previous_response_id", id="unknown previous"),
+        pytest.param({"input": "Hi", "temperature": "hot"}, "temperature", id="a temperature that is a text"),
+        pytest.param({"input": "Hi", "text": {"format": {"type": "xml"}}}, "text.format.type", id="a format"),
+        pytest.param({"input": "Hi", "reasoning": {"effort": "huge"}}, "reasoning.effort", id="an effort"),
+        pytest.param({"input": "Hi", "reasoning": {"summary": "long"}}, "reasoning.summary", id="a summary"),
+    ],
+)
+def test_what_is_wrong_is_named(sent: dict[str, Any], param: str) -> None:
+    with pytest.raises(ClientFault) as caught:
+        plan_of(sent)
+    assert caught.value.param == param
+    assert caught.value.status == 400
+
+
+def test_a_deep_item_is_refused() -> None:
+    deep = msgspec.Raw(b"[" * 10_000 + b"]" * 10_000)
+    with pytest.raises(ClientFault) as caught:
+        plan_of({"input": [{"role": "user", "content": deep}]})
+    assert caught.value.code == "invalid_json"

@@ -159,7 +159,7 @@ def deleted(key: str, value: bytes, query: Mapping[str, str]) -> bytes:
 
 def cancelled(key: str, value: bytes, query: Mapping[str, str]) -> bytes:
     """Raise ``ClientFault``: only what runs in the background can be cancelled, and nothing does here."""
-    raise ClientFault("Only a response that was made in the background can be cancelled.", code="invalid_request")
+    raise ClientFault("Only a response that was made in the background can be cancelled.")
 
 
 def input_items(key: str, value: bytes, query: Mapping[str, str]) -> bytes:

@@ -35,7 +35,7 @@ SECRETS = {
     "a key of OpenAI's": rb"\bsk-[\w-]{16}",
     "an organisation or a project of OpenAI's": rb"\b(?:org|proj|user)[-_][A-Za-z0-9]{16}",
     "a private key": rb"PRIVATE KEY",
-    "an e-mail address": rb"[\w.+-]+@[\w-]+\.[a-z]{2,}",
+    "an e-mail address": rb"\w@[\w-]+\.[a-z]{2,}",
     "a project": rb"(?<![\w-])projects?[/:](?!test-|example-|my-|0+\b)[\w-]{4,}",
     "somebody's folder": rb"/(?:home|Users)/(?!user\b)\w",
 }

@@ -12,7 +12,7 @@ import hypothesis
 import pytest
 
 from tests.clock import Clock
-from tests.corpus import CORPUS
+from tests.corpus import HAS_WIRE, WIRE
 from tests.no_way_out.sitecustomize import __file__ as guard
 
 pytest_plugins = ["tests.outgoing"]
@@ -61,8 +61,8 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if not CORPUS.is_dir():
-        terminalreporter.write_line(f"without recorded traffic: {CORPUS} is not there; WIRE=folder names another place")
+    if not HAS_WIRE:
+        terminalreporter.write_line(f"only the recordings of tests/data/wire: {WIRE} has no more (tests/corpus.py)")
 
 
 @pytest.fixture

@@ -24,7 +24,6 @@ from gemproxy.simulator import (
     replay,
     unary_answer,
 )
-from tests.corpus import needs_wire
 from tests.credential_files import service_account
 from tests.recorded import Recorded, answers, said
 from tests.running import Running, running
@@ -444,7 +443,6 @@ async def code_assist(simulator: Simulator, tmp_path: Path) -> AsyncIterator[Run
         yield started
 
 
-@needs_wire
 @pytest.mark.parametrize("recorded", answers("codeassist"), ids=lambda recorded: recorded.file)
 async def test_recorded_code_assist_answer_reaches_the_openai_client(
     recorded: Recorded, code_assist: Running, simulator: Simulator

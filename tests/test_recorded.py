@@ -14,13 +14,10 @@ import openai
 import pytest
 
 from gemproxy.simulator import Simulator, replay
-from tests.corpus import needs_wire
 from tests.folding import events, fold
 from tests.openai_schema import answer_problems, chunk_problems
 from tests.recorded import Recorded, Said, answers, said
 from tests.running import Running, running
-
-pytestmark = needs_wire
 
 MESSAGES: Any = [{"role": "user", "content": "Go on."}]
 

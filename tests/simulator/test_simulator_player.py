@@ -24,7 +24,7 @@ from gemproxy.simulator import (
     sse,
     text_answer,
 )
-from tests.corpus import CORPUS, needs_wire
+from tests.corpus import path_of
 from tests.simulator.over_http import FRAME, got, post
 from tests.waiting import soon
 
@@ -77,22 +77,22 @@ async def test_pause_and_wait_hold_the_answer_back(simulator: Simulator, session
         assert await response.read() == b"c"
 
 
-@needs_wire
 @pytest.mark.parametrize(
     "file",
     [
         "aistudio/stream/text__gemini-2.5-flash__rubyllm-03.sse",
         "aistudio/stream/function-call_json-array__gemini-3-flash-preview__llmgemini-01.json",
         "vertex/stream/error-mid-stream__unknown__firebase-01.sse",
-        "errors/429-resource-exhausted-per-day__aistudio__quoted-02.json",
+        "errors/429-resource-exhausted-per-day__aistudio__invented-02.json",
         "errors/404__vertex__firebase-01.html",
     ],
 )
 async def test_recording_crosses_the_wire_unchanged(
     file: str, simulator: Simulator, session: aiohttp.ClientSession
 ) -> None:
-    simulator.script(replay(CORPUS / file, size=1000))
-    assert await got(session, simulator) == (CORPUS / file).read_bytes()
+    path = path_of(f"corpus/{file}")
+    simulator.script(replay(path, size=1000))
+    assert await got(session, simulator) == path.read_bytes()
 
 
 # ------------------------------------------------------------------------------------------------ broken off

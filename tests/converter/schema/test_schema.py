@@ -19,7 +19,7 @@ from gemproxy.load.effort import Effort, Exhausted
 from gemproxy.load.turns import Abandoned
 from tests.burdens import client_left
 from tests.chat_bodies import body, function, refused
-from tests.corpus import WIRE, needs_wire
+from tests.corpus import listed
 
 DOCUMENTED = frozenset(
     (
@@ -910,7 +910,7 @@ def must_repeat(name: str, definitions: dict[str, Any]) -> bool:
 
 def recorded_schemas() -> list[Any]:
     found: list[Any] = []
-    for path in sorted((WIRE / "corpus" / "requests").glob("*.json")):
+    for path in listed("corpus/requests/*.json"):
         request = msgspec.json.decode(path.read_bytes())
         request = request.get("request", request)
         config = request.get("generationConfig") or request.get("generation_config") or {}
@@ -921,7 +921,6 @@ def recorded_schemas() -> list[Any]:
     return [item for item in found if item]
 
 
-@needs_wire
 def test_recorded_schemas_come_through() -> None:
     schemas = recorded_schemas()
     assert len(schemas) > 10

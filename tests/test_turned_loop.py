@@ -41,11 +41,18 @@ async def test_time_stands_still_while_the_loop_works(turned: Turned) -> None:
     assert turned.jumps == 0
 
 
-async def test_time_stands_still_while_a_job_of_an_executor_is_under_way(turned: Turned) -> None:
+async def test_nothing_is_jumped_over_while_a_job_of_an_executor_is_under_way(turned: Turned) -> None:
     go_on = threading.Event()
     threading.Timer(0.1, go_on.set).start()
-    async with asyncio.timeout(0.01):
+    async with asyncio.timeout(100):
         await asyncio.to_thread(go_on.wait)
+    assert turned.jumps == 0
+
+
+async def test_time_passes_beside_a_job_that_waits_for_the_loop(turned: Turned) -> None:
+    go_on = threading.Event()
+    asyncio.get_running_loop().call_later(0.02, go_on.set)
+    assert await asyncio.to_thread(go_on.wait, 10)
     assert turned.jumps == 0
 
 

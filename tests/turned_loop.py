@@ -1,13 +1,14 @@
 """An event loop whose time is turned: a wait of seconds in the code under test takes milliseconds here.
 
 With the fixture ``turned`` (or ``with turned_time():`` around a part of a test) the running loop's ``time()`` stands
-still while anything is done, and jumps to the next timer when nothing is left to do. So a slow machine never runs into
-a timeout of the test, and a fast one need not wait for it. ``asyncio.sleep``, ``asyncio.timeout``, ``call_later`` and
-aiohttp's timeouts all follow, since they ask the loop.
+still while anything is done in the loop, and jumps to the next timer when nothing is left to do. So a slow machine does
+not run into the timeouts of a test, and a fast one need not wait for them. ``asyncio.sleep``, ``asyncio.timeout``,
+``call_later`` and aiohttp's timeouts all follow, since they ask the loop.
 
 Nothing is left to do when the selector has shown nothing for ``QUIET`` seconds of real time and no job of an executor
-is under way. On loopback the kernel delivers within the call that sends (asyncio sets TCP_NODELAY), so what one end
-wrote the other end sees by then, as long as both ends live in this loop. It is not so, and this is not the means,
+is under way; beside one, time passes as it does elsewhere, since the job may wait for this loop. On loopback the kernel
+delivers within the call that sends (asyncio sets TCP_NODELAY), so what one end wrote the other end sees by then, as
+long as both ends live in this loop. It is not so, and this is not the means,
 
 - where another process works or answers (``subprocess_exec`` is refused here, for that reason);
 - where a thread works that no executor of this loop began (``fetch/resolver`` begins some): its time is real;
@@ -80,7 +81,7 @@ class Turned:
         self._loop.time = lambda: time.monotonic() + ahead
 
     def advance(self, seconds: float) -> None:
-        """Turn it by hand: for what is to happen while a job of an executor is under way."""
+        """Turn it by hand: for what is to happen long before a job of an executor ends."""
         self.now += seconds
         self._loop.call_soon(lambda: None)
 
@@ -97,15 +98,16 @@ class Turned:
         """Stand for the selector: return what is ready, or nothing when a timer is due or somebody is to wake."""
         if self._tell() or (timeout is not None and timeout <= 0):
             return self._select(0)
-        quiet = 0.0
+        quiet, passed = 0.0, 0.0
         while not (ready := self._select(SLICE if self._awaited or timeout is not None else None)):
-            quiet = quiet + SLICE if not self._jobs else 0.0
+            quiet, passed = (0.0, passed + SLICE) if self._jobs else (quiet + SLICE, passed)
             if self._tell():
                 break
-            if timeout is not None and quiet >= QUIET:
-                self.now += timeout
-                self.jumps += 1
+            if timeout is not None and (quiet >= QUIET or passed >= timeout):
+                passed = timeout
+                self.jumps += quiet >= QUIET
                 break
+        self.now += passed
         return ready
 
     def _tell(self) -> bool:

@@ -23,6 +23,8 @@ from tests.openai_schema import answer_problems
 from tests.running import KEY, Running, configuration, running
 from tests.waiting import soon
 
+pytestmark = pytest.mark.usefixtures("turned")  # waits cost no time
+
 MODEL = "gemini-2.5-flash"
 HELLO: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "Hello"}], "stream": False}
 CHAT = "/v1/chat/completions"

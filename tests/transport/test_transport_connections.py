@@ -24,6 +24,7 @@ from tests.plain import KEPT
 from tests.tls import contexts
 from tests.waiting import soon
 
+
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
 OTHER = OK + b"!!"  # what somebody else was to get

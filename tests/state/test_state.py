@@ -9,6 +9,7 @@ import math
 import os
 import signal
 import sqlite3
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -27,6 +28,8 @@ from gemproxy.state.store import Grant, Health
 from tests.clock import Clock
 from tests.credentials.token_desk import begin
 from tests.waiting import soon
+
+pytestmark = pytest.mark.usefixtures("turned")  # waits cost no time
 
 REST = Record("print-a", "pro", 1_000_060.0, 1_000_000.0, "rate_limit", daily=True, strikes=2, changed=1_000_000.0)
 PARKED = Record("print-b", "*", math.inf, 1_000_000.0, "key_invalid", changed=1_000_001.0)
@@ -175,8 +178,8 @@ async def main():
 
 asyncio.run(main())
 """
-    killed = await asyncio.create_subprocess_exec(sys.executable, "-c", script, cwd=Path(__file__).parents[2])
-    assert await killed.wait() == -signal.SIGKILL
+    killed = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", script], cwd=Path(__file__).parents[2])
+    assert killed.returncode == -signal.SIGKILL
     state = await process()
     assert by_name(await state.records()) == [REST, PARKED]
     assert await state.grant("key") == GRANT

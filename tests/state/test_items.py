@@ -686,7 +686,7 @@ async def test_the_loop_runs_on_while_megabytes_are_written(process, monkeypatch
     def noted(database, batch, limits):
         turn = threading.Event()
         loop.call_soon_threadsafe(turn.set)
-        went_on.append(turn.wait(5))  # which a loop that does the writing itself does not come to
+        went_on.append(turn.wait(5 * all(went_on)))  # which a loop that does the writing itself does not come to
         return write_items(database, batch, limits)
 
     monkeypatch.setattr(Database, "write_items", noted)

@@ -327,7 +327,7 @@ class GoogleAuth:
         self._sending.add(future)
         future.add_done_callback(self._sending.discard)
         if self._closed:  # meanwhile: ``close`` did not see this one
-            future.cancel()
+            future.cancel()  # type: ignore[unreachable]  # mypy knows of no other thread
         return future
 
     async def _ask(self, request: HttpRequest, timeout: float) -> Reply:

@@ -12,7 +12,8 @@ long as both ends live in this loop. It is not so, and this is not the means,
 
 - where another process works or answers (``subprocess_exec`` is refused here, for that reason);
 - where a thread works that no executor of this loop began (``fetch/resolver`` begins some): its time is real;
-- where the kernel itself waits: for a peer whose window is closed to open it again, for an accept queue that is full.
+- where the kernel itself waits: for a peer whose window is closed to open it again, for an accept queue that is full;
+- where the kernel counts the time: ``TCP_USER_TIMEOUT`` runs out for a client that takes nothing in real seconds only.
 
 ``time.monotonic`` and wall clocks are not turned; pass in a ``tests.clock.Clock`` for those. Who waits for a time to
 come by ``sleep(0)`` alone waits for ever, since there is always something to do.

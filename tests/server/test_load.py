@@ -22,8 +22,6 @@ from tests.burdens import noted_work
 from tests.running import Running, configuration, running
 from tests.waiting import soon
 
-pytestmark = pytest.mark.usefixtures("turned")  # waits cost no time
-
 CHAT = "/v1/chat/completions"
 MIB = 1 << 20
 TWO_KEYS = '[auth]\nkeys = ["sk-test", "sk-other"]\n'

@@ -15,8 +15,6 @@ from gemproxy.load.budget import Hold
 from gemproxy.server.outlet import SLICE, EventStream, Outlet, Whole
 from tests.burdens import hold, make_load
 
-pytestmark = pytest.mark.usefixtures("turned")  # waits cost no time
-
 PING = b": ping\n\n"
 
 

@@ -30,6 +30,8 @@ from tests.running import Running, running
 from tests.test_recorded import compare, through_openai
 from tests.waiting import soon
 
+pytestmark = pytest.mark.usefixtures("turned")  # waits cost no time
+
 CHAT = "/v1/chat/completions"
 HELLO: dict[str, Any] = {
     "model": "gemini-2.5-flash",

@@ -19,6 +19,8 @@ from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
 from gemproxy.wire.gemini import Empty, GenerateRequest, ToolSpec
 from tests.waiting import soon
 
+pytestmark = pytest.mark.usefixtures("turned")  # waits cost no time
+
 
 def queue(clock: Any, slots: int = 1, limit: float = 5.0) -> Queue:
     queue = [Slot(name=f"s{n}", dialect="ai_studio") for n in range(slots)]

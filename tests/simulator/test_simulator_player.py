@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import aiohttp
@@ -27,6 +26,8 @@ from gemproxy.simulator import (
 from tests.corpus import path_of
 from tests.simulator.over_http import FRAME, got, post
 from tests.waiting import soon
+
+pytestmark = pytest.mark.usefixtures("turned")  # waits cost no time
 
 
 async def test_pieces_arrive_one_by_one(simulator: Simulator, session: aiohttp.ClientSession) -> None:
@@ -67,12 +68,13 @@ async def test_content_length_is_sent_when_announced(simulator: Simulator, sessi
 
 async def test_pause_and_wait_hold_the_answer_back(simulator: Simulator, session: aiohttp.ClientSession) -> None:
     event = asyncio.Event()
-    simulator.script(Answer((b"a", Pause(0.05), b"b", Wait(event), b"c")).after(Pause(0.05)))
-    begun = time.monotonic()
+    simulator.script(Answer((b"a", Pause(60), b"b", Wait(event), b"c")).after(Pause(50)))
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
     async with post(session, simulator) as response:
-        assert time.monotonic() - begun >= 0.05
+        assert loop.time() - begun == pytest.approx(50)
         assert await response.content.readexactly(2) == b"ab"
-        assert time.monotonic() - begun >= 0.1
+        assert loop.time() - begun == pytest.approx(110)
         event.set()
         assert await response.read() == b"c"
 

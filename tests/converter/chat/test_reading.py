@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from msgspec import Raw
 
 from gemproxy.converter.api import Options
@@ -19,6 +19,7 @@ from gemproxy.errors import ClientFault
 from gemproxy.load import weigh
 from gemproxy.models import Catalogue
 from gemproxy.wire import text
+from tests.examples import draws
 from tests.growth import TRIES, seconds
 from tests.random_requests import conversations
 
@@ -54,7 +55,7 @@ def outcome(body: bytes) -> Any:
         return fault.param, fault.code
 
 
-@settings(max_examples=40, derandomize=True, suppress_health_check=list(HealthCheck))
+@draws(12)
 @given(conversations())
 @pytest.mark.parametrize("small", [1, 60, 400])
 def test_a_request_read_in_steps_asks_the_same(small: int, sent: dict[str, Any]) -> None:

@@ -8,7 +8,6 @@ field. Conversations that hang together must be taken, whatever the upstream, an
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
@@ -17,7 +16,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from gemproxy.converter.api import Options
@@ -33,6 +32,7 @@ from gemproxy.upstream.code_assist import CodeAssist
 from gemproxy.upstream.dialect import HttpRequest, Token
 from gemproxy.upstream.vertex import Vertex
 from gemproxy.wire.gemini import Blob
+from tests.examples import draws
 from tests.gemini_schema import check_body
 from tests.outgoing import problems
 from tests.random_requests import MODELS, by_schema, conversations
@@ -47,14 +47,8 @@ UPSTREAMS = [
     CodeAssist(f"{HOST}/v1internal", AGENT),
     Vertex(f"{HOST}/vertex/v1", AGENT),
 ]
-LONG = int(os.environ.get("EXAMPLES", "0"))
-# What is drawn is the same in every run: a gate must not change its mind. To search anew, say EXAMPLES.
-often = settings(
-    max_examples=LONG or 100,
-    derandomize=not LONG,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
-)
-seldom = settings(often, max_examples=LONG // 10 or 25)
+often = draws(25)
+seldom = draws(8, share=10)
 
 RANDOM = st.deferred(lambda: by_schema())  # not before it is drawn from
 

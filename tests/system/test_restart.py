@@ -118,7 +118,7 @@ class Backend:
         self._count += 1
         name = f"server-{id(self)}-{self._count}"
         self._server = await self._stack.enter_async_context(
-            serving(self._folder, self._text, inherited=self._held, name=name)
+            serving(self._folder, self._text, inherited=self._held, name=name, fresh=True)
         )
         return self
 

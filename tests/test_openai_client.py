@@ -75,7 +75,8 @@ async def test_async_client_unary_and_stream(server: Running, model: str) -> Non
 @BOTH
 async def test_sync_client_unary_and_stream(server: Running, model: str) -> None:
     def work() -> tuple[str | None, str]:
-        with openai.OpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0) as client:
+        plain = openai.DefaultHttpxClient(verify=False)
+        with openai.OpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0, http_client=plain) as client:
             messages: Any = [{"role": "user", "content": "Good evening"}]
             answer = client.chat.completions.create(model=model, messages=messages)
             stream = client.chat.completions.create(model=model, messages=messages, stream=True)

@@ -102,8 +102,8 @@ async def serving(
     """Run a server with this configuration (``server.port = 0`` unless it says otherwise).
 
     ``inherited``: listening sockets handed over as systemd does (sd_listen_fds(3)).
-    ``program``: what ``python -m`` runs. ``fresh``, or with an ``environ``, which imports may read, too (aiohttp's of TLS
-    does): by a Python of its own.
+    ``program``: what ``python -m`` runs. ``fresh``: by a Python of its own, as always with an ``environ``, which
+    imports may read (aiohttp's of TLS does).
     """
     config = folder / f"{name}.toml"
     config.write_text(toml, encoding="utf-8")

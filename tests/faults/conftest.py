@@ -1,4 +1,4 @@
-"""Servers for the suites of this folder, and what they measured, printed after the last test."""
+"""Servers for the suites of this folder."""
 
 from __future__ import annotations
 
@@ -11,18 +11,10 @@ import pytest
 import pytest_asyncio
 
 from gemproxy.simulator import Simulator
-from tests.faults.figures import TOLD
 from tests.running import Running, configuration, running
 from tests.server_process import FAST, ServerProcess, configured, serving
 
 GUARDED = '[auth]\nkeys = ["sk-one", "sk-two", "sk-test"]\n'
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if TOLD:
-        terminalreporter.section("faults: what was measured")
-        for line in TOLD:
-            terminalreporter.write_line(line)
 
 
 @pytest.fixture

@@ -76,13 +76,14 @@ def error_code(body: Any) -> str:
 def _read_stream(got: Got) -> None:
     told = events(got.body)
     last = told[-1] if told else {}
-    finishes = []
+    texts, finishes = [], []
     for event in told[:-1] if last == "[DONE]" or "error" in last else told:
         assert event != "[DONE]", "[DONE] is the last event or none"
         assert "error" not in event, "an error is the last event or none"
         for choice in event["choices"]:
-            got.text += choice["delta"].get("content") or ""
+            texts.append(choice["delta"].get("content") or "")
             finishes += [choice["finish_reason"]] if choice["finish_reason"] else []
+    got.text = "".join(texts)
     if last == "[DONE]":
         assert finishes == ["stop"], "exactly one finish before [DONE]"
         got.whole = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -36,9 +35,9 @@ async def guarded(simulator: Simulator, tmp_path: Path) -> AsyncIterator[Running
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def standing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Simulator, ServerProcess]]:
-    """A simulated Gemini whose times can be compared with the test's, and a server before it."""
+    """A simulated Gemini, and a server before it."""
     async with (
-        Simulator(clock=time.monotonic) as google,
+        Simulator() as google,
         serving(tmp_path_factory.mktemp("faults"), configured(google.ai_studio_url, FAST, keys=2)) as server,
     ):
         yield google, server

@@ -6,8 +6,6 @@ process that tells of the run, which itself runs no test.
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -37,8 +35,3 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def note(line: str) -> None:
     """Keep a line, or a whole table, for the end of the run."""
     TOLD.append(line)
-
-
-def spread(seconds: Sequence[float]) -> str:
-    """Return median and worst of some times in milliseconds."""
-    return f"median {statistics.median(seconds) * 1000:.1f} ms, worst {max(seconds) * 1000:.1f} ms of {len(seconds)}"

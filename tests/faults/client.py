@@ -140,7 +140,7 @@ class Bare(Struct, frozen=True):
         self.writer.write(data)
         await self.writer.drain()
 
-    async def status(self, seconds: float = 5.0) -> int:
+    async def status(self, seconds: float = 60.0) -> int:
         """Return the status of the next answer, after any 100 Continue; 0 when the server hung up instead."""
         async with asyncio.timeout(seconds):
             try:
@@ -152,7 +152,7 @@ class Bare(Struct, frozen=True):
                 return 0
             return int(line.split(b" ")[1]) if line.startswith(b"HTTP/1.") else 0
 
-    async def rest(self, seconds: float = 5.0) -> bytes:
+    async def rest(self, seconds: float = 60.0) -> bytes:
         """Return all that comes until the server closes."""
         async with asyncio.timeout(seconds):
             try:

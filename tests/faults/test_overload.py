@@ -41,7 +41,7 @@ async def held(google: Simulator, session: aiohttp.ClientSession, url: str, coun
     seen = len(google.generations)
     google.script(Answer().after(Hang()), times=count)
     tasks = [asyncio.get_running_loop().create_task(ask(session, url, hello(stream=True))) for _ in range(count)]
-    await soon(lambda: len(google.generations) == seen + count)
+    await soon(lambda: len(google.generations) == seen + count, 30)
     try:
         yield
     finally:
@@ -91,14 +91,14 @@ async def test_connections_beyond_max_connections_hear_503_at_once(
     async with serving(tmp_path, toml) as server:
         idle = server.descriptors()
         async with _connected(server.port, 30):
-            await soon(lambda: server.descriptors() >= idle + 30, what="not all were accepted")
+            await soon(lambda: server.descriptors() >= idle + 30, 30, "not all were accepted")
             before = server.descriptors()
             outcomes = await asyncio.gather(*(_knock(server.port) for _ in range(60)))
-            await soon(lambda: server.descriptors() <= before, what="who is refused leaves something behind")
+            await soon(lambda: server.descriptors() <= before, 30, "who is refused leaves something behind")
         told = sum(outcome == 503 for outcome in outcomes)
         note(f"60 connections beyond server.max_connections: {told} told 503")
         assert told >= 57, "a server that closes on what it has not read resets, and the 503 with it"
-        await soon(lambda: server.descriptors() < before)
+        await soon(lambda: server.descriptors() < before, 30)
         assert (await ask(session, server.url, hello())).whole
 
 

@@ -22,7 +22,7 @@ from gemproxy.simulator import Hang, Simulator, frames_answer
 from tests.faults.client import ask, hello
 from tests.faults.load import TEXT, TICK, Load, fresh_connections, halfway
 from tests.server_process import configured, free_port
-from tests.service_manager import install, running, service, use
+from tests.service_manager import Service, install, running, service, use
 from tests.waiting import soon
 
 
@@ -37,7 +37,7 @@ async def under_load(url: str) -> AsyncIterator[Load]:
     async with fresh_connections() as session:
         load = Load(lambda count: ask(session, url, hello(stream=count % 2 == 0)))
         async with load.running(3):
-            await soon(lambda: load.outcomes.total() > 20)
+            await soon(lambda: load.outcomes.total() > 20, 30)
             yield load
     assert set(load.outcomes) == {"whole"}
 
@@ -88,7 +88,7 @@ async def test_successor_serves_and_the_hanging_stream_goes_on_to_its_end(
                     install(tmp_path, "2")
                     new = await managed.upgraded()
                     reached = load.outcomes.total() + 20
-                    await soon(lambda: load.outcomes.total() > reached)
+                    await soon(lambda: load.outcomes.total() > reached, 30)
                 assert [await version(url) for _ in range(5)] == ["2"] * 5
                 assert len(await _text(session, metrics)) > 100, "the successor's, too"
                 await asyncio.sleep(1.0)  # more than timeouts.drain: nobody waits for the old one
@@ -127,44 +127,58 @@ async def test_changed_port_is_the_successors(simulator: Simulator, tmp_path: Pa
 # ----------------------------------------------------------------------------------------------------- it goes wrong
 
 NAP = f"600.{os.getpid()}"  # seconds; tells what sleeps from all else
-BROKEN = {
-    "ends with a status": ("#!/bin/sh\necho a reason >&2\nexit 3\n", "it ended with status 3"),
-    "ends at once, as if all were well": ("#!/bin/sh\n", "it ended with status 0"),
-    "cannot be imported": (
-        "#!/bin/sh\nexec python3 -c 'import gemproxy_that_is_not_there' 2>/dev/null\n",
+ENDS = {
+    "with a status": ("#!/bin/sh\necho a reason >&2\nexit 3\n", "it ended with status 3"),
+    "at once, as if all were well": ("#!/bin/sh\n", "it ended with status 0"),
+    "since it cannot be imported": (
+        "#!/bin/sh\nexec python3 -S -c 'import gemproxy_that_is_not_there' 2>/dev/null\n",
         "it ended with status 1",
     ),
-    "is killed": ("#!/bin/sh\nkill -9 $$\n", "it ended with status 137"),
-    "is never ready": (f"#!/bin/sh\nexec sleep {NAP}\n", "not ready within timeouts.upgrade = 1 s"),
-    "runs on, but closes what it was given": (f"#!/bin/sh\nexec 4<&-\nsleep {NAP}\n", "not ready within"),
-    "cannot use the configuration": (None, "it ended with status 2"),
+    "killed": ("#!/bin/sh\nkill -9 $$\n", "it ended with status 137"),
+}
+RUNS_ON = {
+    "never ready": (f"#!/bin/sh\nexec sleep {NAP}\n", "not ready within timeouts.upgrade = 1 s"),
+    "without what it was given": (f"#!/bin/sh\nexec 4<&-\nsleep {NAP}\n", "not ready within"),
 }
 
 
-@pytest.mark.parametrize("fault", BROKEN)
-async def test_successor_that_is_no_good_is_ended_and_nothing_is_lost(
-    simulator: Simulator, tmp_path: Path, fault: str
+@pytest.mark.parametrize(
+    ("faults", "limit"), [pytest.param(ENDS, 60, id="they end"), pytest.param(RUNS_ON, 1, id="they run on")]
+)
+async def test_successors_that_are_no_good_are_ended_and_nothing_is_lost(
+    simulator: Simulator, tmp_path: Path, faults: dict[str, tuple[str, str]], limit: int
 ) -> None:
-    program, words = BROKEN[fault]
-    ends = "status" in words
+    """One after the other, and after those that end one that is good, as the next may be."""
     install(tmp_path, "1")
-    async with service(tmp_path, toml(simulator, tmp_path, "upgrade = 20" if ends else "upgrade = 1")) as managed:
-        async with under_load(managed.server.url) as load:
-            if program is None:
-                (tmp_path / "gemproxy.toml").write_text("[server]\nhots = 1\n", encoding="utf-8")
-            else:
-                install(tmp_path, "2", program)
-            managed.upgrade()
-            assert words in await managed.server.logged("upgrade failed, this process goes on")
-            reached = load.outcomes.total() + 20
-            await soon(lambda: load.outcomes.total() > reached)
-        assert managed.main == managed.server.process.pid
-        assert await version(managed.server.url) == "1"
-        assert not running(["sleep", NAP]), "it was ended with all that it started"
-        assert not any(state.startswith("MAINPID=") for _, state in managed.heard)
-        if ends and program is not None:
+    async with service(tmp_path, toml(simulator, tmp_path, f"upgrade = {limit}")) as managed:
+        for times, (fault, (program, words)) in enumerate(faults.items(), 1):
+            install(tmp_path, fault, program)
+            await _fails(managed, words, times)
+        if faults is ENDS:
             use(tmp_path, "1")
-            await managed.upgraded()  # the next one may be good
+            await managed.upgraded()
+
+
+async def test_successor_that_cannot_use_the_configuration_is_ended_and_nothing_is_lost(
+    simulator: Simulator, tmp_path: Path
+) -> None:
+    install(tmp_path, "1")
+    async with service(tmp_path, toml(simulator, tmp_path, "upgrade = 60")) as managed:
+        (tmp_path / "gemproxy.toml").write_text("[server]\nhots = 1\n", encoding="utf-8")
+        await _fails(managed, "it ended with status 2", 1)
+
+
+async def _fails(managed: Service, words: str, times: int) -> None:
+    """Upgrade for the so-many-th time, and see it fail for the reason that these words tell."""
+    async with under_load(managed.server.url) as load:
+        managed.upgrade()
+        assert words in await managed.server.logged("upgrade failed, this process goes on", times=times)
+        reached = load.outcomes.total() + 20
+        await soon(lambda: load.outcomes.total() > reached, 30)
+    assert managed.main == managed.server.process.pid
+    assert await version(managed.server.url) == "1"
+    assert not running(["sleep", NAP]), "it was ended with all that it started"
+    assert not any(state.startswith("MAINPID=") for _, state in managed.heard)
 
 
 async def test_link_that_leads_nowhere_changes_nothing(simulator: Simulator, tmp_path: Path) -> None:

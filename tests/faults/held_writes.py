@@ -26,8 +26,9 @@ from tests.faults.held_open import (
     start,
     streams,
     upstream,
+    whole,
 )
-from tests.faults.stage import Stage
+from tests.faults.stage import LONG, Stage
 
 BIG = "x" * 2_000
 HUGE = "x" * 400_000
@@ -35,10 +36,8 @@ FIRST_CAME = {"timeouts.first": "it ends with the first content, which has come"
 ANSWERED = {**FIRST_CAME, "timeouts.total": "it ends with the answer, which is being written"}
 CUT = ("timeouts.total", "SIGTERM and timeouts.drain")  # within an event, or behind the head of a whole answer
 HANDED_OVER = {"SIGTERM and timeouts.drain": (200, "-")}  # the answer, to the transport: its client may yet take it
-ONE_STEP = dict.fromkeys(
-    ("timeouts.first", "timeouts.total", "SIGTERM and timeouts.drain"),
-    "a status is told in one step, in which nothing ends: it is held open by hand",
-)
+STEP = "a status is told in one step, in which nothing ends: it is held open by hand"
+ONE_STEP = dict.fromkeys(("timeouts.first", "timeouts.total", "SIGTERM and timeouts.drain"), STEP)
 
 
 def deaf(*texts: str, ping: float = 30_000, reads: bool = False) -> Any:
@@ -84,7 +83,7 @@ def status(kind: type, *, version: bytes = b"1.1", answer: Any = None) -> Any:
 
         stage.monkeypatch.setattr(web.StreamResponse, "prepare", waits)
         if answer is not None:
-            stage.google.script(answer)
+            stage.google.script(lambda asked: answer(asked, Wait(stage.gate)))
         await start(stage, form)
         client = await stage.connect()
         await client.say(request(form).replace(b"HTTP/1.1", b"HTTP/" + version))
@@ -99,6 +98,14 @@ def huge(asked: Recorded) -> Answer:
 
 
 async def pinged(stage: Stage, form: str) -> Bare:
+    """Have the first ping follow at once, and the second never."""
+    begin = EventStream._begin_pings
+
+    def begins(self: EventStream) -> None:
+        self._interval = LONG
+        begin(self)
+
+    stage.monkeypatch.setattr(EventStream, "_begin_pings", begins)
     stage.google.script(lambda asked: begun(asked, Wait(stage.gate)))
     await start(stage, form, ping=0.01)
     return await ask(stage, form)
@@ -123,9 +130,20 @@ WRITE_ROWS = [
     Row("large write", "_write_large: response.write_eof", deaf(HUGE), (UNARY,), cannot=ANSWERED, cut=CUT),
     Row("small write", "Whole.prepare: request.writer.drain", two_answers, (UNARY,), cannot=ANSWERED, told=HANDED_OVER),
     Row("status", "_Stream._commit: self._prepare", status(EventStream), (STREAM,), cannot=ONE_STEP),
+    Row(
+        "status meanwhile",
+        "_Stream._tell_status: self._prepare",
+        status(EventStream, answer=lambda asked, wait: whole(asked).after(wait)),
+        (TOLD,),
+        cannot=ONE_STEP,
+    ),
     Row("status early", "_Stream._commit: self._committed", status(EventStream), (TOLD,), cannot=ONE_STEP),
     Row(
-        "status of much", "_write_large: response.prepare", status(web.Response, answer=huge), (UNARY,), cannot=ONE_STEP
+        "status of much",
+        "_write_large: response.prepare",
+        status(web.Response, answer=lambda asked, _: huge(asked)),
+        (UNARY,),
+        cannot=ONE_STEP,
     ),
     Row("status of old", "Whole.prepare: super().prepare", status(Whole, version=b"1.0"), (UNARY,), cannot=ONE_STEP),
 ]

@@ -31,6 +31,7 @@ from gemproxy.process.serve import make_runner
 from gemproxy.process.sockets import addresses, bind
 from gemproxy.server.service import SERVICE, Service
 from gemproxy.simulator import Simulator
+from gemproxy.state.memory import MemoryState
 from gemproxy.transport import idle
 from gemproxy.upstream.dialect import Verdict
 from gemproxy.wiring.build import OPERATIONS, build_app
@@ -156,6 +157,7 @@ class Stage:
         if hook is not None:
             app.on_response_prepare.append(hook)
         self.runner = make_runner(config, app)
+        self._note_what_runs_on()
         await self.runner.setup()
         [sock] = bind("127.0.0.1", 0, reuse_port=False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER)
@@ -165,15 +167,18 @@ class Stage:
         self.reloading = self.ending._reloading
         self._count_leases()
         self.before = our_tasks()
-        state, close = self.service.pool.state, type(self.service.pool.state).close
 
-        async def closes(_: Any) -> None:
-            for _turn in range(5):
+    def _note_what_runs_on(self) -> None:
+        """Remember what still fetches behind ``tokens.close``: the state is closed next, the session last."""
+        close = MemoryState.close
+
+        async def closes(state: MemoryState) -> None:
+            for _ in range(5):
                 await asyncio.sleep(0)
             self.running_on = {place for place in waits() if place.startswith("credentials/")}
             await close(state)
 
-        self.monkeypatch.setattr(type(state), "close", closes)
+        self.monkeypatch.setattr(MemoryState, "close", closes)
 
     def _count_leases(self) -> None:
         rotator = self.service.pool.rotator

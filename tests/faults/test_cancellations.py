@@ -16,6 +16,7 @@ from tests.faults.awaits import WAY, places
 from tests.faults.client import Bare
 from tests.faults.held_open import UNARY, Row, ask
 from tests.faults.held_rows import NEVER, ROWS
+from tests.faults.held_writes import STEP
 from tests.faults.stage import DRAIN, TOTAL, Stage, staged
 from tests.waiting import soon
 
@@ -44,14 +45,19 @@ async def test_whatever_ends_a_request_leaves_nothing_of_it(
 ) -> None:
     async with staged(simulator, tmp_path, monkeypatch) as stage:
         client = await held(stage, row, form)
+        if column == RELOAD:
+            _check_limits(stage, row)
         failed = _failed(stage)
         ending = await end(stage, client, column)
         answer = await client.rest(30)
         await soon(lambda: any(line.startswith("id=ours ") for line in stage.lines), what="no line in the log")
         _check_line(stage, row, column)
         _check_answer(answer, row, form, column)
+        assert not stage.service.dispatcher.queue._lines
         if row.others or ending is not None:
             stage.release()
+        if column != LEAVES:  # whose task is cancelled for good
+            assert not [task for task in stage.handlers if task.cancelling()], "a cancellation that nobody took back"
         if ending is not None:
             await ending
             return  # ``staged`` finds whatever runs on
@@ -59,8 +65,6 @@ async def test_whatever_ends_a_request_leaves_nothing_of_it(
         if column in (LEAVES, TOTAL_OVER):
             assert _failed(stage) == failed, "it cost the credential nothing"
         stage.release()
-        if column != LEAVES:  # whose task is cancelled for good
-            assert not [task for task in stage.handlers if task.cancelling()], "a cancellation that nobody took back"
         await _check_next(stage, "renamed" if column == RELOAD else "studio-1")
         await stage.settled()
 
@@ -97,6 +101,12 @@ async def end(stage: Stage, client: Bare, column: str) -> asyncio.Task[None] | N
     if not client.writer.transport.is_reading():
         client.writer.transport.resume_reading()
     return ending
+
+
+def _check_limits(stage: Stage, row: Row) -> None:
+    """Check that no limit is running of which the row says that it cannot end the request."""
+    assert FIRST_OVER not in row.cannot or row.cannot[FIRST_OVER] == STEP or not stage.limits.expire_first()
+    assert TOTAL_OVER not in row.cannot or row.cannot[TOTAL_OVER] == STEP or not stage.limits.expire(TOTAL)
 
 
 def _failed(stage: Stage) -> int:
@@ -137,7 +147,7 @@ async def _check_next(stage: Stage, credential: str) -> None:
 
 
 def test_each_cell_is_there_or_says_why_it_cannot_be() -> None:
-    assert (len(CELLS), len(TABLE) - len(CELLS)) == (445, 53)
+    assert (len(CELLS), len(TABLE) - len(CELLS)) == (448, 56)
     assert all(row.cannot.keys() <= COLUMNS.keys() and all(row.cannot.values()) for row in ROWS)
     assert len({row.name for row in ROWS}) == len(ROWS)
 

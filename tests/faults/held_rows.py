@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gemproxy.aiohttp_parts import PLAIN
 from tests.faults.held_open import (
     CHAT_FORMS,
     THRICE,
@@ -28,6 +29,11 @@ from tests.faults.held_open import (
 from tests.faults.held_tokens import TOKEN_ROWS
 from tests.faults.held_writes import FIRST_CAME, WRITE_ROWS
 
+CONNECTS, WAITS, WAITS_ON = (
+    ("Poster.post: self._session.post",) * 3  # where aiohttp does it all (docs/aiohttp.md)
+    if PLAIN
+    else ("Poster.post: self._session.connector.connect", "_exchange: protocol.read()", "protocol.read() (again)")
+)
 EARLY = "it begins when the request is known as a whole; what comes before has limits of its own"
 BEFORE = {"timeouts.first": EARLY, "timeouts.total": EARLY}
 UNASKED = {"timeouts.first": "it begins with the first attempt"}
@@ -47,10 +53,10 @@ ROWS = [
     Row("queue", "Queue._queue: waiting.turn", full_queue, others=True),
     *TOKEN_ROWS,
     Row("asking", "Dispatcher._attempt: burden.run(dialect.ask", beside("ask"), CHAT_FORMS),
-    Row("connect", "Poster.post: self._session.connector.connect", slow_name, (UNARY, THRICE), going_on="resolve"),
+    Row("connect", CONNECTS, slow_name, (UNARY, THRICE), going_on="resolve"),
     Row("post", "Sliced.write: writer.write", unread, (UNARY,)),
-    Row("head", "_exchange: protocol.read()", upstream(no_head)),
-    Row("early hint", "_exchange: protocol.read() (again)", hint, (UNARY,)),
+    Row("head", WAITS, upstream(no_head)),
+    Row("early hint", WAITS_ON, hint, (UNARY,)),
     Row("refusal", "Dispatcher._refusal: read_beginning", upstream(refused), CHAT_FORMS),
     Row("aiming", "Dispatcher._serve: burden.run(aimed", beside("aimed", answer=refused_at_once), (UNARY,)),
     Row("pause", "Dispatcher._go: asyncio.sleep", pause, CHAT_FORMS),

@@ -104,7 +104,7 @@ class Limits:
         """Let the last limit of this length run out; returns whether there was one."""
         now = asyncio.get_running_loop().time()
         for one in reversed(self._timeouts):
-            if one._task is not None and not one.expired() and abs((one.when() or 0) - now - limit) < LONG:
+            if one._state.name == "ENTERED" and abs((one.when() or 0) - now - limit) < LONG:
                 one.reschedule(now)
                 return True
         return False

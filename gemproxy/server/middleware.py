@@ -50,9 +50,8 @@ async def answer(
     try:
         try:
             response = await handler(request, service, context)  # here: each chunk passes every coroutine above it
-        except asyncio.CancelledError:
-            if not _interrupted(request, service):
-                raise
+        except asyncio.CancelledError as cancelled:
+            _take_back(cancelled, request, service)
             response = await _excuse(request, service, context, Draining())
         except Exception as fault:  # the one place; ``_excuse`` logs it
             if isinstance(fault, ConnectionResetError) and _left(request):
@@ -65,8 +64,11 @@ async def answer(
         if not response.prepared:
             if ends(request, service):
                 response.force_close()
-            await response.prepare(request)
-            await response.write_eof()  # here and not by aiohttp: the answer leaves before it is written down
+            try:
+                await response.prepare(request)
+                await response.write_eof()  # here and not by aiohttp: the answer leaves before it is written down
+            except asyncio.CancelledError as cancelled:
+                _take_back(cancelled, request, service)  # it is handed over, and its client may yet take it
     except asyncio.CancelledError:
         context.status = CLIENT_CLOSED
         raise
@@ -90,13 +92,12 @@ def _open(request: web.Request, service: Service, api: Api, clock: Callable[[], 
     return context
 
 
-def _interrupted(request: web.Request, service: Service) -> bool:
-    """Return whether the end of a drain cancelled this request, and not the end of its client."""
+def _take_back(cancelled: asyncio.CancelledError, request: web.Request, service: Service) -> None:
+    """Let a request go on that the end of a drain cancelled, to tell its client; raises what its client's end did."""
     task = asyncio.current_task()
     if not service.refusing or request.transport is None or task is None:
-        return False
-    task.uncancel()  # it goes on, to tell its client
-    return True
+        raise cancelled
+    task.uncancel()
 
 
 def _left(request: web.Request) -> bool:

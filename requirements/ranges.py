@@ -1,6 +1,6 @@
-"""Print what pyproject.toml asks for, as requirements for pip: ``python requirements/ranges.py newest|lowest EXTRA``.
+"""Print what pyproject.toml asks for, as pip reads it: ``python requirements/ranges.py newest|lowest EXTRA``.
 
-``newest`` prints the ranges themselves; ``lowest`` each floor with ``==``, so that a floor that no longer works is seen.
+``newest`` prints the ranges themselves, ``lowest`` each floor with ``==``, so that one that no longer works is seen.
 """
 
 from __future__ import annotations

@@ -31,6 +31,11 @@ test: $(VENV)/.test ## run every test (ARGS="-k quota -x")
 test-system: $(VENV)/.test ## the tests that need other programs: proxies, systemd, a bare Debian
 	$(BIN)/python -m pytest tests/system $(ARGS)
 
+test-newest: ## every test with the newest packages that pyproject.toml allows, in an environment of its own
+test-lowest: ## every test with the lowest ones
+test-newest test-lowest:
+	@PYTHON='$(PYTHON)' .ci/ranges $(@:test-%=%) $(ARGS)
+
 check: $(VENV)/.dev ## lint, format and types: what CI refuses
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -85,4 +90,4 @@ $(BIN)/pip:
 	  || { echo "gemproxy needs Python 3.11 or later; name one with PYTHON=…"; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV) || { echo "On Debian: apt install python3-venv"; exit 1; }
 
-.PHONY: help demo run install back uninstall test test-system check format lock bench neighbours outages bench-guard bench-record soak dev clean
+.PHONY: help demo run install back uninstall test test-system test-newest test-lowest check format lock bench neighbours outages bench-guard bench-record soak dev clean

@@ -44,8 +44,8 @@ fetch() { # fetch OPTION…: what the registry serves, each file by its hash. Th
   explained
 }
 
-set -- --requirement "$locks/run.txt"
-for extra in $extras; do
+set --
+for extra in ${extras:-run}; do # each file begins with those that it adds to
   [ -e "$locks/$extra.txt" ] || die "there is no extra \"$extra\"; there are metrics, speed and gce"
   set -- "$@" --requirement "$locks/$extra.txt"
 done

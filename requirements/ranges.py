@@ -18,9 +18,11 @@ RANGE = re.compile(r"[A-Za-z0-9-]+(\[[a-z,]+\])?>=[0-9.]+")
 
 
 def asked(extra: str) -> list[str]:
-    """Return the ranges of the project itself and of an extra, with those of the extras that it names."""
-    project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
-    return list(dict.fromkeys([*project["dependencies"], *_of([extra], project["optional-dependencies"])]))
+    """Return the ranges of what builds the project, of the project, and of an extra with those that it names."""
+    whole = tomllib.loads(PROJECT.read_text(encoding="utf-8"))
+    project, backend = whole["project"], whole["build-system"]["requires"]
+    found = [*backend, *project["dependencies"], *_of([extra], project["optional-dependencies"])]
+    return list(dict.fromkeys(found))
 
 
 def _of(extras: Iterable[str], known: dict[str, Any]) -> Iterator[str]:

@@ -117,7 +117,7 @@ def test_nothing_is_installed_unpinned(name: str) -> None:
         for call in re.split(r"&&|;", line):
             if re.search(r"\bpip\b.* (install|wheel|download) ", call):
                 words = set(call.split())
-                assert "--require-hashes" in words or LOCAL <= words or _of_a_wheel(call), call
+                assert "--require-hashes" in words or words >= LOCAL or _of_a_wheel(call), call
 
 
 def _of_a_wheel(call: str) -> bool:
@@ -187,9 +187,7 @@ def test_the_installer_takes_the_lock_files_and_then_the_project_alone(
             id="another file",
         ),
         pytest.param("ERROR: Hashes are required in --require-hashes mode", "names no hashes", 1, id="no hashes"),
-        pytest.param(
-            "ERROR: No matching distribution found for aiohttp==3.14.5", "lacks a version", 3, id="no version"
-        ),
+        pytest.param("ERROR: No matching distribution found for x==1", "lacks a version", 3, id="no version"),
         pytest.param("ERROR: Connection broken", "could not be installed", 3, id="the network"),
     ],
 )

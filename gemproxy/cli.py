@@ -272,13 +272,14 @@ def _login_target(config: Config, name: str | None) -> OAuthFile:
 
 
 def _config(asked: argparse.Namespace) -> int:
-    units = shipped.units()
-    if asked.unit is None:
-        content = shipped.example()
-    elif asked.unit in units:
-        content = units[asked.unit]
-    else:
-        raise ConfigFault(f"--unit {asked.unit}: there is no such file; there are {', '.join(units)}")
+    content = shipped.example() if asked.unit is None else _unit(asked.unit)
     sys.stdout.buffer.write(content)  # as it is, whatever the terminal's encoding
     sys.stdout.flush()
     return OK
+
+
+def _unit(name: str) -> bytes:
+    units = shipped.units()
+    if name not in units:
+        raise ConfigFault(f"--unit {name}: there is no such file; there are {', '.join(units)}")
+    return units[name]

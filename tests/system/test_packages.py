@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.debian import REPOSITORY
+from tests.system.debian import REPOSITORY, commit_to
 from tests.test_packages import here
 
 pytestmark = pytest.mark.timeout(600)
@@ -35,16 +35,7 @@ def said(*command: str | Path, **variables: str) -> bytes:
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with one commit: this tree."""
     folder = tmp_path_factory.mktemp("repository")
-    listed = said("git", "-C", REPOSITORY, "ls-files", "-z", "--cached", "--others", "--exclude-standard").decode()
-    for name in filter(None, listed.split("\0")):
-        source, target = REPOSITORY / name, folder / name
-        if source.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.symlink_to(source.readlink()) if source.is_symlink() else target.write_bytes(source.read_bytes())
-            target.chmod(source.stat().st_mode)
-    git = ["git", "-C", str(folder), "-c", "user.name=x", "-c", "user.email=x@example.org"]
-    for arguments in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "x"]):
-        said(*git, *arguments)
+    commit_to(folder)
     return folder
 
 

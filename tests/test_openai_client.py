@@ -115,7 +115,8 @@ async def _calls(client: openai.AsyncOpenAI, model: str, messages: Any, stream: 
         assert answer.choices[0].finish_reason == "tool_calls"
         assert answer.choices[0].message.tool_calls is not None
         return [call.model_dump(exclude_none=True) for call in answer.choices[0].message.tool_calls]
-    async with client.chat.completions.stream(model=model, messages=messages, tools=[WEATHER]) as events:
+    tool: Any = WEATHER | {"function": WEATHER["function"] | {"strict": True}}  # openai 3.0 streams no other
+    async with client.chat.completions.stream(model=model, messages=messages, tools=[tool]) as events:
         final = await events.get_final_completion()
     assert final.choices[0].finish_reason == "tool_calls"
     assert final.choices[0].message.tool_calls is not None

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import math
 import sqlite3
+import sys
 
+import google.auth
 import msgspec
 import pytest
 from aiohttp import web
+from google.auth import environment_vars
 
 from gemproxy.credentials.sources import OAuthSource, ServiceAccountSource, read_oauth
 from gemproxy.credentials.token_cache import BACKOFF
@@ -575,15 +579,24 @@ async def test_absent_default_credentials_park_their_slot(desk, monkeypatch, cap
 
 
 async def test_a_machine_of_googles_gives_tokens_by_its_metadata_server(desk, monkeypatch, aiohttp_server):
-    metadata = pytest.importorskip("google.auth.compute_engine._metadata", reason="needs the extra gce")
     server = await aiohttp_server(metadata_server())
-    monkeypatch.setattr(metadata, "_GCE_METADATA_HOST", f"127.0.0.1:{server.port}")
-    monkeypatch.setenv("GCE_METADATA_IP", f"127.0.0.1:{server.port}")
+    machines(monkeypatch, f"127.0.0.1:{server.port}")
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(desk.folder))  # and no login of gcloud's
     tokens = desk.tokens(ServiceAccountSource())
     token = await tokens.get("team-1")
     assert (token.secret, token.project, token.location) == ("fake-machine-token", "machines-project", "global")
+
+
+def machines(monkeypatch, host):
+    """Let google-auth find a metadata server there. It reads the variables as it is imported, so it is, anew."""
+    was = pytest.importorskip("google.auth.compute_engine", reason="needs the extra gce")
+    monkeypatch.setenv(environment_vars.GCE_METADATA_HOST, host)
+    monkeypatch.setenv(environment_vars.GCE_METADATA_IP, host)
+    for name in [name for name in sys.modules if name.startswith(was.__name__)]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(google.auth, "compute_engine", was)  # so that it comes back afterwards
+    importlib.import_module(was.__name__)
 
 
 def metadata_server():
@@ -597,7 +610,8 @@ def metadata_server():
 
     async def answer(request):
         assert request.headers["Metadata-Flavor"] == "Google"
-        found = answers.get(request.path.removeprefix("/computeMetadata/v1/"), "")
+        asked = request.path.removeprefix("/computeMetadata/v1/")
+        found = answers.get(asked.replace("robot@example.invalid", "default"), "")  # an account has both names
         kind = "application/text" if isinstance(found, str) else "application/json"
         body = found.encode() if isinstance(found, str) else msgspec.json.encode(found)
         return web.Response(body=body, content_type=kind, headers={"Metadata-Flavor": "Google"})

@@ -50,8 +50,9 @@ async def answer(
     try:
         try:
             response = await handler(request, service, context)  # here: each chunk passes every coroutine above it
-        except asyncio.CancelledError as cancelled:
-            _take_back(cancelled, request, service)
+        except asyncio.CancelledError:
+            if not _taken_back(request, service):
+                raise
             response = await _excuse(request, service, context, Draining())
         except Exception as fault:  # the one place; ``_excuse`` logs it
             if isinstance(fault, ConnectionResetError) and _left(request):
@@ -62,13 +63,7 @@ async def answer(
                 response.headers.update(context.headers)
         context.status = context.status or response.status
         if not response.prepared:
-            if ends(request, service):
-                response.force_close()
-            try:
-                await response.prepare(request)
-                await response.write_eof()  # here and not by aiohttp: the answer leaves before it is written down
-            except asyncio.CancelledError as cancelled:
-                _take_back(cancelled, request, service)  # it is handed over, and its client may yet take it
+            await _hand_over(response, request, service)
     except asyncio.CancelledError:
         context.status = CLIENT_CLOSED
         raise
@@ -92,12 +87,28 @@ def _open(request: web.Request, service: Service, api: Api, clock: Callable[[], 
     return context
 
 
-def _take_back(cancelled: asyncio.CancelledError, request: web.Request, service: Service) -> None:
-    """Let a request go on that the end of a drain cancelled, to tell its client; raises what its client's end did."""
+async def _hand_over(response: web.StreamResponse, request: web.Request, service: Service) -> None:
+    """Write an answer here and not by aiohttp: it leaves before it is written down."""
+    if ends(request, service):
+        response.force_close()
+    try:
+        await response.prepare(request)
+        await response.write_eof()
+    except asyncio.CancelledError:
+        if not _taken_back(request, service):  # else it is handed over, and its client may yet take it
+            raise
+
+
+def _taken_back(request: web.Request, service: Service) -> bool:
+    """Let a request go on that the end of a drain cancelled, to tell its client; False if it was its client's end.
+
+    What it raises in that case is for the caller to raise: a frame that holds an exception which it raises is a circle.
+    """
     task = asyncio.current_task()
     if not service.refusing or request.transport is None or task is None:
-        raise cancelled
+        return False
     task.uncancel()
+    return True
 
 
 def _left(request: web.Request) -> bool:

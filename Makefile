@@ -30,7 +30,7 @@ uninstall: ## remove the service; settings and state stay (sudo)
 	@deploy/install.sh uninstall
 
 test: $(VENV)/.test ## run every test (ARGS="-k quota -x"; WORKERS=0: in one process, for --pdb)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder $(ARGS)
 
 test-system: $(VENV)/.test ## the tests that need other programs: proxies, systemd, a bare Debian
 	$(BIN)/python -m pytest tests/system $(ARGS)

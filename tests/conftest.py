@@ -43,6 +43,7 @@ for name in [name for name in os.environ if name.startswith(SAYINGS) and name !=
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(guard).parent), os.environ.get("PYTHONPATH")]))
 
 
+LONGEST = ("process", "faults")
 SYSTEM = Path(__file__).parent / "system"
 
 
@@ -51,6 +52,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     named = (Path(argument.partition("::")[0]).resolve() for argument in config.args)
     wanted = any(path.is_relative_to(SYSTEM) for path in named)
     return True if collection_path == SYSTEM and not wanted else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what waits longest: workers take a module after the other, and the last must not be a long one."""
+    items.sort(key=lambda item: item.path.parent.name not in LONGEST)
 
 
 def pytest_collection_finish() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from tests.turned_loop import RUNNING
 
 
-async def soon(holds: Callable[[], Any], seconds: float = 5.0, what: str = "it did not happen in time") -> float:
+async def soon(holds: Callable[[], Any], seconds: float = 30.0, what: str = "it did not happen in time") -> float:
     """Wait until something is so; return the seconds that took. ``what`` is told when it never is."""
     loop = asyncio.get_running_loop()
     begin = loop.time()

@@ -103,7 +103,7 @@ NEVER = {
     "server/routes _operate: expect_body(operation, request, service.door)": FEW_BYTES,
     "server/handlers/operation _Stream.run: self._committed()": "the early status is told in one step (row status)",
     "server/handlers/operation _Stream.run: self._response.write_eof()": FEW_BYTES + "; what came before was drained",
-    "server/middleware answer: response.write_eof()": "what goes out there was written as a whole by prepare",
+    "server/middleware _hand_over: response.write_eof()": "what goes out there was written as a whole by prepare",
     "server/outlet Whole.write_eof: super().write_eof(data)": "to HTTP/1.0 alone, 64 KiB at most, with room for them",
     "server/outlet Outlet.write: self._writer.write(data[:SLICE])": "64 KiB, for which the writer does not wait",
     "server/outlet EventStream.write: self.outlet.drain()": "who fails within an event is cut, and tells nothing",

@@ -385,7 +385,7 @@ async def test_a_file_that_is_lost_while_it_is_used_is_begun_anew(process, path,
 
 
 @pytest.mark.parametrize("side", ["-wal", "-shm"])
-async def test_a_file_beside_it_that_is_deleted_takes_nothing_with_it(process, path, side, monkeypatch):
+async def test_a_file_beside_it_that_is_deleted_takes_nothing_with_it(process, path, side, monkeypatch, caplog):
     """SQLite would go on writing into a file without a name, which is gone with the process."""
     monkeypatch.setattr(sqlite_state, "RETRY_INTERVAL", 0.02)
     states = [await process(), await process()]
@@ -393,7 +393,8 @@ async def test_a_file_beside_it_that_is_deleted_takes_nothing_with_it(process, p
     for state in states:
         state.keep_record(PARKED)
         await state.flush()
-        assert "moved or deleted" in state.health().why
+    said = [message for message in caplog.messages if "moved or deleted" in message]
+    assert len(said) == len(states)  # in the log: it may be well again by now
     states[0].keep_grant("key", GRANT)
     await soon(lambda: all(state.health().ok and not state._grants for state in states))
     with contextlib.closing(sqlite3.connect(path)) as db:

@@ -1,5 +1,5 @@
 # The same commands at the desk and in CI. Needs make and python3-venv (Debian: apt install make python3-venv).
-# Variables: HOST and PORT (demo, run), CONFIG (run), ARGS (test, bench), WORKERS (test), EXTRAS (install),
+# Variables: HOST and PORT (demo, run), CONFIG (run), ARGS (test, bench, lock), WORKERS (test), EXTRAS (install),
 # PYTHON (any from 3.11 on).
 
 PYTHON ?= python3
@@ -30,10 +30,15 @@ uninstall: ## remove the service; settings and state stay (sudo)
 	@deploy/install.sh uninstall
 
 test: $(VENV)/.test ## run every test (ARGS="-k quota -x"; WORKERS=0: in one process, for --pdb)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder $(ARGS)
 
 test-system: $(VENV)/.test ## the tests that need other programs: proxies, systemd, a bare Debian
 	$(BIN)/python -m pytest tests/system $(ARGS)
+
+test-newest: ## every test with the newest packages that pyproject.toml allows, in an environment of its own
+test-lowest: ## every test with the lowest ones
+test-newest test-lowest:
+	@PYTHON='$(PYTHON)' .ci/ranges $(@:test-%=%) $(ARGS)
 
 check: $(VENV)/.dev ## lint, format and types: what CI refuses
 	$(BIN)/ruff check .
@@ -43,6 +48,11 @@ check: $(VENV)/.dev ## lint, format and types: what CI refuses
 format: $(VENV)/.dev ## put the code into its form
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
+
+lock: ## pin anew what pyproject.toml asks for, with as few changes as may be (ARGS=--upgrade: everything)
+	@tool=$$(mktemp -d) && trap 'rm -rf "$$tool"' EXIT && $(PYTHON) -m venv "$$tool" \
+	  && "$$tool/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/lock.txt \
+	  && "$$tool/bin/python" requirements/lock.py $(ARGS)
 
 bench: $(VENV)/.test ## measure: the pure core, the whole proxy, what neighbours feel (ARGS=--quick: two minutes)
 	@for each in bench/bench_*.py bench/neighbours.py; do \
@@ -70,20 +80,18 @@ dev: $(VENV)/.dev ## make .venv with all tools, and check before each commit
 clean: ## remove .venv and all that was made
 	rm -rf $(VENV) build dist ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
 
-# One stamp for each set of packages; a change of pyproject.toml makes them stale. The network may fail once or twice.
-$(VENV)/.run: extras = [metrics]
-$(VENV)/.demo: extras = [demo]
-$(VENV)/.test: extras = [test]
-$(VENV)/.dev: extras = [dev]
-$(VENV)/.run $(VENV)/.demo $(VENV)/.test $(VENV)/.dev: pyproject.toml | $(BIN)/pip
-	@echo "Installing gemproxy$(extras) into $(VENV) …"
-	@for try in 1 2 3; do \
-	  if $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(extras)' 2>$(VENV)/pip.log; \
-	  then touch $@; exit 0; fi; sleep $$try; done; cat $(VENV)/pip.log; exit 1
+# One stamp for each set of packages; a change of pyproject.toml or of what is pinned makes them stale.
+$(VENV)/.run: extras = metrics
+$(VENV)/.demo: extras = demo
+$(VENV)/.test: extras = test
+$(VENV)/.dev: extras = dev
+$(VENV)/.run $(VENV)/.demo $(VENV)/.test $(VENV)/.dev: pyproject.toml $(wildcard requirements/*) | $(BIN)/pip
+	@echo "Installing gemproxy[$(extras)] into $(VENV) …"
+	@requirements/install.sh $(VENV) $(extras) --editable && touch $@
 
 $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "gemproxy needs Python 3.11 or later; name one with PYTHON=…"; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV) || { echo "On Debian: apt install python3-venv"; exit 1; }
 
-.PHONY: help demo run install back uninstall test test-system check format bench neighbours outages bench-guard bench-record soak dev clean
+.PHONY: help demo run install back uninstall test test-system test-newest test-lowest check format lock bench neighbours outages bench-guard bench-record soak dev clean

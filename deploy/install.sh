@@ -41,7 +41,7 @@ build() { # make a build of this tree; say its name, or that of the one in use w
   folder=$BUILDS/$name
   sources=$(mktemp -d) # pip leaves its own things beside what it installs from, and takes up old ones
   trap 'rm -rf "$sources" "$folder"' EXIT
-  cp -R gemproxy pyproject.toml README.md LICENSE "$sources"
+  cp -R gemproxy config.example.toml systemd pyproject.toml requirements README.md LICENSE "$sources"
   make_venv "$folder" "$sources" >&2
   cp README.md config.example.toml "$folder"
   if [ "$(made_of "$folder")" = "$(made_of "$CURRENT")" ]; then
@@ -60,11 +60,7 @@ make_venv() { # make_venv FOLDER SOURCES
     /home/* | /root/* | /run/user/*) die "$PYTHON is in a home directory, where the service sees nothing; PYTHON=…" ;;
   esac
   "$PYTHON" -m venv "$1" || die "on Debian: apt install python3-venv"
-  for pause in 1 2 0; do # the network may fail once or twice
-    if "$1/bin/python" -m pip install --quiet --disable-pip-version-check "$2[$EXTRAS]"; then return; fi
-    sleep "$pause"
-  done
-  die "the packages could not be installed"
+  "$2/requirements/install.sh" "$1" "$EXTRAS" || exit 1
 }
 
 made_of() { # made_of FOLDER: our own files and every package with its version

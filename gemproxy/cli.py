@@ -1,4 +1,4 @@
-"""(edge) The command line: serve, check, login. Parses, prints and hands on; decides nothing else.
+"""(edge) The command line: serve, check, login, config. Parses, prints and hands on; decides nothing else.
 
 Promised: docs/architecture.md 14.5.
 """
@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gemproxy import __version__, aiohttp_parts
+from gemproxy import __version__, aiohttp_parts, shipped
 from gemproxy.config import KEYLESS, Config, OAuthFile, Purpose, cautions, load, surroundings
 from gemproxy.errors import ConfigFault, StartFault
 from gemproxy.load.rounds import new_loop
@@ -71,6 +71,10 @@ def _parser() -> argparse.ArgumentParser:
     login.add_argument("--no-browser", action="store_true", help="print the link, paste the code (for a VPS)")
     login.add_argument("--name", help="which credential, if there are several of kind oauth")
     login.set_defaults(run=_login)
+
+    shown = commands.add_parser("config", help="print an example of a configuration, with every key and its default")
+    shown.add_argument("--unit", metavar="NAME", help="a file for systemd instead; an unknown name lists them all")
+    shown.set_defaults(run=_config)
     return parser
 
 
@@ -262,3 +266,20 @@ def _login_target(config: Config, name: str | None) -> OAuthFile:
             + (", ".join(one.name for one in config.credentials) or "none (see [[credentials]] and [oauth])")
         )
     return (missing or known)[0]
+
+
+# ----------------------------------------------------------------------------------------------------------- config
+
+
+def _config(asked: argparse.Namespace) -> int:
+    content = shipped.example() if asked.unit is None else _unit(asked.unit)
+    sys.stdout.buffer.write(content)  # as it is, whatever the terminal's encoding
+    sys.stdout.flush()
+    return OK
+
+
+def _unit(name: str) -> bytes:
+    units = shipped.units()
+    if name not in units:
+        raise ConfigFault(f"--unit {name}: there is no such file; there are {', '.join(units)}")
+    return units[name]

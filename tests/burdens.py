@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,12 +12,13 @@ from gemproxy.load.budget import Budget, Hold
 from gemproxy.load.burden import Burden, Load
 from gemproxy.load.turns import left_by
 from gemproxy.load.worker import Worker
+from tests.clock import Clock
 
 MIB = 1 << 20
 
 
 def make_load(most: int = 256 * MIB) -> Load:
-    return Load(Budget(most, time.monotonic))
+    return Load(Budget(most, Clock()))
 
 
 def make_burden(most: int = 256 * MIB) -> Burden:

@@ -12,10 +12,10 @@ import hypothesis
 import pytest
 
 from tests.clock import Clock
-from tests.corpus import CORPUS
+from tests.corpus import HAS_WIRE, WIRE
 from tests.no_way_out.sitecustomize import __file__ as guard
 
-pytest_plugins = ["tests.outgoing"]
+pytest_plugins = ["tests.faults.figures", "tests.outgoing", "tests.turned_loop"]
 
 hypothesis.settings.register_profile("gemproxy", deadline=None)  # a slow machine is not a bug
 hypothesis.settings.load_profile("gemproxy")
@@ -43,6 +43,7 @@ for name in [name for name in os.environ if name.startswith(SAYINGS) and name !=
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(guard).parent), os.environ.get("PYTHONPATH")]))
 
 
+LONGEST = ("process", "faults")
 SYSTEM = Path(__file__).parent / "system"
 
 
@@ -53,6 +54,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if collection_path == SYSTEM and not wanted else None
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what waits longest: workers take a module after the other, and the last must not be a long one."""
+    items.sort(key=lambda item: item.path.parent.name not in LONGEST)
+
+
 def pytest_collection_finish() -> None:
     """Set apart what lives as long as the run, thousands of tests: no collection looks at it again."""
     gc.collect()
@@ -61,8 +67,8 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if not CORPUS.is_dir():
-        terminalreporter.write_line(f"without recorded traffic: {CORPUS} is not there; WIRE=folder names another place")
+    if not HAS_WIRE:
+        terminalreporter.write_line(f"only the recordings of tests/data/wire: {WIRE} has no more (tests/corpus.py)")
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from tests.corpus import WIRE
+from tests.corpus import path_of
 
-SCHEMA = WIRE / "gemini-openapi.v1beta.json"
+SCHEMA = path_of("gemini-openapi.v1beta.json")
 
 _CORRECTED = {"MediaResolution": {"type": "object", "properties": {"level": {"type": "string"}}}}
 _INT32 = range(-(2**31), 2**31)

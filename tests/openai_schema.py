@@ -1,4 +1,4 @@
-"""Checks answers and chunks against OpenAI's own schema, where the recorded material is at hand.
+"""Checks answers and chunks against OpenAI's own schema.
 
 OpenAI's file says ``nullable`` although it is 3.1: read as "or null". Extensions (``reasoning_content``, ``images``,
 ``extra_content``) are extra keys, which the schema does not forbid.
@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema
 import msgspec
 
-from tests.corpus import WIRE
+from tests.corpus import path_of
 
 
 def _or_null(node: Any) -> Any:
@@ -26,7 +26,7 @@ def _or_null(node: Any) -> Any:
 
 @cache
 def _validator(name: str) -> jsonschema.Draft202012Validator:
-    schemas = _or_null(msgspec.json.decode((WIRE / "openapi.chat-models.json").read_bytes()))
+    schemas = _or_null(msgspec.json.decode(path_of("openapi.chat-models.json").read_bytes()))
     schemas = schemas.get("components", {}).get("schemas", schemas)
     root = {"$ref": f"#/components/schemas/{name}", "components": {"schemas": schemas}}
     return jsonschema.Draft202012Validator(root)

@@ -14,7 +14,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from gemproxy.simulator.model import PIXEL
-from tests.corpus import WIRE
+from tests.corpus import path_of
 
 Strategy = st.SearchStrategy[Any]
 MODELS = (
@@ -117,8 +117,8 @@ _BY_NAME: dict[str, Strategy] = {
 
 @cache
 def _components() -> dict[str, Any]:
-    found: dict[str, Any] = msgspec.json.decode((WIRE / "openapi.chat-models.json").read_bytes())
-    return found["components"]["schemas"]
+    described: dict[str, Any] = msgspec.json.decode(path_of("openapi.chat-models.json").read_bytes())
+    return described["components"]["schemas"]
 
 
 @cache

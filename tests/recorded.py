@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from tests.corpus import CORPUS
+from tests.corpus import path_of, rows
 
 MALFORMED = {
     "MALFORMED_FUNCTION_CALL",
@@ -30,18 +29,14 @@ class Recorded(Struct, frozen=True):
 
     @property
     def path(self) -> Path:
-        return CORPUS / self.file
+        return path_of(f"corpus/{self.file}")
 
 
 def answers(*backends: str) -> list[Recorded]:
-    """Return every recorded stream and unary answer of these back ends; [] without the corpus."""
-    if not CORPUS.is_dir():
-        return []
-    with (CORPUS / "INDEX.tsv").open(encoding="utf-8", newline="") as index:
-        rows = list(csv.DictReader(index, delimiter="\t"))
+    """Return every recorded stream and unary answer of these back ends."""
     return [
         Recorded(row["file"], row["kind"], row["backend"])
-        for row in rows
+        for row in rows()
         if row["kind"] in ("stream", "unary") and row["backend"] in backends
     ]
 

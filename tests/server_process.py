@@ -1,6 +1,7 @@
-"""The real server as a process: started as an operator does, measured through /proc, told by signals.
+"""The real server as a process: measured through /proc, told by signals.
 
-In: TOML. Out: a ``ServerProcess`` with its URL, log, memory and descriptors. At the end its log must hold no traceback.
+It is forked from a process that has imported gemproxy (``forked``), or started afresh, as an operator does. In: TOML.
+Out: a ``ServerProcess`` with its URL, log, memory and descriptors. At the end its log must hold no traceback.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tests import forked
+from tests.forked import Forked
+
 _LISTENS = re.compile(r"listens on (http://[^\s\"]+)")
 FAST = """
 [timeouts]
@@ -23,13 +27,14 @@ body = 0.6
 send = 1.0
 idle = 60
 """
+LONG = 60.0  # seconds; no time is measured by it: beside much else a server takes ten to start
 _TROUBLE = ("Traceback", "never retrieved", "Unclosed", "never awaited")
 
 
 class ServerProcess:
     """A started ``gemproxy serve``."""
 
-    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process | Forked, log: Path) -> None:
         self.process = process
         self.url = ""
         self._log = log
@@ -54,7 +59,7 @@ class ServerProcess:
         self._page = 0
         return [line for line in self.log.splitlines() if any(word in line for word in _TROUBLE)]
 
-    async def logged(self, words: str, *, times: int = 1, seconds: float = 10.0) -> str:
+    async def logged(self, words: str, *, times: int = 1, seconds: float = LONG) -> str:
         """Wait until the log has so many lines with these words; return the last of them."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
@@ -69,7 +74,7 @@ class ServerProcess:
         """Send a signal."""
         self.process.send_signal(number)
 
-    async def ended(self, seconds: float = 10.0) -> int:
+    async def ended(self, seconds: float = LONG) -> int:
         """Wait for the end of the process and return its exit status."""
         return await asyncio.wait_for(self.process.wait(), seconds)
 
@@ -91,18 +96,20 @@ async def serving(
     inherited: Sequence[socket.socket] = (),
     name: str = "gemproxy",
     program: Sequence[str] = ("gemproxy",),
+    fresh: bool = False,
     **environ: str,
 ) -> AsyncIterator[ServerProcess]:
     """Run a server with this configuration (``server.port = 0`` unless it says otherwise).
 
     ``inherited``: listening sockets handed over as systemd does (sd_listen_fds(3)).
-    ``program``: what ``python -m`` runs.
+    ``program``: what ``python -m`` runs. ``fresh``: by a Python of its own, as always with an ``environ``, which
+    imports may read (aiohttp's of TLS does).
     """
     config = folder / f"{name}.toml"
     config.write_text(toml, encoding="utf-8")
     log = folder / f"{name}.log"
-    command = [sys.executable, "-m", *program, "serve", "--config", str(config)]
-    process = await _spawn(command, log, inherited, environ)
+    command = [*program, "serve", "--config", str(config)]
+    process = await (_spawn if fresh or environ else _fork)(command, log, inherited, environ)
     server = ServerProcess(process, log)
     try:
         server.url = _LISTENS.findall(await server.logged("listens on"))[-1]
@@ -114,9 +121,16 @@ async def serving(
     assert not server.trouble(), f"the log tells of trouble:\n{server.log[-3000:]}"
 
 
+async def _fork(command: list[str], log: Path, inherited: Sequence[socket.socket], _: dict[str, str]) -> Forked:
+    environment = os.environ | ({"LISTEN_FDS": str(len(inherited))} if inherited else {})
+    with log.open("wb") as sink:
+        return await forked.start(command, sink.fileno(), [sock.fileno() for sock in inherited], environment)
+
+
 async def _spawn(
     command: list[str], log: Path, inherited: Sequence[socket.socket], environ: dict[str, str]
 ) -> asyncio.subprocess.Process:
+    command = [sys.executable, "-m", *command]
     environment = os.environ | environ
     descriptors = [sock.fileno() for sock in inherited]
     if inherited:

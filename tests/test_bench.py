@@ -160,19 +160,31 @@ def answering() -> Upstream:
 
 
 async def test_the_load_stays_awake_for_a_moment_after_each_answer(monkeypatch) -> None:
-    turns = []
-    monkeypatch.setattr(os, "sched_yield", lambda: turns.append(asyncio.get_running_loop().time()))
+    loop, turns = asyncio.get_running_loop(), []
+    now = loop.time()
+    monkeypatch.setattr(loop, "time", lambda: now)
+    monkeypatch.setattr(os, "sched_yield", lambda: turns.append(now))
+
+    async def turned() -> int:
+        """Let the loop turn five times; return in how many of them it was kept awake."""
+        before = len(turns)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return len(turns) - before
+
     wakefulness = Wakefulness()
-    begun = asyncio.get_running_loop().time()
     wakefulness.stir()
     wakefulness.stir()
-    await asyncio.sleep(5 * MOMENT)
-    assert turns[-1] - begun < 2 * MOMENT, "it never falls asleep"
-    assert turns[-1] - begun > 0.5 * MOMENT
-    seen = len(turns)
+    assert await turned() == 5, "once in each turn, however many answers came"
+    now += 0.9 * MOMENT
     wakefulness.stir()
-    await asyncio.sleep(MOMENT / 2)
-    assert len(turns) > seen, "it is not woken again"
+    assert await turned() == 5
+    now += 0.9 * MOMENT
+    assert await turned() == 5, "each answer begins the moment anew"
+    now += 0.2 * MOMENT
+    assert await turned() == 1, "it never falls asleep"
+    wakefulness.stir()
+    assert await turned() == 5, "it is not woken again"
 
 
 def target(kind: str, port: int) -> Target:

@@ -21,6 +21,8 @@ from tests.running import running
 from tests.server.test_http import CHAT, HELLO
 from tests.waiting import soon
 
+pytestmark = pytest.mark.usefixtures("turned")  # pauses between attempts are not what is looked at
+
 FRAME = {"candidates": [{"content": {"parts": [{"text": "tick "}]}}]}
 GOOD = frames_answer([FRAME, {"candidates": [{"content": {"parts": []}, "finishReason": "STOP"}]}])
 ANSWERS = {
@@ -40,8 +42,7 @@ ANSWERS = {
 def found_by_the_collector() -> Iterator[Counter[str]]:
     """Count, by type, what of the proxy's own only the collector could find."""
     found: Counter[str] = Counter()
-    gc.collect()
-    gc.freeze()  # what was there before need not be looked at
+    gc.freeze()  # what was there before is not looked at: not what ten thousand other tests hold, nor their garbage
     gc.disable()
     try:
         yield found

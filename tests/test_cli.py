@@ -20,9 +20,9 @@ from gemproxy.cli import main, table
 from gemproxy.operations.checkup import Row
 from gemproxy.simulator import AccountState, KeyState, Simulator
 from gemproxy.simulator.accounts import Account
-from tests.server_process import serving
 from tests.test_pool_scenarios import config_text
 
+REPOSITORY = Path(__file__).parents[1]
 CONFIG = '[[credentials]]\nname = "studio-1"\nkind = "api_key"\nkey = "test-key-1"\n'
 
 
@@ -177,6 +177,41 @@ async def test_zero_config_with_a_key_in_the_environment(simulator: Simulator, t
     assert "test-key" not in "".join(lines)
 
 
+# ----------------------------------------------------------------------------------------------------------- config
+
+
+def test_config_prints_the_example_and_it_serves(bare: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert main(["config"]) == 0
+    printed = capfdbinary.readouterr().out
+    assert printed == (REPOSITORY / "config.example.toml").read_bytes()
+    written = write(bare, printed.decode())
+    assert main(["check", "--config", written]) == 2, "no credential yet"
+    assert b"GEMINI_API_KEY" in capfdbinary.readouterr().err
+    with (bare / "gemproxy.toml").open("a") as file:
+        file.write(CONFIG)
+    assert main(["check", "--config", written]) == 0
+
+
+@pytest.mark.parametrize("unit", sorted(file.name for file in (REPOSITORY / "systemd").iterdir()))
+def test_config_prints_the_files_of_systemd(unit: str, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert main(["config", "--unit", unit]) == 0
+    assert capfdbinary.readouterr().out == (REPOSITORY / "systemd" / unit).read_bytes()
+
+
+def test_an_unknown_unit_lists_them_all(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "--unit", "../gemproxy.service"]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert [file.name for file in (REPOSITORY / "systemd").iterdir() if file.name not in told.err] == []
+
+
+def test_config_is_the_same_bytes_in_any_locale_and_folder(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "gemproxy", "config"]
+    environment = {"PYTHONPATH": str(REPOSITORY), "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PATH": os.defpath}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=True, timeout=20)
+    assert (done.stdout, done.stderr) == ((REPOSITORY / "config.example.toml").read_bytes(), b"")
+
+
 # ------------------------------------------------------------------------------------- one verdict, whoever is asked
 
 
@@ -197,9 +232,30 @@ WARNED = [
 ]
 
 
+class StartedError(Exception):
+    """The server is there; nobody waits for more."""
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let ``serve`` end as soon as it listens, and leave this process as it is: a process for each would cost much."""
+
+    def started(url: str) -> None:
+        raise StartedError(url)
+
+    monkeypatch.setattr("gemproxy.cli._announce", started)
+    monkeypatch.setattr("gemproxy.process.logs.configure", lambda *_: None)
+    monkeypatch.setattr("gemproxy.descriptors.raise_limit", lambda: None)
+
+
 @pytest.mark.parametrize(("text", "words"), WARNED)
-async def test_check_warns_of_what_serve_warns_of(
-    bare: Path, capsys: pytest.CaptureFixture[str], text: str, words: str
+def test_check_warns_of_what_serve_warns_of(
+    bare: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    short: None,
+    text: str,
+    words: str,
 ) -> None:
     (bare / "link").symlink_to(bare / "gemproxy.toml")
     (bare / ".env").write_text("")
@@ -211,8 +267,10 @@ async def test_check_warns_of_what_serve_warns_of(
     [warning] = [line for line in capsys.readouterr().out.splitlines() if expected in line]
     assert warning.startswith("warning  ")
     assert (bare / "gemproxy.toml").read_text() == toml
-    async with serving(bare, toml + "\n[server]\nport = 0\n") as server:
-        await server.logged(expected)
+    write(bare, toml + "\n[server]\nport = 0\n")
+    with pytest.raises(StartedError):
+        main(["serve", "--config", str(bare / "gemproxy.toml")])
+    assert expected in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from gemproxy.simulator.model import PIXEL
 from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.dialect import Token
 from gemproxy.wire.openai_chat import ChatRequest, ContentPart, Message
-from tests.corpus import WIRE, needs_wire
+from tests.corpus import path_of
 from tests.gemini_schema import check_body
 from tests.running import running
 
@@ -156,7 +156,6 @@ def test_a_row_is_of_the_class_it_says(row: Row) -> None:
         assert row.becomes.startswith("`{")
 
 
-@needs_wire
 @pytest.mark.parametrize("row", [pytest.param(row, id=named(row)) for row in ROWS if row.kind != "refused"])
 def test_what_goes_out_is_as_google_describes_it(row: Row) -> None:
     assert check_body(body(row.sent)) == []
@@ -178,9 +177,8 @@ def test_every_field_that_is_read_has_a_row() -> None:
     assert known <= told("OpenAI's fields", "Extensions")
 
 
-@needs_wire
 def test_every_field_of_openai_has_a_row_and_no_other() -> None:
-    schemas = msgspec.json.decode((WIRE / "openapi.chat-models.json").read_bytes())["components"]["schemas"]
+    schemas = msgspec.json.decode(path_of("openapi.chat-models.json").read_bytes())["components"]["schemas"]
     found: set[str] = set()
     waiting = [schemas["CreateChatCompletionRequest"]]
     for node in waiting:

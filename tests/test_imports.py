@@ -40,7 +40,7 @@ FLOORS: dict[str, set[str]] = {
     "__main__": {"cli"},
     "cli": {
         *("process", "wiring", "operations.checkup", "credentials.login", "state.sqlite_file", "config"),
-        *("load.rounds", "errors", "proxies", "aiohttp_parts"),
+        *("load.rounds", "errors", "proxies", "aiohttp_parts", "shipped"),
     },
     "process": {
         *("process", "wiring", "server.service", "server.middleware", "server.replies", "server.handlers.admin"),
@@ -103,6 +103,7 @@ FLOORS: dict[str, set[str]] = {
     "proxies": {"errors"},
     "descriptors": {"errors"},
     "aiohttp_parts": set(),
+    "shipped": set(),
     "load": {"load", "errors"},
     "load.turns": {"load.effort"},
     "models": {"errors"},

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from msgspec import Raw
 
 from gemproxy.converter.api import Options
@@ -23,6 +23,7 @@ from gemproxy.wire.gemini import GenerateResponse
 from gemproxy.wire.long_answer import LongResponse
 from gemproxy.wire.openai_chat import ChatRequest
 from gemproxy.wire.text import LONG_TEXT, joined, plain
+from tests.examples import draws
 from tests.folding import chunks, fold
 from tests.golden import DATA, converted, frames, scenarios, sse, transcoder
 from tests.random_requests import conversations
@@ -114,7 +115,7 @@ def called(sent: dict[str, Any]) -> Any:
     return msgspec.json.decode(msgspec.json.encode(call.body))
 
 
-@settings(max_examples=100, derandomize=True, suppress_health_check=list(HealthCheck))
+@draws(25)
 @given(conversations())
 def test_a_question_asks_the_same(sent: dict[str, Any]) -> None:
     sent = {**sent, "messages": [message for message in sent["messages"] if "image_url" not in str(message)]}

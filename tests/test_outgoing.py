@@ -10,11 +10,8 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy, MultiDict
 
 from gemproxy.simulator import Recorded, Simulator
-from tests.corpus import needs_wire
 from tests.outgoing import problems
 from tests.running import configuration, running
-
-pytestmark = needs_wire
 
 GOOD = {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}
 

@@ -24,12 +24,13 @@ from gemproxy.simulator import (
     replay,
     unary_answer,
 )
-from tests.corpus import needs_wire
 from tests.credential_files import service_account
 from tests.recorded import Recorded, answers, said
 from tests.running import Running, running
 from tests.test_recorded import compare, through_openai
 from tests.waiting import soon
+
+pytestmark = pytest.mark.usefixtures("turned")  # waits cost no time
 
 CHAT = "/v1/chat/completions"
 HELLO: dict[str, Any] = {
@@ -444,7 +445,6 @@ async def code_assist(simulator: Simulator, tmp_path: Path) -> AsyncIterator[Run
         yield started
 
 
-@needs_wire
 @pytest.mark.parametrize("recorded", answers("codeassist"), ids=lambda recorded: recorded.file)
 async def test_recorded_code_assist_answer_reaches_the_openai_client(
     recorded: Recorded, code_assist: Running, simulator: Simulator

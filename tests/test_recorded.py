@@ -12,23 +12,34 @@ from typing import Any
 import msgspec
 import openai
 import pytest
+import pytest_asyncio
 
 from gemproxy.simulator import Simulator, replay
-from tests.corpus import needs_wire
 from tests.folding import events, fold
 from tests.openai_schema import answer_problems, chunk_problems
 from tests.recorded import Recorded, Said, answers, said
 from tests.running import Running, running
 
-pytestmark = needs_wire
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one server answers for all recordings
 
 MESSAGES: Any = [{"role": "user", "content": "Go on."}]
 
 
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def standing() -> AsyncIterator[tuple[Simulator, Running]]:
+    async with Simulator() as google, running(google) as server:
+        yield google, server
+
+
 @pytest.fixture
-async def server(simulator: Simulator) -> AsyncIterator[Running]:
-    async with running(simulator) as started:
-        yield started
+def simulator(standing: tuple[Simulator, Running]) -> Simulator:
+    standing[0].clear()
+    return standing[0]
+
+
+@pytest.fixture
+def server(standing: tuple[Simulator, Running]) -> Running:
+    return standing[1]
 
 
 @pytest.mark.parametrize("recorded", answers("aistudio", "vertex"), ids=lambda recorded: recorded.file)

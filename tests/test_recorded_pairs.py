@@ -18,15 +18,12 @@ from aiohttp.test_utils import TestServer
 
 from gemproxy.simulator import Answer, Simulator, frames_answer, unary_answer
 from gemproxy.simulator.model import PIXEL
-from tests.corpus import WIRE, needs_wire
+from tests.corpus import listed, path_of
 from tests.folding import chunks
 from tests.openai_schema import answer_problems, chunk_problems
 from tests.running import Running, configuration, running
 
-pytestmark = needs_wire
-
-FOLDER = WIRE / "openai-recorded"
-REQUESTS = sorted(FOLDER.glob("chat-*.request.json")) + sorted(FOLDER.glob("google-openai-*.request.json"))
+REQUESTS = [path for which in ("chat", "google-openai") for path in listed(f"openai-recorded/{which}-*.request.json")]
 NAMES = [path.name.removesuffix(".request.json") for path in REQUESTS]
 NO_AUDIO = "chat-text-to-audio"  # answered by OpenAI; refused here, since Gemini's chat models give no sound
 REFUSED = {"chat-bad-request": "messages", "chat-no-messages": "messages", "chat-unknown-model": "model"}
@@ -50,8 +47,12 @@ LEFT_OUT = {
 NULLABLE = ("content", "refusal", "system_fingerprint", "usage", "finish_reason", "logprobs")
 
 
+def recording(name: str, kind: str) -> Path:
+    return path_of(f"openai-recorded/{name}.{kind}")
+
+
 def read(name: str, kind: str) -> bytes:
-    return (FOLDER / f"{name}.{kind}").read_bytes()
+    return recording(name, kind).read_bytes()
 
 
 def models() -> set[str]:
@@ -90,7 +91,7 @@ async def ask(server: Running, name: str, remote: str) -> tuple[int, bytes]:
 
 def told(name: str) -> dict[str, Any]:
     """Return what a recorded answer says: text, calls, finish and usage."""
-    if not (FOLDER / f"{name}.response.sse").exists():
+    if not recording(name, "response.sse").exists():
         answer = msgspec.json.decode(read(name, "response.json"))
         return said(answer["choices"][0]["message"], answer["choices"][0]["finish_reason"], answer["usage"])
     return folded(chunks(read(name, "response.sse")))

@@ -1,4 +1,3 @@
-import time
 from functools import partial
 
 import pytest
@@ -6,6 +5,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from gemproxy.redaction import LONGEST_MESSAGE, for_client, held, opening, redact
+from tests.growth import TRIES, seconds
 
 FAKE_KEY = "AIza" + "FakeKeyForTests_0123456789-abcdefgh"
 FAKE_TOKEN = "ya29." + "a0FakeAccessTokenForTests_0123456789"
@@ -202,13 +202,12 @@ def test_a_long_text_is_redacted_as_a_short_one_is():
     ],
 )
 def test_no_text_is_much_dearer_to_redact_than_a_sentence(text):
-    def took(words: str) -> float:
-        long = (words * (60_000 // len(words) + 1))[:60_000]
-        times = []
-        for _ in range(3):
-            begun = time.thread_time()
-            redact(long)
-            times.append(time.thread_time() - begun)
-        return min(times)
+    def took(words):
+        long = (words * (30_000 // len(words) + 1))[:30_000]
+        return seconds(lambda: redact(long))
 
-    assert took(text) < 5 * took("The quick brown fox jumps over https://example.test/lazy-dogs, 7 of them. ")
+    sentence = "The quick brown fox jumps over https://example.test/lazy-dogs, 7 of them. "
+    found = [took(text) / took(sentence)]
+    while found[-1] >= 5 and len(found) < TRIES:
+        found.append(took(text) / took(sentence))
+    assert found[-1] < 5, found

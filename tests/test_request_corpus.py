@@ -25,16 +25,13 @@ from gemproxy.upstream.code_assist import CodeAssist
 from gemproxy.upstream.dialect import Dialect, Token
 from gemproxy.upstream.vertex import Vertex
 from gemproxy.wire.gemini import Blob
-from tests.corpus import WIRE, needs_wire
+from tests.corpus import listed, path_of
 from tests.gemini_schema import check_body
 from tests.normal_form import normal
 from tests.reversing import camel, request
 from tests.simulator.asking import google, post
 
-pytestmark = needs_wire
-
-FOLDER = WIRE / "corpus" / "requests"
-FILES = sorted(FOLDER.glob("*.json"))
+FILES = listed("corpus/requests/*.json")
 PNG = "iVBORw0KGgoAAAANSUhEUg=="  # what fetching an image gives here
 
 
@@ -311,7 +308,7 @@ def test_recorded_request_is_lawful_again(path: Path) -> None:
 
 def test_logprobs_are_refused_by_name() -> None:
     with pytest.raises(ClientFault) as refused:
-        converted(recorded(FOLDER / "text__vertex__gemini-2.5-flash__pydantic-03.json"))
+        converted(recorded(path_of("corpus/requests/text__vertex__gemini-2.5-flash__pydantic-03.json")))
     assert (refused.value.param, refused.value.code) == ("logprobs", "unsupported_parameter")
 
 
@@ -348,7 +345,7 @@ SPOILT = "tool-result_tool-history_tools_signature_system__aistudio__gemini-2.5-
     ],
 )
 def test_the_comparison_sees_a_change(old: bytes, new: bytes, shown: str) -> None:
-    asked = recorded(FOLDER / f"{SPOILT}.json")
+    asked = recorded(path_of(f"corpus/requests/{SPOILT}.json"))
     sent = msgspec.json.encode(sent_for(asked))
     assert old in sent
     wanted, made = compared(asked, msgspec.json.decode(sent.replace(old, new)))

@@ -8,7 +8,6 @@ field. Conversations that hang together must be taken, whatever the upstream, an
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
@@ -17,7 +16,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from gemproxy.converter.api import Options
@@ -33,8 +32,8 @@ from gemproxy.upstream.code_assist import CodeAssist
 from gemproxy.upstream.dialect import HttpRequest, Token
 from gemproxy.upstream.vertex import Vertex
 from gemproxy.wire.gemini import Blob
-from tests.corpus import needs_wire
-from tests.gemini_schema import SCHEMA, check_body
+from tests.examples import draws
+from tests.gemini_schema import check_body
 from tests.outgoing import problems
 from tests.random_requests import MODELS, by_schema, conversations
 from tests.running import configuration, running
@@ -48,16 +47,10 @@ UPSTREAMS = [
     CodeAssist(f"{HOST}/v1internal", AGENT),
     Vertex(f"{HOST}/vertex/v1", AGENT),
 ]
-LONG = int(os.environ.get("EXAMPLES", "0"))
-# What is drawn is the same in every run: a gate must not change its mind. To search anew, say EXAMPLES.
-often = settings(
-    max_examples=LONG or 100,
-    derandomize=not LONG,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
-)
-seldom = settings(often, max_examples=LONG // 10 or 25)
+often = draws(25)
+seldom = draws(8, share=10)
 
-RANDOM = st.deferred(lambda: by_schema())  # not before it is drawn from: the schema may not be there
+RANDOM = st.deferred(lambda: by_schema())  # not before it is drawn from
 
 
 def planned(sent: dict[str, Any]) -> Conversion | ClientFault:
@@ -84,7 +77,7 @@ def asked(plan: Conversion) -> Iterator[tuple[str, HttpRequest, Google]]:
 
 def described(upstream: str, sent: HttpRequest) -> list[str]:
     body = msgspec.json.decode(sent.body)
-    return check_body(body["request"] if upstream == "code_assist" else body) if SCHEMA.exists() else []
+    return check_body(body["request"] if upstream == "code_assist" else body)
 
 
 def lawful(target: Google, sent: HttpRequest) -> str:
@@ -106,7 +99,6 @@ def test_a_sound_conversation_is_taken_everywhere(sent: dict[str, Any]) -> None:
         assert lawful(target, made) == "", upstream
 
 
-@needs_wire
 @often
 @given(RANDOM)
 def test_what_the_schema_allows_is_taken_or_refused_by_name(sent: dict[str, Any]) -> None:
@@ -149,10 +141,9 @@ def test_a_sound_conversation_is_answered(door: tuple[Post, Simulator], sent: di
     status, body = post(sent)
     assert status == 200, body
     assert b'"error":' not in body[-400:]
-    assert not SCHEMA.exists() or problems(simulator.generations) == []
+    assert problems(simulator.generations) == []
 
 
-@needs_wire
 @seldom
 @given(RANDOM)
 def test_what_the_schema_allows_is_never_a_500(door: tuple[Post, Simulator], sent: dict[str, Any]) -> None:

@@ -9,11 +9,16 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from tests.turned_loop import RUNNING
 
-async def soon(holds: Callable[[], Any], seconds: float = 5.0, what: str = "it did not happen in time") -> float:
+
+async def soon(holds: Callable[[], Any], seconds: float = 30.0, what: str = "it did not happen in time") -> float:
     """Wait until something is so; return the seconds that took. ``what`` is told when it never is."""
     loop = asyncio.get_running_loop()
     begin = loop.time()
+    if (turned := RUNNING.get(loop)) is not None:
+        await turned.until(holds, seconds, what)
+        return loop.time() - begin
     while not holds():
         assert loop.time() - begin < seconds, what
         await asyncio.sleep(0.002)

@@ -326,6 +326,8 @@ class GoogleAuth:
         future = asyncio.run_coroutine_threadsafe(self._ask(request, min(timeout, left)), loop)
         self._sending.add(future)
         future.add_done_callback(self._sending.discard)
+        if self._closed:  # meanwhile: ``close`` did not see this one
+            future.cancel()  # type: ignore[unreachable]  # mypy knows of no other thread
         return future
 
     async def _ask(self, request: HttpRequest, timeout: float) -> Reply:

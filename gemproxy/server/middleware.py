@@ -51,7 +51,7 @@ async def answer(
         try:
             response = await handler(request, service, context)  # here: each chunk passes every coroutine above it
         except asyncio.CancelledError:
-            if not _interrupted(request, service):
+            if not _taken_back(request, service):
                 raise
             response = await _excuse(request, service, context, Draining())
         except Exception as fault:  # the one place; ``_excuse`` logs it
@@ -63,10 +63,7 @@ async def answer(
                 response.headers.update(context.headers)
         context.status = context.status or response.status
         if not response.prepared:
-            if ends(request, service):
-                response.force_close()
-            await response.prepare(request)
-            await response.write_eof()  # here and not by aiohttp: the answer leaves before it is written down
+            await _hand_over(response, request, service)
     except asyncio.CancelledError:
         context.status = CLIENT_CLOSED
         raise
@@ -90,12 +87,27 @@ def _open(request: web.Request, service: Service, api: Api, clock: Callable[[], 
     return context
 
 
-def _interrupted(request: web.Request, service: Service) -> bool:
-    """Return whether the end of a drain cancelled this request, and not the end of its client."""
+async def _hand_over(response: web.StreamResponse, request: web.Request, service: Service) -> None:
+    """Write an answer here and not by aiohttp: it leaves before it is written down."""
+    if ends(request, service):
+        response.force_close()
+    try:
+        await response.prepare(request)
+        await response.write_eof()
+    except asyncio.CancelledError:
+        if not _taken_back(request, service):  # else it is handed over, and its client may yet take it
+            raise
+
+
+def _taken_back(request: web.Request, service: Service) -> bool:
+    """Let a request go on that the end of a drain cancelled, to tell its client; False if it was its client's end.
+
+    What it raises in that case is for the caller to raise: a frame that holds an exception which it raises is a circle.
+    """
     task = asyncio.current_task()
     if not service.refusing or request.transport is None or task is None:
         return False
-    task.uncancel()  # it goes on, to tell its client
+    task.uncancel()
     return True
 
 

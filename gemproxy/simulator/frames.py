@@ -129,13 +129,17 @@ def _frame(ask: Ask, candidates: list[Any], speech: Speech, usage: dict[str, Any
 def _joined(parts: list[Part]) -> list[Part]:
     """Return the parts of a unary answer: neighbouring texts as one, an empty signed tail on the text before it."""
     joined: list[Part] = []
+    texts: list[list[str]] = []  # of each of them; put together once, since adding piece by piece is quadratic
     for part in parts:
         before = joined[-1] if joined else {}
         if "text" in part and "text" in before and before.get("thought") == part.get("thought"):
-            joined[-1] = {**before, **part, "text": before["text"] + part["text"]}
+            joined[-1] = {**before, **part}
+            texts[-1].append(part["text"])
         else:
             joined.append(part)
-    return [part for part in joined if part.get("text") != "" or "thoughtSignature" in part]
+            texts.append([part["text"]] if "text" in part else [])
+    whole = [{**part, "text": "".join(said)} if said else part for part, said in zip(joined, texts, strict=True)]
+    return [part for part in whole if part.get("text") != "" or "thoughtSignature" in part]
 
 
 class _Usage:

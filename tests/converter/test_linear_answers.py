@@ -1,9 +1,7 @@
-"""Twice the answer takes twice the time, whatever it is made of: one row a kind, in CPU time of this thread."""
+"""Twice the answer takes twice the time, whatever it is made of: a row a kind, so large that a square would show."""
 
 from __future__ import annotations
 
-import gc
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,9 +15,8 @@ from gemproxy.wire.gemini import GenerateResponse
 from gemproxy.wire.incoming import whole
 from gemproxy.wire.long_answer import LongResponse
 from tests.golden import converted, sse, transcoder
+from tests.growth import Task, check_linear
 
-MOST = 2.3  # times as much for twice the size; what is quadratic costs four times as much
-TRIES = 6
 decode = request_body.reader(GenerateResponse, LongResponse)
 
 
@@ -53,7 +50,7 @@ def sources_of_a_place(size: int) -> list[bytes]:
 
 def pieces_of_a_text(size: int) -> list[bytes]:
     piece = {
-        "functionCall": {"partialArgs": [{"jsonPath": "$.text", "stringValue": "word " * 4}], "willContinue": True}
+        "functionCall": {"partialArgs": [{"jsonPath": "$.text", "stringValue": "word " * 40}], "willContinue": True}
     }
     return [
         frame({"functionCall": {"name": "f", "willContinue": True}}),
@@ -95,35 +92,15 @@ KINDS: list[tuple[str, Callable[[int], list[bytes]], int]] = [
     ("signatures", lambda size: [frame(*[{"text": "", "thoughtSignature": "c2ln"}] * size), END], 15_000),
     ("code", lambda size: [frame(*[{"executableCode": {"code": "x"}}] * size), END], 10_000),
     ("calls of one id", calls_of_one_id, 4_000),
-    ("pieces of a text", pieces_of_a_text, 10_000),
-    ("pieces of a list", pieces_of_a_list, 10_000),
+    ("pieces of a text", pieces_of_a_text, 6_000),
+    ("pieces of a list", pieces_of_a_list, 8_000),
     ("pictures", lambda size: [frame(*[{"inlineData": {"mimeType": "image/png", "data": "AAAA"}}] * size), END], 4_000),
     ("places of sources", places, 10_000),
     ("places of sources that are elsewhere", places_that_are_wrong, 10_000),
-    ("sources of one place", sources_of_a_place, 5_000),
+    ("sources of one place", sources_of_a_place, 400),
     ("probabilities", tokens, 4_000),
     ("counts", counts, 90_000),
 ]  # fmt: skip
-
-
-def cost(work: Callable[[], object]) -> float:
-    gc.collect()
-    gc.disable()  # its own steps are not proportional to this work
-    try:
-        begin = time.thread_time()
-        work()
-        return time.thread_time() - begin
-    finally:
-        gc.enable()
-
-
-def linear(make: Callable[[int], Callable[[], object]], size: int) -> None:
-    """Check that the work of twice the size costs about twice as much; at least once, if others want the machine."""
-    small, large = make(size), make(2 * size)
-    ratios: list[float] = []
-    while not ratios or (ratios[-1] >= MOST and len(ratios) < TRIES):
-        ratios.append(cost(large) / cost(small))
-    assert min(ratios) < MOST
 
 
 def cut(body: bytes, step: int) -> Iterator[bytes]:
@@ -133,11 +110,11 @@ def cut(body: bytes, step: int) -> Iterator[bytes]:
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "unary"])
 @pytest.mark.parametrize(("make", "size"), [pytest.param(*row, id=name) for name, *row in KINDS])
 def test_an_answer_is_told_in_linear_time(make: Callable[[int], list[bytes]], size: int, stream: bool) -> None:
-    def work(size: int) -> Callable[[], object]:
+    def work(size: int) -> Task:
         body = sse(make(size))
         return lambda: b"".join(converted(transcoder(stream=stream, decode=decode), cut(body, 1 << 16)))
 
-    linear(work, size)
+    check_linear(work, size)
 
 
 BODIES: list[tuple[str, Callable[[int], bytes], int]] = [
@@ -145,16 +122,16 @@ BODIES: list[tuple[str, Callable[[int], bytes], int]] = [
     ("empty data lines", lambda size: b"data:\n" * size, 100_000),
     ("comments", lambda size: b": ping\n\n" * size, 100_000),
     ("blank lines", lambda size: b"\r\n" * size, 200_000),
-    ("one line without an end", lambda size: b"data: " + b"x" * size, 10_000_000),
-    ("JSON without an end", lambda size: b"{" + b"\n" * size, 10_000_000),
+    ("one line without an end", lambda size: b"data: " + b"x" * size, 2_000_000),
+    ("JSON without an end", lambda size: b"{" + b"\n" * size, 2_000_000),
     ("an array of answers", lambda size: b"[" + b",".join([b'{"x":1}'] * size) + b"]", 90_000),
-    ("JSON behind events", lambda size: b"data: {}\n\n{" + b"\n1" * size, 500_000),
+    ("JSON behind events", lambda size: b"data: {}\n\n{" + b"\n1" * size, 1_000_000),
 ]
 
 
 @pytest.mark.parametrize(("make", "size"), [pytest.param(*row, id=name) for name, *row in BODIES])
 def test_a_body_is_cut_into_frames_in_linear_time(make: Callable[[int], bytes], size: int) -> None:
-    def work(size: int) -> Callable[[], object]:
+    def work(size: int) -> Task:
         body = make(size)
 
         def read() -> None:
@@ -165,17 +142,17 @@ def test_a_body_is_cut_into_frames_in_linear_time(make: Callable[[int], bytes], 
 
         return read
 
-    linear(work, size)
+    check_linear(work, size)
 
 
 FAULTS: list[tuple[str, Callable[[bytes], object], Callable[[int], bytes], int]] = [
-    ("stray commas", mend, lambda size: b"," * size, 2_000_000),
+    ("stray commas", mend, lambda size: b"," * size, 1_000_000),
     ("commas with room", mend, lambda size: b", \n" * size + b"x", 500_000),
-    ("a comma and nothing", mend, lambda size: b"," + b" " * size, 5_000_000),
+    ("a comma and nothing", mend, lambda size: b"," + b" " * size, 1_000_000),
     ("halves", whole, lambda size: rb"\ud83d" * size, 40_000),
     ("pairs", whole, lambda size: rb"\ud83d\ude00" * size, 40_000),
     ("backslashes", whole, lambda size: rb"\\" * size + rb"\ud83d", 60_000),
-    ("backslashes beyond the bound", whole, lambda size: rb"\\" * size + rb"\ud83d", 4_000_000),
+    ("backslashes beyond the bound", whole, lambda size: rb"\\" * size + rb"\ud83d", 8_000_000),
 ]
 
 
@@ -183,8 +160,8 @@ FAULTS: list[tuple[str, Callable[[bytes], object], Callable[[int], bytes], int]]
 def test_what_is_broken_is_mended_in_linear_time(
     heal: Callable[[bytes], object], make: Callable[[int], bytes], size: int
 ) -> None:
-    def work(size: int) -> Callable[[], object]:
+    def work(size: int) -> Task:
         body = make(size)
         return lambda: heal(body)
 
-    linear(work, size)
+    check_linear(work, size)

@@ -1,14 +1,13 @@
 """Schemas cost what is counted: twice the schema takes twice the time, and a step is a step whatever it is spent on.
 
-The clock is that of this thread alone; the best of a few counts.
+Each is about as large as a schema may be: a square that does not show there shows nowhere.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gc
-import time
 from collections.abc import Callable
+from statistics import median
 from typing import Any
 
 import msgspec
@@ -19,6 +18,7 @@ from gemproxy.converter.schema import cache as schema
 from gemproxy.converter.schema.clean import MAX_BYTES
 from gemproxy.converter.schema.refs import Unusable
 from gemproxy.load.effort import Effort, Exhausted
+from tests.growth import REPEATS, TIMES, TRIES, Task, check_linear, seconds
 
 STRING = {"type": "string"}
 Shape = Callable[[int], dict[str, Any]]
@@ -29,10 +29,10 @@ def ref(name: object, **beside: Any) -> dict[str, Any]:
 
 
 def web(size: int) -> dict[str, Any]:
-    """Return definitions in rings of 40, each of which names all of its ring."""
-    rings = range(0, size, 40)
+    """Return definitions in rings of 10, each of which names all of its ring."""
+    rings = range(0, size, 10)
     definitions = {
-        f"{n}": {"properties": {f"{m}": ref(m) for m in range(at, at + 40)}} for at in rings for n in range(at, at + 40)
+        f"{n}": {"properties": {f"{m}": ref(m) for m in range(at, at + 10)}} for at in rings for n in range(at, at + 10)
     }
     return {"properties": {f"{at}": ref(at) for at in rings}, "$defs": definitions}
 
@@ -46,7 +46,7 @@ def heirs(size: int) -> dict[str, Any]:
 
 def aliases(size: int) -> dict[str, Any]:
     """Return many names of one target that itself names many."""
-    names = ["".join(f"%{ord('A'):02X}" if n >> bit & 1 else "A" for bit in range(11)) for n in range(600)]
+    names = ["".join(f"%{ord('A'):02X}" if n >> bit & 1 else "A" for bit in range(11)) for n in range(size // 7)]
     inside = {f"{n}": ref(names[0]) for n in range(size)}
     return {
         "properties": {f"p{n}": ref(name) for n, name in enumerate(names)},
@@ -65,28 +65,28 @@ def plain(size: int) -> dict[str, Any]:
 
 
 SHAPES: list[Any] = [
-    pytest.param(plain, 2_000, 2, id="properties"),
-    pytest.param(lambda n: {"properties": {f"{m}": True for m in range(n)}}, 4_000, 12, id="properties of truths"),
-    pytest.param(web, 80, 3, id="a web of refs"),
-    pytest.param(heirs, 500, 1, id="circles inside of circles"),
+    pytest.param(plain, 8_000, id="properties"),
+    pytest.param(lambda n: {"properties": {f"{m}": True for m in range(n)}}, 16_000, id="properties of truths"),
+    pytest.param(web, 320, id="a web of refs"),
+    pytest.param(heirs, 1_500, id="circles inside of circles"),
     pytest.param(
         lambda n: {"properties": {"a": {"allOf": [{"properties": {f"{m}": STRING}} for m in range(n)]}}},
-        *(1_500, 2),
+        5_000,
         id="allOf of many",
     ),
-    pytest.param(lambda n: {"properties": {f"{m}": ref(m) for m in range(n)}}, 2_000, 2, id="refs that lead nowhere"),
-    pytest.param(lambda n: {"properties": {"a": {"$ref": "#/" + "%20" * n}}}, 15_000, 6, id="a long pointer"),
-    pytest.param(same_hash, 5_000, 8, id="numbers of one hash"),
-    pytest.param(lambda n: {"properties": {"a": {"enum": [0.5, *map(str, range(n))]}}}, 5_000, 10, id="mixed values"),
+    pytest.param(lambda n: {"properties": {f"{m}": ref(m) for m in range(n)}}, 6_000, id="refs that lead nowhere"),
+    pytest.param(lambda n: {"properties": {"a": {"$ref": "#/" + "%20" * n}}}, 60_000, id="a long pointer"),
+    pytest.param(same_hash, 10_000, id="numbers of one hash"),
+    pytest.param(lambda n: {"properties": {"a": {"enum": [0.5, *map(str, range(n))]}}}, 25_000, id="mixed values"),
     pytest.param(
         lambda n: {
             "properties": {f"{m}": ref("A", description="D") for m in range(n // 25)},
             "$defs": {"A": {"const": [[0] * n]}},
         },
-        *(20_000, 2),
+        50_000,
         id="a large constant, named again and again",
     ),
-    pytest.param(aliases, 2_000, 1, id="many names of one target"),
+    pytest.param(aliases, 4_000, id="many names of one target"),
 ]
 
 
@@ -96,44 +96,44 @@ def document(shape: Shape, size: int) -> bytes:
     return raw
 
 
-def cost(raw: bytes, times: int) -> tuple[float, int]:
-    """Return the seconds of this thread, and the steps, that a schema takes so many times."""
-    gc.collect()
-    gc.disable()  # how often it looks around does not grow evenly
-    try:
-        effort, started = Effort(10_000_000), time.thread_time()
-        for _ in range(times):
-            with contextlib.suppress(Unusable):
-                schema._tool(raw, effort)
-        return time.thread_time() - started, effort.allowed - effort._left
-    finally:
-        gc.enable()
+def walk(raw: bytes) -> int:
+    """Return the steps that a schema takes."""
+    effort = Effort(10_000_000)
+    with contextlib.suppress(Unusable):
+        schema._tool(raw, effort)
+    return effort.allowed - effort._left
 
 
-@pytest.mark.parametrize(("shape", "size", "times"), SHAPES)
-def test_twice_the_schema_takes_twice_the_time(shape: Shape, size: int, times: int) -> None:
-    small, large = document(shape, size), document(shape, 2 * size)
-    once, twice = cost(small, times), cost(large, times)
-    assert twice[1] < 2.3 * once[1]
-    for _ in range(5):  # others want the machine, too: the best ones count
-        if twice[0] < 2.3 * once[0]:
-            return
-        once, twice = min(once, cost(small, times)), min(twice, cost(large, times))
-    assert twice[0] < 2.3 * once[0]
+@pytest.mark.parametrize(("shape", "size"), SHAPES)
+def test_a_schema_is_walked_in_linear_time(shape: Shape, size: int) -> None:
+    def work(size: int) -> Task:
+        raw = document(shape, size)
+        steps.append(walk(raw))
+        return lambda: walk(raw)
+
+    steps: list[int] = []
+    check_linear(work, size)
+    little, much = steps
+    assert much < 1.2 * TIMES * little
 
 
-@pytest.mark.parametrize(("shape", "size", "times"), SHAPES)
-def test_a_step_is_about_as_much_work_whatever_the_schema(shape: Shape, size: int, times: int) -> None:
-    raw, usual = document(shape, size), document(plain, 2_000)
-    pairs = [(cost(raw, times), cost(usual, 2)) for _ in range(3)]
-    assert min(seconds / steps for (seconds, steps), _ in pairs) < 3 * min(
-        seconds / steps for _, (seconds, steps) in pairs
-    )
+@pytest.mark.parametrize(("shape", "size"), SHAPES)
+def test_a_step_is_about_as_much_work_whatever_the_schema(shape: Shape, size: int) -> None:
+    raw, usual = document(shape, size // 8), document(plain, 1_000)
+
+    def dearness() -> float:
+        costs = [(seconds(lambda: walk(raw)), seconds(lambda: walk(usual))) for _ in range(REPEATS)]
+        return median(one for one, _ in costs) / walk(raw) * walk(usual) / median(other for _, other in costs)
+
+    found = [dearness()]
+    while found[-1] >= 3 and len(found) < TRIES:
+        found.append(dearness())
+    assert found[-1] < 3, found
 
 
 def test_a_request_may_not_cost_more_than_its_nodes_in_all() -> None:
-    raws = [msgspec.json.encode({"type": "object", "title": str(n), **web(80)}) for n in range(60)]
-    effort, done = Effort(Options().max_schema_nodes), 0
+    raws = [msgspec.json.encode({"type": "object", "title": str(n), **web(40)}) for n in range(60)]
+    effort, done = Effort(Options().max_schema_nodes // 10), 0  # a tenth, of schemas that are as much smaller
     with pytest.raises(Exhausted):
         for raw in raws:
             done += bool(schema._tool(raw, effort))

@@ -16,6 +16,8 @@ from gemproxy.simulator import Hang, error_answer, unary_answer
 from tests.credentials.token_desk import CLIENT, SECRET, begin
 from tests.waiting import soon
 
+pytestmark = pytest.mark.usefixtures("turned")  # waits cost no time
+
 GRANT = UserGrant("fake-refresh", CLIENT, SECRET, own_client=False)
 
 

@@ -14,13 +14,13 @@ from gemproxy.credentials.onboarding import (
     read_operation,
 )
 from gemproxy.upstream.dialect import Token
-from tests.corpus import CORPUS, needs_wire
+from tests.corpus import listed
 from tests.upstream.refusals.refusal_bodies import error, info
 
 ASSIST = Onboarding("https://assist.test/v1internal/", "gemproxy/test")
 TOKEN = Token("fake-access-token", "fake-project-1")
 METADATA = {"ideType": "IDE_UNSPECIFIED", "platform": "PLATFORM_UNSPECIFIED", "pluginType": "GEMINI"}
-RECORDED = CORPUS / "codeassist/unary/loadCodeAssist-ineligible-unsupported-client__quoted-01.json"
+RECORDED = listed("corpus/codeassist/unary/loadCodeAssist-ineligible-unsupported-client__*.json")
 LINK = "https://accounts.google.com/signin/continue?plt=FakeOnce"
 
 
@@ -237,9 +237,9 @@ def test_an_account_check_keeps_its_link_for_the_terminal():
     assert "plt=" not in repr(found)
 
 
-@needs_wire
-def test_the_recorded_refusal_parks_the_account():
-    found = read_load(RECORDED.read_bytes())
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+def test_the_recorded_refusal_parks_the_account(path):
+    found = read_load(path.read_bytes())
     assert (found.reason, found.parks) == ("UNSUPPORTED_CLIENT", True)
     assert found.message.startswith("This client is no longer supported")
 

@@ -51,6 +51,8 @@ from tests.folding import chunks, events, fold
 from tests.tls import contexts
 from tests.waiting import soon
 
+pytestmark = pytest.mark.usefixtures("turned")  # waits cost no time
+
 MODEL = "gemini-2.5-flash"
 TEXT = {"candidates": [{"content": {"parts": [{"text": "Hi"}], "role": "model"}}]}
 STOP = {"candidates": [{"content": {"parts": [{"text": "!"}], "role": "model"}, "finishReason": "STOP"}]}

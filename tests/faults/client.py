@@ -76,13 +76,14 @@ def error_code(body: Any) -> str:
 def _read_stream(got: Got) -> None:
     told = events(got.body)
     last = told[-1] if told else {}
-    finishes = []
+    texts, finishes = [], []
     for event in told[:-1] if last == "[DONE]" or "error" in last else told:
         assert event != "[DONE]", "[DONE] is the last event or none"
         assert "error" not in event, "an error is the last event or none"
         for choice in event["choices"]:
-            got.text += choice["delta"].get("content") or ""
+            texts.append(choice["delta"].get("content") or "")
             finishes += [choice["finish_reason"]] if choice["finish_reason"] else []
+    got.text = "".join(texts)
     if last == "[DONE]":
         assert finishes == ["stop"], "exactly one finish before [DONE]"
         got.whole = True
@@ -139,7 +140,7 @@ class Bare(Struct, frozen=True):
         self.writer.write(data)
         await self.writer.drain()
 
-    async def status(self, seconds: float = 5.0) -> int:
+    async def status(self, seconds: float = 60.0) -> int:
         """Return the status of the next answer, after any 100 Continue; 0 when the server hung up instead."""
         async with asyncio.timeout(seconds):
             try:
@@ -151,7 +152,7 @@ class Bare(Struct, frozen=True):
                 return 0
             return int(line.split(b" ")[1]) if line.startswith(b"HTTP/1.") else 0
 
-    async def rest(self, seconds: float = 5.0) -> bytes:
+    async def rest(self, seconds: float = 60.0) -> bytes:
         """Return all that comes until the server closes."""
         async with asyncio.timeout(seconds):
             try:

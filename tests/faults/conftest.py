@@ -1,8 +1,7 @@
-"""Servers for the suites of this folder, and what they measured, printed after the last test."""
+"""Servers for the suites of this folder."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,18 +10,10 @@ import pytest
 import pytest_asyncio
 
 from gemproxy.simulator import Simulator
-from tests.faults.figures import TOLD
 from tests.running import Running, configuration, running
 from tests.server_process import FAST, ServerProcess, configured, serving
 
 GUARDED = '[auth]\nkeys = ["sk-one", "sk-two", "sk-test"]\n'
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if TOLD:
-        terminalreporter.section("faults: what was measured")
-        for line in TOLD:
-            terminalreporter.write_line(line)
 
 
 @pytest.fixture
@@ -44,9 +35,9 @@ async def guarded(simulator: Simulator, tmp_path: Path) -> AsyncIterator[Running
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def standing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Simulator, ServerProcess]]:
-    """A simulated Gemini whose times can be compared with the test's, and a server before it."""
+    """A simulated Gemini, and a server before it."""
     async with (
-        Simulator(clock=time.monotonic) as google,
+        Simulator() as google,
         serving(tmp_path_factory.mktemp("faults"), configured(google.ai_studio_url, FAST, keys=2)) as server,
     ):
         yield google, server

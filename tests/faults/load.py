@@ -45,7 +45,7 @@ class Load:
                 self.outcomes[got.outcome] += 1
             except (aiohttp.ClientError, ConnectionError, AssertionError) as fault:
                 self.outcomes[repr(fault)[:120]] += 1
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.02)
 
     @asynccontextmanager
     async def running(self, clients: int) -> AsyncIterator[None]:

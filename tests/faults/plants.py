@@ -6,6 +6,7 @@ Every value has the shape that Google gives to such a thing, and says that it is
 from __future__ import annotations
 
 import base64
+import functools
 import urllib.parse
 from pathlib import Path
 
@@ -39,6 +40,7 @@ def found_in(text: bytes | str) -> set[str]:
     return {name for name, plant in PLANTS.items() if any(form in data for form in _forms(plant))}
 
 
+@functools.cache
 def _forms(plant: str) -> set[bytes]:
     coded = base64.b64encode(plant.encode()).rstrip(b"=")[:-1]  # the last digit depends on what follows
     return {plant.encode(), urllib.parse.quote(plant, safe="").encode(), coded, plant.replace("/", r"\/").encode()}

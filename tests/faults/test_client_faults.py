@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,10 +19,12 @@ import msgspec
 import pytest
 
 from gemproxy.simulator import Answer, Hang, Simulator, Wait, frames_answer, sse
-from tests.faults.client import CHAT, MODEL, Got, ask, bare, goes_on, hello, post, read_answer
-from tests.faults.figures import note, spread
+from tests.faults.client import CHAT, MODEL, Got, ask, bare, goes_on, hello, port_of, post, read_answer
+from tests.faults.figures import note
 from tests.faults.raw_upstream import END, RawUpstream, chunk, head
+from tests.running import running
 from tests.server_process import FAST, ServerProcess, configured, serving
+from tests.turned_loop import turned_time
 from tests.waiting import soon
 
 FRAME = {"candidates": [{"content": {"parts": [{"text": "tick "}]}}]}
@@ -36,37 +36,50 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")  # one server stands most 
 # ------------------------------------------------------------------------------------------------------- hanging up
 
 
-@pytest.mark.parametrize(
-    ("moment", "answer", "stream"),
-    [
-        ("before the answer", Answer().after(Hang()), True),
-        ("before the first token", Answer((Hang(),), content_type="text/event-stream"), True),
-        ("in mid-stream", frames_answer([FRAME]).then(Hang()), True),
-        ("before a unary answer", Answer().after(Hang()), False),
-        ("in mid-unary", Answer((b'{"candidates":', Hang())), False),
-    ],
-)
-async def test_client_that_hangs_up_ends_the_upstream_request_at_once(
+MOMENTS = [
+    ("before the answer", Answer().after(Hang()), True),
+    ("before the first token", Answer((Hang(),), content_type="text/event-stream"), True),
+    ("in mid-stream", frames_answer([FRAME]).then(Hang()), True),
+    ("before a unary answer", Answer().after(Hang()), False),
+    ("in mid-unary", Answer((b'{"candidates":', Hang())), False),
+]
+
+
+@pytest.mark.parametrize(("moment", "answer", "stream"), MOMENTS)
+async def test_client_that_hangs_up_ends_the_upstream_request(
     google: Simulator, server: ServerProcess, session: aiohttp.ClientSession, moment: str, answer: Answer, stream: bool
 ) -> None:
     google.script(answer, times=None)
-    took = []
-    for number in range(15):
-        async with bare(server.port) as client:
-            await client.say(post(msgspec.json.encode(hello(stream=stream))))
-            await soon(lambda: len(google.generations) > number)  # noqa: B023 - waited for in this turn
-            if moment == "in mid-stream":
-                await client.reader.readuntil(b"tick")
-            left = time.monotonic()
+    for number in range(3):
+        await _ask_and_leave(google, server.port, moment, stream)
         request = google.generations[number]
-        await soon(lambda: request.disconnected, what="the upstream request went on")  # noqa: B023 - as above
-        took.append(request.disconnected_at - left)
-    note(f"client hangs up {moment}: upstream request ended after {spread(took)}")
-    assert statistics.median(took) < 0.05
-    assert max(took) < 1.0
-    await server.logged("status=499", times=15)
+        await soon(lambda: request.disconnected, what="the upstream request went on")  # noqa: B023 - for this turn
+    await server.logged("status=499", times=3)
     google.clear()
     await goes_on(server, session)
+
+
+async def _ask_and_leave(google: Simulator, port: int, moment: str, stream: bool) -> None:
+    seen = len(google.generations)
+    async with bare(port) as client:
+        await client.say(post(msgspec.json.encode(hello(stream=stream))))
+        await soon(lambda: len(google.generations) > seen)
+        if moment == "in mid-stream":
+            await client.reader.readuntil(b"tick")
+
+
+@pytest.mark.parametrize(("moment", "answer", "stream"), MOMENTS)
+async def test_nothing_waits_for_a_time_before_the_upstream_request_of_one_that_left_ends(
+    moment: str, answer: Answer, stream: bool
+) -> None:
+    """That is what "at once" means: time here is turned, and stands still as long as anything is done."""
+    with turned_time() as turned:
+        async with Simulator() as google, running(google) as server:
+            google.script(answer, times=None)
+            await _ask_and_leave(google, port_of(server), moment, stream)
+            left = turned.now
+            await soon(lambda: google.generations[0].disconnected, what="the upstream request went on")
+            assert turned.now == left
 
 
 @pytest.mark.parametrize("hold", [30, 0], ids=["status with the answer", "status at once"])
@@ -74,7 +87,7 @@ async def test_client_that_hangs_up_as_the_answer_begins_is_no_bug(
     google: Simulator, tmp_path: Path, session: aiohttp.ClientSession, hold: int
 ) -> None:
     """Both in one turn of the server's loop: it stands still meanwhile. ``serving`` finds any traceback in the log."""
-    gate, clients = asyncio.Event(), 40
+    gate, clients = asyncio.Event(), 15
     google.script(frames_answer([FRAME, FRAME, LAST]).after(Wait(gate)), times=clients)
     toml = configured(google.ai_studio_url, f"[timeouts]\nhold = {hold}\n")
     async with serving(tmp_path, toml) as server, contextlib.AsyncExitStack() as stack:
@@ -122,7 +135,7 @@ async def test_client_that_closes_its_sending_side_is_taken_for_one_that_left(
 
 
 LARGE = "x" * 30_000
-FRAMES = 800  # of 30 kB: 24 MB a stream
+FRAMES = 600  # of 30 kB: 18 MB a stream
 
 
 def flood(frames: int) -> list[bytes]:
@@ -136,7 +149,7 @@ def flood(frames: int) -> list[bytes]:
 async def test_slow_readers_hold_the_upstream_back_and_cost_little_memory(
     tmp_path: Path, session: aiohttp.ClientSession
 ) -> None:
-    streams = 5
+    streams = 3
     patient = FAST.replace("send = 1.0", "send = 60")
     async with RawUpstream() as upstream, serving(tmp_path, configured(upstream.ai_studio_url, patient)) as server:
         upstream.script(MODEL, flood(40), flood(FRAMES))
@@ -178,10 +191,10 @@ async def _late_reader(server: ServerProcess, gate: asyncio.Event) -> Got:
 
 
 async def _still(value: Callable[[], int]) -> int:
-    """Wait until a growing number stands still for 0.7 s, and return it."""
+    """Wait until a growing number stands still for half a second, and return it."""
     last, since, loop = -1, 0.0, asyncio.get_running_loop()
     async with asyncio.timeout(20):
-        while last != value() or loop.time() - since < 0.7:
+        while last != value() or loop.time() - since < 0.5:
             if last != value():
                 last, since = value(), loop.time()
             await asyncio.sleep(0.05)
@@ -203,28 +216,21 @@ def _parsed(answer: bytes) -> Got:
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "unary"])
 async def test_client_that_takes_nothing_is_dropped_after_the_send_limit(tmp_path: Path, stream: bool) -> None:
-    """Else a few hundred of them hold all the memory and every credential's cap for ever."""
+    """Else a few hundred of them hold all the memory and every credential's cap for ever. No other limit is near."""
     async with RawUpstream() as upstream, serving(tmp_path, configured(upstream.ai_studio_url, FAST)) as server:
         if stream:
             upstream.script(MODEL, flood(FRAMES))
         else:
             whole = msgspec.json.encode(
-                {"candidates": [{"content": {"parts": [{"text": "x" * 30 * MIB}]}, "finishReason": "STOP"}]}
+                {"candidates": [{"content": {"parts": [{"text": "x" * 15 * MIB}]}, "finishReason": "STOP"}]}
             )
             upstream.script(MODEL, (head("application/json"), chunk(whole), END))
         async with bare(server.port, receive=1 << 14) as client:
             await client.say(post(msgspec.json.encode(hello(stream=stream))))
             client.writer.transport.pause_reading()
             await soon(lambda: upstream.asked[MODEL])
-            begin = time.monotonic()
-            try:
-                await server.logged("status=499", seconds=8)
-            except AssertionError:
-                pytest.fail("a client that takes nothing must be dropped after timeouts.send = 1 s; it was not after 8")
-            took = time.monotonic() - begin
+            await server.logged("status=499")
         await soon(lambda: not upstream.playing.total())
-    note(f"client that takes nothing of a {'stream' if stream else 'unary answer'}: dropped after {took:.1f} s (1 s)")
-    assert took < 6
 
 
 # --------------------------------------------------------------------------------------------------------- crawlers
@@ -245,20 +251,13 @@ async def test_client_that_takes_nothing_is_dropped_after_the_send_limit(tmp_pat
 async def test_client_without_headers_is_dropped(
     server: ServerProcess, session: aiohttp.ClientSession, first: bytes, said: bytes
 ) -> None:
-    begin = time.monotonic()
     async with bare(server.port) as client:
         await client.say(first)
         if first:
             assert await client.status() == 200
             await client.reader.readuntil(b"}")
         await client.say(said)
-        try:
-            async with asyncio.timeout(4):
-                while await client.reader.read(1 << 16):
-                    pass
-        except TimeoutError:
-            pytest.fail("a connection without headers must end after timeouts.headers = 0.6 s; it lives after 4")
-    note(f"client that {'says nothing' if not said else 'crawls'}: dropped after {time.monotonic() - begin:.2f} s")
+        await client.rest(30)  # timeouts.headers = 0.6 s; no other limit is near
     await goes_on(server, session)
 
 
@@ -268,28 +267,27 @@ async def test_client_that_trickles_its_headers_is_dropped(
     async with bare(server.port) as client:
 
         async def trickle() -> None:
-            for byte in b"GET /health HTTP/1.1\r\n" + b"x-slow: yes\r\n" * 100:
+            for byte in b"GET /health HTTP/1.1\r\n" + b"x-slow: yes\r\n" * 1000:
                 await client.say(bytes([byte]))
                 await asyncio.sleep(0.02)
 
         crawling = asyncio.get_running_loop().create_task(trickle())
-        assert await client.status() in (408, 0), "timeouts.headers counts from the first byte, not from the last"
+        assert await client.status(30) in (408, 0), "timeouts.headers counts from the first byte, not from the last"
+        assert not crawling.done()
         crawling.cancel()
         await asyncio.gather(crawling, return_exceptions=True)
     await goes_on(server, session)
 
 
 async def test_slow_body_is_408_and_the_connection_ends(server: ServerProcess, session: aiohttp.ClientSession) -> None:
-    request = post(msgspec.json.encode(hello()))
+    request = post(msgspec.json.encode(hello("slow " * 100)))
     async with bare(server.port) as client:
-        begin = time.monotonic()
-        await client.say(request[:-20])
-        crawling = asyncio.get_running_loop().create_task(_one_by_one(client.say, request[-20:-1]))
-        assert await client.status() == 408
-        took = time.monotonic() - begin
+        await client.say(request[:-400])
+        crawling = asyncio.get_running_loop().create_task(_one_by_one(client.say, request[-400:-1]))
+        assert await client.status(30) == 408
+        assert not crawling.done(), "timeouts.body = 0.6 s is for the whole body"
         crawling.cancel()
         await asyncio.gather(crawling, return_exceptions=True)
-    assert took < 3, "timeouts.body = 0.6 s is for the whole body"
     await goes_on(server, session)
 
 

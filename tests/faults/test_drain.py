@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -31,12 +30,11 @@ from tests.waiting import soon
 async def test_sigterm_on_a_socket_of_our_own_loses_no_running_stream(simulator: Simulator, tmp_path: Path) -> None:
     gate = asyncio.Event()
     simulator.script(halfway(gate), times=30)
-    toml = configured(simulator.ai_studio_url, "[timeouts]\ndrain = 20\ndrain_delay = 2\n")
+    toml = configured(simulator.ai_studio_url, "[timeouts]\ndrain = 60\ndrain_delay = 1\n")
     async with serving(tmp_path, toml) as server, fresh_connections() as session:
         async with aiohttp.ClientSession() as keeping, asyncio.TaskGroup() as group:
             streams = [group.create_task(ask(session, server.url, hello(stream=True))) for _ in range(30)]
             await soon(lambda: len(simulator.generations) == 30)
-            begin = time.monotonic()
             server.tell(signal.SIGTERM)
             await server.logged("draining")
             for path, status in (("/ready", 503), ("/health", 200), ("/", 200)):
@@ -47,7 +45,6 @@ async def test_sigterm_on_a_socket_of_our_own_loses_no_running_stream(simulator:
             gate.set()
         assert [task.result().text for task in streams] == [TEXT] * 30
         assert await server.ended() == 0
-        note(f"SIGTERM with 30 streams: all whole, process ended after {time.monotonic() - begin:.2f} s")
     assert len(simulator.generations) == 36, "what comes within the delay is served"
 
 
@@ -70,7 +67,7 @@ async def test_connection_whose_answer_began_before_sigterm_closes_after_it(
 
 async def test_idle_keep_alive_connections_close_at_once(simulator: Simulator, tmp_path: Path) -> None:
     """Not after the delay: a client that asks again on one must not wait for an answer that never comes."""
-    toml = configured(simulator.ai_studio_url, "[timeouts]\ndrain_delay = 4\n")
+    toml = configured(simulator.ai_studio_url, "[timeouts]\ndrain_delay = 3600\n")
     async with serving(tmp_path, toml) as server, bare(server.port) as idle, bare(server.port) as asks_again:
         for client in (idle, asks_again):
             await client.say(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
@@ -78,13 +75,9 @@ async def test_idle_keep_alive_connections_close_at_once(simulator: Simulator, t
             await client.reader.readuntil(b"}")
         server.tell(signal.SIGTERM)
         await server.logged("draining")
-        begin = time.monotonic()
         await asks_again.say(post(msgspec.json.encode(hello())))
-        assert await asks_again.status() in (503, 0), "0: closed"
-        assert await idle.rest() == b""
-        took = time.monotonic() - begin
-    note(f"SIGTERM: idle keep-alive connections closed after {took:.2f} s (timeouts.drain_delay = 4 s)")
-    assert took < 2
+        assert await asks_again.status(60) in (503, 0), "0: closed"
+        assert await idle.rest(60) == b""
 
 
 LIMITS = {
@@ -108,11 +101,9 @@ async def test_drain_ends_at_its_limit_and_tells_the_clients(simulator: Simulato
             rewrite(tmp_path, later)
             server.tell(signal.SIGHUP)
             await server.logged("configuration reloaded")
-        begin = time.monotonic()
         server.tell(signal.SIGTERM)
         got = await asyncio.gather(*running)
         assert await server.ended() == 0
-        note(f"drain, limit {limit}, with requests that never end: process ended in {time.monotonic() - begin:.2f} s")
         assert [one.outcome for one in got[:5]] == ['"tick " + draining'] * 5
         assert [(one.status, one.code, one.headers["Retry-After"]) for one in got[5:]] == [(503, "draining", "1")] * 2
         await server.logged("status=503", times=7)
@@ -168,19 +159,16 @@ async def test_restart_on_an_inherited_socket_fails_no_request(simulator: Simula
         load = Load(lambda count: ask(session, url, hello(stream=count % 2 == 0)))
         servers = AsyncExitStack()
         server = await servers.enter_async_context(serving(tmp_path, toml, inherited=[sock], name="first"))
-        gaps = []
         async with servers, load.running(12):
             await soon(lambda: load.outcomes.total() > 100)
             for name in ("second", "third"):
-                begin = time.monotonic()
                 server.tell(signal.SIGTERM)
                 assert await server.ended() == 0
                 server = await servers.enter_async_context(serving(tmp_path, toml, inherited=[sock], name=name))
-                gaps.append(time.monotonic() - begin)
                 reached = load.outcomes.total() + 100
                 await soon(lambda: load.outcomes.total() > reached, 10)  # noqa: B023 - waited for in this turn
     note(
-        f"two restarts on an inherited socket ({', '.join(f'{gap:.2f} s' for gap in gaps)} without a server): "
+        "two restarts on an inherited socket: "
         f"{load.outcomes.total()} requests on connections of their own, {dict(load.outcomes)}"
     )
     assert set(load.outcomes) == {"whole"}

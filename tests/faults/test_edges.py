@@ -19,8 +19,10 @@ from tests.running import Running, configuration, running
 TOP = "HTTP/1.1\r\nHost: localhost\r\n"
 KEY = "Authorization: Bearer sk-test\r\n"
 
+pytestmark = pytest.mark.usefixtures("turned")  # a refused client has seconds to read why
 
-async def answers(server: Running, said: str, seconds: float = 5.0) -> list[tuple[int, dict[str, str], bytes]]:
+
+async def answers(server: Running, said: str, seconds: float = 60.0) -> list[tuple[int, dict[str, str], bytes]]:
     """Say this and return all answers until the server closes."""
     async with bare(port_of(server)) as client:
         await client.say(said.encode())

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import re
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -15,7 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gemproxy.converter.api import Options
@@ -30,18 +29,12 @@ from gemproxy.upstream.code_assist import CodeAssist
 from gemproxy.upstream.dialect import Action, Dialect, Token, Verdict
 from gemproxy.upstream.vertex import Vertex
 from tests import golden
+from tests.examples import draws
 from tests.faults.client import CHAT, Bare, bare, error_code
 from tests.folding import chunks, events, fold
 from tests.running import Running, running
 
-EXAMPLES = int(os.environ.get("EXAMPLES", "0"))
-fuzz = settings(
-    max_examples=EXAMPLES or 120,
-    derandomize=not EXAMPLES,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
-)
+fuzz = draws(30)
 
 TEXTS = st.text(max_size=20) | st.sampled_from(
     ["", "\u2028", "\x00", "]}", "\n\n", "data: [DONE]", "STOP", "-1", "\U0010ffff"]

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import statistics
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
@@ -20,9 +18,10 @@ import pytest
 
 from gemproxy.simulator import Answer, Hang, Pause, Simulator, Wait, frames_answer, text_answer
 from tests.faults.client import AUTH, CHAT, Got, ask, bare, error_code, hello, pool, post
-from tests.faults.figures import note, spread
+from tests.faults.figures import note
 from tests.running import configuration, running
 from tests.server_process import configured, serving
+from tests.turned_loop import Turned
 from tests.waiting import soon
 
 MIB = 1 << 20
@@ -42,7 +41,7 @@ async def held(google: Simulator, session: aiohttp.ClientSession, url: str, coun
     seen = len(google.generations)
     google.script(Answer().after(Hang()), times=count)
     tasks = [asyncio.get_running_loop().create_task(ask(session, url, hello(stream=True))) for _ in range(count)]
-    await soon(lambda: len(google.generations) == seen + count)
+    await soon(lambda: len(google.generations) == seen + count, 30)
     try:
         yield
     finally:
@@ -70,22 +69,17 @@ async def test_requests_beyond_max_requests_are_503_at_once_and_cost_nothing(
     async with serving(tmp_path, toml) as server:
         body = msgspec.json.encode(hello("x" * MIB))
         async with held(simulator, session, server.url, 20):
-            await asyncio.gather(*(ask(session, server.url, body) for _ in range(50)))
-            before, took = server.resident(), []
-            for _ in range(6):
-                begin = time.monotonic()
-                answers = await asyncio.gather(*(ask(session, server.url, body) for _ in range(50)))
-                took.append((time.monotonic() - begin) / 50)
+            await asyncio.gather(*(ask(session, server.url, body) for _ in range(30)))
+            before = server.resident()
+            for _ in range(3):
+                answers = await asyncio.gather(*(ask(session, server.url, body) for _ in range(30)))
                 for got in answers:
                     refused(got, 503, "overloaded", "server.max_requests")
             grown = server.resident() - before
             async with session.get(server.url + "/v1/models", headers=AUTH) as response:
                 assert response.status == 200, "what costs nothing goes on"
             assert len(simulator.generations) == 20, "nobody beyond the limit is asked for upstream"
-        note(
-            f"300 requests of 1 MiB beyond server.max_requests: 503, {statistics.median(took) * 1000:.1f} ms each, "
-            f"memory +{grown / MIB:.1f} MiB"
-        )
+        note(f"90 requests of 1 MiB beyond server.max_requests: 503, memory +{grown / MIB:.1f} MiB")
         assert grown < 24 * MIB
         assert (await ask(session, server.url, hello())).whole, "there is room again"
 
@@ -97,15 +91,14 @@ async def test_connections_beyond_max_connections_hear_503_at_once(
     async with serving(tmp_path, toml) as server:
         idle = server.descriptors()
         async with _connected(server.port, 30):
-            await soon(lambda: server.descriptors() >= idle + 30, what="not all were accepted")
+            await soon(lambda: server.descriptors() >= idle + 30, 30, "not all were accepted")
             before = server.descriptors()
-            took: list[float] = []
-            outcomes = await asyncio.gather(*(_knock(server.port, took) for _ in range(60)))
-            await soon(lambda: server.descriptors() <= before, what="who is refused leaves something behind")
+            outcomes = await asyncio.gather(*(_knock(server.port) for _ in range(60)))
+            await soon(lambda: server.descriptors() <= before, 30, "who is refused leaves something behind")
         told = sum(outcome == 503 for outcome in outcomes)
-        note(f"60 connections beyond server.max_connections: {told} told 503, {spread(took)}")
+        note(f"60 connections beyond server.max_connections: {told} told 503")
         assert told >= 57, "a server that closes on what it has not read resets, and the 503 with it"
-        await soon(lambda: server.descriptors() < before)
+        await soon(lambda: server.descriptors() < before, 30)
         assert (await ask(session, server.url, hello())).whole
 
 
@@ -123,9 +116,8 @@ async def _connected(port: int, count: int) -> AsyncIterator[None]:
             writer.transport.abort()
 
 
-async def _knock(port: int, took: list[float]) -> int:
+async def _knock(port: int) -> int:
     """Send a whole request, as a client does that knows of no limit, and return the status it reads."""
-    begin = time.monotonic()
     async with bare(port) as client:
         with suppress(ConnectionError):
             await client.say(post(msgspec.json.encode(hello("x" * 100_000))))
@@ -135,7 +127,6 @@ async def _knock(port: int, took: list[float]) -> int:
         if status:
             assert b"Retry-After: " in rest
             assert error_code(msgspec.json.decode(rest.partition(b"\r\n\r\n")[2])) == "overloaded"
-    took.append(time.monotonic() - begin)
     return status
 
 
@@ -144,7 +135,7 @@ async def test_model_names_that_clients_make_up_do_not_fill_the_state(
 ) -> None:
     """Every unknown name is a 404 that rests; of such rests only so many are kept, in memory and on disk."""
     file = tmp_path / "state.db"
-    names, places = 1_500, asyncio.Semaphore(20)
+    names, places = 700, asyncio.Semaphore(20)
     async with running(simulator, configuration(simulator, tmp_path, f'[state]\npath = "{file}"\n')) as server:
 
         async def make_up(number: int) -> int:
@@ -166,18 +157,11 @@ async def test_announced_body_beyond_max_body_is_413_before_it_is_sent(
 ) -> None:
     async with serving(tmp_path, configured(simulator.ai_studio_url, server=f"max_body = {MIB}")) as server:
         async with bare(server.port) as client:
-            begin = time.monotonic()
             length = f"{expect}Content-Length: {MIB * 900}\r\n\r\n{{"
             top = f"POST {CHAT} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer x\r\n{length}"
             await client.say(top.encode())
-            try:
-                status = await client.status(3)
-            except TimeoutError:
-                pytest.fail("Content-Length alone tells that the body is too large; no answer within 3 s")
-            took = time.monotonic() - begin
-            assert status == 413
+            assert await client.status(30) == 413, "Content-Length alone tells that the body is too large"
             assert b"server.max_body" in await client.reader.readuntil(b"}}")
-            note(f"body announced too large{' (Expect)' if expect else ''}: 413 after {took * 1000:.1f} ms")
         assert (await ask(session, server.url, hello())).whole
 
 
@@ -187,26 +171,25 @@ async def test_request_without_a_key_is_refused_before_its_body_is_read(
     toml = configured(simulator.ai_studio_url, '[auth]\nkeys = ["sk-known"]')
     async with serving(tmp_path, toml) as server, bare(server.port) as client:
         await client.say(post(b"x" * 100, headers="Expect: 100-continue\r\n")[:-100])
-        assert await client.status(2) == 401
+        assert await client.status(30) == 401
 
 
 # ------------------------------------------------------------------------------------------------------ waiting rooms
 
 
 async def test_queue_is_in_order_bounded_and_says_when_to_come_back(
-    simulator: Simulator, tmp_path: Path, session: aiohttp.ClientSession
+    turned: Turned, simulator: Simulator, tmp_path: Path, session: aiohttp.ClientSession
 ) -> None:
     more = "[rotation]\nmax_in_flight = 1\n[timeouts]\nqueue = 0.5\n"
     async with running(simulator, configuration(simulator, tmp_path, more)) as server:
         async with held(simulator, session, server.url, 1):
-            begin = time.monotonic()
+            begin = turned.now
             answers = await asyncio.gather(*(ask(session, server.url, hello()) for _ in range(40)))
-            took = time.monotonic() - begin
+            took = turned.now - begin
         for got in answers:
             refused(got, 429, "rate_limit_exceeded", "timeouts.queue")
             assert got.headers["Retry-After"] == "1"
-        assert took < 3
-        note(f"40 requests beyond rotation.max_in_flight: 429 after {took:.2f} s (timeouts.queue = 0.5 s)")
+        assert 0.5 <= took < 0.6, "timeouts.queue"
 
     simulator.clear()
     simulator.script(text_answer("x").after(Pause(0.1)), times=None)
@@ -233,6 +216,7 @@ LIMITS = [
 
 @pytest.mark.parametrize(("limit", "answer", "stream", "outcome"), LIMITS)
 async def test_answer_beyond_a_time_limit_is_504_or_an_event(
+    turned: Turned,
     simulator: Simulator,
     tmp_path: Path,
     session: aiohttp.ClientSession,
@@ -243,18 +227,20 @@ async def test_answer_beyond_a_time_limit_is_504_or_an_event(
 ) -> None:
     simulator.script(answer, times=None)
     async with running(simulator, configuration(simulator, tmp_path, f"[timeouts]\n{limit} = 0.8\n")) as server:
-        begin = time.monotonic()
+        begin = turned.now
         got = await ask(session, server.url, hello(stream=stream))
-        took = time.monotonic() - begin
+        took = turned.now - begin
         assert outcome in got.outcome
         assert got.code == "upstream_timeout"
         assert f"timeouts.{limit} = 0.8 s" in got.body.decode()
-        assert 0.7 < took < (8 if limit == "idle" else 4), "idle is tried elsewhere before the content commit"
+        assert 0.79 < took < (8 if limit == "idle" else 1.2), "idle is tried elsewhere before the content commit"
         await soon(lambda: all(request.disconnected for request in simulator.generations))
         assert [row["in_flight"] for row in await pool(session, server.url)] == [0]
 
 
-async def test_no_total_means_none(simulator: Simulator, tmp_path: Path, session: aiohttp.ClientSession) -> None:
+async def test_no_total_means_none(
+    turned: Turned, simulator: Simulator, tmp_path: Path, session: aiohttp.ClientSession
+) -> None:
     simulator.script(frames_answer([TICK] * 8 + [LAST]).paced(0.15))
     async with running(
         simulator, configuration(simulator, tmp_path, "[timeouts]\nfirst = 0.6\nidle = 0.6\n")

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+import os
 import signal
 import stat
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,6 +35,7 @@ from gemproxy.simulator import (
     frames_answer,
     unary_answer,
 )
+from tests import forked
 from tests.faults.client import AUTH, CHAT, ask, hello
 from tests.faults.figures import note
 from tests.faults.plants import PLANTS, PROMPT, SERVICE_KEY_ID, found_in, trio
@@ -310,10 +311,11 @@ async def test_check_tells_no_secret(simulator: Simulator, tmp_path: Path) -> No
         encoding="utf-8",
     )
     for more in ((), ("--online",)):
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "gemproxy", "check", "--config", str(file), *more, stdout=-1, stderr=-1
-        )
-        told = b"".join(await process.communicate())
+        with (tmp_path / "told").open("w+b") as log:
+            command = ["gemproxy", "check", "--config", str(file), *more]
+            await (await forked.start(command, log.fileno(), [], os.environ)).wait()
+            log.seek(0)
+            told = log.read()
         assert b"studio" in told
         assert found_in(told) == set()
 

@@ -17,25 +17,11 @@ from gemproxy.config import load
 from gemproxy.simulator import Reset
 from tests.faults.client import AUTH, Got, ask, hello, pool
 from tests.faults.figures import note
+from tests.faults.matrix import EVENT_CODES, MORE, Matrix, expected, run, table
 from tests.faults.raw_upstream import RawUpstream
-from tests.faults.upstream_faults import (
-    EVENT_CODES,
-    KINDS,
-    MORE,
-    ROWS,
-    TEXT,
-    Column,
-    Fault,
-    Matrix,
-    Moment,
-    expected,
-    good,
-    plain,
-    run,
-    table,
-    wire,
-)
+from tests.faults.upstream_faults import KINDS, ROWS, TEXT, Column, Fault, Moment, good, plain, wire
 from tests.running import Running, running
+from tests.turned_loop import Turned
 
 
 async def chat(server: Running, model: str, stream: bool) -> Got:
@@ -68,34 +54,33 @@ def test_fault_is_healed_or_told(matrix: Matrix, fault: Fault, moment: Moment, c
 
 def test_no_answer_stays_in_memory(matrix: Matrix) -> None:
     """An exception that somebody keeps, keeps its traceback, and with it everything that was under way."""
-    kept = matrix.kept
-    note(f"answers still in memory after {len(matrix.cells)} cells: {kept}")
-    assert kept == 0
+    assert matrix.answers > len(matrix.cells) / 2
+    assert matrix.kept == 0
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])
 @pytest.mark.parametrize("back", [True, False], ids=["for a moment", "for good"])
-async def test_refused_connection_is_tried_again_then_502(tmp_path: Path, stream: bool, back: bool) -> None:
+async def test_refused_connection_is_tried_again_then_502(
+    turned: Turned, tmp_path: Path, stream: bool, back: bool
+) -> None:
     async with RawUpstream() as upstream:
         file = tmp_path / "refuse.toml"
         file.write_text(MORE.format(hold=30, url=upstream.ai_studio_url), encoding="utf-8")
         upstream.script("gemini-2.5-flash", good(stream))
         await upstream.stop()
         async with running(None, load(file, {})) as server:
-            begin = asyncio.get_running_loop().time()
+            begin = turned.now
             async with asyncio.TaskGroup() as group:
                 asking = group.create_task(ask(server.session, server.url, hello(stream=stream)))
                 if back:
                     await asyncio.sleep(0.2)
                     await upstream.start(upstream.port)
-            took = asyncio.get_running_loop().time() - begin
+            took = turned.now - begin
             got = asking.result()
             rows = await pool(server.session, server.url)
     assert got.outcome == ("whole" if back else "502")
     assert {row["state"] for row in rows} == {"ready"}, "rotation does not help, so no key rests"
     assert took < 1.3, "two pauses, 0 and 0.5 s, lie between three tries; none may follow the last"
-    how = "for 0.2 s" if back else "for good"
-    note(f"connection refused {how}, {'stream' if stream else 'unary'}: {got.outcome} after {took:.2f} s")
 
 
 MINUTE = {"error": {"code": 429, "message": "Resource has been exhausted.", "status": "RESOURCE_EXHAUSTED"}}

@@ -1,4 +1,4 @@
-"""What an upstream can do wrong, at every moment of an answer, and how every API is put through it.
+"""What an upstream can do wrong, at every moment of an answer; ``matrix`` puts every API through it.
 
 Rows: a fault at a moment of the answer. Columns: unary, stream (status held), and stream whose status went out at once
 (``timeouts.hold = 0``); each with a fault that happens once and one that stays.
@@ -6,37 +6,24 @@ Rows: a fault at a moment of the answer. Columns: unary, stream (status held), a
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import gzip
 import itertools
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
-from pathlib import Path
 
-import aiohttp
 import msgspec
 from msgspec import Struct
 
-from gemproxy.config import load
-from gemproxy.converter.api import Operation
-from gemproxy.dispatch.answer import Answer
 from gemproxy.simulator import CutOff, Hang, Pause, Reset, drip, sse
 from gemproxy.simulator.script import Step
-from gemproxy.wiring.build import OPERATIONS
-from tests.faults.client import Got, pool
-from tests.faults.raw_upstream import END, RawUpstream, chunk, head
-from tests.running import Running, running_with
-from tests.waiting import soon
+from tests.faults.raw_upstream import END, chunk, head
 
 TEXTS = ("Hello ", "wide ", "world.")
 TEXT = "".join(TEXTS)
-HUGE = "x" * (8 << 20)
+HUGE = "x" * (2 << 20)  # more than goes through in one stretch (``load/turns``)
 OVERLOADED = {"error": {"code": 503, "message": "The model is overloaded.", "status": "UNAVAILABLE"}}
 PAGE = b"<html><head><title>502 Server Error</title></head><body>Bad Gateway</body></html>\n"
-AT_ONCE = 80  # cells under way together
 ARRIVED = Pause(0.25)  # so that what went before a fault has been read when it happens
-PATIENCE = 40.0  # seconds after which a connection counts as stuck
 
 
 class Moment(StrEnum):
@@ -234,134 +221,3 @@ ROWS = [(fault, moment) for fault in FAULTS for moment in fault.status]
 KINDS = list(itertools.product(Column, ("once", "always")))
 Rows = Sequence[tuple[Fault, Moment]]
 Kind = tuple[Column, str]
-
-
-# -------------------------------------------------------------------------------------------------------- the runs
-
-
-class Cell(Struct):
-    """One run: what the client got (None: no honest answer, ``outcome`` says why), after how many tries."""
-
-    got: Got | None
-    tries: int
-    outcome: str
-
-    def __str__(self) -> str:
-        return f"{self.outcome[:25]} /{self.tries}"
-
-
-class Matrix(Struct):
-    """All cells, and how many answers were still in memory afterwards."""
-
-    cells: dict[tuple[str, Moment, Column, str], Cell]
-    kept: int
-
-
-MORE = """
-[server]
-ping_interval = 0.2
-[timeouts]
-idle = 1.0
-first = 6.0
-hold = {hold}
-[[credentials]]
-name = "studio-1"
-kind = "api_key"
-key = "test-key-1"
-[[credentials]]
-name = "studio-2"
-kind = "api_key"
-key = "test-key-2"
-[upstream]
-ai_studio_url = "{url}"
-"""
-
-
-Asking = Callable[[Running, str, bool], Awaitable[Got]]  # a server, a model, and whether as a stream
-
-
-class Trial:
-    """Both servers and the upstream, and how a cell is run."""
-
-    def __init__(self, upstream: RawUpstream, calm: Running, held: Running, asking: Asking) -> None:
-        self.asking = asking
-        self.upstream = upstream
-        self.servers = {Column.UNARY: calm, Column.STREAM: calm, Column.HELD: held}
-        self.gate = asyncio.Semaphore(AT_ONCE)
-
-    async def run(self, fault: Fault, moment: Moment, column: Column, often: str) -> Cell:
-        model = f"gemini-2.5-{fault.key}-{moment}-{column}-{often}".replace(" ", "-").replace(",", "").lower()
-        stream = column is not Column.UNARY
-        steps = fault.steps(wire(stream, moment))
-        self.upstream.script(model, *([steps, good(stream)] if often == "once" else [steps]))
-        server = self.servers[column]
-        try:
-            async with self.gate, asyncio.timeout(PATIENCE):
-                got = await self.asking(server, model, stream)
-        except (AssertionError, KeyError, TimeoutError, aiohttp.ClientError, msgspec.DecodeError) as lie:
-            return Cell(None, self.upstream.asked[model], f"LIE: {lie!r}"[:200])
-        got.body = b""
-        return Cell(got, self.upstream.asked[model], got.outcome)
-
-
-async def run(
-    folder: Path,
-    asking: Asking,
-    operations: Sequence[Operation] = OPERATIONS,
-    rows: Rows = ROWS,
-    kinds: Sequence[Kind] = KINDS,
-) -> Matrix:
-    """Return what came of every row and kind, all run side by side."""
-    async with RawUpstream() as upstream:
-        configs = []
-        for hold in (30, 0):
-            file = folder / f"hold-{hold}.toml"
-            file.write_text(MORE.format(hold=hold, url=upstream.ai_studio_url), encoding="utf-8")
-            configs.append(load(file, {}))
-        async with running_with(configs[0], operations) as calm, running_with(configs[1], operations) as held:
-            trial = Trial(upstream, calm, held, asking)
-            keys = [(fault, moment, *kind) for (fault, moment), kind in itertools.product(rows, kinds)]
-            cells = await asyncio.gather(*(trial.run(*key) for key in keys))
-            await _nothing_is_stuck(upstream, calm, held)
-            kept = _kept_answers()
-    return Matrix({(fault.name, *rest): cell for (fault, *rest), cell in zip(keys, cells, strict=True)}, kept)
-
-
-def _kept_answers() -> int:
-    """Return how many upstream answers are still in memory though they are over."""
-    gc.collect()
-    return sum(isinstance(thing, Answer) for thing in gc.get_objects())
-
-
-async def _nothing_is_stuck(upstream: RawUpstream, *servers: Running) -> None:
-    await soon(lambda: not upstream.playing.total(), what=f"upstream requests are stuck: {+upstream.playing}")
-    for server in servers:
-        rows = await pool(server.session, server.url)
-        assert [(row["in_flight"], row["state"]) for row in rows] == [(0, "ready")] * 2
-
-
-def table(matrix: Matrix, rows: Rows = ROWS, kinds: Sequence[Kind] = KINDS) -> str:
-    """Return it as text."""
-    lines = ["Upstream faults: what the client got / tries at the upstream; event: an error in a stream under way"]
-    lines.append(f"{'':<19}{'':<22}" + "".join(f"{column + ', ' + often:<29}" for column, often in kinds))
-    for fault, moment in rows:
-        cells = [str(matrix.cells[fault.name, moment, column, often]) for column, often in kinds]
-        lines.append(f"{fault.name:<19}{moment:<22}" + "".join(f"{cell:<29}" for cell in cells).rstrip())
-    return "\n".join(lines)
-
-
-# ------------------------------------------------------------------------------------------------------ the verdict
-
-EVENT_CODES = {502: "upstream_error", 503: "overloaded", 504: "upstream_timeout"}
-
-
-def expected(fault: Fault, moment: Moment, column: Column, often: str) -> tuple[str, bool]:
-    """Return the outcome in words, and whether the upstream was asked more than once."""
-    status = (column is Column.UNARY and fault.unary) or fault.status[moment]
-    if not status:
-        return "whole", False
-    if column is not Column.UNARY and moment is Moment.CHUNK:
-        return f'"{TEXTS[0]}" + {EVENT_CODES[status]}', False
-    if often == "once" and fault.heals:
-        return "whole", True
-    return (f"event {EVENT_CODES[status]}" if column is Column.HELD else str(status)), fault.heals

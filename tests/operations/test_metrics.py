@@ -115,7 +115,7 @@ async def test_own_listener_is_guarded_like_the_other(
     async with serving(tmp_path, toml):
         reader, writer = await asyncio.open_connection("127.0.0.1", own)
         writer.write(said)
-        assert status in await asyncio.wait_for(reader.readline(), 5)
+        assert status in await asyncio.wait_for(reader.readline(), 60)
         writer.close()
 
 
@@ -129,12 +129,12 @@ async def test_own_listener_takes_only_so_many_connections_for_so_long(simulator
             writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
             assert b" 200 " in await reader.readline()
         reader, writer = await asyncio.open_connection("127.0.0.1", own)
-        told = await asyncio.wait_for(reader.read(), 5)
+        told = await asyncio.wait_for(reader.read(), 60)
         assert told.startswith(b"HTTP/1.1 503 ")
         assert b"server.max_connections" in told
         writer.close()
         for reader, writer in held:
-            assert (await asyncio.wait_for(reader.read(), 5)).count(b"gemproxy_open_requests") > 1, (
+            assert (await asyncio.wait_for(reader.read(), 60)).count(b"gemproxy_open_requests") > 1, (
                 "an idle one is closed"
             )
             writer.close()

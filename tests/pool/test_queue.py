@@ -17,6 +17,9 @@ from gemproxy.upstream.cause import Cause
 from gemproxy.upstream.demand import PLAIN_DEMAND, Demand
 from gemproxy.upstream.dialect import OK, Action, Scope, Verdict
 from gemproxy.wire.gemini import Empty, GenerateRequest, ToolSpec
+from tests.waiting import soon
+
+pytestmark = pytest.mark.usefixtures("turned")  # waits cost no time
 
 
 def queue(clock: Any, slots: int = 1, limit: float = 5.0) -> Queue:
@@ -113,6 +116,27 @@ async def test_change_of_the_pool_serves_those_who_wait(clock: Any, monkeypatch:
     await settle()
     waiting.rotator.replace([Slot("new", dialect="ai_studio")])
     assert (await asyncio.wait_for(second, 1)).slot.name == "new"
+
+
+async def test_who_waits_is_looked_at_again_until_something_is_free(
+    clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("rotator", "queue"):
+        monkeypatch.setattr(f"gemproxy.pool.{module}.BUSY_WAIT", 0.001)
+    waiting = queue(clock)
+    await waiting.acquire("m", (), None)
+    looks = 0
+
+    def count() -> None:
+        nonlocal looks
+        looks += 1
+
+    acquire = waiting.rotator.acquire
+    monkeypatch.setattr(waiting.rotator, "acquire", lambda *asked: count() or acquire(*asked))
+    second = asyncio.get_running_loop().create_task(waiting.acquire("m", (), None))
+    await soon(lambda: looks > 3)
+    waiting.rotator.replace([Slot("new", dialect="ai_studio")])
+    assert (await asyncio.wait_for(second, 5)).slot.name == "new"
 
 
 async def test_resting_pool_is_told_at_once(clock: Any) -> None:

@@ -34,13 +34,13 @@ async def test_connection_beyond_the_limit_hears_503_at_once(simulator: Simulato
             writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
             await reader.readuntil(b"}")
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        told = await asyncio.wait_for(reader.read(), 2)
+        told = await asyncio.wait_for(reader.read(), 60)
         assert told.startswith(b"HTTP/1.1 503 ")
         assert b"Retry-After: 1" in told
         assert b"server.max_connections" in told
         held[0][1].close()
         writer.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while b" 200 " not in await health(server.port):
                 pass
         held[1][1].close()
@@ -61,7 +61,7 @@ async def test_connection_that_says_nothing_is_closed(simulator: Simulator, tmp_
     async with serving(tmp_path, toml) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(said)
-        told = await asyncio.wait_for(reader.read(), 3)
+        told = await asyncio.wait_for(reader.read(), 60)
         assert told.startswith(b"HTTP/1.1 408 ")
         assert b"timeouts.headers" in told
         writer.close()
@@ -163,7 +163,7 @@ async def told(port: int, *pieces: bytes) -> list[int]:
             writer.write(piece)
             await writer.drain()
             await asyncio.sleep(0.05)
-        answers = await asyncio.wait_for(reader.read(), 5)
+        answers = await asyncio.wait_for(reader.read(), 60)
     finally:
         writer.close()
     found = re.findall(rb"HTTP/1\.[01] (\d+) .*?\r\n\r\n(\{.*?\})(?=HTTP/1|$)", answers, re.DOTALL)
@@ -260,7 +260,7 @@ async def test_client_that_takes_no_answer_is_dropped() -> None:
         client.writer.transport.pause_reading()
         await client.say(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await soon(lambda: list(connections(runner)))
-        await soon(lambda: not list(connections(runner)), seconds=10)
+        await soon(lambda: not list(connections(runner)), seconds=60)
 
 
 async def test_the_kernel_gives_up_a_client_that_confirms_nothing() -> None:
@@ -281,7 +281,7 @@ async def test_any_limit_on_silence_is_one_that_the_kernel_takes(send: float) ->
 
     async with guarded(answer, send=send) as (_, port), bare(port) as client:
         await client.say(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        assert (await asyncio.wait_for(client.reader.read(), 10)).endswith(b"served")
+        assert (await asyncio.wait_for(client.reader.read(), 60)).endswith(b"served")
 
 
 @pytest.mark.parametrize("chunks", [16_384, 16_385, 16_386])
@@ -309,7 +309,7 @@ async def test_a_body_in_tiny_chunks_that_waits_behind_an_answer_comes_whole(chu
         await soon(lambda: len(bodies) == 1)
         await asyncio.sleep(0.05)  # the second is being read
         await client.say(b"1\r\ny\r\n0\r\n\r\n")
-        await asyncio.wait_for(client.reader.read(), 10)
+        await asyncio.wait_for(client.reader.read(), 60)
     assert bodies == [0, chunks + 1]
 
 
@@ -327,4 +327,4 @@ async def test_a_request_that_came_before_its_connection_was_to_close_is_served(
         await soon(lambda: not connection.busy)
         client.writer.write(asked)
         connection.retire()
-        assert (await asyncio.wait_for(client.reader.read(), 10)).endswith(b"served")
+        assert (await asyncio.wait_for(client.reader.read(), 60)).endswith(b"served")

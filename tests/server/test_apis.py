@@ -41,6 +41,8 @@ from tests.faults.client import AUTH
 from tests.running import Running, configuration, running
 from tests.waiting import soon
 
+pytestmark = pytest.mark.usefixtures("turned")  # waits cost no time
+
 MODEL = "gemini-2.5-flash"
 ALL = (*OPERATIONS, PLAIN_TEXT, BYTES_THROUGH, THREE_CALLS, FORMS, REMEMBERS, TELLING, CUT)
 QUOTA = error_answer(429, "Resource has been exhausted (e.g. check quota).")

@@ -11,6 +11,8 @@ import pytest
 from gemproxy.simulator import Answer, Pause, Simulator, error_answer, unary_answer
 from tests.running import configuration, running
 
+pytestmark = pytest.mark.usefixtures("turned")  # waits cost no time
+
 CLIENTS = """
 [[auth.clients]]
 name = "one"

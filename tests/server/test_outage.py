@@ -22,6 +22,8 @@ from tests.test_pool_scenarios import config_text, configured
 from tests.unresolved import NAME, without_names
 from tests.waiting import soon
 
+pytestmark = pytest.mark.usefixtures("turned")  # waits cost no time
+
 DAY = 86400.0
 READY = {"status": "ready", "state": "ok"}
 CLOCK_AGAIN = "this machine's clock is right again"

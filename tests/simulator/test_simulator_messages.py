@@ -8,7 +8,6 @@ import msgspec
 import pytest
 
 from gemproxy.simulator.messages import BY_UPSTREAM, MESSAGES
-from tests.corpus import needs_wire
 from tests.gemini_schema import SCHEMA
 
 RENAMED = {"PartResolution": None, "ResponsePart": "FunctionResponsePart", "Empty": None}
@@ -25,7 +24,6 @@ def _published() -> dict[str, Any]:
     return schemas
 
 
-@needs_wire
 @pytest.mark.parametrize("message", [name for name in MESSAGES if RENAMED.get(name, name)])
 def test_message_has_exactly_the_published_names(message: str) -> None:
     published = _published()[RENAMED.get(message) or message]["properties"]

@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import logging
 import math
-import os
 import signal
 import sqlite3
+import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -302,8 +303,8 @@ async def main():
 
 asyncio.run(main())
 """
-    killed = await asyncio.create_subprocess_exec(sys.executable, "-c", script, cwd=Path(__file__).parents[2])
-    assert await killed.wait() == -signal.SIGKILL
+    killed = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", script], cwd=Path(__file__).parents[2])
+    assert killed.returncode == -signal.SIGKILL
     assert await (await process()).get("answer", "one") == b"first" * 300_000
 
 
@@ -539,6 +540,7 @@ async def test_items_wait_in_memory_for_a_disk_that_takes_no_write(path, clock, 
     assert [word in message for message in caplog.messages] == [True, False], "one warning an outage"
 
 
+@pytest.mark.usefixtures("turned")
 async def test_a_disk_that_refuses_items_is_not_asked_anew_with_each(path, clock, disk, monkeypatch):
     state, tries = await open_state(path, clock), []
     write_items = Database.write_items
@@ -677,14 +679,22 @@ async def test_what_is_too_large_for_sqlite_does_not_hold_up_the_rest(process, p
     assert "too big" in state.health().why
 
 
-async def test_the_loop_runs_on_while_megabytes_are_written(process):
-    state, turns = await process(), 0
+async def test_the_loop_runs_on_while_megabytes_are_written(process, monkeypatch):
+    state, loop, went_on = await process(), asyncio.get_running_loop(), []
+    write_items = Database.write_items
+
+    def noted(database, batch, limits):
+        turn = threading.Event()
+        loop.call_soon_threadsafe(turn.set)
+        went_on.append(turn.wait(5 * all(went_on)))  # which a loop that does the writing itself does not come to
+        return write_items(database, batch, limits)
+
+    monkeypatch.setattr(Database, "write_items", noted)
     for number in range(32):
-        state.put("answer", str(number), os.urandom(MEBIBYTE), 60.0)
-    while state._items:
-        await asyncio.sleep(0.001)
-        turns += 1
-    assert turns > 40, "a loop that waited would have had one between two of the eight batches"
+        state.put("answer", str(number), bytes(MEBIBYTE), 60.0)
+    await soon(lambda: not state._items)
+    assert len(went_on) >= 8
+    assert all(went_on)
     assert await state.get("answer", "31") is not None
 
 

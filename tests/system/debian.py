@@ -170,17 +170,17 @@ def furnish(machine: Machine) -> None:
         (root / path).write_text(text)
     shutil.copy(os.environ.get("PIP_CERT", "/etc/ssl/certs/ca-certificates.crt"), root / "srv/certificates")
     subprocess.run(["chroot", root, "useradd", "--create-home", "--shell=/bin/bash", USER], check=True)
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for name in filter(None, listed.stdout.split("\0")):
-        if (REPOSITORY / name).is_file():
-            (root / "srv/repository" / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(REPOSITORY / name, root / "srv/repository" / name)
-    commit = "git init -q && git add -A && git -c user.name=x -c user.email=x@example.org commit -qm x"
-    subprocess.run(commit, shell=True, cwd=root / "srv/repository", check=True)
+    commit_to(root / "srv/repository")
     subprocess.run(["chroot", root, "chown", "-R", f"{USER}:", "/srv/repository"], check=True)
+
+
+def commit_to(folder: Path) -> None:
+    """Make a repository with one commit: this tree, links as links."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    for name in filter(None, listed.stdout.split("\0")):
+        if (REPOSITORY / name).is_file() or (REPOSITORY / name).is_symlink():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, folder / name, follow_symlinks=False)
+    commit = "git init -q && git add -A && git -c user.name=x -c user.email=x@example.org commit -qm x"
+    subprocess.run(commit, shell=True, cwd=folder, check=True)

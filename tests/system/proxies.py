@@ -1,6 +1,8 @@
 """HAProxy, nginx and Caddy in front of gemproxy, each as a page of its own documentation would set it up.
 
-In: the ports of the servers behind. Out: the URL in front. Health checks ask ``/ready`` once a second.
+In: the ports of the servers behind. Out: the URL in front. Health checks ask ``/ready`` once a second. Each request has
+a connection of its own, as the README asks: on one that is kept, a request may be under way just when a server that is
+relieved closes it, and Caddy and nginx do not repeat what is no GET.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ global
   maxconn 256
 defaults
   mode http
+  option http-server-close
   option redispatch
   retries 10
   timeout connect 5s
@@ -47,14 +50,13 @@ http {{
   scgi_temp_path {folder}/scgi;
   upstream pool {{
 {servers}
-    keepalive 16;
   }}
   server {{
     listen 127.0.0.1:{port};
     location / {{
       proxy_pass http://pool;
       proxy_http_version 1.1;
-      proxy_set_header Connection "";
+      proxy_set_header Connection close;
       proxy_buffering off;
       proxy_read_timeout 300s;
     }}
@@ -69,11 +71,13 @@ CADDY = """
 http://127.0.0.1:{port} {{
   reverse_proxy {servers} {{
     lb_try_duration 10s
-    health_uri /ready
-    health_interval 1s
+{probes}    transport http {{
+      keepalive off
+    }}
   }}
 }}
 """
+PROBES = "    health_uri /ready\n    health_interval 1s\n"
 # program -> its configuration, a line of it for one server, and what starts it
 PROXIES = {
     "haproxy": (HAPROXY, "  server s{port} 127.0.0.1:{port}\n", ("-db", "-f", "{file}")),
@@ -90,8 +94,11 @@ async def proxy(name: str, folder: Path, ports: Sequence[int]) -> AsyncIterator[
     place.mkdir()
     file = place / "configuration"
     servers = "".join(line.format(port=each) for each in ports)
-    fall = 3 if len(ports) > 1 else 10  # checks: without its only server HAProxy would refuse what it can hold back
-    file.write_text(pattern.format(port=port, folder=place, servers=servers, fall=fall), encoding="utf-8")
+    # Without its only server a proxy would refuse what it can hold back: HAProxy may miss it for ten checks; Caddy,
+    # which cannot be told so, does not check.
+    fall, probes = (3, PROBES) if len(ports) > 1 else (10, "")
+    text = pattern.format(port=port, folder=place, servers=servers, fall=fall, probes=probes)
+    file.write_text(text, encoding="utf-8")
     with (place / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             find(name),

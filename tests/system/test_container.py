@@ -30,7 +30,16 @@ from tests.waiting import soon
 BASE = "docker.io/library/debian:bookworm-slim"
 EXTRA = "systemd-sysv,sudo,ca-certificates"
 CACHE = Path(tempfile.gettempdir()) / f"gemproxy-debian-{EXTRA.replace(',', '-')}"  # debootstrap takes half a minute
-NEEDED = ["gemproxy", "deploy", "pyproject.toml", "README.md", "LICENSE", "config.example.toml"]
+NEEDED = [
+    "gemproxy",
+    "deploy",
+    "systemd",
+    "requirements",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "config.example.toml",
+]
 CERTIFICATES = Path(os.environ.get("PIP_CERT", "/etc/ssl/certs/ca-certificates.crt"))
 # Storage and networks of its own, and what podman must be told where it runs in a sandbox: there is no systemd, limits
 # cannot be raised to podman's own, and a build has the network of the machine.
@@ -99,7 +108,7 @@ def podman() -> Iterator[Podman]:
     for name in NEEDED:
         source, target = DEPLOY.parent / name, folder / "tree" / name
         target.parent.mkdir(exist_ok=True)
-        shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
+        shutil.copytree(source, target, symlinks=True) if source.is_dir() else shutil.copy(source, target)
     changes = {f"127.0.0.1:{at}:8080": f"127.0.0.1:{to}:8080" for at, to in zip((8080, 8081), made.ports, strict=True)}
     (made.deploy / "compose.yaml").write_text(shipped("compose.yaml", changes), encoding="utf-8")
     try:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from gemproxy.transport.idle import IdleTimer
 from tests.waiting import soon
+
+pytestmark = pytest.mark.usefixtures("turned")  # waits cost no time
 
 
 async def test_long_wait_expires_once() -> None:

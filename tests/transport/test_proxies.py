@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -18,6 +19,8 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 from yarl import URL
 
+from gemproxy.cli import main
+from gemproxy.config import load
 from gemproxy.errors import ClientFault, ConfigFault
 from gemproxy.fetch.fetcher import ImageFetcher, ImagePolicy
 from gemproxy.proxies import proxies
@@ -31,6 +34,7 @@ from gemproxy.upstream.dialect import HttpRequest
 from gemproxy.upstream.reach import Reason
 from tests.fetch.test_fetcher import PNG, hold, wanted
 from tests.plain import KEPT
+from tests.running import running_with
 from tests.server_process import ServerProcess, serving
 from tests.tls import NAME, contexts
 from tests.transport.test_transport_connections import AGAIN, OTHER, Upstream
@@ -313,6 +317,7 @@ client_secret = "fake-secret"
 """
 STUDIO = '[[credentials]]\nname = "studio-1"\nkind = "api_key"\nkey = "test-key-1"\n'
 TEAM = '[[credentials]]\nname = "team"\nkind = "oauth"\nfile = "team.json"\n'
+FLASH, PRO = "gemini-2.5-flash", "gemini-2.5-pro"
 
 
 class Company:
@@ -359,50 +364,71 @@ async def chat(server: ServerProcess, **more: Any) -> tuple[int, bytes]:
 async def test_serve_asks_everything_through_the_proxy(
     company: Company, simulator: Simulator, tmp_path: Path, loop: str
 ) -> None:
-    for credential, upstream in ((STUDIO, "ai_studio"), (TEAM, "code_assist")):
-        toml = CONFIG.replace("port = 0", f'port = 0\nloop = "{loop}"') + credential
-        async with serving(tmp_path, toml, **company.environ) as server:
-            await server.logged("requests to Google go through the proxy")
-            assert (await chat(server, stream=False))[0] == 200
-            large = [{"role": "user", "content": "long " * 300_000}]  # which aiohttp posts
-            assert (await chat(server, stream=False, messages=large))[0] == 200
-            status, body = await chat(server, stream=True)
+    each = f'{STUDIO}models = ["{FLASH}"]\n{TEAM}models = ["{PRO}"]\n'
+    toml = CONFIG.replace("port = 0", f'port = 0\nloop = "{loop}"') + each
+    async with serving(tmp_path, toml, **company.environ) as server:
+        await server.logged("requests to Google go through the proxy")
+        for model, upstream in ((FLASH, "ai_studio"), (PRO, "code_assist")):
+            simulator.requests.clear()
+            assert (await chat(server, model=model, stream=False))[0] == 200
+            large = [{"role": "user", "content": "long" * 300_000}]  # which aiohttp posts
+            assert (await chat(server, model=model, stream=False, messages=large))[0] == 200
+            status, body = await chat(server, model=model, stream=True)
             assert (status, body[-14:]) == (200, b"data: [DONE]\n\n")
-            if credential is STUDIO:
-                await soon(lambda: any(request.call == "models" for request in simulator.requests), what="discovery")
-            log = server.log
-        assert {request.upstream for request in simulator.generations} >= {upstream}
-        assert PASSWORD not in log
-        assert LOGIN not in log
+            assert [request.upstream for request in simulator.generations] == [upstream] * 3
+        log = server.log
+    assert PASSWORD not in log
+    assert LOGIN not in log
     assert any(request.call == "token" for request in simulator.requests)
     assert {asked.split()[1] for asked in company.proxy.heads} == {f"{NAME}:443"}
 
 
-async def test_a_client_hears_that_the_proxy_refuses(company: Company, tmp_path: Path) -> None:
+async def test_a_client_hears_that_the_proxy_refuses(
+    company: Company, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
     company.proxy.answer = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
-    async with serving(tmp_path, CONFIG + STUDIO, **company.environ) as server:
-        status, body = await chat(server, stream=False)
-        log = server.log
+    monkeypatch.setenv("HTTPS_PROXY", company.environ["HTTPS_PROXY"])
+    file = tmp_path / "gemproxy.toml"
+    file.write_text(CONFIG + STUDIO)
+    async with running_with(load(file, {})) as server:
+        status, body = await server.post(CHAT, HELLO | {"stream": False})
     assert status == 502
     assert b"the proxy of HTTPS_PROXY refused with status 407" in body
-    assert PASSWORD not in log + body.decode()
+    assert "407" in caplog.text
+    assert PASSWORD not in caplog.text + body.decode()
 
 
-async def test_check_asks_through_the_proxy(company: Company, simulator: Simulator, tmp_path: Path) -> None:
+async def test_check_asks_through_the_proxy(
+    company: Company,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     file = tmp_path / "gemproxy.toml"
     file.write_text(CONFIG + STUDIO + TEAM)
     status, told = await company.run("check", "--online", "--config", str(file))
     assert status == 0, told
     assert f"proxy         {company.proxy.url}" in told
     assert PASSWORD not in told
-    company.environ["HTTPS_PROXY"] = "http://127.0.0.1:1"
-    status, told = await company.run("check", "--online", "--config", str(file))
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")  # from here on nothing comes to a certificate
+    status = await asyncio.to_thread(main, ["check", "--online", "--config", str(file)])
     assert status == 1
-    assert "the proxy of HTTPS_PROXY cannot be reached" in told
-    company.environ["HTTPS_PROXY"] = f"ftp://someone:{PASSWORD}@127.0.0.1"
-    for command in ("check", "serve", "login"):
-        status, told = await company.run(command, "--config", str(file))
-        assert (status, "HTTPS_PROXY: expected" in told, PASSWORD in told) == (2, True, False)
+    assert "the proxy of HTTPS_PROXY cannot be reached" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["check", "serve", "login"])
+def test_every_command_refuses_what_is_no_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    monkeypatch.setattr("gemproxy.process.logs.configure", lambda *_: None)
+    monkeypatch.setenv("HTTPS_PROXY", f"ftp://someone:{PASSWORD}@127.0.0.1")
+    file = tmp_path / "gemproxy.toml"
+    file.write_text(CONFIG + STUDIO + TEAM)
+    (tmp_path / "team.json").write_bytes(msgspec.json.encode({"refresh_token": "refresh-team", "expiry_date": 1}))
+    assert main([command, "--config", str(file)]) == 2
+    told = "".join(capsys.readouterr())
+    assert ("HTTPS_PROXY: expected" in told, PASSWORD in told) == (True, False)
 
 
 async def test_login_redeems_through_the_proxy(company: Company, simulator: Simulator, tmp_path: Path) -> None:

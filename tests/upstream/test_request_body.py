@@ -27,7 +27,7 @@ from gemproxy.wire.gemini import (
     ThinkingConfig,
     ToolSpec,
 )
-from tests.corpus import CORPUS, needs_wire
+from tests.corpus import listed
 
 TOKEN = Token("fake-secret", "fake-project", "us-central1")
 THREE = "gemini-3.8-flash"
@@ -331,12 +331,11 @@ RECORDED = [
     pytest.param(dialect, path, id=f"{backend}/{path.name}")
     for backend, dialect in zip(("aistudio", "codeassist", "vertex"), dialects(), strict=True)
     for pattern in ("stream/*.sse", "unary/*.json")
-    for path in sorted((CORPUS / backend).glob(pattern))
+    for path in listed(f"corpus/{backend}/{pattern}")
     if not path.name.startswith("loadCodeAssist")
 ]
 
 
-@needs_wire
 @pytest.mark.parametrize(("dialect", "path"), RECORDED)
 def test_every_recorded_frame_is_decoded(dialect, path):
     data = path.read_bytes()

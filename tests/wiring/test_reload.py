@@ -6,11 +6,13 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from aiohttp import web
 from msgspec.structs import replace
 
 from gemproxy.config import Config, load
 from gemproxy.config.sections import Rotation, Server, Timeouts
-from gemproxy.server.service import Service
+from gemproxy.server.service import SERVICE, Service
+from gemproxy.upstream.dialect import Action, Scope, Verdict
 from gemproxy.wiring import build, reload
 from gemproxy.wiring.settings import Settings, read
 
@@ -65,6 +67,20 @@ async def test_a_reload_reaches_every_room() -> None:
         assert service.dispatcher.limits == settings.limits
         assert (service.dispatcher.limits.attempts, service.dispatcher.queue.limit) == (2, 7.0)
         assert service.load.budget.most == 64 << 20
+
+
+async def test_a_credential_that_a_reload_brings_back_rests_as_it_did() -> None:
+    app, other = web.Application(), load(None, {"GEMINI_API_KEY": "test-key-2"})
+    async with AsyncExitStack() as stack:
+        app[SERVICE] = service = await build.build_service(STARTED, stack)
+        app[reload.UPSTREAM], rotator = STARTED.upstream, service.pool.rotator
+        used_up = Verdict(Action.NEXT, Scope.MODEL, until=service.clock() + 3600, reason="quota")
+        rotator.report(rotator.acquire("gemini-2.5-flash"), used_up)
+        states = []
+        for config in (other, STARTED):
+            await reload.reload(app, config)
+            states += [row.state for row in rotator.snapshot()]
+    assert states == ["ready", "cooling"]
 
 
 def _changed(config: Config) -> Config:

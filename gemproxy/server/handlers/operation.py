@@ -187,6 +187,9 @@ async def _write_large(
             response.force_close()
         await response.prepare(request)
         await response.write_eof()
+    except asyncio.CancelledError:
+        _drop(request)  # the end of a drain: behind its head nothing can be told but that the answer is cut
+        raise
     finally:
         idle.close()
 

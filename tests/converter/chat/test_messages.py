@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from gemproxy.wire.gemini import Blob
 from tests.chat_bodies import JPEG, PNG, asks, body, call, contents, gives, plan, refused
-from tests.corpus import needs_wire
 from tests.gemini_schema import check_body
 
 OLD, NEW = "gemini-2.5-flash", "gemini-3.8-flash"
@@ -545,7 +544,6 @@ def test_any_messages_give_contents_that_google_takes(messages: list[Any], model
     assert sum("last words" in part.get("text", "") for content in turns for part in content["parts"]) == 1
 
 
-@needs_wire
 @given(st.lists(MESSAGE, max_size=8))
 def test_any_messages_give_what_google_describes(messages: list[Any]) -> None:
     assert check_body(body(NEW, messages=[*messages, user("last words")])) == []

@@ -16,7 +16,7 @@ from gemproxy.models import capabilities
 from gemproxy.wire.gemini import Blob
 from gemproxy.wire.openai_chat import ChatRequest, Unread
 from tests.chat_bodies import USER, asks, body, call, function, gives, plan, refused
-from tests.corpus import WIRE, needs_wire
+from tests.corpus import listed, path_of
 from tests.gemini_schema import check_body
 
 SECRET = "SECRET-WORDS"
@@ -383,9 +383,7 @@ def test_a_request_is_not_changed_by_its_conversion() -> None:
 
 # ---------------------------------------------------------------------------------------------- recorded requests
 
-RECORDED = sorted((WIRE / "openai-recorded").glob("*chat*.request.json")) + sorted(
-    (WIRE / "openai-recorded").glob("google-openai*.request.json")
-)
+RECORDED = listed("openai-recorded/*chat*.request.json") + listed("openai-recorded/google-openai*.request.json")
 REFUSED = {  # what OpenAI refuses or what no Gemini model offers
     "chat-bad-request": "messages",
     "chat-no-messages": "messages",
@@ -393,7 +391,6 @@ REFUSED = {  # what OpenAI refuses or what no Gemini model offers
 }
 
 
-@needs_wire
 @pytest.mark.parametrize("model", ["gemini-2.0-flash", "gemini-2.5-flash", "gemini-3.8-flash", "gemma-3-27b-it"])
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.name.partition(".")[0])
 def test_recorded_requests_convert_to_what_google_describes(path: Any, model: str) -> None:
@@ -431,7 +428,6 @@ FULL = {
 }
 
 
-@needs_wire
 @pytest.mark.parametrize("model", ["gemini-3.8-flash", "gemini-3.1-pro-preview", "gemini-2.5-pro"])
 def test_a_request_with_everything_converts_to_what_google_describes(model: str) -> None:
     found = body(model, **FULL)
@@ -439,7 +435,6 @@ def test_a_request_with_everything_converts_to_what_google_describes(model: str)
     assert {"contents", "tools", "generationConfig", "safetySettings", "cachedContent", "serviceTier"} <= set(found)
 
 
-@needs_wire
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -461,9 +456,8 @@ def test_the_checker_finds(wrong: dict[str, Any], said: str) -> None:
     assert said in problems[0]
 
 
-@needs_wire
 def test_every_field_of_openais_schema_is_read_or_knowingly_ignored() -> None:
-    described = msgspec.json.decode((WIRE / "openapi.chat-models.json").read_bytes())["components"]["schemas"]
+    described = msgspec.json.decode(path_of("openapi.chat-models.json").read_bytes())["components"]["schemas"]
     fields: set[str] = set()
     for name in ("CreateChatCompletionRequest", "CreateModelResponseProperties", "ModelResponseProperties"):
         for branch in described[name].get("allOf", [described[name]]):

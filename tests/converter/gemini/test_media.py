@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import time
 import tracemalloc
 from base64 import b64encode
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from gemproxy.models import capabilities
 from gemproxy.wire.gemini import Blob
 from gemproxy.wire.openai_chat import ChatRequest
 from tests.chat_bodies import JPEG, PNG, USER, contents, refused
+from tests.growth import Task, check_linear
 
 OLD, NEW = "gemini-2.5-flash", "gemini-3.8-flash"
 WAV = b64encode(b"RIFF\x00\x00\x00\x00WAVEfmt ").decode()
@@ -417,36 +417,28 @@ def test_a_large_medium_takes_no_more_than_twice_its_size(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "times"),
+    "make",
     [
-        pytest.param(lambda n: image("data:image/png;base64," + "iVBORw0KGgo/" * (n // 12)), 20, id="base64"),
-        pytest.param(lambda n: image("data:image/png;base64," + "iVBO Rw0KGg_" * (n // 12)), 4, id="base64 in words"),
-        pytest.param(lambda n: image("data:image/png," + "%89PNG" * (n // 6)), 4, id="percent-encoded"),
-        pytest.param(lambda n: image("data:text/plain," + "%z" * (n // 2)), 2, id="what only looks like it"),
-        pytest.param(lambda n: image("data:image/png" + ";x" * (n // 2) + ";base64,AAAA"), 2_000, id="unread options"),
-        pytest.param(
-            lambda n: file(file_data=f"https://generativelanguage.googleapis.com/v{'v' * n}"), 16, id="a version"
-        ),
+        pytest.param(lambda n: image("data:image/png;base64," + "iVBORw0KGgo/" * (n // 12)), id="base64"),
+        pytest.param(lambda n: image("data:image/png;base64," + "iVBO Rw0KGg_" * (n // 12)), id="base64 in words"),
+        pytest.param(lambda n: image("data:image/png," + "%89PNG" * (n // 6)), id="percent-encoded"),
+        pytest.param(lambda n: image("data:text/plain," + "%z" * (n // 2)), id="what only looks like it"),
+        pytest.param(lambda n: image("data:image/png" + ";x" * (n // 2) + ";base64,AAAA"), id="unread options"),
+        pytest.param(lambda n: file(file_data=f"https://generativelanguage.googleapis.com/v{'v' * n}"), id="a version"),
     ],
 )
-def test_twice_the_medium_takes_twice_the_time(make: Callable[[int], dict[str, Any]], times: int) -> None:
-    small, large = request_of(make(MANY)), request_of(make(2 * MANY))
-    once, twice = spent(small, times), spent(large, times)
-    for _ in range(5):  # others want the machine, too: the best ones count
-        if twice < 2.3 * once:
-            return
-        once, twice = min(once, spent(small, times)), min(twice, spent(large, times))
-    assert twice < 2.3 * once
+def test_a_medium_is_read_in_linear_time(make: Callable[[int], dict[str, Any]]) -> None:
+    def work(size: int) -> Task:
+        request = request_of(make(size))
+
+        def convert() -> None:
+            with contextlib.suppress(ClientFault):
+                to_call(request, capabilities(NEW), {}, None, Options(), False)
+
+        return convert
+
+    check_linear(work, 3 * MANY)
 
 
 def request_of(part: dict[str, Any]) -> ChatRequest:
     return decode(msgspec.json.encode({"model": NEW, "messages": [{"role": "user", "content": [part]}]}))
-
-
-def spent(request: ChatRequest, times: int) -> float:
-    """Return the seconds of this thread that converting it so many times takes."""
-    started = time.thread_time()
-    for _ in range(times):
-        with contextlib.suppress(ClientFault):
-            to_call(request, capabilities(NEW), {}, None, Options(), False)
-    return time.thread_time() - started

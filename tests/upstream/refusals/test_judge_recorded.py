@@ -8,10 +8,10 @@ from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.code_assist import CodeAssist
 from gemproxy.upstream.dialect import Action, Repair, Scope
 from gemproxy.upstream.vertex import Vertex
-from tests.corpus import CORPUS, needs_wire
+from tests.corpus import listed
 from tests.upstream.refusals.refusal_bodies import NOW, TO_MIDNIGHT
 
-ERRORS = CORPUS / "errors"
+ERRORS = {path.name: path for path in listed("corpus/errors/*")}
 DIALECTS = {
     "aistudio": AiStudio("http://upstream.test", "gemproxy/test"),
     "codeassist": CodeAssist("http://upstream.test", "gemproxy/test"),
@@ -123,9 +123,14 @@ EXPECTED = {
 }
 
 
+def meant(name):
+    """Return the row for a file: what was only quoted has one of ours in its place, which means the same."""
+    return name.replace("__invented-", "__quoted-")
+
+
 def judged(name):
     upstream = name.split("__")[1]
-    return DIALECTS[upstream].judge(int(name[:3]), {}, (ERRORS / name).read_bytes(), NOW)
+    return DIALECTS[upstream].judge(int(name[:3]), {}, ERRORS[name].read_bytes(), NOW)
 
 
 def given_row(verdict):
@@ -133,10 +138,9 @@ def given_row(verdict):
     return (verdict.action, verdict.scope, rest, verdict.reason, verdict.status)
 
 
-@needs_wire
-@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("name", ERRORS)
 def test_a_recorded_refusal_gets_its_verdict(name):
-    action, scope, rest, reason, status = EXPECTED[name]
+    action, scope, rest, reason, status = EXPECTED[meant(name)]
     verdict = judged(name)
     assert (verdict.action, verdict.scope, verdict.reason, verdict.status) == (action, scope, reason, status)
     assert given_row(verdict)[2] == (None if rest is None else pytest.approx(rest, abs=1e-3))
@@ -144,13 +148,11 @@ def test_a_recorded_refusal_gets_its_verdict(name):
     assert verdict.repair is (Repair.DUMMY_SIGNATURES if action is Action.REPAIR else None)
 
 
-@needs_wire
 def test_every_recorded_refusal_is_in_the_table():
-    assert {path.name for path in ERRORS.iterdir()} == set(EXPECTED)
+    assert {meant(name) for name in ERRORS} == set(EXPECTED)
 
 
-@needs_wire
-@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("name", ERRORS)
 def test_a_message_for_the_client_names_no_key_project_or_link(name):
     message = judged(name).message
     assert message
@@ -158,9 +160,8 @@ def test_a_message_for_the_client_names_no_key_project_or_link(name):
         assert secret not in message
 
 
-@needs_wire
 def test_credential_trouble_is_not_told_in_googles_words():
-    for name in EXPECTED:
+    for name in ERRORS:
         verdict = judged(name)
         if verdict.scope is Scope.CREDENTIAL:
             assert "API key" not in verdict.message

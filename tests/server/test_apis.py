@@ -229,7 +229,7 @@ def _named(fault: Failure, told: list[str | None]) -> Reply:
 async def test_what_an_api_wants_kept_is_kept_for_that_client_after_a_good_end(
     server: Running, simulator: Simulator
 ) -> None:
-    state = server.app[SERVICE].pool.state
+    state = server.app[SERVICE].kept
     simulator.script(error_answer(400, "no"))
     await ask(server, f"/telling/{MODEL}", b"first", headers=KEY)
     assert await state.get(TOLD, "anyone\0last") is None
@@ -383,7 +383,7 @@ async def test_other_operations_take_no_form(server: Running) -> None:
 
 
 async def test_what_the_state_keeps_is_there_before_the_conversion(server: Running, simulator: Simulator) -> None:
-    state = server.app[SERVICE].pool.state
+    state = server.app[SERVICE].kept
     for link, after in ((b"Hello", b"a"), (b"a", b"b")):
         state.put(KIND, f"anyone\0{link.decode()}", after, 60.0)
     assert (await ask(server, f"/remembers/{MODEL}"))[0] == 200
@@ -391,7 +391,7 @@ async def test_what_the_state_keeps_is_there_before_the_conversion(server: Runni
 
 
 async def test_what_is_found_counts_as_the_requests_and_a_circle_ends(server: Running) -> None:
-    budget, state = server.app[SERVICE].load.budget, server.app[SERVICE].pool.state
+    budget, state = server.app[SERVICE].load.budget, server.app[SERVICE].kept
     state.put(KIND, "anyone\0Hello", b"x" * 5_000_000, 60.0)
     assert (await ask(server, f"/remembers/{MODEL}"))[0] == 200
     assert budget.peak > 5_000_000
@@ -403,7 +403,7 @@ async def test_what_is_found_counts_as_the_requests_and_a_circle_ends(server: Ru
 
 
 async def test_another_clients_things_are_as_if_they_were_not_there(server: Running, simulator: Simulator) -> None:
-    server.app[SERVICE].pool.state.put(KIND, "other\0Hello", b"secret", 60.0)
+    server.app[SERVICE].kept.put(KIND, "other\0Hello", b"secret", 60.0)
     await ask(server, f"/remembers/{MODEL}")
     assert asked(simulator) == ["Hello -> Hello []"]
 
@@ -417,7 +417,7 @@ async def test_what_is_kept_may_name_what_has_to_be_fetched(
     app = web.Application()
     app.router.add_get("/a.png", picture)
     url = str((await aiohttp_server(app)).make_url("/a.png"))
-    server.app[SERVICE].pool.state.put(KIND, "anyone\0Hello", url.encode(), 60.0)
+    server.app[SERVICE].kept.put(KIND, "anyone\0Hello", url.encode(), 60.0)
     status, body, _ = await ask(server, f"/remembers/{MODEL}")
     assert (status, asked(simulator)) == (200, [f"Hello -> {url} ['image/png']"]), body
     await soon(lambda: server.app[SERVICE].load.budget.held == 0)

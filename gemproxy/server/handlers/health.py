@@ -15,6 +15,13 @@ from gemproxy.server.service import Door, Operations, Pool
 
 ENDPOINTS = {
     "chat_completions": "/v1/chat/completions",
+    "responses": {
+        "create": "/v1/responses",
+        "input_tokens": "/v1/responses/input_tokens",
+        "compact": "/v1/responses/compact",
+        "kept": "/v1/responses/{id}",
+        "input_items": "/v1/responses/{id}/input_items",
+    },
     "models": "/v1/models",
     "health": "/health",
     "ready": "/ready",

@@ -125,7 +125,7 @@ async def half_a_body(stage: Stage, form: str) -> Bare:
 async def stored(stage: Stage, form: str) -> Bare:
     """Have the state keep a request waiting that goes on from what it keeps."""
     await start(stage, form)
-    state = stage.service.pool.state
+    state = stage.service.kept
     found = state.get
 
     async def waits(kind: str, key: str) -> bytes | None:

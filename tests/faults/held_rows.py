@@ -43,7 +43,7 @@ ROWS = [
     Row("weighing", "_read: burden.run(weighed", beside("weighed"), (UNARY,), cannot=BEFORE),
     Row("reading", "_read: burden.run(operation.read", beside("read"), (UNARY,), cannot=BEFORE),
     Row("worker", "Worker._turn: turn", busy_worker, (UNARY,), cannot=BEFORE, others=True),
-    Row("stored", "Asking.find: self._service.pool.state.get", stored, (UNARY,), cannot=BEFORE),
+    Row("stored", "Asking.find: self._service.kept.get", stored, (UNARY,), cannot=BEFORE),
     Row("media", "ImageFetcher._get: self._sessions.to(place).get", images(), CHAT_FORMS, cannot=BEFORE),
     Row("half of it", "ImageFetcher._read: response.content", images(half=True), (UNARY,), cannot=BEFORE),
     Row("media host", "Lookup.resolve: asyncio.wait", silent_name(), (UNARY,), cannot=BEFORE),

@@ -1,4 +1,4 @@
-"""The faults of an upstream through Responses: a stream that fails ends in ``response.failed``, and keeps its grammar."""
+"""The faults of an upstream through Responses: a stream that fails ends in ``response.failed``, in its grammar."""
 
 from __future__ import annotations
 

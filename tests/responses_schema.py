@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import msgspec
 
-from tests.corpus import WIRE
+from tests.corpus import path_of
 from tests.openai_schema import _or_null
 
 ACTED_UPON = ("context_length_exceeded", "insufficient_quota")  # codes that Codex knows, and the schema does not
@@ -16,7 +16,7 @@ ACTED_UPON = ("context_length_exceeded", "insufficient_quota")  # codes that Cod
 
 @cache
 def _validator(name: str) -> jsonschema.Draft202012Validator:
-    described = _or_null(msgspec.json.decode((WIRE / "openapi.responses.json").read_bytes()))
+    described = _or_null(msgspec.json.decode(path_of("openapi.responses.json").read_bytes()))
     schemas = described["components"]["schemas"]
     schemas["ResponseErrorCode"]["enum"] += ACTED_UPON
     root = {"$ref": f"#/components/schemas/{name}", "components": {"schemas": schemas}}

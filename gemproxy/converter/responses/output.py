@@ -35,9 +35,9 @@ from gemproxy.wire.openai_responses import (
 from gemproxy.wire.text import joined
 
 _json: Final = msgspec.json.Encoder().encode
-_EACH: Final = 200  # bytes of memory of an event that is kept, beside its text
+EACH: Final = 200  # bytes of memory of an event that is kept, beside its text
 _TOKEN: Final = 700  # of one token's probability
-_MOST_KEPT: Final = 256 << 20
+MOST_KEPT: Final = 256 << 20
 _ENDS: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
@@ -112,9 +112,9 @@ class Output:
     # -------------------------------------------------------------------------------------------------------- events
 
     def _keep(self, size: int) -> None:
-        self.kept += size + _EACH
-        if self.kept > _MOST_KEPT:
-            raise UpstreamFault(f"The upstream's answer is larger than {_MOST_KEPT} bytes.")
+        self.kept += size + EACH
+        if self.kept > MOST_KEPT:
+            raise UpstreamFault(f"The upstream's answer is larger than {MOST_KEPT} bytes.")
 
     def _new_id(self, prefix: str) -> str:
         return self.heading.item_id(prefix, len(self.items))

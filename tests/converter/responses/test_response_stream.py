@@ -20,7 +20,6 @@ from gemproxy.converter.transcript import ErrorFrame, Usage
 from gemproxy.errors import ClientFault, Failure, NoCredential, UpstreamFault
 from gemproxy.wire.openai_responses import Echo
 from tests.converter.responses.response_events import events_of, folded
-from tests.corpus import needs_wire
 from tests.golden import converted, decode, frames, scenarios, sse
 from tests.recorded import Recorded, answers
 from tests.responses_schema import event_problems, response_problems
@@ -66,13 +65,11 @@ def check(body: bytes) -> int:
     return len(events)
 
 
-@needs_wire
 @pytest.mark.parametrize("scenario", [name for name in scenarios() if name != "two-choices"])
 def test_the_events_add_up_to_the_whole(scenario: str) -> None:
     assert check(sse(frames(scenario))) > 2
 
 
-@needs_wire
 @pytest.mark.parametrize("recorded", answers("aistudio", "vertex"), ids=lambda recorded: recorded.file)
 def test_the_events_of_a_recorded_answer_add_up_to_the_whole(recorded: Recorded) -> None:
     check(recorded.path.read_bytes())

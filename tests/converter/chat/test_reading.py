@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from msgspec import Raw
 
+from gemproxy.converter import steps
 from gemproxy.converter.api import Options
 from gemproxy.converter.bounds import Bounds, weighed
 from gemproxy.converter.chat import reading
@@ -202,8 +203,8 @@ def test_too_many_values_are_refused_before_any_is_made() -> None:
 
 
 def test_a_field_that_only_holds_a_little_may_not_be_large() -> None:
-    decode(large(metadata={"a": "x" * reading.MAX_FIELD}))  # nobody reads it
-    told = refused(lambda: decode(large(logit_bias={"a": "x" * reading.MAX_FIELD})))
+    decode(large(metadata={"a": "x" * steps.MAX_FIELD}))  # nobody reads it
+    told = refused(lambda: decode(large(logit_bias={"a": "x" * steps.MAX_FIELD})))
     assert told[1] == "logit_bias"
     assert "larger than 512 KiB" in told[3]
 

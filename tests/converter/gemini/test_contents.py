@@ -175,7 +175,7 @@ def test_without_instructions_a_model_without_system_parts_is_opened_as_any() ->
 def test_a_signature_hangs_on_its_part_with_where_it_was_made() -> None:
     part = Part(text="a")
     sign(part, SIGNED)
-    assert (part.thought_signature, part.origin) == SIGNED
+    assert (part.thought_signature, part.origin) == (SIGNED.signature, SIGNED.origin)
 
 
 def test_no_signature_and_no_part_are_left_alone() -> None:

@@ -102,7 +102,7 @@ async def _hand_over(response: web.StreamResponse, request: web.Request, service
 def _taken_back(request: web.Request, service: Service) -> bool:
     """Let a request go on that the end of a drain cancelled, to tell its client; False if it was its client's end.
 
-    What it raises in that case is for the caller to raise: a frame that holds an exception which it raises is a circle.
+    The caller then raises the cancellation again, and not this: a frame that raises what it holds is a circle.
     """
     task = asyncio.current_task()
     if not service.refusing or request.transport is None or task is None:

@@ -20,6 +20,7 @@ from gemproxy.redaction import opening
 from gemproxy.server import access_log
 from gemproxy.server.context import Context, request_id, shortened
 from gemproxy.server.origins import cors
+from gemproxy.server.outlet import Whole
 from gemproxy.server.service import SERVICE, Service
 
 Answering = Callable[[web.Request, Service, Context], Awaitable[web.StreamResponse]]
@@ -95,7 +96,8 @@ async def _hand_over(response: web.StreamResponse, request: web.Request, service
         await response.prepare(request)
         await response.write_eof()
     except asyncio.CancelledError:
-        if not _taken_back(request, service):  # else it is handed over, and its client may yet take it
+        # Handed over in one step, its client may yet take it; on aiohttp's own way it would be written once more.
+        if not (isinstance(response, Whole) and response.at_once and _taken_back(request, service)):
             raise
 
 

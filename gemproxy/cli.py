@@ -273,8 +273,11 @@ def _login_target(config: Config, name: str | None) -> OAuthFile:
 
 def _config(asked: argparse.Namespace) -> int:
     content = shipped.example() if asked.unit is None else _unit(asked.unit)
-    sys.stdout.buffer.write(content)  # as it is, whatever the terminal's encoding
-    sys.stdout.flush()
+    try:
+        sys.stdout.buffer.write(content)  # as it is, whatever the terminal's encoding
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough; what is buffered must not be tried again at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return OK
 
 

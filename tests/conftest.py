@@ -68,7 +68,7 @@ def pytest_collection_finish() -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not HAS_WIRE:
-        terminalreporter.write_line(f"only the recordings of tests/data/wire: {WIRE} has no more (tests/corpus.py)")
+        terminalreporter.write_line(f"recordings: those of tests/data/wire; there is no {WIRE} (tests/corpus.py)")
 
 
 @pytest.fixture

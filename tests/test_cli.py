@@ -314,3 +314,11 @@ def test_check_as_nobody_known_is_refused(bare: Path, capsys: pytest.CaptureFixt
 def test_check_as_oneself_is_as_without(bare: Path) -> None:
     myself = pwd.getpwuid(os.geteuid()).pw_name
     assert main(["check", "--as", myself, "--config", write(bare, CONFIG)]) == 0
+
+
+def test_the_example_goes_into_a_pipe_that_is_closed_early() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as closed:
+        told = subprocess.run([sys.executable, "-m", "gemproxy", "config"], stdout=closed, stderr=subprocess.PIPE)
+    assert (told.returncode, told.stderr) == (0, b"")

@@ -20,6 +20,7 @@ from gemproxy.redaction import opening
 from gemproxy.server import access_log
 from gemproxy.server.context import Context, request_id, shortened
 from gemproxy.server.origins import cors
+from gemproxy.server.outlet import Whole
 from gemproxy.server.service import SERVICE, Service
 
 Answering = Callable[[web.Request, Service, Context], Awaitable[web.StreamResponse]]
@@ -95,14 +96,15 @@ async def _hand_over(response: web.StreamResponse, request: web.Request, service
         await response.prepare(request)
         await response.write_eof()
     except asyncio.CancelledError:
-        if not _taken_back(request, service):  # else it is handed over, and its client may yet take it
+        # Handed over in one step, its client may yet take it; on aiohttp's own way it would be written once more.
+        if not (isinstance(response, Whole) and response.at_once and _taken_back(request, service)):
             raise
 
 
 def _taken_back(request: web.Request, service: Service) -> bool:
     """Let a request go on that the end of a drain cancelled, to tell its client; False if it was its client's end.
 
-    What it raises in that case is for the caller to raise: a frame that holds an exception which it raises is a circle.
+    The caller then raises the cancellation again, and not this: a frame that raises what it holds is a circle.
     """
     task = asyncio.current_task()
     if not service.refusing or request.transport is None or task is None:

@@ -106,6 +106,11 @@ class Whole(web.Response):
         return self._written or super().prepared
 
     @property
+    def at_once(self) -> bool:
+        """Return whether all of it was written in one step."""
+        return self._written
+
+    @property
     def keep_alive(self) -> bool | None:
         """Return whether the connection goes on behind it, None before that is known."""
         return self._goes_on if self._written else super().keep_alive

@@ -200,5 +200,19 @@ async def test_a_thread_that_comes_after_the_end_sends_nothing(desk, google):
     assert desk.sim.requests == []
 
 
+async def test_what_is_sent_while_closing_begins_is_ended_too(desk, google, monkeypatch):
+    desk.sim.script(unary_answer({}).after(Hang()), method="token", times=None)
+    loop, run = asyncio.get_running_loop(), asyncio.run_coroutine_threadsafe
+
+    def closed_meanwhile(asking, its_loop):
+        sending = run(asking, its_loop)
+        google.close()  # which does not know of it yet
+        return sending
+
+    monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", closed_meanwhile)
+    sending = await asyncio.to_thread(google._send, loop, math.inf, "POST", desk.sim.token_url, b"", None, 600.0)
+    assert sending.cancelled()
+
+
 def test_the_repr_of_an_answer_shows_no_token():
     assert repr(google_auth.Reply(200, {}, b'{"access_token":"fake"}')) == "Reply(200)"

@@ -41,10 +41,9 @@ def places(module: str) -> dict[_Waits, str]:
     for function, node in _nodes(ast.parse((ROOT / f"{module}.py").read_text("utf-8")), ()):
         if text := _text(node):
             name = f"{module} {function}: {text}"
-            again = sum(
-                other.partition(" (")[0] == name.partition(" (")[0] for other in found.values() if other == name
-            )
-            found[node] = f"{name} (again)" if again else name
+            while name in found.values():
+                name += " (again)"
+            found[node] = name
     return found
 
 

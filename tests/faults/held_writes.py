@@ -6,6 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
+from gemproxy.aiohttp_parts import PLAIN
 from gemproxy.server.outlet import EventStream, Whole
 from gemproxy.simulator import Answer, Recorded, Wait, frames_answer, unary_answer
 from tests.faults.client import Bare
@@ -117,7 +118,14 @@ WRITE_ROWS = [
     Row("more of three", "fan_out _whole: answer.pour", upstream(halfway), (THRICE_STREAM,), cannot=FIRST_CAME),
     Row("place among three", "_came.one: places.acquire", upstream(no_head), (IN_TURN,)),
     Row("pings", "EventStream._pings: asyncio.sleep", pinged, (TOLD,)),
-    Row("drain", "_Stream.run: outlet.drain", deaf(*[BIG] * 200), (STREAM, TOLD), cannot=FIRST_CAME),
+    Row(
+        "drain",
+        "_Stream.run: outlet.drain",
+        deaf(*[BIG] * 200),
+        (STREAM, TOLD),
+        cannot=FIRST_CAME,
+        cut=CUT if PLAIN else (),  # there one piece brings more events than one step writes
+    ),
     Row(
         "piece",
         "Outlet.drain: self._writer.drain() (again)",

@@ -13,9 +13,10 @@ import pytest
 
 from gemproxy.aiohttp_parts import PLAIN
 from gemproxy.simulator import Simulator
+from tests.faults import awaits
 from tests.faults.awaits import WAY, places
 from tests.faults.client import Bare
-from tests.faults.held_open import UNARY, Row, ask
+from tests.faults.held_open import PATHS, UNARY, Row, ask
 from tests.faults.held_rows import NEVER, ROWS
 from tests.faults.held_writes import STEP
 from tests.faults.stage import DRAIN, TOTAL, Stage, staged
@@ -129,7 +130,8 @@ def _check_answer(answer: bytes, row: Row, form: str, column: str) -> None:
         assert top.split(b" ")[1] == b"200"
         assert b"failed" not in body
         assert b'"error"' not in body
-        assert b'"finish_reason":"stop"' in body or b'"finish_reason"' not in body
+        chat = form not in PATHS and row.name != "stored"  # the others are the small APIs of tests/apis
+        assert (b'"finish_reason":"stop"' in body) == chat, "a chat's answer tells its end"
     elif column in row.cut:
         assert not answer.endswith((b"0\r\n\r\n", b"}")), "cut, and not as if it were the whole"
     elif status != 499:
@@ -169,6 +171,12 @@ async def test_each_await_of_the_way_is_held_open_by_a_row_or_named_with_its_rea
     assert not missing, "an await without a row:\n" + "\n".join(missing)
     assert NEVER.keys() - every == set(), "it stands there no more"
     assert NEVER.keys() & waited == set(), "a row holds it open after all"
+
+
+def test_each_await_has_a_name_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "odd.py").write_text("async def go():\n    await one()\n    await one()\n    await one()\n", "utf-8")
+    monkeypatch.setattr(awaits, "ROOT", tmp_path)
+    assert len(set(places("odd").values())) == 3
 
 
 def test_key_and_limits_are_looked_at_in_one_step() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import os
 import re
 import shutil
 import subprocess
@@ -17,7 +18,14 @@ UNITS = Path(__file__).parents[2] / "systemd"
 PROGRAM = "/opt/gemproxy/current/bin/gemproxy"
 NAMES = ["gemproxy.service", "gemproxy.socket", "gemproxy@.service", "gemproxy@.socket"]
 
-needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+
+def needs(program: str) -> pytest.MarkDecorator:
+    """Skip where there is no such program; in CI the test fails for want of it."""
+    missing = shutil.which(program) is None and not os.environ.get("CI")
+    return pytest.mark.skipif(missing, reason=f"{program} is not installed")
+
+
+needs_systemd = needs("systemd-analyze")
 
 
 def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -66,7 +74,7 @@ def test_a_service_is_exposed_to_little(staged, name: str) -> None:
     assert float(overall[1]) < 2.0
 
 
-@pytest.mark.skipif(shutil.which("systemd-sysusers") is None, reason="systemd-sysusers is not installed")
+@needs("systemd-sysusers")
 def test_the_user_can_be_made(tmp_path) -> None:
     (tmp_path / "etc").mkdir()
     command = ["systemd-sysusers", f"--root={tmp_path}", "--dry-run", str(UNITS / "gemproxy.sysusers.conf")]

@@ -19,7 +19,8 @@ import pytest
 from gemproxy.simulator import Answer, Hang, KeyState, Pause, Simulator, Wait, frames_answer, text_answer
 from tests.faults.client import AUTH, CHAT, Got, ask, hello
 from tests.faults.figures import note
-from tests.server_process import ServerProcess, configured, free_port, serving
+from tests.server_process import ServerProcess, configured, serving
+from tests.system import deployed
 from tests.system.conftest import find
 from tests.waiting import soon
 
@@ -32,18 +33,8 @@ TICK = {"candidates": [{"content": {"parts": [{"text": "tick "}]}}]}
 LAST = {"candidates": [{"content": {"parts": [{"text": "end"}]}, "finishReason": "STOP"}]}
 
 CONFIG = """
-daemon off;
-master_process off;
-pid {folder}/nginx.pid;
-error_log stderr notice;
 events {{ worker_connections 256; }}
 http {{
-  access_log off;
-  client_body_temp_path {folder}/body;
-  proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi;
-  scgi_temp_path {folder}/scgi;
   upstream pool {{ {pool} }}
   server {{
     listen 127.0.0.1:{port};
@@ -63,40 +54,15 @@ http {{
 @asynccontextmanager
 async def nginx(folder: Path, *ports: int, host: str = "127.0.0.1", limit: float = IDLE_LIMIT) -> AsyncIterator[str]:
     """Run nginx in front of gemproxy as a page of documentation would set it up; yields its URL."""
+    place = folder / "nginx"
+    place.mkdir()
     pool = " ".join(f"server 127.0.0.1:{port} max_fails=0;" for port in ports)
-    (folder / "nginx").mkdir()
-    for attempt in range(5):
-        port = free_port()
-        config = folder / "nginx" / "nginx.conf"
-        values = {"folder": folder / "nginx", "pool": pool, "port": port, "host": host}
-        config.write_text(CONFIG.format(**values, limit=round(limit * 1000)), encoding="utf-8")
-        process = await asyncio.create_subprocess_exec(
-            find("nginx"), "-p", str(folder / "nginx"), "-c", str(config), stderr=asyncio.subprocess.PIPE
-        )
-        if await _listens(process, port):
-            break
-        assert process.stderr is not None
-        told = (await process.stderr.read()).decode()
-        assert "Address already in use" in told, told
-        assert attempt < 4, told
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        await process.communicate()
 
+    def write(port: int) -> str:
+        return CONFIG.format(pool=pool, port=port, host=host, limit=round(limit * 1000))
 
-async def _listens(process: asyncio.subprocess.Process, port: int) -> bool:
-    async with asyncio.timeout(10):
-        while process.returncode is None:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except ConnectionError:
-                await asyncio.sleep(0.02)
-                continue
-            writer.close()
-            return True
-    return False
+    async with deployed.nginx(find, place, write) as running:
+        yield running.url
 
 
 SILENCES = {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from aiohttp import web
 
 from gemproxy.aiohttp_parts import PLAIN
-from gemproxy.server.outlet import EventStream, Whole
+from gemproxy.server.outlet import SLICE, EventStream, Whole
 from gemproxy.simulator import Answer, Recorded, Wait, frames_answer, unary_answer
 from tests.faults.client import Bare
 from tests.faults.held_open import (
@@ -42,19 +43,30 @@ ONE_STEP = dict.fromkeys(("timeouts.first", "timeouts.total", "SIGTERM and timeo
 
 
 def deaf(*texts: str, ping: float = 30_000, reads: bool = False) -> Any:
-    """Return what asks for an answer of these texts, and does not read it; or of ``reads`` no more than 128 KiB."""
+    """Return what asks for an answer of these texts, and does not read it; or of ``reads`` no more than 128 KiB.
 
-    def answer(asked: Recorded) -> Answer:
-        last = said(texts[-1], finishReason="STOP")
-        return frames_answer([*map(said, texts[:-1]), last]) if streams(asked) else unary_answer(last)
+    What follows the first text comes once that is written: together they would be the first write.
+    """
 
     async def hold(stage: Stage, form: str) -> Bare:
+        first_written = asyncio.Event()
+
+        def answer(asked: Recorded) -> Answer:
+            last = said(texts[-1], finishReason="STOP")
+            if not streams(asked):
+                return unary_answer(last)
+            first, *rest = [*map(said, texts[:-1]), last]
+            return frames_answer([first]).then(Wait(first_written), *frames_answer(rest).body)
+
         stage.google.script(answer)
         await start(stage, form, ping=ping)
         client = await stage.connect(receive=1 << 12)
         if not reads:
             client.writer.transport.pause_reading()
         await client.say(request(form))
+        if len(texts) > 1 and len(texts[0]) <= SLICE:
+            await stage.waits_at("_Stream.run: answer.pour")
+        first_written.set()
         return client
 
     return hold

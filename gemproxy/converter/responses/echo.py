@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any, Final
 
 import msgspec
@@ -34,6 +35,7 @@ class _TextEcho(Struct):
 
 
 _reader: Final = Reader({})
+_sent_tool = msgspec.json.Decoder(SentTool).decode
 _text = msgspec.json.Decoder(_SentText).decode
 
 
@@ -44,7 +46,7 @@ def echo_of(asking: Asking) -> bytes:
     if bytes(request.tool_choice) != b"null":
         said["tool_choice"] = request.tool_choice
     if tools := _reader.items("tools", request.tools):
-        said["tools"] = Raw(b"[%b]" % b",".join(map(_tool, tools)))
+        said["tools"] = Raw(b"[%b]" % b",".join(map(_tool, count(), tools)))
     if request.metadata:
         said["metadata"] = Raw(_json(request.metadata))
     if request.reasoning is not None:
@@ -66,8 +68,8 @@ _SAME: Final = (
 )
 
 
-def _tool(raw: Raw) -> bytes:
-    tool = msgspec.json.decode(raw, type=SentTool)
+def _tool(place: int, raw: Raw) -> bytes:
+    tool = _reader.at(f"tools[{place}]", _sent_tool, raw)  # a request for a summary offers none, so none was read
     if tool.type != "function":
         return bytes(raw)
     parameters = tool.parameters if len(tool.parameters) else Raw(b"null")

@@ -36,7 +36,7 @@ from gemproxy.converter.responses.conversation import Setting, conversation
 from gemproxy.converter.responses.echo import echo_of
 from gemproxy.converter.responses.items import Called, Item, Offered
 from gemproxy.converter.responses.reading import Asking
-from gemproxy.converter.responses.tools import Tools, offered
+from gemproxy.converter.responses.tools import Tools, choice_of, offered
 from gemproxy.converter.steps import Reader
 from gemproxy.errors import ClientFault
 from gemproxy.load.effort import Effort
@@ -82,11 +82,11 @@ def to_call(
     """
     request, notes = asking.request, _left_out(asking.request)
     refuse_what_is_kept_elsewhere(request)
-    compacts = compaction.is_asked(items)
+    compacts, choice = compaction.is_asked(items), choice_of(request.tool_choice)
     if compacts:
         items, tools, text = compaction.asking(items), Tools(ToolSet(Names()), {}), TextConfig()
     else:
-        tools = offered(_given(request, items), request.tool_choice, model, notes, effort)
+        tools = offered(_given(request, items), choice, model, notes, effort)
         text = _reader.at("text", _text, request.text) or TextConfig()
     wanted = _format(text, model, bool(tools.set.specs), effort)
     setting = Setting(model, tools.set.names, images, signatures, effort=effort)

@@ -94,13 +94,14 @@ class Asking:
         """Find what is kept by this key, and all that it goes on from."""
         known, own = self._known, partial(own_key, self._context.client)
         for _ in range(MAX_LINKS):
-            if not key or (kind, key) in known.stored:
+            if (kind, key) in known.stored:
                 return
             found = known.stored[kind, key] = await self._service.kept.get(kind, own(key))
             if found is None:
                 return
             await weigh(found, self.burden, known.options.bounds)
-            key = before(found)
+            if not (key := before(found)):
+                return
         raise ClientFault(f"The request goes on from what goes on from something else, more than {MAX_LINKS} times.")
 
     def keep(self) -> None:

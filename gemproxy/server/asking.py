@@ -26,7 +26,7 @@ from gemproxy.upstream.refusals.rules import NO_MODEL
 
 log = logging.getLogger("gemproxy.server")
 MAX_SEARCHES = 4  # rounds: what is kept, then images, which may stand in it
-MAX_LINKS = 1_000  # of a chain, of which each names the one before
+MAX_FOUND = 1_000  # things that are kept: a chain of which each names the one before, and what is named beside
 LOOP_STEPS = 500  # steps of a conversion (``load.effort``), up to 20 microseconds each, that may be taken on the loop
 
 
@@ -93,19 +93,20 @@ class Asking:
     async def _look_up(self, kind: str, key: str, before: Callable[[bytes], str]) -> None:
         """Find what is kept by this key, and all that it goes on from."""
         known, own = self._known, partial(own_key, self._context.client)
-        for _ in range(MAX_LINKS):
-            if (kind, key) in known.stored:
-                return
+        while key and (kind, key) not in known.stored:
+            if len(known.stored) >= MAX_FOUND:
+                raise ClientFault(f"The request goes on from, or refers to, more than {MAX_FOUND} earlier answers.")
             found = known.stored[kind, key] = await self._service.kept.get(kind, own(key))
             if found is None:
                 return
             await weigh(found, self.burden, known.options.bounds)
-            if not (key := before(found)):
-                return
-        raise ClientFault(f"The request goes on from what goes on from something else, more than {MAX_LINKS} times.")
+            key = before(found)
 
     def keep(self) -> None:
-        """Keep what the API wants to have kept of an answer that ended well."""
+        """Keep what the API wants to have kept of an answer that ended well.
+
+        At once: whoever has seen the end may leave, and go on from it with the next request.
+        """
         for each in self._keep():
             key = own_key(self._context.client, each.key)
             self._service.kept.put(each.kind, key, each.value, each.lasts, each.limit)

@@ -15,7 +15,8 @@ from gemproxy.converter.responses import kept
 from gemproxy.converter.responses.reading import Asking
 from gemproxy.load.burden import OVERHEAD
 from gemproxy.load.weigh import SMALL_SIZE
-from gemproxy.server.asking import MAX_LINKS, own_key
+from gemproxy.server.asking import MAX_FOUND, own_key
+from gemproxy.server.outlet import Outlet
 from gemproxy.server.service import SERVICE
 from gemproxy.simulator import Simulator, Wait, frames_answer
 from gemproxy.state.memory import MemoryState
@@ -71,12 +72,27 @@ async def test_a_chain_takes_room_linear_in_its_length(server: Running, monkeypa
 
 
 async def test_a_chain_has_a_longest_length(server: Running) -> None:
-    for number in range(MAX_LINKS + 1):
+    for number in range(MAX_FOUND + 1):
         put(server, f"resp_{number}", "Hello", f"resp_{number - 1}" if number else None)
-    asked = {"model": MODEL, "input": "And?", "previous_response_id": f"resp_{MAX_LINKS}"}
+    asked = {"model": MODEL, "input": "And?", "previous_response_id": f"resp_{MAX_FOUND}"}
     status, body = await server.post(PATH, asked)
-    assert (status, f"more than {MAX_LINKS} times" in body.decode()) == (400, True)
-    await respond(server, "And?", f"resp_{MAX_LINKS - 1}")
+    assert (status, f"more than {MAX_FOUND} earlier" in body.decode()) == (400, True)
+    await respond(server, "And?", f"resp_{MAX_FOUND - 1}")
+
+
+async def test_no_more_is_looked_for_than_a_chain_may_hold(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str] = []
+    get = MemoryState.get
+
+    async def noted(self: MemoryState, kind: str, key: str) -> bytes | None:
+        looks.append(key)
+        return await get(self, kind, key)
+
+    monkeypatch.setattr(MemoryState, "get", noted)
+    items = [{"type": "item_reference", "id": f"msg_{number:024x}0000"} for number in range(MAX_FOUND + 5)]
+    status, body = await server.post(PATH, {"model": MODEL, "input": items})
+    assert (status, f"more than {MAX_FOUND} earlier" in body.decode()) == (400, True)
+    assert len(looks) == MAX_FOUND
 
 
 async def test_a_link_that_is_gone_is_as_if_the_chain_were_not_there(server: Running) -> None:
@@ -161,3 +177,22 @@ async def test_all_that_is_kept_has_its_limit(simulator: Simulator, tmp_path: Pa
         there = [name for name in names if (await server.get(f"{PATH}/{name}"))[0] == 200]
     assert there == names[-len(there) :]
     assert 1 <= len(there) < 6
+
+
+async def test_who_leaves_with_the_last_event_can_go_on_from_it(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients do not wait for the end of a stream behind ``response.completed``."""
+    kept_when: list[bool] = []
+    drain, state = Outlet.drain, server.app[SERVICE].kept
+    assert isinstance(state, MemoryState)
+
+    async def noted(self: Outlet) -> None:
+        kept_when.append(bool(state._items))
+        await drain(self)
+
+    monkeypatch.setattr(Outlet, "drain", noted)
+    status, body = await server.post(PATH, {"model": MODEL, "input": "Hello", "stream": True})
+    assert status == 200
+    assert b"response.completed" in body
+    assert kept_when[-1]

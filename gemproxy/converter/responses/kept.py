@@ -56,7 +56,8 @@ _id = msgspec.json.Decoder(_Id).decode
 
 def written(previous: str | None, record: Record) -> bytes:
     """Return the bytes of a record; the id of the one before it comes first, and is found without reading the rest."""
-    return (previous or "").encode() + b"\n" + msgspec.json.encode(record)
+    head = b'%b\n{"carried":%b,"input":' % ((previous or "").encode(), msgspec.json.encode(record.carried))
+    return b"".join((head, record.input, b',"response":', record.response, b"}"))  # 20 ms for 30 MB; encoded, 60
 
 
 def read(value: bytes) -> Record:

@@ -190,10 +190,11 @@ class _Stream:
                     ended = False
                     while not ended:
                         ended = await answer.pour(outlet.take)
+                        if ended:
+                            self._asking.keep()
                         idle.start()
                         await outlet.drain()
                         idle.stop()
-                    self._asking.keep()
                     idle.start()
                     await self._response.write_eof()
         except Failure:

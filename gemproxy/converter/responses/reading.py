@@ -95,21 +95,12 @@ _PARTS: Final = Kind(InputPart, LargePart)
 
 
 class Asking(Struct, frozen=True):
-    """A request that was read, and what it says."""
+    """A request that was read, and what it says; ``input`` is a part of its body, and keeps all of that."""
 
     request: ResponsesRequest
     items: Sequence[Item]
     instructions: str | Raw | None
     input: Raw
-
-    def raws(self) -> list[Raw]:
-        """Return the items as they came; a text is a message."""
-        raw = self.input
-        if not len(raw) or memoryview(raw)[0] == _NULL:
-            return []
-        if memoryview(raw)[0] == _QUOTE:
-            return [Raw(b'{"type":"message","role":"user","content":%b}' % bytes(raw))]
-        return _raws(raw)
 
 
 def decode(body: bytes, bounds: Bounds) -> Asking:
@@ -124,6 +115,14 @@ def decode(body: bytes, bounds: Bounds) -> Asking:
         request = _reader.at("", _request, without_lists(lists, _LISTS))
         request = msgspec.structs.replace(request, tools=lists.tools)
     return Asking(request, _input(lists.input, bounds), _one_text("instructions", lists.instructions), lists.input)
+
+
+def raws_of(sent: Raw) -> list[Raw]:
+    """Return the items of an ``input`` as they came; a text is a message."""
+    first = memoryview(sent)[0] if len(sent) else _NULL
+    if first == _QUOTE:
+        return [Raw(b'{"type":"message","role":"user","content":%b}' % bytes(sent))]
+    return _raws(sent) if first == _BRACKET else []
 
 
 def items_of(raws: Sequence[Raw], bounds: Bounds, *, kept: bool = False) -> list[Item]:

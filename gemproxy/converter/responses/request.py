@@ -33,7 +33,6 @@ from gemproxy.converter.gemini.thinking import NO_WISH, of_effort, thinking_conf
 from gemproxy.converter.gemini.tools import ToolSet
 from gemproxy.converter.responses import compaction
 from gemproxy.converter.responses.conversation import Setting, conversation
-from gemproxy.converter.responses.echo import echo_of
 from gemproxy.converter.responses.items import Called, Item, Offered
 from gemproxy.converter.responses.reading import Asking
 from gemproxy.converter.responses.tools import Tools, choice_of, offered
@@ -61,7 +60,6 @@ class Conversion(Struct, frozen=True):
     taken: frozenset[str]
     sealed: bool
     compacts: bool
-    echo: bytes
     ignored: tuple[str, ...]
 
 
@@ -106,7 +104,6 @@ def to_call(
         taken=taken,
         compacts=compacts,
         sealed=SEALED in (request.include or ()),
-        echo=echo_of(asking),
         ignored=tuple(notes),
     )
 

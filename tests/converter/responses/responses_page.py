@@ -20,7 +20,7 @@ PLAIN: Final = {"model": "gemini-2.5-flash-lite", "input": "Hi"}
 SEALED: Final = "sealed summary"  # what stands for one of ours in the examples: a real one differs each time
 
 _SAID: Final = Raw(b'{"type":"message","id":"msg_10000","role":"assistant","content":"Ho"}')
-_BEFORE: Final = Record([Raw(b'{"role":"user","content":"Hi"}')], [], Raw(b'{"output":[%b]}' % bytes(_SAID)))
+_BEFORE: Final = Record(Raw(b'"Hi"'), [], Raw(b'{"output":[%b]}' % bytes(_SAID)))
 
 
 @cache

@@ -6,15 +6,12 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
 import pytest
 
 from gemproxy.errors import ClientFault
 from tests.converter.responses.request_schema import allowed, misfits, properties, variants
 from tests.converter.responses.responses_page import body_of, page
 from tests.fields_page import Row
-
-Case = tuple[dict[str, Any], str, Any]  # an example, the path of a field in it, and what is put there
 
 COMPACTING = [{"role": "user", "content": "Hi"}, {"type": "compaction_trigger"}]
 
@@ -38,41 +35,34 @@ def with_value(example: dict[str, Any], path: str, value: Any) -> dict[str, Any]
     return sent
 
 
-def of_case(case: Case) -> str:
-    return f"{case[1]}={msgspec.json.encode(case[2]).decode()}"
-
-
 # --------------------------------------------------------------------------------------------- fields of the request
 
 
-def top_fields() -> Iterator[Case]:
-    for name, schema in properties("CreateResponse").items():
-        yield from (({}, name, value) for value in misfits(schema))
-
-
-def inner_fields() -> Iterator[Case]:
+def inner_fields() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Yield the fields within fields: path, schema, and an example that may hold them."""
     objects = {"text": "ResponseTextParam", "reasoning": "Reasoning", "stream_options": "ResponseStreamOptions"}
     for field, name in objects.items():
         for inner, schema in properties(name).items():
-            yield from (({}, f"{field}.{inner}", value) for value in misfits(schema))
+            yield f"{field}.{inner}", schema, {}
     for form in variants("TextResponseFormatConfiguration"):
         [kind] = allowed(form, "type")
-        example = {"text": {"format": {"type": kind, "schema": {"type": "object"}}}}
         for inner, schema in properties(form).items():
-            wrong = [value for value in misfits(schema) if (inner, value) != ("schema", True)]  # that is a schema, too
-            yield from ((example, f"text.format.{inner}", value) for value in wrong)
+            yield f"text.format.{inner}", schema, {"text": {"format": {"type": kind, "schema": {"type": "object"}}}}
 
 
-@pytest.mark.parametrize("case", [*top_fields(), *inner_fields()], ids=of_case)
-def test_a_field_of_the_wrong_type_is_named(case: Case) -> None:
-    example, path, value = case
-    assert outcome(with_value(example, path, value)) == f"400 {path}"
+TOP = [(name, schema, {}) for name, schema in properties("CreateResponse").items()]
+FIELDS = [pytest.param(*found, id=f"{place} {found[0]}") for place, found in enumerate([*TOP, *inner_fields()])]
 
 
-@pytest.mark.parametrize("case", [case for case in top_fields() if case[1] != "input"], ids=of_case)
-def test_so_is_one_of_a_request_for_a_summary(case: Case) -> None:
-    _, path, value = case
-    assert outcome({"input": COMPACTING, path: value}) == f"400 {path}"
+@pytest.mark.parametrize(("path", "schema", "example"), FIELDS)
+def test_a_field_of_the_wrong_type_is_named(path: str, schema: dict[str, Any], example: dict[str, Any]) -> None:
+    wrong = misfits(schema)
+    assert wrong
+    for value in wrong:
+        if (path, value) != ("text.format.schema", True):  # that is a schema, too
+            assert outcome(with_value(example, path, value)) == f"400 {path}", value
+        if "." not in path and path != "input":
+            assert outcome({"input": COMPACTING, path: value}) == f"400 {path}", value
 
 
 # ---------------------------------------------------------------------- fields of items, of their parts, and of tools

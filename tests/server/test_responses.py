@@ -194,3 +194,22 @@ async def test_a_file_by_address_is_fetched_if_it_may_be(
     else:
         part = simulator.generations[0].json()["contents"][0]["parts"][1]
         assert part == {"inlineData": {"mimeType": "application/pdf", "data": "JVBERi0xLjQgSGVsbG8="}}
+
+
+@pytest.mark.parametrize("model", ["gemini-2.5-flash-image", "gemini-3-pro-image"])
+@pytest.mark.parametrize("kept", [False, True], ids=["sent back", "kept"])
+async def test_an_image_can_be_asked_to_be_changed(
+    server: Running, simulator: Simulator, model: str, kept: bool
+) -> None:
+    drawing: dict[str, Any] = {"model": model, "tools": [{"type": "image_generation"}]}
+    status, body = await server.post("/v1/responses", drawing | {"input": "Draw a cat."})
+    first = msgspec.json.decode(body)
+    [image] = [item for item in first["output"] if item["type"] == "image_generation_call"]
+    further: dict[str, Any] = {"input": "Make it blue.", "previous_response_id": first["id"]}
+    if not kept:
+        further = {"input": [{"role": "user", "content": "Draw a cat."}, *first["output"], USER], "store": False}
+    status, body = await server.post("/v1/responses", drawing | further)
+    assert status == 200, body
+    contents = simulator.generations[-1].json()["contents"]
+    assert [content["role"] for content in contents] == ["user", "model", "user"]
+    assert [part["inlineData"]["data"] for part in contents[1]["parts"] if "inlineData" in part] == [image["result"]]

@@ -94,7 +94,7 @@ def to_call(
         system_instruction=Content(said.system) if said.system else None,
         tools=tools.set.specs,
         tool_config=tools.set.config,
-        generation_config=_config(request, model, wanted, options.include_thoughts, notes),
+        generation_config=_config(request, model, wanted, tools.drawing, options.include_thoughts, notes),
         service_tier=request.service_tier if request.service_tier in ("flex", "priority") else None,
     )
     taken = frozenset(item.call_id for item in items if isinstance(item, Called)) if tools.set.declared else frozenset()
@@ -150,7 +150,7 @@ def _format(text: TextConfig, model: Model, with_tools: bool, effort: Effort) ->
 
 
 def _config(
-    request: ResponsesRequest, model: Model, wanted: Format, include_thoughts: bool, notes: list[str]
+    request: ResponsesRequest, model: Model, wanted: Format, drawing: bool, include_thoughts: bool, notes: list[str]
 ) -> GenerationConfig | None:
     config = GenerationConfig()
     most = None
@@ -162,6 +162,8 @@ def _config(
         ask_logprobs(config, model, count, "include")
     elif count:
         ask_logprobs(config, model, count, "top_logprobs")
+    if drawing:
+        config.response_modalities = ["TEXT", "IMAGE"]
     wanted.write(config)
     reasoning = request.reasoning or SentReasoningConfig()
     wish = of_effort(model, reasoning.effort, "reasoning.effort") if reasoning.effort is not None else NO_WISH

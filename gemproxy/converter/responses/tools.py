@@ -31,16 +31,21 @@ _grammar = msgspec.json.Decoder(Grammar | None).decode
 _choice: Callable[[Raw], Choice] = msgspec.json.Decoder(str | ChosenTool | None).decode
 
 _SEARCHES: Final = ("web_search", "web_search_preview", "web_search_2025_08_26", "web_search_preview_2025_03_11")
+_DRAWING: Final = ("image_generation",)
 _RUN_BY_CLIENT: Final = ("local_shell", "shell", "apply_patch")  # the client waits for calls of these
 _NAMED: Final = ("function", "custom")  # tools that a choice names
 _MODES: Final[dict[str, str | None]] = {"auto": None, "none": "NONE", "required": "ANY"}
 
 
 class Tools(Struct, frozen=True):
-    """``spaces`` holds, by declared name, the name and namespace that the client knows, where these are others."""
+    """``spaces`` holds, by declared name, the name and namespace that the client knows, where these are others.
+
+    ``drawing``: images are asked for, of a model that makes them by itself.
+    """
 
     set: ToolSet
     spaces: dict[str, tuple[str, str | None]]
+    drawing: bool = False
 
 
 def choice_of(sent: Raw) -> Choice:
@@ -58,7 +63,7 @@ def offered(given: Sequence[tuple[str, Raw]], wanted: Choice, model: Model, note
         return Tools(ToolSet(Names()), {})
     if len(given) > MAX_TOOLS:
         raise ClientFault(f"tools may hold at most {MAX_TOOLS}.", param="tools", code="unsupported_value")
-    gathering = _Gathering(effort, notes)
+    gathering = _Gathering(model, effort, notes)
     try:
         for path, raw in given:
             gathering.add(_reader.at(path, _tool, raw), path, None)
@@ -67,19 +72,22 @@ def offered(given: Sequence[tuple[str, Raw]], wanted: Choice, model: Model, note
     offer = gathering.offer
     if len(offer.names) > MAX_TOOLS:
         raise ClientFault(f"tools may hold at most {MAX_TOOLS}.", param="tools", code="unsupported_value")
-    searching = gathering.searching and _may_search(wanted) and (model.modern or not offer.names)
+    searching = gathering.searching and _may_use(_SEARCHES, wanted) and (model.modern or not offer.names)
     if gathering.searching and not searching:
         notes.append("web_search")
-    calling = _calling(wanted, offer, searching, notes)
-    return Tools(tool_set(offer, [SEARCH] if searching else [], calling), gathering.spaces)
+    drawing = gathering.drawing and _may_use(_DRAWING, wanted)
+    built_in = (*(_SEARCHES if searching else ()), *(_DRAWING if drawing else ()))
+    calling = _calling(wanted, offer, built_in, notes)
+    return Tools(tool_set(offer, [SEARCH] if searching else [], calling), gathering.spaces, drawing)
 
 
 class _Gathering:
     """Takes tools one by one."""
 
-    def __init__(self, effort: Effort, notes: list[str]) -> None:
+    def __init__(self, model: Model, effort: Effort, notes: list[str]) -> None:
         self.offer = Offer(effort)
-        self.searching = False
+        self.searching = self.drawing = False
+        self._model = model
         self.spaces: dict[str, tuple[str, str | None]] = {}
         self._notes = notes
 
@@ -97,6 +105,8 @@ class _Gathering:
         elif tool.type in _SEARCHES:
             # Google's search is live and billed: a client that wants none from outside wants none of it
             self.searching = self.searching or tool.external_web_access is not False
+        elif tool.type in _DRAWING and self._model.image_output:
+            self.drawing = True
         elif tool.type in _RUN_BY_CLIENT:
             raise ClientFault(
                 f"The tool {tool.type} is not offered: offer a function or a custom tool in its place.",
@@ -123,16 +133,20 @@ def _custom_description(tool: SentTool, path: str) -> str | None:
 # --------------------------------------------------------------------------------------------------------- choice
 
 
-def _may_search(wanted: Choice) -> bool:
+def _may_use(kinds: Sequence[str], wanted: Choice) -> bool:
+    """Return whether the choice leaves the model a tool of Google's own."""
     if isinstance(wanted, ChosenTool) and wanted.type == "allowed_tools":
-        return any(tool.type in _SEARCHES for tool in wanted.tools or ())
+        return any(tool.type in kinds for tool in wanted.tools or ())
     return wanted != "none"
 
 
-def _calling(wanted: Choice, offer: Offer, searching: bool, notes: list[str]) -> FunctionCallingConfig | None:
-    """Return how the model may choose, with the declared names; None: as it likes."""
+def _calling(wanted: Choice, offer: Offer, built_in: Sequence[str], notes: list[str]) -> FunctionCallingConfig | None:
+    """Return how the model may choose, with the declared names; None: as it likes.
+
+    ``built_in`` are the types of Google's own tools that it may use: none of them can be forced.
+    """
     if isinstance(wanted, ChosenTool):
-        return _by_object(wanted, offer, searching, notes)
+        return _by_object(wanted, offer, built_in, notes)
     if wanted is None:
         return None
     if wanted not in _MODES:
@@ -141,19 +155,21 @@ def _calling(wanted: Choice, offer: Offer, searching: bool, notes: list[str]) ->
         )
     mode = _MODES[wanted]
     if mode == "ANY" and not offer.names:
-        if not searching:
+        if not built_in:
             raise ClientFault("tool_choice needs tools to choose from.", param="tool_choice")
-        notes.append("tool_choice")  # a built-in tool cannot be forced
+        notes.append("tool_choice")
         return None
     return FunctionCallingConfig(mode) if mode is not None and offer.names else None
 
 
-def _by_object(wanted: ChosenTool, offer: Offer, searching: bool, notes: list[str]) -> FunctionCallingConfig | None:
+def _by_object(
+    wanted: ChosenTool, offer: Offer, built_in: Sequence[str], notes: list[str]
+) -> FunctionCallingConfig | None:
     if wanted.type in _NAMED:
         return only([_name_of(wanted, "tool_choice")], "ANY", offer.names, "tool_choice.name")
     if wanted.type == "allowed_tools":
-        return _allowed(wanted, offer, searching, notes)
-    if wanted.type in _SEARCHES and searching:
+        return _allowed(wanted, offer, built_in, notes)
+    if wanted.type in built_in:
         notes.append("tool_choice")
         return None
     raise ClientFault(
@@ -161,7 +177,9 @@ def _by_object(wanted: ChosenTool, offer: Offer, searching: bool, notes: list[st
     )
 
 
-def _allowed(wanted: ChosenTool, offer: Offer, searching: bool, notes: list[str]) -> FunctionCallingConfig | None:
+def _allowed(
+    wanted: ChosenTool, offer: Offer, built_in: Sequence[str], notes: list[str]
+) -> FunctionCallingConfig | None:
     if wanted.mode not in ("auto", "required"):
         raise ClientFault("tool_choice.mode must be auto or required.", param="tool_choice.mode")
     tools, required = wanted.tools or (), wanted.mode == "required"
@@ -173,10 +191,10 @@ def _allowed(wanted: ChosenTool, offer: Offer, searching: bool, notes: list[str]
     if named:
         # AUTO takes no names; VALIDATED is AUTO with names and checked arguments (docs/protocol.md 1.4)
         return only(named, "ANY" if required else "VALIDATED", offer.names, "tool_choice.tools")
-    if required and not searching:
+    if required and not built_in:
         raise ClientFault("tool_choice.tools names no tool that is offered here.", param="tool_choice.tools")
     if required:
-        notes.append("tool_choice")  # a built-in tool cannot be forced
+        notes.append("tool_choice")
     return FunctionCallingConfig("NONE") if offer.names else None
 
 

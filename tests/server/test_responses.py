@@ -147,6 +147,17 @@ async def test_a_conversation_is_summed_up_and_gone_on_with(server: Running, sim
         assert "Hello from the simulated Gemini" in told
 
 
+async def test_a_conversation_that_is_kept_is_summed_up_with_what_the_user_said(server: Running) -> None:
+    async with server.openai() as client:
+        first = await client.responses.create(model=MODEL, input="Hello")
+        second = await client.responses.create(model=MODEL, input="And?", previous_response_id=first.id)
+        made = await client.responses.with_raw_response.compact(model=MODEL, previous_response_id=second.id)
+    *said, summary = msgspec.json.decode(made.text)["output"]
+    assert [item["content"] for item in said] == [[{"type": "input_text", "text": text}] for text in ("Hello", "And?")]
+    assert len({item["id"] for item in said}) == 2
+    assert summary["type"] == "compaction"
+
+
 async def test_a_trigger_makes_one_summary_and_nothing_else(server: Running, simulator: Simulator) -> None:
     trigger: Any = {"type": "compaction_trigger"}
     tool: Any = {"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": False}

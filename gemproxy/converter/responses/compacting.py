@@ -17,7 +17,7 @@ from gemproxy.converter.openai import OPENAI, WHOLE, under_both
 from gemproxy.converter.responses.compaction import MOST_KEPT_WORDS, Resource, Summing
 from gemproxy.converter.responses.heading import Heading
 from gemproxy.converter.responses.items import Compact
-from gemproxy.converter.responses.kept import listed
+from gemproxy.converter.responses.kept import listed, sent_before
 from gemproxy.converter.responses.operation import ResponsesAsked
 from gemproxy.converter.responses.operation import read as read_response
 from gemproxy.converter.transcoder import Transcoder
@@ -51,7 +51,8 @@ class CompactAsked(Struct, frozen=True):
     def plan(self, known: Known, settled: Settled) -> Plan:
         """Return the one call; raises ``ClientFault`` 400, and what ``Effort`` raises."""
         made = self.of.converted(known, settled, settled.method)
-        words = last_words(self.of.asking.raws())
+        asking = self.of.asking
+        words = last_words([*sent_before(asking.request.previous_response_id, known.stored), *asking.raws()])
         said = [Raw(msgspec.json.encode(listed(f"resp_{known.id}", place, raw))) for place, raw in enumerate(words)]
         return Plan((made.call,), partial(_listen, known, settled, said), ignored=made.ignored)
 

@@ -79,6 +79,15 @@ def wanted(previous: str | None, items: Sequence[Item], stored: Stored) -> list[
 
 def said_before(previous: str | None, stored: Stored, bounds: Bounds) -> list[Item]:
     """Return all items of a chain, from the first."""
+    return [item for record in _chain(previous, stored) for item in _all_of(record, bounds)]
+
+
+def sent_before(previous: str | None, stored: Stored) -> list[Raw]:
+    """Return what the client sent in a chain, from the first."""
+    return [raw for record in _chain(previous, stored) for raw in record.input]
+
+
+def _chain(previous: str | None, stored: Stored) -> list[Record]:
     records: list[Record] = []
     link = previous
     while link:
@@ -87,7 +96,7 @@ def said_before(previous: str | None, stored: Stored, bounds: Bounds) -> list[It
             _missing(previous)
         records.append(read(value))
         link = value[: value.index(b"\n")].decode()
-    return [item for record in reversed(records) for item in _all_of(record, bounds)]
+    return records[::-1]
 
 
 def resolved(items: Sequence[Item], stored: Stored, bounds: Bounds) -> Iterator[Item]:

@@ -17,12 +17,13 @@ from openai.types.shared import Reasoning
 from gemproxy.simulator import Simulator, frames_answer
 from gemproxy.simulator.model import PIXEL
 from tests.clients.test_signature_journeys import ASKED, NAMES, STEPS, signed, statuses
-from tests.running import configuration, running
+from tests.running import Running, configuration, running
 
 agents = pytest.importorskip("agents", reason="needs the extra clients: openai-agents")
 agents.set_tracing_disabled(True)  # it would report to OpenAI
 
 BOTH = pytest.mark.parametrize("model", ["gemini-2.5-flash", "gemini-3.5-flash"])
+SEALED = {"store": False, "response_include": ["reasoning.encrypted_content"]}
 
 
 class Book(pydantic.BaseModel):
@@ -54,22 +55,27 @@ def all_signed(simulator: Simulator) -> bool:
     ]
 
 
-SEALED = {"store": False, "response_include": ["reasoning.encrypted_content"]}
-
-
 @BOTH
 @pytest.mark.parametrize(
-    ("settings", "way"),
+    ("settings", "way", "carried"),
     [
-        pytest.param({}, {}, id="all items back"),
-        pytest.param(SEALED, {}, id="all items back, thoughts sealed"),
-        pytest.param(SEALED | {"reasoning": Reasoning(summary="auto")}, {}, id="and told"),
-        pytest.param({}, {"auto_previous_response_id": True}, id="the previous response named"),
+        pytest.param({}, {}, False, id="all items back"),
+        pytest.param(SEALED, {}, True, id="all items back, thoughts sealed"),
+        pytest.param(SEALED | {"reasoning": Reasoning(summary="auto")}, {}, True, id="and told"),
+        pytest.param({}, {"auto_previous_response_id": True}, True, id="the previous response named"),
     ],
 )
 async def test_five_steps_and_a_second_question(
-    openai_client: AsyncOpenAI, simulator: Simulator, model: str, settings: dict[str, Any], way: dict[str, Any]
+    server: Running,
+    openai_client: AsyncOpenAI,
+    simulator: Simulator,
+    model: str,
+    settings: dict[str, Any],
+    way: dict[str, Any],
+    carried: bool,
 ) -> None:
+    if carried:
+        server.forget_signatures()
     guide = agent(openai_client, model, settings, tools=TOOLS)
     first = await agents.Runner.run(guide, ASKED, max_turns=STEPS + 1, **way)
     assert "beta did sample what" in first.final_output

@@ -1,5 +1,5 @@
-"""pydantic-ai on its Responses model: tools over many steps, thoughts sent back or left out, the previous response named,
-output by tool and by schema, streams, search, a history that is summed up.
+"""pydantic-ai on its Responses model: tools over many steps, thoughts sent back or left out, the previous response
+named, output by tool and by schema, streams, search, a history that is summed up.
 
 Needs the extra ``clients``.
 """
@@ -16,6 +16,7 @@ from openai import AsyncOpenAI
 from gemproxy.simulator import Simulator, frames_answer
 from gemproxy.simulator.model import PIXEL
 from tests.clients.test_signature_journeys import ASKED, NAMES, STEPS, signed, statuses
+from tests.running import Running
 
 pydantic_ai = pytest.importorskip("pydantic_ai", reason="needs the extra clients: pydantic-ai-slim[openai]")
 capabilities = pytest.importorskip("pydantic_ai.capabilities")
@@ -64,18 +65,26 @@ def signatures(simulator: Simulator) -> list[list[str]]:
 
 @BOTH
 @pytest.mark.parametrize(
-    ("settings", "profile"),
+    ("settings", "profile", "carried"),
     [
-        pytest.param({}, {}, id="thoughts left out"),
-        pytest.param({"openai_reasoning_summary": "auto"}, {}, id="thoughts told and left out"),
-        pytest.param({"openai_reasoning_summary": "auto"}, REASONS, id="thoughts sealed and sent back"),
-        pytest.param({"openai_store": False}, REASONS, id="thoughts sealed, nothing kept here"),
-        pytest.param({"openai_previous_response_id": "auto"}, {}, id="the previous response named"),
+        pytest.param({}, {}, False, id="thoughts left out"),
+        pytest.param({"openai_reasoning_summary": "auto"}, {}, False, id="thoughts told and left out"),
+        pytest.param({"openai_reasoning_summary": "auto"}, REASONS, True, id="thoughts sealed and sent back"),
+        pytest.param({"openai_store": False}, REASONS, True, id="thoughts sealed, nothing kept here"),
+        pytest.param({"openai_previous_response_id": "auto"}, {}, True, id="the previous response named"),
     ],
 )
 async def test_five_steps_and_a_second_question(
-    openai_client: AsyncOpenAI, simulator: Simulator, model: str, settings: dict[str, Any], profile: dict[str, Any]
+    server: Running,
+    openai_client: AsyncOpenAI,
+    simulator: Simulator,
+    model: str,
+    settings: dict[str, Any],
+    profile: dict[str, Any],
+    carried: bool,
 ) -> None:
+    if carried:
+        server.forget_signatures()
     guide = agent(openai_client, model, settings, profile, tools=TOOLS)
     first = await guide.run(ASKED)
     assert "beta did sample what" in first.output
@@ -128,8 +137,10 @@ async def test_a_streamed_run_tells_words_and_usage(openai_client: AsyncOpenAI, 
 @BOTH
 @pytest.mark.parametrize("profile", [{}, REASONS], ids=["plain", "sealed"])
 async def test_a_streamed_run_with_tools(
-    openai_client: AsyncOpenAI, simulator: Simulator, model: str, profile: dict[str, Any]
+    server: Running, openai_client: AsyncOpenAI, simulator: Simulator, model: str, profile: dict[str, Any]
 ) -> None:
+    if profile:
+        server.forget_signatures()
     guide = agent(openai_client, model, {"openai_reasoning_summary": "auto"}, profile, tools=TOOLS)
     async with guide.run_stream(ASKED) as run:
         output = await run.get_output()

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from gemproxy.converter.gemini.signatures import SignatureCache
 from tests.running import Running
 from tests.system.conftest import find
 
@@ -61,3 +62,9 @@ def client(request: pytest.FixtureRequest, server: Running, tmp_path: Path) -> C
         return msgspec.json.decode(out.splitlines()[-1])
 
     return run
+
+
+@pytest.fixture
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the server remember no call, as after a restart: signatures come from the client, or with what is kept."""
+    monkeypatch.setattr(SignatureCache, "get", lambda *_: None)

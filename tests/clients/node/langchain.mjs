@@ -25,7 +25,7 @@ async function asked(bound, history, streams) {
 
 await answer({
   async journey(given) {
-    const bound = chat(given).bindTools(tools);
+    const bound = chat(given).bindTools(tools, given.bound);
     const history = [new HumanMessage(given.asked)];
     for (;;) {
       const said = await asked(bound, history, given.streams);

@@ -180,7 +180,8 @@ async def test_a_file_is_edited(
     assert signed(simulator.generations[-1]) == ["real"]
 
 
-async def test_five_steps_keep_every_signature(codex: Codex, simulator: Simulator) -> None:
+@pytest.mark.usefixtures("forgetful")
+async def test_five_steps_without_a_memory_of_calls(codex: Codex, simulator: Simulator) -> None:
     for number in range(5):
         simulator.script(wants("exec_command", {"cmd": f"echo step {number}"}, f"c{number}"))
     ran = await codex("Count.")

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from gemproxy.simulator import Simulator
 from tests.clients.node.conftest import Client, module
 from tests.clients.node.journey import MODEL, assert_whole
 from tests.clients.test_signature_journeys import ASKED, signed, statuses
-
-CARRIED = {"store": False, "providerData": {"include": ["reasoning.encrypted_content"]}}
 
 
 @pytest.fixture(autouse=True)
@@ -20,14 +16,19 @@ def installed() -> None:
 
 
 @pytest.mark.parametrize("streams", [False, True], ids=["unary", "stream"])
-@pytest.mark.parametrize("settings", [{}, CARRIED], ids=["as it comes", "nothing kept here"])
-async def test_five_steps_keep_every_signature(
-    client: Client, simulator: Simulator, settings: dict[str, Any], streams: bool
-) -> None:
-    found = await client("journey", model=MODEL, settings=settings, streams=streams, asked=ASKED)
+async def test_five_steps_keep_every_signature(client: Client, simulator: Simulator, streams: bool) -> None:
+    found = await client("journey", model=MODEL, streams=streams, asked=ASKED)
     assert found["text"].startswith("The tools answered.")
     assert found["told"] == (found["text"] if streams else "")
     assert found["usage"]["totalTokens"] > 0
+    assert_whole(simulator)
+
+
+@pytest.mark.usefixtures("forgetful")
+async def test_five_steps_without_a_memory_of_calls(client: Client, simulator: Simulator) -> None:
+    settings = {"store": False, "providerData": {"include": ["reasoning.encrypted_content"]}}
+    found = await client("journey", model=MODEL, settings=settings, streams=True, asked=ASKED)
+    assert found["text"].startswith("The tools answered.")
     assert_whole(simulator)
 
 

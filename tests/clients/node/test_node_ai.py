@@ -51,20 +51,26 @@ async def test_typed_output_is_parsed(client: Client, simulator: Simulator) -> N
 
 
 @pytest.mark.parametrize("streams", [False, True], ids=["unary", "stream"])
+async def test_five_steps_keep_every_signature(client: Client, simulator: Simulator, streams: bool) -> None:
+    found = await client("journey", model=MODEL, streams=streams, asked=ASKED)
+    assert found["text"].startswith("The tools answered.")
+    assert (found["steps"], found["finish"]) == (STEPS + 1, "stop")
+    assert_whole(simulator)
+
+
+@pytest.mark.usefixtures("forgetful")
 @pytest.mark.parametrize(
-    "options",
+    ("options", "streams"),
     [
-        pytest.param({}, id="reasoning dropped"),
-        pytest.param(REASONING, id="items named by their ids"),
-        pytest.param(CARRIED, id="all items back, nothing kept here"),
+        pytest.param(REASONING, False, id="items named by their ids"),
+        pytest.param(CARRIED, True, id="all items back, nothing kept here"),
     ],
 )
-async def test_five_steps_keep_every_signature(
+async def test_five_steps_without_a_memory_of_calls(
     client: Client, simulator: Simulator, options: dict[str, Any], streams: bool
 ) -> None:
     found = await client("journey", model=MODEL, options=options, streams=streams, asked=ASKED)
-    assert found["text"].startswith("The tools answered.")
-    assert (found["steps"], found["finish"]) == (STEPS + 1, "stop")
+    assert found["steps"] == STEPS + 1
     assert_whole(simulator)
 
 

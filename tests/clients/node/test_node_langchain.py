@@ -10,27 +10,31 @@ from tests.clients.node.conftest import Client, module
 from tests.clients.node.journey import MODEL, assert_whole
 from tests.clients.test_signature_journeys import ASKED
 
+STREAMS = pytest.mark.parametrize("streams", [False, True], ids=["unary", "stream"])
+
 
 @pytest.fixture(autouse=True)
 def installed() -> None:
     module("@langchain/openai")
 
 
-@pytest.mark.parametrize("streams", [False, True], ids=["unary", "stream"])
-@pytest.mark.parametrize(
-    "options",
-    [
-        pytest.param({}, id="v0"),
-        pytest.param({"outputVersion": "v1"}, id="v1"),
-        pytest.param({"zdrEnabled": True}, id="nothing kept here"),
-    ],
-)
+@STREAMS
+@pytest.mark.parametrize("options", [{}, {"outputVersion": "v1"}], ids=["v0", "v1"])
 async def test_five_steps_keep_every_signature(
     client: Client, simulator: Simulator, options: dict[str, object], streams: bool
 ) -> None:
     found = await client("journey", model=MODEL, options=options, streams=streams, asked=ASKED)
     assert found["text"].startswith("The tools answered.")
     assert found["usage"]["total_tokens"] > 0
+    assert_whole(simulator)
+
+
+@pytest.mark.usefixtures("forgetful")
+@STREAMS
+async def test_five_steps_without_a_memory_of_calls(client: Client, simulator: Simulator, streams: bool) -> None:
+    carried = {"options": {"zdrEnabled": True}, "bound": {"include": ["reasoning.encrypted_content"]}}
+    found = await client("journey", model=MODEL, streams=streams, asked=ASKED, **carried)
+    assert found["text"].startswith("The tools answered.")
     assert_whole(simulator)
 
 

@@ -43,8 +43,15 @@ async def test_a_conversation_is_summed_up_and_counted(client: Client, simulator
     assert found["input_tokens"] > 0
 
 
-@pytest.mark.parametrize("way", ["all", "sealed", "previous"])
-async def test_five_steps_of_tools_keep_every_signature(client: Client, simulator: Simulator, way: str) -> None:
+async def test_five_steps_of_tools_keep_every_signature(client: Client, simulator: Simulator) -> None:
+    found = await client("journey", model=MODEL, way="all", asked=ASKED)
+    assert found["text"].startswith("The tools answered.")
+    assert_whole(simulator)
+
+
+@pytest.mark.usefixtures("forgetful")
+@pytest.mark.parametrize("way", ["sealed", "previous"])
+async def test_five_steps_without_a_memory_of_calls(client: Client, simulator: Simulator, way: str) -> None:
     found = await client("journey", model=MODEL, way=way, asked=ASKED)
     assert found["text"].startswith("The tools answered.")
     assert_whole(simulator)

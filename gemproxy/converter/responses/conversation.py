@@ -123,13 +123,19 @@ class _Writer:
         self._setting = setting
         self._contents = Contents(setting.model)
         self._carried: dict[str, _Carried] = {}  # by call id
+        self._calling = False  # since a call that is signed, there were calls and results alone
         self.finish = self._contents.finish
-        self.user = self._contents.user
+
+    def user(self, parts: list[Part]) -> None:
+        """Add what the user said."""
+        self._calling = False
+        self._contents.user(parts)
 
     def add(self, item: Item) -> None:
         if isinstance(item, Said):
             parts = self.parts(item, item.content)
             if item.role == "assistant":
+                self._calling = False
                 self._contents.model(parts, [])
             else:
                 self.user(parts)
@@ -188,7 +194,11 @@ class _Writer:
         call = FunctionCall(self._setting.names.wire(item.name), given, item.call_id)
         part = Part(function_call=call)
         sign(part, signed)
-        self._contents.model([part], [Asked(call, item.call_id, item.name)])
+        # Of the calls of one answer only the first is signed, and some clients put the result of each right behind it
+        # (docs/protocol.md 7.5): as a step of its own, a call without a signature would be refused.
+        beside = signed is None and self._calling
+        self._contents.model([part], [Asked(call, item.call_id, item.name)], beside=beside)
+        self._calling = self._calling or signed is not None
 
     def _signed(self, call_id: str, given: Raw) -> tuple[Signed | None, Raw]:
         """Return the signature of a call and the arguments that it was made for.
@@ -203,7 +213,7 @@ class _Writer:
         wrote = sealed.digest(bytes(given))
         if known is not None and known.arguments:
             same = wrote == sealed.digest(known.arguments.encode())
-            return known, given if same else Raw(known.arguments.encode())
+            return known if known.signature else None, given if same else Raw(known.arguments.encode())
         if carried is not None and carried.made_for == wrote:
             return carried.signed, given
         return None, given
@@ -228,6 +238,7 @@ class _Writer:
             self._contents.model([part], [])
 
     def _thought(self, item: Thought) -> None:
+        self._calling = False
         held = sealed.opened(sealed.SIGNATURE, item.sealed, 4)
         if held is not None:
             origin, call_id, signature, made_for = held

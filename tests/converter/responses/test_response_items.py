@@ -221,8 +221,56 @@ def test_a_remembered_call_goes_with_its_own_arguments(clock: Clock) -> None:
     assert signed(contents_of(USER, call(arguments="{}"), output(), signatures=cache)) == [({"a": 1}, "c2ln")]
 
 
+def test_a_call_without_a_signature_goes_with_its_own_arguments_too(clock: Clock) -> None:
+    cache = SignatureCache(clock).of("ci")
+    cache.put("c1", Signed("", ORIGIN, '{"a":1}'))
+    assert signed(contents_of(USER, call(arguments="{}"), output(), signatures=cache)) == [({"a": 1}, None)]
+
+
 def test_a_call_that_nobody_remembers_goes_without_a_signature() -> None:
     assert signed(contents_of(USER, call(), output())) == [({"a": 1}, None)]
+
+
+BOTH_CALLED = [USER, thought(), call(), output(), call("c2"), output("c2")]
+
+
+@pytest.mark.parametrize(
+    ("items", "steps"),
+    [
+        pytest.param(BOTH_CALLED, [["c2ln", None]], id="calls of one answer, each with its result behind it"),
+        pytest.param(
+            [*BOTH_CALLED, thought("c3"), call("c3"), output("c3"), call("c4"), output("c4")],
+            [["c2ln", None], ["c2ln", None]],
+            id="a signature begins the next step",
+        ),
+        pytest.param(
+            [*BOTH_CALLED[:4], {"role": "assistant", "content": "Now."}, *BOTH_CALLED[4:], call("c3"), output("c3")],
+            [["c2ln"], [None], [None]],
+            id="a word of the model stands between",
+        ),
+        pytest.param(
+            [*BOTH_CALLED[:4], {"role": "developer", "content": "Now."}, *BOTH_CALLED[4:]],
+            [["c2ln"], [None]],
+            id="a word of the client stands between",
+        ),
+        pytest.param(
+            [*BOTH_CALLED[:4], thought("c2", arguments="[]"), *BOTH_CALLED[4:]],
+            [["c2ln"], [None]],
+            id="a thought stands between",
+        ),
+        pytest.param([USER, *BOTH_CALLED[2:]], [[None], [None]], id="nothing is known of either"),
+    ],
+)
+def test_a_call_without_a_signature_was_made_with_the_one_before_it(items: list[Any], steps: list[Any]) -> None:
+    contents = contents_of(*items)
+    turns = [signed([content]) for content in contents if content["role"] == "model"]
+    assert [[signature for _, signature in turn] for turn in turns if turn] == steps
+    answers = [
+        sum("functionResponse" in part for part in content["parts"])
+        for content in contents
+        if content["role"] == "user"
+    ]
+    assert [count for count in answers if count] == [len(step) for step in steps]
 
 
 # --------------------------------------------------------------------------------------------------------- faults

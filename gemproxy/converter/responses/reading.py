@@ -33,7 +33,7 @@ from gemproxy.converter.responses.tool_names import declared_name
 from gemproxy.converter.steps import LARGEST_STEP, Kind, Reader, bound, without_lists
 from gemproxy.errors import ClientFault
 from gemproxy.load import weigh
-from gemproxy.load.turns import go_on, pass_turn
+from gemproxy.load.turns import go_on
 from gemproxy.wire.openai_responses import (
     InputImage,
     InputPart,
@@ -56,7 +56,7 @@ from gemproxy.wire.openai_responses import (
     SentTools,
     TextPart,
 )
-from gemproxy.wire.text import LONG_TEXT, check_encoding, is_long
+from gemproxy.wire.text import LONG_TEXT, check_encoding, is_long, quoted
 
 ROLES: Final = ("user", "assistant", "system", "developer")
 _LISTS: Final = ("input", "tools", "instructions")
@@ -288,14 +288,7 @@ def _told(path: str, output: SentClientOutput) -> Content:
 def _chunks(path: str, output: SentClientOutput) -> Content:
     """Return what a shell wrote, with the way in which each command ended, as the JSON it came as."""
     chunks = output.output
-    if memoryview(chunks)[0] != _BRACKET:
-        return _one_text(path, chunks) or ""
-    pass_turn(len(chunks))
-    text = bytes(chunks).decode()
-    if len(text) < LONG_TEXT:
-        return text
-    pass_turn(len(chunks))
-    return Raw(msgspec.json.encode(text))
+    return _reader.at(path, quoted, chunks) if memoryview(chunks)[0] == _BRACKET else _one_text(path, chunks) or ""
 
 
 def _seen(path: str, output: SentClientOutput) -> Content:

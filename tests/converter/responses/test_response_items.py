@@ -193,6 +193,46 @@ def test_that_a_patch_failed_is_told(more: dict[str, str], told: str) -> None:
     assert answered["parts"][0]["functionResponse"]["response"] == {"output": told}
 
 
+def offering(*tools: Any) -> dict[str, Any]:
+    return {"type": "additional_tools", "role": "developer", "tools": list(tools)}
+
+
+def tool(name: str, description: str = "") -> dict[str, Any]:
+    return {"type": "function", "name": name, "description": description}
+
+
+def described(**sent: Any) -> dict[str, str]:
+    """Return what the declared functions are said to do, in their order."""
+    [declared] = body_of(sent)["tools"]
+    return {each["name"]: each["description"] for each in declared["functionDeclarations"]}
+
+
+def test_tools_that_are_offered_anew_are_those_that_count() -> None:
+    within = {"type": "namespace", "name": "n", "description": "", "tools": [tool("f", "inner"), tool("h", "inner")]}
+    items = [offering(tool("f", "old"), within), USER, offering(tool("f", "new"), tool("g", "old"))]
+    assert described(input=items) == {"n.f": "inner", "n.h": "inner", "f": "new", "g": "old"}
+    again = within | {"tools": [tool("f", "again")]}
+    custom = {"type": "custom", "name": "g", "description": "last"}
+    assert described(input=items, tools=[custom, again]) == {"f": "new", "g": "last", "n.f": "again"}
+
+
+def test_a_hundred_turns_may_offer_the_same_tools() -> None:
+    tools = [{"type": "mcp"}, *(tool(f"f{number}") for number in range(511))]
+    assert len(described(input=[offering(*tools), USER] * 100)) == 511
+
+
+@pytest.mark.parametrize("items", [[offering(tool("f"), tool("f"))], [offering(*[{"type": "web_search"}] * 513)]])
+def test_one_list_holds_no_tool_twice_and_not_too_many(items: list[Any]) -> None:
+    with pytest.raises(ClientFault):
+        plan_of({"input": [*items, USER, *items]})
+
+
+def test_several_lists_together_hold_not_too_many() -> None:
+    tools = [tool(f"f{number}") for number in range(513)]
+    with pytest.raises(ClientFault, match="at most 512"):
+        plan_of({"input": [offering(*tools[:300]), USER, offering(*tools[300:])]})
+
+
 # --------------------------------------------------------------------------------------------------- signatures
 
 

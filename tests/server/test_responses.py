@@ -11,6 +11,7 @@ import msgspec
 import openai
 import pydantic
 import pytest
+from aiohttp import web
 
 from gemproxy.converter.responses.compaction import ASK
 from gemproxy.simulator import Answer, Reset, Simulator, frames_answer
@@ -281,3 +282,27 @@ async def test_a_summary_that_was_cut_off_is_none(server: Running, simulator: Si
     async with server.openai() as client:
         with pytest.raises(openai.InternalServerError):
             await client.responses.compact(model=MODEL, input="Hello")
+
+
+@pytest.mark.parametrize(("allowed", "status"), [('["127.0.0.1"]', 200), ("[]", 400)])
+async def test_a_file_by_address_is_fetched_if_it_may_be(
+    simulator: Simulator, tmp_path: Path, aiohttp_server: Any, allowed: str, status: int
+) -> None:
+    async def document(request: web.Request) -> web.Response:
+        return web.Response(body=b"%PDF-1.4 Hello", content_type="application/octet-stream")
+
+    app = web.Application()
+    app.router.add_get("/a", document)
+    url = str((await aiohttp_server(app)).make_url("/a"))
+    content = [{"type": "input_text", "text": "Read."}, {"type": "input_file", "file_url": url}]
+    config = configuration(simulator, tmp_path, f"[images]\nallow_hosts = {allowed}\n")
+    async with running(simulator, config) as server:
+        sent = {"model": MODEL, "input": [{"role": "user", "content": content}]}
+        got, body = await server.post("/v1/responses", sent)
+    assert got == status
+    if status == 400:
+        assert msgspec.json.decode(body)["error"]["param"] == "input[0].content[1]"
+        assert simulator.generations == []
+    else:
+        part = simulator.generations[0].json()["contents"][0]["parts"][1]
+        assert part == {"inlineData": {"mimeType": "application/pdf", "data": "JVBERi0xLjQgSGVsbG8="}}

@@ -20,6 +20,7 @@ from gemproxy.converter.responses.items import Compact
 from gemproxy.converter.responses.kept import listed, sent_before
 from gemproxy.converter.responses.operation import ResponsesAsked
 from gemproxy.converter.responses.operation import read as read_response
+from gemproxy.converter.responses.reading import raws_of
 from gemproxy.converter.transcoder import Transcoder
 from gemproxy.upstream.dialect import Dialect
 from gemproxy.wire.openai_responses import ItemHead
@@ -52,7 +53,8 @@ class CompactAsked(Struct, frozen=True):
         """Return the one call; raises ``ClientFault`` 400, and what ``Effort`` raises."""
         made = self.of.converted(known, settled, settled.method)
         asking = self.of.asking
-        words = last_words([*sent_before(asking.request.previous_response_id, known.stored), *asking.raws()])
+        before = sent_before(asking.request.previous_response_id, known.stored)
+        words = last_words([*before, *raws_of(asking.input)])
         said = [Raw(msgspec.json.encode(listed(f"resp_{known.id}", place, raw))) for place, raw in enumerate(words)]
         return Plan((made.call,), partial(_listen, known, settled, said), ignored=made.ignored)
 

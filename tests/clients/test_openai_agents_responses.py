@@ -189,6 +189,36 @@ async def test_tools_in_a_namespace_and_tools_to_be_searched_for(
     assert [signed(request) for request in simulator.generations] == [["real"] * n for n in range(3)]
 
 
+@pytest.mark.parametrize("way", [{}, {"auto_previous_response_id": True}], ids=["all items back", "previous"])
+async def test_a_tool_that_takes_free_text(
+    openai_client: AsyncOpenAI, simulator: Simulator, way: dict[str, Any]
+) -> None:
+    async def patch(context: Any, text: str) -> str:
+        return f"patched with {text}"
+
+    grammar = {"type": "grammar", "syntax": "lark", "definition": 'start: "a"'}
+    free = agents.CustomTool(name="patch", description="Patches.", on_invoke_tool=patch, format=grammar)
+    guide = agent(openai_client, "gemini-3.5-flash", tools=[free, *TOOLS])
+    result = await agents.Runner.run(guide, "call patch then alpha then patch", **way)
+    assert result.final_output.count("patched with sample input") == 2
+    assert [signed(request) for request in simulator.generations] == [["real"] * n for n in range(4)]
+
+
+@BOTH
+async def test_results_may_hold_pictures_and_papers(
+    openai_client: AsyncOpenAI, simulator: Simulator, model: str
+) -> None:
+    def show(what: str) -> list[Any]:
+        paper = agents.ToolOutputFileContent(file_data="data:application/pdf;base64,JVBERi0xLjQK", filename="a.pdf")
+        return [agents.ToolOutputImage(image_url=f"data:image/png;base64,{PIXEL}"), paper]
+
+    guide = agent(openai_client, model, tools=[agents.function_tool(show)])
+    await agents.Runner.run(guide, "call show")
+    result, *behind = simulator.generations[-1].json()["contents"][-1]["parts"]
+    shown = behind if model == "gemini-2.5-flash" else result["functionResponse"]["parts"]
+    assert [part["inlineData"]["data"] for part in shown] == [PIXEL, "JVBERi0xLjQK"]
+
+
 @BOTH
 async def test_a_search_gives_its_sources(openai_client: AsyncOpenAI, simulator: Simulator, model: str) -> None:
     guide = agent(openai_client, model, tools=[agents.WebSearchTool(), *TOOLS])

@@ -213,7 +213,7 @@ class _Writer:
         wrote = sealed.digest(bytes(given))
         if known is not None and known.arguments:
             same = wrote == sealed.digest(known.arguments.encode())
-            return known, given if same else Raw(known.arguments.encode())
+            return known if known.signature else None, given if same else Raw(known.arguments.encode())
         if carried is not None and carried.made_for == wrote:
             return carried.signed, given
         return None, given

@@ -284,6 +284,7 @@ class SentTool(Struct, frozen=True, gc=False):
     format: Raw = Raw(b"")
     tools: list[Raw] = []  # of a namespace
     external_web_access: bool | None = None
+    defer_loading: bool | None = None
 
 
 class Grammar(Struct, frozen=True, gc=False):

@@ -89,23 +89,26 @@ class Agent:
 
 async def contents(stream: AsyncIterator[Any]) -> AsyncIterator[Content]:
     """Yield what each content of an answer holds; a call is one of its own."""
-    content, begun, thought = Content(), False, False
-    call: Any = None
+    content, begun, call = Content(), False, None
+    summary: int | None = None  # the last one of a thought; -1: it had none
     async for event in stream:
         if event.type == "response.output_item.added":
             kind = event.item.type
-            if kind in ("function_call", "message") or (kind == "reasoning" and thought) or not begun:
+            if kind in ("function_call", "message") or (kind == "reasoning" and summary is not None) or not begun:
                 if content != Content():
                     yield content
-                content, begun, thought = Content(), True, False
+                content, begun, summary = Content(), True, None
             call = event.item
         elif event.type == "response.output_item.done" and event.item.type == "reasoning":
             assert content.carried is None, "a second one would be lost"
-            content.carried, thought = event.item, bool(event.item.summary)
+            content.carried, summary = event.item, len(event.item.summary) - 1
         elif event.type == "response.output_text.delta":
             content.text += event.delta
         elif event.type == "response.reasoning_summary_text.delta":
-            content.thoughts += event.delta
+            if summary not in (None, event.summary_index):
+                yield content
+                content = Content()
+            content.thoughts, summary = content.thoughts + event.delta, event.summary_index
         elif event.type == "response.function_call_arguments.delta":
             call.arguments += event.delta
         elif event.type == "response.function_call_arguments.done":

@@ -139,6 +139,8 @@ class _Gathering:
             self._notes.append(f"{path}.type")
 
     def _named(self, tool: SentTool, namespace: str | None) -> str:
+        if namespace is None and tool.defer_loading:
+            namespace = tool.name  # as which OpenAI calls what was found by a search of tools (docs/protocol.md 7.3)
         name = declared_name(tool.name, namespace) if tool.name else ""
         if namespace is not None:
             self.spaces[name] = (tool.name, namespace)

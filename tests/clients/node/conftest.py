@@ -52,6 +52,7 @@ async def finished(*command: str | Path, **options: Any) -> tuple[int, str, str]
 @pytest.fixture
 def client(request: pytest.FixtureRequest, server: Running, tmp_path: Path) -> Client:
     """Return what runs a case of the script that is named as the test's module is, and returns what it found."""
+    module("zod")  # npm installs all or none
     script = HERE / f"{request.path.stem.removeprefix('test_node_')}.mjs"
 
     async def run(case: str, **given: Any) -> Any:

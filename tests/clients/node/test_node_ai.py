@@ -7,18 +7,13 @@ from typing import Any
 import pytest
 
 from gemproxy.simulator import Reset, Simulator, frames_answer
-from tests.clients.node.conftest import Client, module
+from tests.clients.node.conftest import Client
 from tests.clients.node.journey import MODEL, assert_whole
 from tests.clients.test_signature_journeys import ASKED, STEPS, signed, statuses
 
 REASONING = {"forceReasoning": True, "reasoningSummary": "auto"}
 CARRIED = {**REASONING, "store": False}
 FRAME = {"candidates": [{"content": {"parts": [{"text": "tick "}]}}]}
-
-
-@pytest.fixture(autouse=True)
-def installed() -> None:
-    module("ai"), module("@ai-sdk/openai")
 
 
 async def test_an_answer_with_its_usage(client: Client) -> None:

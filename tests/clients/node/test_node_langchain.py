@@ -6,16 +6,11 @@ import pytest
 
 from gemproxy.simulator import Simulator
 from gemproxy.simulator.model import PIXEL
-from tests.clients.node.conftest import Client, module
+from tests.clients.node.conftest import Client
 from tests.clients.node.journey import MODEL, assert_whole
 from tests.clients.test_signature_journeys import ASKED
 
 STREAMS = pytest.mark.parametrize("streams", [False, True], ids=["unary", "stream"])
-
-
-@pytest.fixture(autouse=True)
-def installed() -> None:
-    module("@langchain/openai")
 
 
 @STREAMS

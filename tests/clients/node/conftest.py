@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from gemproxy.converter.gemini.signatures import SignatureCache
 from tests.running import Running
 from tests.system.conftest import find
 
@@ -66,6 +65,6 @@ def client(request: pytest.FixtureRequest, server: Running, tmp_path: Path) -> C
 
 
 @pytest.fixture
-def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+def forgetful(server: Running) -> None:
     """Let the server remember no call, as after a restart: signatures come from the client, or with what is kept."""
-    monkeypatch.setattr(SignatureCache, "get", lambda *_: None)
+    server.forget_signatures()

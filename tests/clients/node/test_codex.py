@@ -6,6 +6,7 @@ Gemini's, which refuses a history whose calls are not signed as it signed them.
 
 from __future__ import annotations
 
+import base64
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,6 +19,7 @@ from msgspec import Struct
 
 from gemproxy.converter.responses.compaction import ASK
 from gemproxy.simulator import Answer, Recorded, Simulator, error_answer, frames_answer, google_errors, sse, text_answer
+from gemproxy.simulator.model import PIXEL
 from gemproxy.simulator.signatures import Signer
 from tests.clients.node.conftest import finished, module
 from tests.clients.node.journey import MODEL, calls
@@ -135,6 +137,12 @@ def texts(request: Recorded) -> list[str]:
     return [part["text"] for turn in request.json()["contents"] for part in turn["parts"] if "text" in part]
 
 
+def kinds(part: dict[str, Any]) -> list[str]:
+    """Return the kinds of media in a part, those of a tool's result too."""
+    inner = part.get("functionResponse", {}).get("parts", [])
+    return [each["inlineData"]["mimeType"] for each in (part, *inner) if "inlineData" in each]
+
+
 # ---------------------------------------------------------------------------------------------------------- files
 
 
@@ -195,6 +203,27 @@ async def test_a_search_of_what_it_keeps_itself_is_none_of_googles(codex: Codex,
     ran = await codex("Hello", sandbox="--sandbox=read-only")
     assert ran.code == 0, ran.errors
     assert [set(offered) for offered in simulator.generations[0].json()["tools"]] == [{"functionDeclarations"}]
+
+
+async def test_an_answer_keeps_to_a_schema(codex: Codex, simulator: Simulator, folder: Path) -> None:
+    schema = {"type": "object", "properties": {"fruit": {"type": "string"}}, "required": ["fruit"]}
+    (folder / "schema.json").write_bytes(msgspec.json.encode({**schema, "additionalProperties": False}))
+    ran = await codex("--output-schema", "schema.json", "Which fruit?")
+    assert ran.code == 0, ran.errors
+    assert msgspec.json.decode(ran.said) == {"fruit": "sample fruit"}
+    assert simulator.generations[0].json()["generationConfig"]["responseMimeType"] == "application/json"
+
+
+async def test_pictures_are_seen(codex: Codex, simulator: Simulator, folder: Path) -> None:
+    """One that the user shows, and one at which the model looks by a tool."""
+    (folder / "dot.png").write_bytes(base64.b64decode(PIXEL))
+    simulator.script(wants("view_image", {"path": str(folder / "dot.png")}))
+    ran = await codex("--image=dot.png", "What is it?")
+    assert ran.code == 0, ran.errors
+    assert statuses(simulator) == [200, 200]
+    turns = simulator.generations[-1].json()["contents"]
+    shown = [kind for turn in turns for part in turn["parts"] for kind in kinds(part)]
+    assert shown == ["image/png", "image/png"]
 
 
 async def test_a_session_is_gone_on_with(codex: Codex, simulator: Simulator) -> None:

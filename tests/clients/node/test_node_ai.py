@@ -45,6 +45,14 @@ async def test_typed_output_is_parsed(client: Client, simulator: Simulator) -> N
     assert simulator.generations[0].json()["generationConfig"]["responseMimeType"] == "application/json"
 
 
+async def test_a_search_tells_its_sources(client: Client, simulator: Simulator) -> None:
+    found = await client("searched", model=MODEL)
+    assert found["text"].startswith("Café guide: ")
+    [source] = found["sources"]
+    assert (source["sourceType"], source["title"]) == ("url", "example.com")
+    assert simulator.generations[0].json()["tools"] == [{"googleSearch": {}}]
+
+
 @pytest.mark.parametrize("streams", [False, True], ids=["unary", "stream"])
 async def test_five_steps_keep_every_signature(client: Client, simulator: Simulator, streams: bool) -> None:
     found = await client("journey", model=MODEL, streams=streams, asked=ASKED)

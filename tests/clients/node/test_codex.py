@@ -18,7 +18,17 @@ import pytest
 from msgspec import Struct
 
 from gemproxy.converter.responses.compaction import ASK
-from gemproxy.simulator import Answer, Recorded, Simulator, error_answer, frames_answer, google_errors, sse, text_answer
+from gemproxy.simulator import (
+    Answer,
+    Recorded,
+    Reset,
+    Simulator,
+    error_answer,
+    frames_answer,
+    google_errors,
+    sse,
+    text_answer,
+)
 from gemproxy.simulator.model import PIXEL
 from gemproxy.simulator.signatures import Signer
 from tests.clients.node.conftest import finished, module
@@ -259,15 +269,30 @@ async def test_a_websocket_is_tried_once_and_http_at_once(
     assert [event for event in ran.events if event["type"] == "error"] == []
 
 
-async def test_a_limit_in_mid_answer_is_waited_for(codex: Codex, simulator: Simulator) -> None:
+LIMIT = sse(google_errors.quota(MODEL, "Minute", limit=5, delay="1s").body())
+
+
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        pytest.param(LIMIT, "rate limit exceeded", id="a limit, which is waited for"),
+        pytest.param(
+            Reset(),
+            "stream disconnected before completion: The connection to the upstream was lost.",
+            id="a broken connection",
+        ),
+    ],
+)
+async def test_what_breaks_off_is_asked_for_once_more(
+    codex: Codex, simulator: Simulator, step: bytes | Reset, told: str
+) -> None:
     half = {"candidates": [{"content": {"role": "model", "parts": [{"text": "Half of it"}]}}]}
-    limit = google_errors.quota(MODEL, "Minute", limit=5, delay="1s").body()
-    simulator.script(frames_answer([half]).then(sse(limit)))
+    simulator.script(frames_answer([half]).then(step))
     ran = await codex("Hello")
     assert ran.code == 0, ran.errors
-    [told] = [event["message"] for event in ran.events if event["type"] == "error"]
-    assert told.startswith("Reconnecting... 1/5 (rate limit exceeded")
-    assert statuses(simulator) == [200, 200], "it came back when the limit was over, and not before"
+    [error] = [event["message"] for event in ran.events if event["type"] == "error"]
+    assert error.startswith(f"Reconnecting... 1/5 ({told}"), "once, and not before the limit was over"
+    assert statuses(simulator) == [200, 200]
     assert "Half of it" not in texts(simulator.generations[-1])
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -35,14 +36,14 @@ async def finished(*command: str | Path, **options: Any) -> tuple[int, str, str]
     """Run a program to its end; return its code and what it said on both ways."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe, **options
+        *command, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe, start_new_session=True, **options
     )
     try:
         async with asyncio.timeout(PATIENCE):
             out, err = await process.communicate()
     finally:
         if process.returncode is None:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # Codex is a script that started the program proper
             await process.wait()
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()

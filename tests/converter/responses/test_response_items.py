@@ -124,6 +124,13 @@ def test_a_custom_call_goes_as_a_call_with_one_text() -> None:
     assert contents[2]["parts"][0]["functionResponse"]["response"] == {"output": "ok"}
 
 
+def test_an_image_in_a_result_has_no_resolution_of_its_own() -> None:
+    picture = {"type": "input_image", "image_url": f"data:image/png;base64,{PICTURE}", "detail": "high"}
+    _, _, answered = contents_of({"role": "user", "content": [picture]}, call(), output("c1", [picture]))
+    [part] = answered["parts"][0]["functionResponse"]["parts"]
+    assert part == {"inlineData": {"mimeType": "image/png", "data": PICTURE}}
+
+
 def test_an_image_by_address_is_fetched_and_sent() -> None:
     item = {"role": "user", "content": [{"type": "input_image", "image_url": "https://pictures.test/a.png"}]}
     assert contents_of(item)[0]["parts"][0]["inlineData"] == {"mimeType": "image/png", "data": PICTURE}

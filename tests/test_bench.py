@@ -402,13 +402,13 @@ def test_a_disturbed_loop_does_not_hide_a_regression() -> None:
     assert len(guard.guard(lambda: next(noisy), {"fold": 1.0}, pause=no_pause)) == 1
 
 
-def test_twice_the_work_takes_twice_the_time() -> None:
+def test_more_work_takes_more_time() -> None:
     once = core.Case("once", "", 5, guard.fixed_loop)
-    twice = core.Case("twice", "", 5, lambda: (guard.fixed_loop(), guard.fixed_loop()))
-    found = guard.ratios(guard.measure([once, twice], repeats=15))
-    assert set(found) == {"once", "twice"}
-    assert 0.6 < found["once"] < 1.7
-    assert 1.3 < found["twice"] / found["once"] < 3.0
+    often = core.Case("often", "", 5, lambda: [guard.fixed_loop() for _ in range(16)])
+    found = guard.ratios(guard.measure([once, often], repeats=15))
+    assert set(found) == {"once", "often"}
+    assert 0.2 < found["once"] < 5.0, "beside whatever else this machine does"
+    assert 4.0 < found["often"] / found["once"] < 64.0
 
 
 def test_records_of_other_pythons_are_kept(tmp_path) -> None:

@@ -37,7 +37,7 @@ _SUMMARY = "The conversation up to here was summed up:\n"
 class Setting(Struct, frozen=True):
     """What the items are read with; ``media`` gathers the parts that are no text, and what the client calls each.
 
-    ``effort`` tells, before each medium and call, whether the client still waits.
+    ``notes`` gathers what is left out. ``effort`` tells, before each medium and call, whether the client still waits.
     """
 
     model: Model
@@ -45,6 +45,7 @@ class Setting(Struct, frozen=True):
     images: Mapping[str, Blob]
     signatures: signatures.SignatureLookup | None = None
     media: list[NamedPart] = []
+    notes: list[str] = []
     effort: Effort = field(default_factory=partial(Effort, 0))
 
 
@@ -151,6 +152,8 @@ class _Writer:
             summary = sealed.opened(sealed.SUMMARY, item.sealed, 1)
             if summary is not None:
                 self.user([Part(text=_SUMMARY + summary[0])])
+            else:
+                self._setting.notes.append(f"{path_of(item.place)}.encrypted_content")
 
     def parts(self, item: Said | Answered, content: str | Raw | list[InputPart]) -> list[Part]:
         """Return the parts of a content; empty texts are left out, they are a 400 on some models."""

@@ -87,7 +87,7 @@ def to_call(
         tools = offered(_given(request, items), choice, model, notes, effort)
         text = _reader.at("text", _text, request.text) or TextConfig()
     wanted = _format(text, model, bool(tools.set.specs), effort)
-    setting = Setting(model, tools.set.names, images, signatures, effort=effort)
+    setting = Setting(model, tools.set.names, images, signatures, notes=notes, effort=effort)
     said = conversation(items, setting, asking.instructions, wanted.instruction)
     body = GenerateRequest(
         contents=said.contents,

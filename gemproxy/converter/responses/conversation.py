@@ -233,11 +233,13 @@ class _Writer:
 
         One that sees none goes on without it, and so does a history in which no image is left of it.
         """
+        self._calling = False
         self._setting.effort.spend(0)
         param = f"{path_of(item.place)}.result"
         with suppress(ClientFault):
             part = media.picture(f"data:;base64,{item.data}", None, param, {}, self._setting.model)
             self._setting.media.append(NamedPart(part, param))
+            sign(part, signatures.known(None, self._setting.signatures, lambda: signatures.image_key(item.data)))
             self._contents.model([part], [])
 
     def _thought(self, item: Thought) -> None:

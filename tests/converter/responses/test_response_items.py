@@ -9,7 +9,7 @@ import pytest
 
 from gemproxy.converter.api import Options
 from gemproxy.converter.bounds import Bounds
-from gemproxy.converter.gemini.signatures import SignatureCache, Signed
+from gemproxy.converter.gemini.signatures import SignatureCache, Signed, image_key
 from gemproxy.converter.responses.sealed import SIGNATURE, SUMMARY, digest, seal
 from gemproxy.errors import ClientFault
 from tests.clock import Clock
@@ -17,6 +17,7 @@ from tests.converter.responses.asking_responses import PICTURE, body_of, content
 
 USER = {"role": "user", "content": "Hi"}
 ORIGIN = "ai_studio/gemini-3.5-flash"
+DRAWN = {"type": "image_generation_call", "id": "ig_1", "result": PICTURE}
 
 
 def call(call_id: str = "c1", name: str = "f", arguments: str = '{"a":1}', **more: Any) -> dict[str, Any]:
@@ -149,8 +150,7 @@ def test_an_image_of_which_nothing_is_left_is_left_out(result: Any) -> None:
 
 
 def test_an_image_is_left_out_for_a_model_that_sees_none() -> None:
-    drawn = {"type": "image_generation_call", "id": "ig_1", "result": PICTURE}
-    assert "inlineData" not in str(body_of({"model": "gemini-3.8-flash-tts", "input": [USER, drawn, USER]}))
+    assert "inlineData" not in str(body_of({"model": "gemini-3.8-flash-tts", "input": [USER, DRAWN, USER]}))
 
 
 def test_calls_of_the_clients_own_tools_stand_in_steps_as_others_do() -> None:
@@ -278,6 +278,13 @@ def test_a_call_that_nobody_remembers_goes_without_a_signature() -> None:
     assert signed(contents_of(USER, call(), output())) == [({"a": 1}, None)]
 
 
+def test_an_image_goes_back_with_the_signature_that_is_remembered_of_it(clock: Clock) -> None:
+    cache = SignatureCache(clock).of("ci")
+    cache.put(image_key(PICTURE), Signed("c2ln", ORIGIN))
+    _, made = contents_of(USER, DRAWN, signatures=cache)[:2]
+    assert [part["thoughtSignature"] for part in made["parts"]] == ["c2ln"]
+
+
 BOTH_CALLED = [USER, thought(), call(), output(), call("c2"), output("c2")]
 
 
@@ -304,6 +311,11 @@ BOTH_CALLED = [USER, thought(), call(), output(), call("c2"), output("c2")]
             [*BOTH_CALLED[:4], thought("c2", arguments="[]"), *BOTH_CALLED[4:]],
             [["c2ln"], [None]],
             id="a thought stands between",
+        ),
+        pytest.param(
+            [*BOTH_CALLED[:4], DRAWN, *BOTH_CALLED[4:], call("c3"), output("c3")],
+            [["c2ln"], [None], [None]],
+            id="an image stands between",
         ),
         pytest.param([USER, *BOTH_CALLED[2:]], [[None], [None]], id="nothing is known of either"),
     ],

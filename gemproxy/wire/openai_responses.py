@@ -7,7 +7,7 @@ Source: OpenAI's schemas of ``CreateResponse``, ``Response`` and its events (doc
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import UNSET, Raw, Struct, UnsetType, defstruct
 from msgspec.structs import fields
@@ -199,6 +199,14 @@ class ItemHead(Struct, frozen=True, gc=False):
 
     type: str | None = None
     role: str | None = None
+
+
+class SentText(Struct, frozen=True, gc=False):
+    """A message that is one text."""
+
+    role: Literal["user", "assistant", "system", "developer"]
+    content: str
+    type: Literal["message"] | None = None
 
 
 class SentMessage(Struct, frozen=True, gc=False):

@@ -120,8 +120,8 @@ def _placed(path: str, tools: Sequence[Raw]) -> list[tuple[str, Raw]]:
 
 def refuse_what_is_kept_elsewhere(request: ResponsesRequest) -> None:
     """Raise ``ClientFault`` for what would need more of a conversation than a proxy has."""
-    for name in ("conversation", "prompt"):
-        if bytes(getattr(request, name)) not in (b"", b"null"):
+    for name, raw in (("conversation", request.conversation), ("prompt", request.prompt)):
+        if len(raw) and bytes(raw) != b"null":
             raise ClientFault(f"{name} is not offered here.", param=name, code="unsupported_parameter")
     if request.background:
         raise ClientFault("background is not offered here.", param="background", code="unsupported_parameter")

@@ -125,8 +125,8 @@ def responses(fleet: Fleet, effort: Effort) -> Rows:
     yield _beside("CPU of a small request, us", fleet, effort, "small", 32, 1.15)
     yield _beside("CPU of a request of 80 kB with 30 tools, us", fleet, effort, "small", 8, None, "tools")
     yield _beside("CPU of a text delta back to back, us", fleet, effort, "burst", 8, 1.3)
-    yield _open_beside("RSS of one of 500 open streams, KiB", fleet, "plain", Limit("most", 44))
-    yield _open_beside("RSS of one of 500 open streams, 80 kB asked, KiB", fleet, "tools", None)
+    yield _open_beside("RSS of one of 500 open streams, KiB", fleet, 500, "plain", Limit("most", 44))
+    yield _open_beside("RSS of one of 100 open streams, 80 kB asked, KiB", fleet, 100, "tools", None)
 
 
 def latency(fleet: Fleet, effort: Effort) -> Rows:
@@ -248,8 +248,8 @@ def _beside(
     return Row("responses", measure, *found, None if limit is None else Limit("ratio", limit))
 
 
-def _open_beside(measure: str, fleet: Fleet, ask: Ask, limit: Limit | None) -> Row:
-    chat, other = (_resident(fleet, fleet.fresh_gemproxy(), "nap", 500, 0.9, ask, api) for api in APIS)
+def _open_beside(measure: str, fleet: Fleet, streams: int, ask: Ask, limit: Limit | None) -> Row:
+    chat, other = (_resident(fleet, fleet.fresh_gemproxy(), "nap", streams, 0.9, ask, api) for api in APIS)
     return Row("responses", measure, [chat[0]], [other[0]], limit)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import aiohttp
 import msgspec
-import openai
 from aiohttp import web
 
 from gemproxy.config import Config, load
@@ -20,6 +19,7 @@ from gemproxy.process.sockets import base_url, bind
 from gemproxy.simulator import Simulator
 from gemproxy.transport.client import outgoing
 from gemproxy.wiring.build import OPERATIONS, build_app
+from tests import openai_package as openai
 
 KEY = "sk-test"
 

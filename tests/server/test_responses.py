@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import openai
 import pytest
 
 from gemproxy.converter.responses.compaction import ASK
 from gemproxy.simulator import Answer, Reset, Simulator, frames_answer
+from tests import openai_package as openai
 from tests.responses_schema import problems
 from tests.running import Running, configuration, running
 

@@ -10,8 +10,13 @@ import pytest
 from tests.responses_schema import _validator, event_problems
 
 DELTA = {
-    **{"type": "response.output_text.delta", "sequence_number": 4, "item_id": "m", "delta": "Hi"},
-    **{"output_index": 0, "content_index": 0, "logprobs": []},
+    "type": "response.output_text.delta",
+    "sequence_number": 4,
+    "item_id": "m",
+    "delta": "Hi",
+    "output_index": 0,
+    "content_index": 0,
+    "logprobs": [],
 }
 MESSAGE = {"type": "message", "id": "m", "role": "assistant", "status": "completed", "content": []}
 DONE = {"type": "response.output_item.done", "sequence_number": 5, "output_index": 0, "item": MESSAGE}

@@ -32,7 +32,7 @@ MIB = 1 << 20
 LARGE = 2  # times the bound on stalls for what is as large as a body may be
 QUICK = (
     "results-of-one-id objects-in-metadata tools-128 percent text heads places-in-a-text argument-2mb packed "
-    "unary-objects"
+    "unary-objects items-in-limits items-sealed-large"
 ).split()
 TWENTY = (
     "results-of-one-id media-in-a-result long-name calls tiny-images tiny-parts options percent picture text "

@@ -157,7 +157,6 @@ def test_several_answers_of_a_model_that_gives_one_are_refused() -> None:
 # ------------------------------------------------------------------------------------------ formats beside tools
 
 SCHEMA = {"type": "json_schema", "json_schema": {"schema": {"type": "object", "properties": {"a": {"type": "null"}}}}}
-MIME = {"responseMimeType": "application/json"}
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
+    if name.startswith("_"):  # pytest looks at all that a module holds
+        raise AttributeError(name)
     import openai
 
     return getattr(openai, name)

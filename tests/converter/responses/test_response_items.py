@@ -101,6 +101,12 @@ def test_instructions_come_before_those_of_the_items() -> None:
     assert body_of(sent)["systemInstruction"] == {"parts": [{"text": "First."}, {"text": "Second."}]}
 
 
+def test_instructions_behind_tools_that_come_as_an_item_lead_all_the_same() -> None:
+    body = body_of({"input": [offering(tool("f")), {"role": "developer", "content": "First."}, USER]})
+    assert body["systemInstruction"] == {"parts": [{"text": "First."}]}
+    assert body["contents"] == [{"parts": [{"text": "Hi"}], "role": "user"}]
+
+
 def test_calls_and_their_outputs_stand_in_one_step() -> None:
     picture = {"type": "input_image", "image_url": f"data:image/png;base64,{PICTURE}"}
     contents = contents_of(

@@ -131,6 +131,31 @@ async def test_a_large_response_is_looked_up_beside_the_loop(server: Running, mo
     await soon(lambda: budget(server).held == 0)
 
 
+@pytest.mark.parametrize("text", ["Hello", LARGE], ids=["small", "large"])
+@pytest.mark.parametrize("way", ["", "/input_items"])
+async def test_the_head_of_what_is_kept_comes_without_it(server: Running, text: str, way: str) -> None:
+    put(server, "resp_1", text)
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+    lines = (f"HEAD {PATH}/resp_1{way} HTTP/1.1", "Host: 127.0.0.1", f"Authorization: Bearer {KEY}")
+    writer.write("\r\n".join((*lines, "Connection: close", "", "")).encode())
+    told, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    assert told.startswith(b"HTTP/1.1 200 ")
+    assert body == b""
+
+
+async def test_a_page_of_a_browser_may_look_up_and_forget_what_is_kept(simulator: Simulator, tmp_path: Path) -> None:
+    config = configuration(simulator, tmp_path, '[server]\ncors_origins = ["https://page.example"]\n')
+    asks = {"Origin": "https://page.example", "Access-Control-Request-Method": "DELETE"}
+    async with running(simulator, config) as server:
+        for path in (f"{PATH}/resp_1", f"{PATH}/resp_1/input_items", f"{PATH}/resp_1/cancel"):
+            async with server.session.options(server.url + path, headers=asks) as answer:
+                assert answer.status == 204, path
+                assert "DELETE" in answer.headers["Access-Control-Allow-Methods"]
+        async with server.session.put(f"{server.url}{PATH}/resp_1", headers=asks) as answer:
+            assert (answer.status, answer.headers["Allow"]) == (405, "DELETE,GET,HEAD,OPTIONS")
+
+
 @pytest.mark.parametrize("store", [True, False])
 async def test_what_an_answer_will_keep_is_counted_and_all_else_let_go(
     server: Running, simulator: Simulator, store: bool

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from gemproxy.converter.responses.compaction import ASK
-from gemproxy.simulator import Answer, Reset, Simulator, frames_answer, google_errors, sse
+from gemproxy.simulator import Answer, Reset, Simulator, error_answer, frames_answer, google_errors, sse
 from tests.responses_schema import problems, response_problems
 from tests.running import KEY, Running, configuration, running
 
@@ -237,6 +237,17 @@ async def test_a_limit_in_mid_stream_says_how_long_to_wait(
     assert last.response.error is not None
     assert last.response.error.code == "rate_limit_exceeded"
     assert last.response.error.message == f"The upstream's quota per minute for this model is used up.{hint}"
+
+
+@pytest.mark.parametrize("path", ["", "/compact"])
+async def test_what_google_refuses_has_the_name_that_the_client_gave_it(
+    server: Running, simulator: Simulator, path: str
+) -> None:
+    too_long = "The input token count (9) exceeds the maximum number of tokens allowed (8)."
+    simulator.script(error_answer(400, too_long), times=None)
+    status, body = await server.post(f"/v1/responses{path}", {"model": MODEL, "input": "Hello"})
+    fault = msgspec.json.decode(body)["error"]
+    assert (status, fault["code"], fault["param"]) == (400, "context_length_exceeded", "input")
 
 
 async def test_a_websocket_is_refused_in_the_way_that_clients_understand(server: Running) -> None:

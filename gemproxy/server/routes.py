@@ -228,7 +228,7 @@ def _caller(request: web.Request, service: Service, context: Context) -> Caller:
         check_direct(request.version, request.headers)
         _check_host(request)
     caller = auth.caller(context.api.key(request.headers, request.rel_url.raw_query_string))
-    context.client = caller.name
+    context.client, context.mark = caller.name, caller.mark
     return caller
 
 

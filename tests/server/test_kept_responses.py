@@ -188,6 +188,25 @@ async def test_one_process_goes_on_from_what_another_kept(simulator: Simulator, 
         assert texts == ["Hello", answer["output"][0]["content"][0]["text"], "And?"]
 
 
+async def test_what_is_kept_is_the_keys_whatever_its_place_in_the_list(simulator: Simulator, tmp_path: Path) -> None:
+    """Bare keys are named by their places: without the first the second is called as that was."""
+    kept_on_disk = f'[state]\npath = "{tmp_path}/state.db"\n[responses]\nkeep = "state"\n'
+    found: dict[str, list[int]] = {}
+    names: dict[str, str] = {}
+    for keys in ('["sk-one", "sk-two"]', '["sk-two"]'):
+        config = configuration(simulator, tmp_path, f"[auth]\nkeys = {keys}\n{kept_on_disk}")
+        async with running(simulator, config) as server:
+            for key in ("sk-one", "sk-two") if not names else ():
+                headers = {"Authorization": f"Bearer {key}"}
+                status, body = await server.post(PATH, {"model": MODEL, "input": "Hello"}, headers)
+                names[key] = msgspec.json.decode(body)["id"]
+            shows = {"Authorization": "Bearer sk-two"}
+            for key, name in names.items():
+                status, _ = await server.get(f"{PATH}/{name}", shows)
+                found.setdefault(key, []).append(status)
+    assert found == {"sk-one": [404, 404], "sk-two": [200, 200]}
+
+
 async def _found_soon(server: Running, name: str) -> tuple[int, Any]:
     """Return what a process has; another writes what it keeps a moment later."""
     for _ in range(200):

@@ -281,6 +281,15 @@ async def test_a_conversation_is_summed_up_and_gone_on_with(server: Running, sim
         assert "Hello from the simulated Gemini" in told
 
 
+@pytest.mark.parametrize(
+    ("path", "items"), [("/compact", None), ("/compact", []), ("", [{"type": "compaction_trigger"}])]
+)
+async def test_nothing_is_not_summed_up(server: Running, simulator: Simulator, path: str, items: Any) -> None:
+    status, body = await server.post(f"/v1/responses{path}", {"model": MODEL, "input": items})
+    assert (status, msgspec.json.decode(body)["error"]["param"]) == (400, "input")
+    assert simulator.generations == []
+
+
 async def test_a_conversation_that_is_kept_is_summed_up_with_what_the_user_said(server: Running) -> None:
     async with server.openai() as client:
         first = await client.responses.create(model=MODEL, input="Hello")

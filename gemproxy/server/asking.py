@@ -92,7 +92,7 @@ class Asking:
 
     async def _look_up(self, kind: str, key: str, before: Callable[[bytes], str]) -> None:
         """Find what is kept by this key, and all that it goes on from."""
-        known, own = self._known, partial(own_key, self._context.client)
+        known, own = self._known, partial(own_key, self._context.mark)
         while key and (kind, key) not in known.stored:
             if len(known.stored) >= MAX_FOUND:
                 raise ClientFault(f"The request goes on from, or refers to, more than {MAX_FOUND} earlier answers.")
@@ -108,7 +108,7 @@ class Asking:
         At once: whoever has seen the end may leave, and go on from it with the next request.
         """
         for each in self._keep():
-            key = own_key(self._context.client, each.key)
+            key = own_key(self._context.mark, each.key)
             self._service.kept.put(each.kind, key, each.value, each.lasts, each.limit)
 
     async def open(self) -> Answer | Gathered:
@@ -218,9 +218,9 @@ def _tape(capture: Capture | None, name: str, tapes: list[Tape]) -> Tape | None:
     return tape
 
 
-def own_key(client: str, key: str) -> str:
+def own_key(mark: str, key: str) -> str:
     """Return a key of what is kept that is this client's alone: another one's is as if it were not there."""
-    return f"{client}\0{key}"
+    return f"{mark}\0{key}"
 
 
 def _elsewhere(failure: Failure) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Sequence
+from hashlib import blake2b
 
 from msgspec import Struct
 
@@ -11,16 +12,26 @@ from gemproxy.errors import ClientFault, unauthorized
 
 
 class Caller(Struct, frozen=True):
-    """One client. ``models`` None: all of them. Limits of 0: none."""
+    """One client. ``models`` None: all of them. Limits of 0: none.
+
+    ``mark`` is what tells its key from others (``mark_of``): a name may be another key's tomorrow, as bare keys are
+    named by their places.
+    """
 
     name: str
     models: frozenset[str] | None = None
     admin: bool = True
     max_concurrent: int = 0
     requests_per_minute: int = 0
+    mark: str = ""
 
 
-ANYONE = Caller("anyone")
+ANYONE = Caller("anyone", mark="anyone")
+
+
+def mark_of(key: str) -> str:
+    """Return a digest of a client's key, which may be written down."""
+    return blake2b(key.encode(), digest_size=16, person=b"gemproxy client").hexdigest()
 
 
 class ClientAuth:

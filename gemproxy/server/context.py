@@ -1,6 +1,7 @@
 """One request on its way through the server: what is gathered of it for its log line, and what its answer carries.
 
-Holds no header, key or body of the client's: nothing secret and no prompt can reach the log through it.
+Holds no header, key or body of the client's, but a digest of its key: nothing secret and no prompt can reach the log
+through it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class Context(Struct):
     method: str
     path: str
     client: str = "-"
+    mark: str = ""  # of the client's key (``auth.Caller``)
     model: str = "-"
     stream: bool = False
     credential: str = "-"

@@ -40,10 +40,7 @@ def add_routes(router: web.UrlDispatcher, operations: Sequence[Operation], looku
         for path in operation.paths:
             router.add_post(path, answering(partial(_operate, operation), operation.api), expect_handler=expectation)
             router.add_options(path, _open(partial(_preflight, {"POST"})), expect_handler=expectation)
-    for lookup in lookups:
-        for path in lookup.paths:
-            looks = answering(partial(_look_up, lookup), lookup.api)
-            router.add_route(lookup.method, path, looks, expect_handler=expectation)
+    _add_lookups(router, lookups)
     for base in ("/v1", ""):
         router.add_get(f"{base}/models", _known(_list_models), expect_handler=expectation)
         router.add_get(f"{base}/models/{{id:.+}}", _known(_show_model), expect_handler=expectation)
@@ -53,6 +50,18 @@ def add_routes(router: web.UrlDispatcher, operations: Sequence[Operation], looku
         for path in ("/models", "/models/{id:.+}"):
             router.add_options(base + path, _open(partial(_preflight, {"GET", "HEAD"})), expect_handler=expectation)
     _add_rest(router)
+
+
+def _add_lookups(router: web.UrlDispatcher, lookups: Sequence[Lookup]) -> None:
+    allowed: dict[str, set[str]] = {}
+    for lookup in lookups:
+        looks = answering(partial(_look_up, lookup), lookup.api)
+        for path in lookup.paths:
+            for method in ("GET", "HEAD") if lookup.method == "GET" else (lookup.method,):
+                router.add_route(method, path, looks, expect_handler=expectation)
+                allowed.setdefault(path, set()).add(method)
+    for path, methods in allowed.items():
+        router.add_options(path, _open(partial(_preflight, methods)), expect_handler=expectation)
 
 
 def shortcut(server: web.Server, service: Service, operations: Sequence[Operation]) -> None:
@@ -219,7 +228,7 @@ def _caller(request: web.Request, service: Service, context: Context) -> Caller:
         check_direct(request.version, request.headers)
         _check_host(request)
     caller = auth.caller(context.api.key(request.headers, request.rel_url.raw_query_string))
-    context.client = caller.name
+    context.client, context.mark = caller.name, caller.mark
     return caller
 
 

@@ -34,7 +34,7 @@ from gemproxy.models import Catalogue, capabilities
 from gemproxy.pool.cooldown import Policy
 from gemproxy.pool.slot import POOLS, Slot
 from gemproxy.proxies import Proxies, proxies
-from gemproxy.server.auth import Caller, ClientAuth
+from gemproxy.server.auth import Caller, ClientAuth, mark_of
 from gemproxy.server.service import Door
 from gemproxy.transport.reaching import origin_of
 from gemproxy.upstream.reach import Need
@@ -239,13 +239,14 @@ def _auth(auth: Auth, catalogue: Catalogue) -> ClientAuth:
                 not admins or client.key.reveal() in admins,
                 client.max_concurrent,
                 client.requests_per_minute,
+                mark_of(client.key.reveal()),
             ),
         )
         for client in auth.clients
     ]
     known, taken = {key for key, _ in keys}, {caller.name for _, caller in keys}
     names = (name for place in itertools.count(1) if (name := f"admin-{place}") not in taken)  # limits go by name
-    keys += [(key, Caller(name)) for key, name in zip(sorted(admins - known), names, strict=False)]
+    keys += [(key, Caller(name, mark=mark_of(key))) for key, name in zip(sorted(admins - known), names, strict=False)]
     return ClientAuth(keys)
 
 

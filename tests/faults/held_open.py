@@ -136,8 +136,8 @@ def _finding_waits(stage: Stage) -> None:
     stage.monkeypatch.setattr(state, "get", waits)
 
 
-def _client(stage: Stage) -> str:
-    return stage.service.door.auth.caller(KEY).name
+def _mark(stage: Stage) -> str:
+    return stage.service.door.auth.caller(KEY).mark
 
 
 async def _remembering(stage: Stage, form: str) -> Bare:
@@ -160,7 +160,7 @@ def much_stored(work: str) -> Any:
     async def hold(stage: Stage, form: str) -> Bare:
         _work_waits(stage, work)
         await start(stage, form)
-        stage.service.kept.put(LINKS, own_key(_client(stage), "Hello"), LARGE.encode(), LONG)
+        stage.service.kept.put(LINKS, own_key(_mark(stage), "Hello"), LARGE.encode(), LONG)
         return await _remembering(stage, form)
 
     return hold
@@ -174,7 +174,7 @@ def looked_up(work: str = "", text: str = "Hello", *, deaf: bool = False) -> Any
             _work_waits(stage, work)
         await start(stage, form)
         record = kept.Record(Raw(msgspec.json.encode(text)), [], Raw(b'{"output":[]}'))
-        stage.service.kept.put(kept.KIND, own_key(_client(stage), "resp_1"), kept.written(None, record), LONG)
+        stage.service.kept.put(kept.KIND, own_key(_mark(stage), "resp_1"), kept.written(None, record), LONG)
         if not work and not deaf:
             _finding_waits(stage)
         client = await stage.connect(receive=1 << 12 if deaf else 0)

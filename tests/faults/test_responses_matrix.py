@@ -14,8 +14,10 @@ from tests.faults.client import AUTH, Got, error_code
 from tests.faults.figures import note
 from tests.faults.matrix import EVENT_CODES, Matrix, expected, run, table
 from tests.faults.upstream_faults import KINDS, ROWS, TEXT, Column, Fault, Moment
+from tests.responses_schema import Checked, response_problems
 from tests.running import Running
 
+CHECKED = Checked()
 FAILED = "server_error"  # whatever broke upstream: clients may try again
 
 
@@ -29,9 +31,11 @@ async def responses(server: Running, model: str, stream: bool) -> Got:
     if stream:
         events = events_of(got.body.replace(b": ping\n\n", b""))
         whole = folded(events)
+        CHECKED.add(events)
         got.text = "".join(event["delta"] for event in events if event["type"] == "response.output_text.delta")
     else:
         whole = msgspec.json.decode(got.body)
+        assert response_problems(whole) == []
         got.text = "".join(part["text"] for item in whole["output"] for part in item.get("content", ()))
     got.whole = whole["status"] == "completed"
     got.code = None if got.whole else whole["error"]["code"]
@@ -41,7 +45,7 @@ async def responses(server: Running, model: str, stream: bool) -> Got:
 @pytest.fixture(scope="module")
 def matrix(tmp_path_factory: pytest.TempPathFactory) -> Matrix:
     found = asyncio.run(run(tmp_path_factory.mktemp("matrix"), responses))
-    note(f"/v1/responses: {table(found)}")
+    note(f"/v1/responses: {table(found)}\n/v1/responses, faults: {CHECKED}")
     return found
 
 
@@ -63,6 +67,10 @@ def judge(matrix: Matrix, fault: Fault, moment: Moment, column: Column, often: s
         assert cell.got.text == (TEXT if repeated else fault.text), "not a byte more or less"
     if cell.got.status in EVENT_CODES:
         assert cell.got.code == EVENT_CODES[cell.got.status]
+
+
+def test_the_events_of_every_cell_were_held_against_the_schema(matrix: Matrix) -> None:
+    assert CHECKED.events > len(matrix.cells)
 
 
 def test_no_answer_stays_in_memory(matrix: Matrix) -> None:

@@ -131,6 +131,31 @@ async def test_a_large_response_is_looked_up_beside_the_loop(server: Running, mo
     await soon(lambda: budget(server).held == 0)
 
 
+@pytest.mark.parametrize("text", ["Hello", LARGE], ids=["small", "large"])
+@pytest.mark.parametrize("way", ["", "/input_items"])
+async def test_the_head_of_what_is_kept_comes_without_it(server: Running, text: str, way: str) -> None:
+    put(server, "resp_1", text)
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+    lines = (f"HEAD {PATH}/resp_1{way} HTTP/1.1", "Host: 127.0.0.1", f"Authorization: Bearer {KEY}")
+    writer.write("\r\n".join((*lines, "Connection: close", "", "")).encode())
+    told, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    assert told.startswith(b"HTTP/1.1 200 ")
+    assert body == b""
+
+
+async def test_a_page_of_a_browser_may_look_up_and_forget_what_is_kept(simulator: Simulator, tmp_path: Path) -> None:
+    config = configuration(simulator, tmp_path, '[server]\ncors_origins = ["https://page.example"]\n')
+    asks = {"Origin": "https://page.example", "Access-Control-Request-Method": "DELETE"}
+    async with running(simulator, config) as server:
+        for path in (f"{PATH}/resp_1", f"{PATH}/resp_1/input_items", f"{PATH}/resp_1/cancel"):
+            async with server.session.options(server.url + path, headers=asks) as answer:
+                assert answer.status == 204, path
+                assert "DELETE" in answer.headers["Access-Control-Allow-Methods"]
+        async with server.session.put(f"{server.url}{PATH}/resp_1", headers=asks) as answer:
+            assert (answer.status, answer.headers["Allow"]) == (405, "DELETE,GET,HEAD,OPTIONS")
+
+
 @pytest.mark.parametrize("store", [True, False])
 async def test_what_an_answer_will_keep_is_counted_and_all_else_let_go(
     server: Running, simulator: Simulator, store: bool
@@ -161,6 +186,25 @@ async def test_one_process_goes_on_from_what_another_kept(simulator: Simulator, 
         await respond(other, "And?", answer["id"])
         texts = [content["parts"][0]["text"] for content in simulator.generations[-1].json()["contents"]]
         assert texts == ["Hello", answer["output"][0]["content"][0]["text"], "And?"]
+
+
+async def test_what_is_kept_is_the_keys_whatever_its_place_in_the_list(simulator: Simulator, tmp_path: Path) -> None:
+    """Bare keys are named by their places: without the first the second is called as that was."""
+    kept_on_disk = f'[state]\npath = "{tmp_path}/state.db"\n[responses]\nkeep = "state"\n'
+    found: dict[str, list[int]] = {}
+    names: dict[str, str] = {}
+    for keys in ('["sk-one", "sk-two"]', '["sk-two"]'):
+        config = configuration(simulator, tmp_path, f"[auth]\nkeys = {keys}\n{kept_on_disk}")
+        async with running(simulator, config) as server:
+            for key in ("sk-one", "sk-two") if not names else ():
+                headers = {"Authorization": f"Bearer {key}"}
+                status, body = await server.post(PATH, {"model": MODEL, "input": "Hello"}, headers)
+                names[key] = msgspec.json.decode(body)["id"]
+            shows = {"Authorization": "Bearer sk-two"}
+            for key, name in names.items():
+                status, _ = await server.get(f"{PATH}/{name}", shows)
+                found.setdefault(key, []).append(status)
+    assert found == {"sk-one": [404, 404], "sk-two": [200, 200]}
 
 
 async def _found_soon(server: Running, name: str) -> tuple[int, Any]:

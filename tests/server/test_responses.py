@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from gemproxy.converter.responses.compaction import ASK
-from gemproxy.simulator import Answer, Reset, Simulator, frames_answer, google_errors, sse
+from gemproxy.simulator import Answer, Reset, Simulator, error_answer, frames_answer, google_errors, sse
 from tests import openai_package as openai
 from tests.responses_schema import problems, response_problems
 from tests.running import KEY, Running, configuration, running
@@ -241,6 +241,17 @@ async def test_a_limit_in_mid_stream_says_how_long_to_wait(
     assert last.response.error.message == f"The upstream's quota per minute for this model is used up.{hint}"
 
 
+@pytest.mark.parametrize("path", ["", "/compact"])
+async def test_what_google_refuses_has_the_name_that_the_client_gave_it(
+    server: Running, simulator: Simulator, path: str
+) -> None:
+    too_long = "The input token count (9) exceeds the maximum number of tokens allowed (8)."
+    simulator.script(error_answer(400, too_long), times=None)
+    status, body = await server.post(f"/v1/responses{path}", {"model": MODEL, "input": "Hello"})
+    fault = msgspec.json.decode(body)["error"]
+    assert (status, fault["code"], fault["param"]) == (400, "context_length_exceeded", "input")
+
+
 async def test_a_websocket_is_refused_in_the_way_that_clients_understand(server: Running) -> None:
     headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Authorization": "Bearer sk-test"}
     async with server.session.get(f"{server.url}/v1/responses", headers=headers) as answer:
@@ -270,6 +281,15 @@ async def test_a_conversation_is_summed_up_and_gone_on_with(server: Running, sim
         [[first, told, last]] = asked(simulator)
         assert (first, last) == ("Hello", "So?")
         assert "Hello from the simulated Gemini" in told
+
+
+@pytest.mark.parametrize(
+    ("path", "items"), [("/compact", None), ("/compact", []), ("", [{"type": "compaction_trigger"}])]
+)
+async def test_nothing_is_not_summed_up(server: Running, simulator: Simulator, path: str, items: Any) -> None:
+    status, body = await server.post(f"/v1/responses{path}", {"model": MODEL, "input": items})
+    assert (status, msgspec.json.decode(body)["error"]["param"]) == (400, "input")
+    assert simulator.generations == []
 
 
 async def test_a_conversation_that_is_kept_is_summed_up_with_what_the_user_said(server: Running) -> None:

@@ -20,6 +20,7 @@ from gemproxy.converter.responses.items import Compact
 from gemproxy.converter.responses.kept import listed, sent_before
 from gemproxy.converter.responses.operation import ResponsesAsked
 from gemproxy.converter.responses.operation import read as read_response
+from gemproxy.converter.responses.params import param_of
 from gemproxy.converter.responses.reading import raws_of
 from gemproxy.converter.transcoder import Transcoder
 from gemproxy.upstream.dialect import Dialect
@@ -84,4 +85,4 @@ def _read(received: Received, options: Options) -> CompactAsked:
     return CompactAsked(msgspec.structs.replace(asked, asking=asking))
 
 
-COMPACT = Operation(OPENAI, under_both("/responses/compact"), _read)
+COMPACT = Operation(OPENAI, under_both("/responses/compact"), _read, param_of)

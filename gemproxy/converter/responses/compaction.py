@@ -18,7 +18,7 @@ from gemproxy.converter.responses.items import Compact, Item, Offered, Said
 from gemproxy.converter.responses.output import Output
 from gemproxy.converter.responses.sealed import SUMMARY, seal
 from gemproxy.converter.transcript import Usage
-from gemproxy.errors import BadAnswer
+from gemproxy.errors import BadAnswer, ClientFault
 from gemproxy.wire.openai_responses import ItemOut, UsageOut
 from gemproxy.wire.text import joined, plain
 
@@ -37,8 +37,11 @@ def is_asked(items: Sequence[Item]) -> bool:
 
 
 def asking(items: Sequence[Item]) -> list[Item]:
-    """Return the items that ask for the summary: no tool is of use for it."""
-    return [*(item for item in items if not isinstance(item, Compact | Offered)), Said(None, "user", ASK)]
+    """Return the items that ask for the summary: no tool is of use for it. Raises ``ClientFault`` if there are none."""
+    said = [item for item in items if not isinstance(item, Compact | Offered)]
+    if not said:
+        raise ClientFault("input must hold something that can be summed up.", param="input")
+    return [*said, Said(None, "user", ASK)]
 
 
 class Summing:

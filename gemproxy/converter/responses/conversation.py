@@ -22,7 +22,17 @@ from gemproxy.converter.gemini.names import Names
 from gemproxy.converter.gemini.signatures import Signed
 from gemproxy.converter.gemini.tool_results import Asked, Result
 from gemproxy.converter.responses import sealed
-from gemproxy.converter.responses.items import Answered, Called, Compacted, Drawn, Item, Said, Thought, path_of
+from gemproxy.converter.responses.items import (
+    Answered,
+    Called,
+    Compacted,
+    Drawn,
+    Item,
+    Offered,
+    Said,
+    Thought,
+    path_of,
+)
 from gemproxy.errors import ClientFault
 from gemproxy.load.effort import Effort
 from gemproxy.models import Model
@@ -72,7 +82,7 @@ def conversation(
             else:
                 writer.user(parts)  # it keeps its place: at the front it would speak of what is not yet said
             continue
-        leading = False
+        leading = leading and isinstance(item, Offered)  # which says nothing; Codex puts its tools before all else
         writer.add(item)
     if last:
         system.append(Part(text=last))

@@ -10,6 +10,7 @@ from gemproxy.converter.document import Document
 from gemproxy.converter.openai import OPENAI, WHOLE, under_both
 from gemproxy.converter.responses.operation import ResponsesAsked
 from gemproxy.converter.responses.operation import read as read_response
+from gemproxy.converter.responses.params import param_of
 from gemproxy.converter.transcript import Usage
 
 
@@ -60,4 +61,4 @@ def _read(received: Received, options: Options) -> CountAsked:
     return CountAsked(read_response(received, options))
 
 
-INPUT_TOKENS = Operation(OPENAI, under_both("/responses/input_tokens"), _read)
+INPUT_TOKENS = Operation(OPENAI, under_both("/responses/input_tokens"), _read, param_of)

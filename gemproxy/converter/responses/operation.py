@@ -31,6 +31,7 @@ from gemproxy.converter.responses.echo import echo_of
 from gemproxy.converter.responses.heading import Heading
 from gemproxy.converter.responses.items import Item
 from gemproxy.converter.responses.output import Output
+from gemproxy.converter.responses.params import param_of
 from gemproxy.converter.responses.reading import Asking, decode
 from gemproxy.converter.responses.request import Conversion, to_call
 from gemproxy.converter.responses.stream import Stream
@@ -202,7 +203,7 @@ def _keep(previous: str | None, said: Raw, key: str, keeping: Keeping, last: lis
     return (Kept(kept.KIND, key, kept.written(previous, record), keeping.lasts, keeping.limit),)
 
 
-RESPONSES: Final = Operation(OPENAI, under_both("/responses"), read)
+RESPONSES: Final = Operation(OPENAI, under_both("/responses"), read, param_of)
 LOOKUPS: Final = (
     Lookup(OPENAI, "GET", under_both("/responses/{id}"), kept.KIND, kept.whole),
     Lookup(OPENAI, "DELETE", under_both("/responses/{id}"), kept.KIND, kept.deleted, drops=True),

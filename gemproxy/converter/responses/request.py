@@ -1,8 +1,8 @@
 """A Responses request -> a Gemini call. Puts the rooms of the converter together.
 
 In: a request that was read, its items with those of earlier responses, the model, fetched images, known signatures and
-options. Out: a ``Conversion``: the call, and what the answer must be read and headed with. Must not: do I/O, know a
-credential, or repeat what the client wrote in a message: only the path of a field, never its content.
+options. Out: a ``Conversion``: the call, and what the answer must be read with. Must not: do I/O, know a credential, or
+repeat what the client wrote in a message: only the path of a field, never its content.
 
 Every field of OpenAI's request is mapped, approximated or knowingly ignored as docs/protocol.md 7.3 says. Ignored ones
 whose loss a client may notice are named in ``Conversion.ignored``.
@@ -53,7 +53,11 @@ _text = msgspec.json.Decoder(TextConfig | None).decode
 
 
 class Conversion(Struct, frozen=True):
-    """A call, what its answer is read with (``generation``), and the object that an answer repeats of the request."""
+    """A call, and what its answer is read with (``generation``).
+
+    ``taken`` are the ids of earlier calls. ``sealed``: the client is to carry signatures; ``compacts``: the answer is a
+    summary. ``ignored`` names fields that were left out.
+    """
 
     call: Call
     tools: Tools
@@ -79,7 +83,7 @@ def to_call(
     ``Abandoned`` and ``Elsewhere`` of ``effort`` come out as they are.
     """
     request, notes = asking.request, _left_out(asking.request)
-    refuse_what_is_kept_elsewhere(request)
+    _refuse_what_is_kept_elsewhere(request)
     compacts, choice = compaction.is_asked(items), choice_of(request.tool_choice)
     if compacts:
         items, tools, text = compaction.asking(items), Tools(ToolSet(Names()), {}), TextConfig()
@@ -118,7 +122,7 @@ def _placed(path: str, tools: Sequence[Raw]) -> list[tuple[str, Raw]]:
     return [(f"{path}[{place}]", raw) for place, raw in enumerate(tools)]
 
 
-def refuse_what_is_kept_elsewhere(request: ResponsesRequest) -> None:
+def _refuse_what_is_kept_elsewhere(request: ResponsesRequest) -> None:
     """Raise ``ClientFault`` for what would need more of a conversation than a proxy has."""
     for name, raw in (("conversation", request.conversation), ("prompt", request.prompt)):
         if len(raw) and bytes(raw) != b"null":

@@ -21,6 +21,7 @@ ENDPOINTS = {
         "compact": "/v1/responses/compact",
         "kept": "/v1/responses/{id}",
         "input_items": "/v1/responses/{id}/input_items",
+        "cancel": "/v1/responses/{id}/cancel",
     },
     "models": "/v1/models",
     "health": "/health",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -20,14 +20,22 @@ from gemproxy.converter.transcript import ErrorFrame, Usage
 from gemproxy.errors import ClientFault, Failure, NoCredential, UpstreamFault
 from gemproxy.wire.openai_responses import Echo
 from tests.converter.responses.response_events import events_of, folded
+from tests.faults.figures import note
 from tests.golden import converted, decode, frames, scenarios, sse
 from tests.recorded import Recorded, answers
-from tests.responses_schema import event_problems, response_problems
+from tests.responses_schema import Checked, response_problems
 
 HEADING = Heading(
     "r1", 1_800_000_000, lambda: 1_800_000_001.5, "gemini-test", msgspec.json.encode(Echo()), "ai_studio/g", sealed=True
 )
+CHECKED = Checked()
 USAGE = Usage(prompt=3, completion=5, reasoning=2, cached=1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _counted() -> Iterator[None]:
+    yield
+    note(f"/v1/responses, golden, recorded and made up: {CHECKED}")
 
 
 def transcoder(*, stream: bool) -> Transcoder:
@@ -39,7 +47,9 @@ def transcoder(*, stream: bool) -> Transcoder:
 def told(events: Sequence[Any], heading: Heading = HEADING) -> list[dict[str, Any]]:
     """Return the events of a stream that says this, and ends well."""
     stream = Stream(heading)
-    return events_of(b"".join([*(stream.write(event) for event in events), stream.finish()]))
+    found = events_of(b"".join([*(stream.write(event) for event in events), stream.finish()]))
+    CHECKED.add(found)
+    return found
 
 
 def kinds(events: Sequence[dict[str, Any]]) -> list[str]:
@@ -58,7 +68,7 @@ def check(body: bytes) -> int:
     except (Failure, ErrorFrame):
         assert whole is None
     events = events_of(b"".join(written))
-    assert [problem for event in events for problem in event_problems(event)] == []
+    CHECKED.add(events)
     if whole is not None:
         assert folded(events) == whole
         assert response_problems(whole) == []
@@ -165,6 +175,7 @@ def test_a_stream_that_fails_ends_in_a_failed_response(failure: Failure, code: s
     stream = Stream(HEADING)
     whole = stream.write(ToolCall(0, "call_1", "f", "{}")) + stream.write(Text(0, "Hel"))
     events = events_of(whole + stream.failure_event(failure))
+    CHECKED.add(events)
     last = folded(events)
     assert (last["status"], last["error"]["code"]) == ("failed", code)
     assert [item["type"] for item in last["output"]] == ["function_call"], "what was cut off is not in it"

@@ -37,7 +37,7 @@ def preflight(origin: str | None, allowed: Sequence[str]) -> dict[str, str]:
     """Return the headers for the question a browser asks before a call; {} means no."""
     headers = cors(origin, allowed)
     if headers:
-        headers["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
+        headers["Access-Control-Allow-Methods"] = "GET, POST, DELETE, OPTIONS"
         headers["Access-Control-Allow-Headers"] = "*, Authorization"
         headers["Access-Control-Max-Age"] = "600"
     return headers

@@ -125,7 +125,7 @@ class Whole(web.Response):
         transport = request.transport
         if self._written:
             return None
-        if super().prepared or request.version != HttpVersion11:
+        if super().prepared or request.version != HttpVersion11 or request.method == "HEAD":
             return await super().prepare(request)
         if transport is None or transport.is_closing():
             raise ConnectionResetError

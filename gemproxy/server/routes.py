@@ -40,10 +40,16 @@ def add_routes(router: web.UrlDispatcher, operations: Sequence[Operation], looku
         for path in operation.paths:
             router.add_post(path, answering(partial(_operate, operation), operation.api), expect_handler=expectation)
             router.add_options(path, _open(partial(_preflight, {"POST"})), expect_handler=expectation)
+    allowed: dict[str, set[str]] = {}
     for lookup in lookups:
+        looks = answering(partial(_look_up, lookup), lookup.api)
+        methods = {"GET": {"GET", "HEAD"}}.get(lookup.method, {lookup.method})
         for path in lookup.paths:
-            looks = answering(partial(_look_up, lookup), lookup.api)
-            router.add_route(lookup.method, path, looks, expect_handler=expectation)
+            allowed.setdefault(path, set()).update(methods)
+            for method in sorted(methods):
+                router.add_route(method, path, looks, expect_handler=expectation)
+    for path, methods in allowed.items():
+        router.add_options(path, _open(partial(_preflight, methods)), expect_handler=expectation)
     for base in ("/v1", ""):
         router.add_get(f"{base}/models", _known(_list_models), expect_handler=expectation)
         router.add_get(f"{base}/models/{{id:.+}}", _known(_show_model), expect_handler=expectation)

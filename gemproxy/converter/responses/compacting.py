@@ -55,7 +55,7 @@ class CompactAsked(Struct, frozen=True):
         asking = self.of.asking
         before = sent_before(asking.request.previous_response_id, known.stored)
         words = last_words([*before, *raws_of(asking.input)])
-        said = [Raw(msgspec.json.encode(listed(f"resp_{known.id}", place, raw))) for place, raw in enumerate(words)]
+        said = [listed(f"resp_{known.id}", place, raw) for place, raw in enumerate(words)]
         return Plan((made.call,), partial(_listen, known, settled, said), ignored=made.ignored)
 
 

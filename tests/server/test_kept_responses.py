@@ -86,11 +86,11 @@ async def test_a_chain_has_a_longest_length(server: Running) -> None:
 
 
 async def test_no_more_is_looked_for_than_a_chain_may_hold(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    looks: list[str] = []
+    looks: list[tuple[str, bool]] = []
     get = MemoryState.get
 
-    async def noted(self: MemoryState, kind: str, key: str) -> bytes | None:
-        looks.append(key)
+    async def noted(self: MemoryState, kind: str, key: str, *, patient: bool) -> bytes | None:
+        looks.append((key, patient))
         return await get(self, kind, key)
 
     monkeypatch.setattr(MemoryState, "get", noted)
@@ -98,6 +98,7 @@ async def test_no_more_is_looked_for_than_a_chain_may_hold(server: Running, monk
     status, body = await server.post(PATH, {"model": MODEL, "input": items})
     assert (status, f"more than {MAX_FOUND} earlier" in body.decode()) == (400, True)
     assert len(looks) == MAX_FOUND
+    assert [patient for _, patient in looks] == [True, *[False] * (MAX_FOUND - 1)], "one of them is waited for"
 
 
 async def test_a_link_that_is_gone_is_as_if_the_chain_were_not_there(server: Running) -> None:
@@ -156,7 +157,7 @@ async def test_what_an_answer_will_keep_is_counted_and_all_else_let_go(
 
 
 async def test_any_item_that_was_taken_is_listed(server: Running) -> None:
-    """What nobody reads of an item may be a number that no decoder takes, or millions of objects."""
+    """What nobody reads of an item may be a number that no decoder takes, or objects by the hundred thousand."""
     odd = b'"junk":1e999,"more":[{},{}]'
     items = [
         b'{"type":null,"role":"assistant","content":"Hello","id":{},"status":null,%b}' % odd,
@@ -224,6 +225,9 @@ async def test_one_process_goes_on_from_what_another_kept(simulator: Simulator, 
         answer = await respond(one, "Hello")
         status, found = await _found_soon(other, answer["id"])
         assert (status, found) == (200, answer)
+        await respond(other, "And?", answer["id"])
+        for _ in range(20):
+            await respond(other, "And?", (await respond(one, "Hello"))["id"])  # at once, as a client does
         await respond(other, "And?", answer["id"])
         texts = [content["parts"][0]["text"] for content in simulator.generations[-1].json()["contents"]]
         assert texts == ["Hello", answer["output"][0]["content"][0]["text"], "And?"]

@@ -75,7 +75,7 @@ def last_words(raws: Sequence[Raw]) -> list[Raw]:
 
 def _listen(known: Known, settled: Settled, said: Sequence[Raw], number: int, dialect: Dialect) -> Transcoder:
     heading = Heading(known.id, known.created, known.now, settled.shown)
-    return generation(known, settled, dialect, Summing(Resource(heading, said)), grounded=False)
+    return generation(known, settled, dialect, Summing(Resource(heading, said)), grounded=False, alone=True)
 
 
 def _read(received: Received, options: Options) -> CompactAsked:

@@ -176,6 +176,7 @@ def _listen(
         declared=tools.declared,
         grounded=tools.built_in,
         every_call=True,
+        alone=True,
     )
 
 

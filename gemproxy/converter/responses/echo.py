@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from gemproxy.converter.responses.reading import Asking
+from gemproxy.converter.responses.tools import bound
 from gemproxy.converter.steps import Reader
 from gemproxy.wire.openai_responses import Echo, ReasoningEcho, SentReasoningConfig, SentTool
 
@@ -72,6 +73,7 @@ def echo_of(asking: Asking) -> bytes:
 
 def _tools(raw: Raw) -> Raw:
     tools = _reader.items("tools", raw)
+    bound(len(tools))
     found = [_tool(each, _reader.at(f"tools[{place}]", _sent_tool, each)) for place, each in enumerate(tools)]
     return Raw(b"[%b]" % b",".join(found))
 

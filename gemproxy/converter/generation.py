@@ -25,6 +25,7 @@ def generation(
     declared: frozenset[str] = frozenset(),
     grounded: bool = True,
     every_call: bool = False,
+    alone: bool = False,
 ) -> Transcoder:
     """Return the transcript of one attempt, in the words of ``writer``; without a stream these come at its end.
 
@@ -33,7 +34,8 @@ def generation(
     """
     made_by = origin(dialect, settled)
     keep = partial(_keep, known.signatures, made_by, every_call) if known.signatures is not None else None
-    reader = AnswerReader(partial(_call_id, call_prefix, known), names, taken, declared=declared, grounded=grounded)
+    new_id = partial(_call_id, call_prefix, known)
+    reader = AnswerReader(new_id, names, taken, declared=declared, grounded=grounded, alone=alone)
     return Transcoder(dialect.decode, reader, writer, keep, known.tape(), at_once=not settled.stream)
 
 

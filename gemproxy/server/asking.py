@@ -68,6 +68,7 @@ class Asking:
         self._held = 0
         self._kept: Hold | None = None
         self._since = 0.0
+        self._patient = True
         self._made: list[object] = []
 
     async def find(self) -> None:
@@ -96,8 +97,10 @@ class Asking:
         while key and (kind, key) not in known.stored:
             if len(known.stored) >= MAX_FOUND:
                 raise ClientFault(f"The request goes on from, or refers to, more than {MAX_FOUND} earlier answers.")
-            found = known.stored[kind, key] = await self._service.kept.get(kind, own(key))
+            found = await self._service.kept.get(kind, own(key), patient=self._patient)
+            known.stored[kind, key] = found
             if found is None:
+                self._patient = False  # a request may name a thousand that were never there
                 return
             await weigh(found, self.burden, known.options.bounds)
             key = before(found)

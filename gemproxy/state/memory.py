@@ -45,7 +45,7 @@ class MemoryState:
     def keep_project(self, key: str, project: str, changed: float) -> None:
         self._projects[key] = project
 
-    async def get(self, kind: str, key: str) -> bytes | None:
+    async def get(self, kind: str, key: str, *, patient: bool = False) -> bytes | None:
         item = self._items.get(kind, key)
         return item.at(self._clock()) if item is not None else None
 

@@ -31,6 +31,7 @@ WRITE_DELAY = 0.2  # seconds; cooldowns come in bursts and are written together
 RETRY_INTERVAL = 5.0  # seconds until a failed write, or a file that could not be opened, is tried again
 SETTLE_TIMEOUT = 1.0  # seconds that somebody waits for a write
 RECORDS_PER_FORGETTING = 1000  # between two looks for old ones; model names come from clients, so there may be many
+PAUSES = (0.01, 0.03, 0.06, 0.15)  # seconds between looks for what another process writes a moment after it answered
 BATCH_BYTES = 4 << 20  # of items written together: other processes write in between, and the log stays short
 TIDY_INTERVAL = 60.0  # seconds between looks for items that ended
 
@@ -119,10 +120,16 @@ class SqliteState:
         self._projects[key] = (project, changed)
         self._schedule(WRITE_DELAY)
 
-    async def get(self, kind: str, key: str) -> bytes | None:
-        if (waiting := self._items.get(kind, key)) is not None:
-            return waiting.at(self._clock())
-        return await self._read(lambda: self._database.item(kind, key), None)
+    async def get(self, kind: str, key: str, *, patient: bool = False) -> bytes | None:
+        for pause in (0.0, *(PAUSES if patient else ())):
+            if pause:
+                await asyncio.sleep(pause)
+            if (waiting := self._items.get(kind, key)) is not None:
+                return waiting.at(self._clock())
+            found = await self._read(lambda: self._database.item(kind, key), None)
+            if found is not None:
+                return found
+        return None
 
     def put(self, kind: str, key: str, value: bytes, lasts: float, limit: int = MAX_KIND_BYTES) -> None:
         if weight(key, value) > limit:

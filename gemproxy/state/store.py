@@ -91,8 +91,11 @@ class State(Protocol):
         """Keep a discovered project, soon."""
         ...
 
-    async def get(self, kind: str, key: str) -> bytes | None:
-        """Return what was put there, by any process, if it is still kept."""
+    async def get(self, kind: str, key: str, *, patient: bool = False) -> bytes | None:
+        """Return what was put there, by any process, if it is still kept.
+
+        ``patient``: what another process may just be writing is looked for once more, a quarter of a second at most.
+        """
         ...
 
     def put(self, kind: str, key: str, value: bytes, lasts: float, limit: int = MAX_KIND_BYTES) -> None:

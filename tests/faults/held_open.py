@@ -129,9 +129,9 @@ def _finding_waits(stage: Stage) -> None:
     state = stage.service.kept
     found = state.get
 
-    async def waits(kind: str, key: str) -> bytes | None:
+    async def waits(kind: str, key: str, *, patient: bool) -> bytes | None:
         await stage.gate.wait()
-        return await found(kind, key)
+        return await found(kind, key, patient=patient)
 
     stage.monkeypatch.setattr(state, "get", waits)
 

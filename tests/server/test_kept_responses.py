@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import Raw
+from yarl import URL
 
 from gemproxy.converter.responses import kept
 from gemproxy.converter.responses.reading import Asking
@@ -30,6 +32,7 @@ MODEL = "gemini-3.5-flash"
 PATH = "/v1/responses"
 FRAME = {"candidates": [{"content": {"parts": [{"text": "tick "}]}}]}
 LAST = {"candidates": [{"content": {"parts": [{"text": "end"}]}, "finishReason": "STOP"}]}
+ANSWER = Raw(b'{"output":[]}')
 LARGE = "x" * 2 * SMALL_SIZE
 
 
@@ -83,11 +86,11 @@ async def test_a_chain_has_a_longest_length(server: Running) -> None:
 
 
 async def test_no_more_is_looked_for_than_a_chain_may_hold(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    looks: list[str] = []
+    looks: list[tuple[str, bool]] = []
     get = MemoryState.get
 
-    async def noted(self: MemoryState, kind: str, key: str) -> bytes | None:
-        looks.append(key)
+    async def noted(self: MemoryState, kind: str, key: str, *, patient: bool) -> bytes | None:
+        looks.append((key, patient))
         return await get(self, kind, key)
 
     monkeypatch.setattr(MemoryState, "get", noted)
@@ -95,6 +98,7 @@ async def test_no_more_is_looked_for_than_a_chain_may_hold(server: Running, monk
     status, body = await server.post(PATH, {"model": MODEL, "input": items})
     assert (status, f"more than {MAX_FOUND} earlier" in body.decode()) == (400, True)
     assert len(looks) == MAX_FOUND
+    assert [patient for _, patient in looks] == [True, *[False] * (MAX_FOUND - 1)], "one of them is waited for"
 
 
 async def test_a_link_that_is_gone_is_as_if_the_chain_were_not_there(server: Running) -> None:
@@ -177,12 +181,78 @@ async def test_what_an_answer_will_keep_is_counted_and_all_else_let_go(
     await soon(lambda: budget(server).held == 0)
 
 
+async def test_any_item_that_was_taken_is_listed(server: Running) -> None:
+    """What nobody reads of an item may be a number that no decoder takes, or objects by the hundred thousand."""
+    odd = b'"junk":1e999,"more":[{},{}]'
+    items = [
+        b'{"type":null,"role":"assistant","content":"Hello","id":{},"status":null,%b}' % odd,
+        b'{"role":"user","content":[{"type":"input_text","text":"And?",%b}],"id":"msg_mine"}' % odd,
+        b'{"type":"function_call_output","call_id":"c","output":"x","id":null,%b}' % odd,
+        b'{"type":"item_reference","id":"of_mine",%b}' % odd,
+    ]
+    value = kept.written(None, kept.Record(Raw(b"[%b]" % b",".join(items)), [], ANSWER))
+    listed = kept.input_items("resp_a", value, {})
+    loose = msgspec.json.decode(listed.replace(b"1e999", b"1"))
+    reference, output, asked, said = loose["data"]
+    assert (loose["first_id"], loose["last_id"]) == ("of_mine", said["id"])
+    assert reference == {"type": "item_reference", "id": "of_mine", "junk": 1, "more": [{}, {}]}
+    assert (output["id"], output["call_id"]) == ("item_in_a0002", "c")
+    assert (asked["type"], asked["id"], asked["status"]) == ("message", "msg_mine", "completed")
+    assert asked["content"][0]["text"] == "And?"
+    assert said == {
+        "type": "message",
+        "id": "msg_in_a0000",
+        "status": "completed",
+        "role": "assistant",
+        "content": [{"type": "output_text", "text": "Hello"}],
+    }
+    body = b'{"model":"%b","input":[{"role":"user","content":"x",%b}]}' % (MODEL.encode(), odd)
+    assert (await server.post(f"{PATH}/compact", body))[0] == 200
+
+
+@pytest.mark.parametrize("limit", ["0", "101", "-1", "", "x", "1.5", "\u0663", "0001" + "0" * 5_000, "00019"])
+async def test_a_page_has_from_one_to_a_hundred_items(server: Running, limit: str) -> None:
+    put(server, "resp_1", "Hello")
+    status, found = await server.get(f"{PATH}/resp_1/input_items?limit={limit}")
+    assert (status, found["error"]["param"]) == (400, "limit")
+
+
+@pytest.mark.parametrize("length", [10, 200_000])
+async def test_who_asks_for_the_head_alone_gets_no_more(server: Running, length: int) -> None:
+    put(server, "resp_1", "x" * length)
+    url = URL(server.url)
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(
+        f"HEAD {PATH}/resp_1/input_items HTTP/1.1\r\nHost: {url.authority}\r\n"
+        f"Authorization: Bearer {KEY}\r\nConnection: close\r\n\r\n".encode()
+    )
+    head, end, rest = (await reader.read()).partition(b"\r\n\r\n")
+    assert (head.startswith(b"HTTP/1.1 200"), end, rest) == (True, b"\r\n\r\n", b"")
+    assert int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0]) > length
+    writer.close()
+
+
+async def test_pages_of_other_origins_may_look_up_and_delete(simulator: Simulator, tmp_path: Path) -> None:
+    origin = {"Origin": "https://pages.test", "Access-Control-Request-Method": "DELETE"}
+    more = '[server]\ncors_origins = ["https://pages.test"]\n'
+    async with running(simulator, configuration(simulator, tmp_path, more)) as server:
+        for path in "", "/input_items", "/cancel":
+            async with server.session.options(f"{server.url}{PATH}/resp_1{path}", headers=origin) as answer:
+                assert (answer.status, answer.headers["Access-Control-Allow-Origin"]) == (204, origin["Origin"])
+                assert "DELETE" in answer.headers["Access-Control-Allow-Methods"]
+        async with server.session.options(f"{server.url}{PATH}/resp_1") as answer:
+            assert (answer.status, answer.headers["Allow"]) == (405, "DELETE,GET,HEAD")
+
+
 async def test_one_process_goes_on_from_what_another_kept(simulator: Simulator, tmp_path: Path) -> None:
     config = configuration(simulator, tmp_path, f'[state]\npath = "{tmp_path}/state.db"\n[responses]\nkeep = "state"\n')
     async with running(simulator, config) as one, running(simulator, config) as other:
         answer = await respond(one, "Hello")
         status, found = await _found_soon(other, answer["id"])
         assert (status, found) == (200, answer)
+        await respond(other, "And?", answer["id"])
+        for _ in range(20):
+            await respond(other, "And?", (await respond(one, "Hello"))["id"])  # at once, as a client does
         await respond(other, "And?", answer["id"])
         texts = [content["parts"][0]["text"] for content in simulator.generations[-1].json()["contents"]]
         assert texts == ["Hello", answer["output"][0]["content"][0]["text"], "And?"]

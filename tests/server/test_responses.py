@@ -137,6 +137,24 @@ async def test_a_tool_that_waits_for_a_search_is_called_as_openai_calls_it(
     assert [part["functionCall"]["name"] for part in sent["contents"][1]["parts"]] == ["lend", "buy"]
 
 
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_candidate_that_nobody_asked_for_is_not_told(
+    server: Running, simulator: Simulator, stream: bool
+) -> None:
+    def said(place: int, text: str, **more: str) -> dict[str, Any]:
+        return {"index": place, "content": {"parts": [{"text": text}]}, **more}
+
+    two = [said(0, "one"), said(1, "other", finishReason="STOP")], [said(0, " and all", finishReason="MAX_TOKENS")]
+    simulator.script(frames_answer([{"candidates": each} for each in two]))
+    status, body = await server.post("/v1/responses", {"model": MODEL, "input": "Hello", "stream": stream})
+    assert (status, b"one and all" in body, b"other" in body, b"max_output_tokens" in body) == (200, True, False, True)
+    whole = [said(0, "one", finishReason="STOP"), said(1, "other", finishReason="STOP")]
+    simulator.script(frames_answer([{"candidates": whole}]))
+    items = [USER, {"type": "compaction_trigger"}]
+    status, body = await server.post("/v1/responses", {"model": MODEL, "input": items})
+    assert [item["type"] for item in msgspec.json.decode(body)["output"]] == ["compaction"]
+
+
 async def test_what_was_asked_is_listed_page_by_page(server: Running) -> None:
     async with server.openai() as client:
         items: list[Any] = [{"role": "user", "content": str(number)} for number in range(5)]

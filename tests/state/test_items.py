@@ -321,6 +321,26 @@ async def test_processes_see_each_others_items(process):
     assert await two.get("answer", "one") is None
 
 
+async def test_who_is_patient_gets_what_another_process_is_about_to_write(process, monkeypatch):
+    one, two = await process(), await process()
+    began, goes_on, write = threading.Event(), threading.Event(), Database.write_items
+
+    def held(self, *arguments):
+        began.set()
+        goes_on.wait(10)
+        return write(self, *arguments)
+
+    monkeypatch.setattr(Database, "write_items", held)
+    one.put("answer", "one", b"first", 60.0)
+    await asyncio.to_thread(began.wait, 10)
+    assert await two.get("answer", "one") is None
+    asyncio.get_running_loop().call_later(0.05, goes_on.set)
+    assert await two.get("answer", "one", patient=True) == b"first"
+    assert await two.get("answer", "none", patient=True) is None
+    two.drop("answer", "one")
+    assert await two.get("answer", "one", patient=True) is None
+
+
 async def test_processes_share_one_bound(process):
     one, two = await process(), await process()
     for number in range(20):

@@ -102,7 +102,8 @@ class AnswerReader:
     """Reads one answer. ``new_id`` makes a call id; ``names`` maps sanitised tool names back to the client's;
     ``taken`` holds the call ids of the conversation so far, which a new call must not repeat; ``declared`` the client's
     names of its tools. ``grounded``: sources may come, whose places are counted in the whole text; otherwise what was
-    said is not kept. ``kept`` counts the bytes of memory that wait here for the rest of the answer.
+    said is not kept. ``alone``: the client has room for one candidate, the first; of others nothing is told. ``kept``
+    counts the bytes of memory that wait here for the rest of the answer.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class AnswerReader:
         *,
         declared: frozenset[str] = frozenset(),
         grounded: bool = True,
+        alone: bool = False,
     ) -> None:
         self._new_id = new_id
         self._names = names or {}
@@ -124,6 +126,7 @@ class AnswerReader:
         self._version: str | None = None
         self._blocked: str | None = None
         self._grounded = grounded
+        self._alone = alone
         self._made = 0
         self.kept = 0
 
@@ -170,6 +173,8 @@ class AnswerReader:
         index = candidate.index or 0
         choice = self._choices.get(index)
         if choice is None:
+            if self._alone and self._choices:
+                return
             choice = self._new_choice(index)
         # STOP may repeat (docs/protocol.md S19), also behind a reason that says more
         if candidate.finish_reason is not None and (choice.reason is None or candidate.finish_reason != "STOP"):

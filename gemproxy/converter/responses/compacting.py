@@ -56,7 +56,7 @@ class CompactAsked(Struct, frozen=True):
         asking = self.of.asking
         before = sent_before(asking.request.previous_response_id, known.stored)
         words = last_words([*before, *raws_of(asking.input)])
-        said = [Raw(msgspec.json.encode(listed(f"resp_{known.id}", place, raw))) for place, raw in enumerate(words)]
+        said = [listed(f"resp_{known.id}", place, raw) for place, raw in enumerate(words)]
         return Plan((made.call,), partial(_listen, known, settled, said), ignored=made.ignored)
 
 
@@ -76,7 +76,7 @@ def last_words(raws: Sequence[Raw]) -> list[Raw]:
 
 def _listen(known: Known, settled: Settled, said: Sequence[Raw], number: int, dialect: Dialect) -> Transcoder:
     heading = Heading(known.id, known.created, known.now, settled.shown)
-    return generation(known, settled, dialect, Summing(Resource(heading, said)), grounded=False)
+    return generation(known, settled, dialect, Summing(Resource(heading, said)), grounded=False, alone=True)
 
 
 def _read(received: Received, options: Options) -> CompactAsked:

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from gemproxy.converter.responses.reading import Asking
+from gemproxy.converter.responses.tools import bound
 from gemproxy.converter.steps import Reader
 from gemproxy.wire.openai_responses import Echo, ReasoningEcho, SentReasoningConfig, SentTool
 
@@ -72,10 +73,12 @@ def echo_of(asking: Asking) -> bytes:
 
 
 def _tools(raw: Raw) -> Raw:
+    raws = _reader.items("tools", raw)
+    bound(len(raws))
     tools = _reader.at("tools", _sent_tools, raw) or []
     if all(tool.type == "function" for tool in tools):
         return Raw(_json(list(map(_function, tools))))
-    raws = _reader.items("tools", raw)  # those that are not known here stay as they are
+    # those that are not known here stay as they are
     return Raw(
         _json([_function(tool) if tool.type == "function" else each for tool, each in zip(tools, raws, strict=True)])
     )

@@ -6,8 +6,9 @@ what its request added and what was answered, and names the one before it: a cha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 import msgspec
 from msgspec import Raw, Struct
@@ -20,6 +21,9 @@ from gemproxy.errors import ClientFault
 
 KIND: Final = "response"
 PREFIX: Final = "resp_"
+_NULL: Final = Raw(b"null")
+_QUOTE: Final = ord('"')
+_LIMIT: Final = re.compile("[1-9][0-9]?|100")
 Stored = Mapping[tuple[str, str], bytes | None]
 
 
@@ -151,7 +155,7 @@ class _Deleted(Struct):
 
 
 class _List(Struct):
-    data: list[Any]
+    data: list[Raw]
     first_id: str | None
     last_id: str | None
     has_more: bool
@@ -177,32 +181,72 @@ def cancelled(key: str, value: bytes, query: Mapping[str, str]) -> bytes:
 
 def input_items(key: str, value: bytes, query: Mapping[str, str]) -> bytes:
     """Return a page of the items of its request, the newest first unless ``order`` says ``asc``."""
-    items = [listed(key, place, raw) for place, raw in enumerate(read(value).sent)]
+    items = [_Listed(key, place, raw) for place, raw in enumerate(read(value).sent)]
     if query.get("order", "desc") != "asc":
         items.reverse()
-    ids = [item["id"] for item in items]
+    ids = [item.id for item in items]
     first = ids.index(query["after"]) + 1 if query.get("after") in ids else 0
     page = items[first : first + _limit(query)]
-    first_id, last_id = (page[0]["id"], page[-1]["id"]) if page else (None, None)
-    return msgspec.json.encode(_List(page, first_id, last_id, first + len(page) < len(items)))
+    first_id, last_id = (page[0].id, page[-1].id) if page else (None, None)
+    data = [item.written() for item in page]
+    return msgspec.json.encode(_List(data, first_id, last_id, first + len(page) < len(items)))
 
 
 def _limit(query: Mapping[str, str]) -> int:
     asked = query.get("limit", "20")
-    if not asked.isdecimal() or not 1 <= int(asked[:4]) <= 100:
+    if not _LIMIT.fullmatch(asked):
         raise ClientFault("limit must be a number from 1 to 100.", param="limit", code="unsupported_value")
     return int(asked)
 
 
-def listed(key: str, place: int, raw: Raw) -> dict[str, Any]:
+def listed(key: str, place: int, raw: Raw) -> Raw:
     """Return an item that a client sent, as OpenAI lists it: with an id, and a message in its long form."""
-    item: dict[str, Any] = msgspec.json.decode(raw)
-    item.setdefault("type", "message")
-    if not item.get("id"):
-        item["id"] = f"{'msg' if item['type'] == 'message' else 'item'}_in_{key.removeprefix(PREFIX)}{place:04x}"
-    if item["type"] == "message":
-        item.setdefault("status", "completed")
-    if item["type"] == "message" and isinstance(item.get("content"), str):
-        kind = "output_text" if item.get("role") == "assistant" else "input_text"
-        item["content"] = [{"type": kind, "text": item["content"]}]
-    return item
+    return _Listed(key, place, raw).written()
+
+
+class _Sent(Struct):
+    type: str | None = None
+    role: str | None = None
+    id: Raw = _NULL
+    status: Raw = _NULL
+    content: Raw = _NULL
+
+
+class _Message(Struct, tag_field="type", tag="message"):
+    id: str
+    status: Raw
+    role: str | None
+    content: Raw
+
+
+_sent = msgspec.json.Decoder(_Sent).decode
+
+
+class _Listed:
+    """An item of which no more is read than is told anew: what else it holds may be anything, and as much."""
+
+    def __init__(self, key: str, place: int, raw: Raw) -> None:
+        self._raw = raw
+        self._item = item = _sent(raw)
+        self._is_message = item.type in (None, "message")
+        own = msgspec.json.decode(item.id) if memoryview(item.id)[0] == _QUOTE else ""
+        self._named = bool(own)
+        kind = "msg" if self._is_message else "item"
+        self.id: str = own or f"{kind}_in_{key.removeprefix(PREFIX)}{place:04x}"
+
+    def written(self) -> Raw:
+        item = self._item
+        if self._is_message:
+            status = item.status if item.status != _NULL else Raw(b'"completed"')
+            return Raw(msgspec.json.encode(_Message(self.id, status, item.role, self._content())))
+        if self._named:
+            return self._raw
+        # behind what the client sent: of an id that stands there, as a null, the last one counts
+        return Raw(b'%b,"id":%b}' % (bytes(self._raw)[:-1], msgspec.json.encode(self.id)))
+
+    def _content(self) -> Raw:
+        content, first = self._item.content, memoryview(self._item.content)[0]
+        if first == _QUOTE:
+            kind = b"output_text" if self._item.role == "assistant" else b"input_text"
+            return Raw(b'[{"type":"%b","text":%b}]' % (kind, bytes(content)))
+        return content if content != _NULL else Raw(b"[]")

@@ -194,6 +194,7 @@ def _listen(
         declared=tools.declared,
         grounded=tools.built_in,
         every_call=True,
+        alone=True,
     )
 
 

@@ -71,7 +71,7 @@ def offered(given: Sequence[Placed], wanted: Choice, model: Model, notes: list[s
     except Exhausted:
         raise schema.too_much("tools", effort) from None
     offer = gathering.offer
-    _bound(len(offer.names))
+    bound(len(offer.names))
     searching = gathering.searching and _may_use(_SEARCHES, wanted) and (model.modern or not offer.names)
     if gathering.searching and not searching:
         notes.append("web_search")
@@ -86,7 +86,7 @@ def _latest(given: Sequence[Placed]) -> list[tuple[str, SentTool]]:
     found: list[tuple[str, SentTool]] = []
     later: set[tuple[str, str]] = set()
     for tools in reversed(given):
-        _bound(len(tools))
+        bound(len(tools))
         read = [(path, _reader.at(path, _tool, raw)) for path, raw in tools]
         found += [(path, tool) for path, tool in reversed(read) if _kind(tool) not in later]
         later.update(_kind(tool) for _, tool in read)
@@ -98,7 +98,8 @@ def _kind(tool: SentTool) -> tuple[str, str]:
     return ("" if tool.name and tool.type in _NAMED else tool.type), tool.name
 
 
-def _bound(count: int) -> None:
+def bound(count: int) -> None:
+    """Raise ``ClientFault`` for more tools than a list may hold, before each of them is looked at."""
     if count > MAX_TOOLS:
         raise ClientFault(f"tools may hold at most {MAX_TOOLS}.", param="tools", code="unsupported_value")
 
@@ -121,6 +122,7 @@ class _Gathering:
         elif tool.type == "namespace" and namespace is None:
             if not tool.name:
                 raise ClientFault("A namespace needs a name.", param=f"{path}.name")
+            bound(len(tool.tools))
             for index, raw in enumerate(tool.tools):
                 inner = f"{path}.tools[{index}]"
                 self.add(_reader.at(inner, _tool, raw), inner, tool.name)

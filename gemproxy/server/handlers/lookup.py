@@ -29,7 +29,7 @@ async def look_up(
 
 async def _found(lookup: Lookup, request: web.Request, service: Service, caller: Caller, burden: Burden) -> bytes:
     key = request.match_info["id"]
-    value = await service.kept.get(lookup.kind, own_key(caller.mark, key))
+    value = await service.kept.get(lookup.kind, own_key(caller.mark, key), patient=True)
     if value is None:
         raise ClientFault(f"No {lookup.kind} with this id is kept here.", status=404, code="not_found")
     burden.hold.more(len(value))

@@ -240,6 +240,12 @@ def test_one_list_holds_no_tool_twice_and_not_too_many(items: list[Any]) -> None
         plan_of({"input": [*items, USER, *items]})
 
 
+@pytest.mark.parametrize("tools", [[3] * 513, [{"type": "namespace", "name": "n", "tools": [3] * 513}]])
+def test_a_list_that_holds_too_many_is_not_looked_at(tools: list[Any]) -> None:
+    with pytest.raises(ClientFault, match="at most 512"):
+        plan_of({"input": "Hello", "tools": tools})
+
+
 def test_several_lists_together_hold_not_too_many() -> None:
     tools = [tool(f"f{number}") for number in range(513)]
     with pytest.raises(ClientFault, match="at most 512"):

@@ -41,7 +41,7 @@ def _counted() -> Iterator[None]:
 def transcoder(*, stream: bool) -> Transcoder:
     count = itertools.count()
     writer = Stream(HEADING) if stream else Output(HEADING)
-    return Transcoder(decode, AnswerReader(lambda: f"call_{next(count)}"), writer, at_once=not stream)
+    return Transcoder(decode, AnswerReader(lambda: f"call_{next(count)}", alone=True), writer, at_once=not stream)
 
 
 def told(events: Sequence[Any], heading: Heading = HEADING) -> list[dict[str, Any]]:
@@ -75,7 +75,7 @@ def check(body: bytes) -> int:
     return len(events)
 
 
-@pytest.mark.parametrize("scenario", [name for name in scenarios() if name != "two-choices"])
+@pytest.mark.parametrize("scenario", scenarios())
 def test_the_events_add_up_to_the_whole(scenario: str) -> None:
     assert check(sse(frames(scenario))) > 2
 

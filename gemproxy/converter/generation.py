@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from functools import partial
 
 from gemproxy.converter.api import Known, Settled
@@ -10,6 +10,7 @@ from gemproxy.converter.events import Image, ToolCall
 from gemproxy.converter.gemini.reader import AnswerReader
 from gemproxy.converter.gemini.signatures import Signatures, Signed, image_key
 from gemproxy.converter.transcoder import Transcoder, Writer
+from gemproxy.converter.transcript import Usage
 from gemproxy.upstream.dialect import Dialect
 
 
@@ -24,13 +25,16 @@ def generation(
     call_prefix: str = "call_",
     declared: frozenset[str] = frozenset(),
     grounded: bool = True,
+    count_by: Callable[[Callable[[], Usage]], object] = bool,
 ) -> Transcoder:
     """Return the transcript of one attempt, in the words of ``writer``; without a stream these come at its end.
 
-    The rest is what the answer is read with (``AnswerReader``); ``call_prefix`` begins the ids of calls.
+    The rest is what the answer is read with (``AnswerReader``); ``call_prefix`` begins the ids of calls. ``count_by``
+    gets what tells the tokens counted so far.
     """
     keep = partial(_keep, known.signatures, origin(dialect, settled)) if known.signatures is not None else None
     reader = AnswerReader(partial(_call_id, call_prefix, known), names, taken, declared=declared, grounded=grounded)
+    count_by(reader.usage)
     return Transcoder(dialect.decode, reader, writer, keep, known.tape(), at_once=not settled.stream)
 
 

@@ -59,6 +59,7 @@ class Asking:
             service.door.options,
             service.dispatcher.methods,
             partial(_tape, service.operations.capture, context.id, self._tapes),
+            request_id=context.id,
         )
         self.format = context.format = asked.format(context.stream, self._known)
         self._keep: Callable[[], Sequence[Kept]] = tuple
@@ -154,7 +155,7 @@ class Asking:
         except BaseException:
             hold.close()
             raise
-        return Gathered(came, whole, hold)
+        return Gathered(came, whole, hold, plan.in_its_place)
 
     def _planned_here(self, asked: Asked, model: Model, shown: str) -> Plan | None:
         """Return what comes of a small request; None: it takes too long for the loop."""

@@ -82,7 +82,7 @@ class Operations(Struct):
 class Service(Struct):
     """The parts, and what counts requests."""
 
-    api: Api  # in whose words those paths answer that are no API's own
+    apis: Sequence[Api]  # the first speaks where a path is no API's own and no other claims it
     door: Door
     dispatcher: Dispatcher
     signatures: SignatureCache

@@ -22,6 +22,7 @@ ENDPOINTS = {
         "kept": "/v1/responses/{id}",
         "input_items": "/v1/responses/{id}/input_items",
     },
+    "messages": {"create": "/v1/messages", "count_tokens": "/v1/messages/count_tokens"},
     "models": "/v1/models",
     "health": "/health",
     "ready": "/ready",

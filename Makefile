@@ -4,6 +4,7 @@
 
 PYTHON ?= python3
 VENV := .venv
+NODE := tests/clients/node_modules
 WORKERS ?= 4
 BIN := $(VENV)/bin
 LISTEN = $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
@@ -34,6 +35,9 @@ test: $(VENV)/.test ## run every test (ARGS="-k quota -x"; WORKERS=0: in one pro
 
 test-system: $(VENV)/.test ## the tests that need other programs: proxies, systemd, a bare Debian
 	$(BIN)/python -m pytest tests/system $(ARGS)
+
+test-node: $(VENV)/.test $(NODE)/.installed ## real clients on Node, and Codex (needs Node 20 or later, and npm)
+	$(BIN)/python -m pytest -n $(WORKERS) tests/clients/node $(ARGS)
 
 test-newest: ## every test with the newest packages that pyproject.toml allows, in an environment of its own
 test-lowest: ## every test with the lowest ones
@@ -78,7 +82,7 @@ dev: $(VENV)/.dev ## make .venv with all tools, and check before each commit
 	  printf '#!/bin/sh\nexec make --silent check\n' > .git/hooks/pre-commit && chmod +x .git/hooks/pre-commit; fi
 
 clean: ## remove .venv and all that was made
-	rm -rf $(VENV) build dist ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
+	rm -rf $(VENV) $(NODE) build dist ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
 
 # One stamp for each set of packages; a change of pyproject.toml or of what is pinned makes them stale.
 $(VENV)/.run: extras = metrics
@@ -89,9 +93,14 @@ $(VENV)/.run $(VENV)/.demo $(VENV)/.test $(VENV)/.dev: pyproject.toml $(wildcard
 	@echo "Installing gemproxy[$(extras)] into $(VENV) …"
 	@requirements/install.sh $(VENV) $(extras) --editable && touch $@
 
+$(NODE)/.installed: tests/clients/package.json tests/clients/package-lock.json
+	@command -v npm >/dev/null || { echo "test-node needs Node 20 or later, with npm"; exit 1; }
+	@cd tests/clients && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
 $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "gemproxy needs Python 3.11 or later; name one with PYTHON=…"; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV) || { echo "On Debian: apt install python3-venv"; exit 1; }
 
-.PHONY: help demo run install back uninstall test test-system test-newest test-lowest check format lock bench neighbours outages bench-guard bench-record soak dev clean
+.PHONY: help demo run install back uninstall test test-system test-node test-newest test-lowest check format lock bench neighbours outages bench-guard bench-record soak dev clean

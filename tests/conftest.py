@@ -44,14 +44,16 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(guard).parent)
 
 
 LONGEST = ("process", "faults")
-SYSTEM = Path(__file__).parent / "system"
+# What needs programs that Python's packages do not bring: make test-system, make test-node.
+OTHERS = (Path(__file__).parent / "system", Path(__file__).parent / "clients" / "node")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out what needs other programs (``make test-system``), unless it is named."""
+    """Leave out what needs other programs, unless it is named."""
+    if collection_path not in OTHERS:
+        return None
     named = (Path(argument.partition("::")[0]).resolve() for argument in config.args)
-    wanted = any(path.is_relative_to(SYSTEM) for path in named)
-    return True if collection_path == SYSTEM and not wanted else None
+    return None if any(path.is_relative_to(collection_path) for path in named) else True
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -25,14 +25,17 @@ def generation(
     call_prefix: str = "call_",
     declared: frozenset[str] = frozenset(),
     grounded: bool = True,
+    every_call: bool = False,
     count_by: Callable[[Callable[[], Usage]], object] = bool,
 ) -> Transcoder:
     """Return the transcript of one attempt, in the words of ``writer``; without a stream these come at its end.
 
-    The rest is what the answer is read with (``AnswerReader``); ``call_prefix`` begins the ids of calls. ``count_by``
-    gets what tells the tokens counted so far.
+    The rest is what the answer is read with (``AnswerReader``); ``call_prefix`` begins the ids of calls. With
+    ``every_call`` those without a signature are remembered, too, for clients that lose the arguments. ``count_by`` gets
+    what tells the tokens counted so far.
     """
-    keep = partial(_keep, known.signatures, origin(dialect, settled)) if known.signatures is not None else None
+    made_by = origin(dialect, settled)
+    keep = partial(_keep, known.signatures, made_by, every_call) if known.signatures is not None else None
     reader = AnswerReader(partial(_call_id, call_prefix, known), names, taken, declared=declared, grounded=grounded)
     count_by(reader.usage)
     return Transcoder(dialect.decode, reader, writer, keep, known.tape(), at_once=not settled.stream)
@@ -47,8 +50,9 @@ def _call_id(prefix: str, known: Known) -> str:
     return prefix + known.new_id()
 
 
-def _keep(signatures: Signatures, origin: str, signed: ToolCall | Image) -> None:
-    if isinstance(signed, ToolCall):
-        signatures.put(signed.id, Signed(signed.signature or "", origin, signed.arguments))
-    else:
-        signatures.put(image_key(signed.data), Signed(signed.signature or "", origin))
+def _keep(signatures: Signatures, origin: str, every_call: bool, made: ToolCall | Image) -> None:
+    if isinstance(made, ToolCall):
+        if made.signature is not None or every_call:
+            signatures.put(made.id, Signed(made.signature or "", origin, made.arguments))
+    elif made.signature is not None:
+        signatures.put(image_key(made.data), Signed(made.signature, origin))

@@ -52,7 +52,7 @@ class SignedCalls:
         wrote = digest(bytes(given))
         if known is not None and known.arguments:
             same = wrote == digest(known.arguments.encode())
-            return known, given if same else Raw(known.arguments.encode())
+            return known if known.signature else None, given if same else Raw(known.arguments.encode())
         if carried is not None and carried.made_for == wrote:
             return carried.signed, given
         return None, given

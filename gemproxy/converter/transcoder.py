@@ -49,8 +49,7 @@ class Transcoder:
     committed.
 
     A failure behind usable frames of one piece must not swallow them: ``feed`` returns their bytes, ``check`` raises.
-    ``on_signed`` hears of every signed call and image (the signature cache keeps what clients may lose), ``tape`` of
-    every frame.
+    ``keep`` hears of every call and image (the signature cache keeps what clients may lose), ``tape`` of every frame.
 
     ``at_once``: the whole answer is written at its end.
     """
@@ -59,9 +58,9 @@ class Transcoder:
         "_at_once",
         "_decode",
         "_fault",
+        "_keep",
         "_kept",
         "_late",
-        "_on_signed",
         "_reader",
         "_sse",
         "_tape",
@@ -74,7 +73,7 @@ class Transcoder:
         decode: Callable[[bytes], GenerateResponse],
         reader: AnswerReader,
         writer: Writer,
-        on_signed: Callable[[ToolCall | Image], None] | None = None,
+        keep: Callable[[ToolCall | Image], None] | None = None,
         tape: Tape | None = None,
         *,
         at_once: bool = False,
@@ -82,7 +81,7 @@ class Transcoder:
         self._decode = decode if getattr(writer, "raw", False) else partial(_decode_texts, decode)
         self._reader = reader
         self._writer = writer
-        self._on_signed = on_signed
+        self._keep = keep
         self._tape = tape
         self._sse = SSEDecoder()
         self._fault: UpstreamFault | ErrorFrame | None = None
@@ -201,12 +200,12 @@ class Transcoder:
     def _write(self, event: Event) -> bytes:
         if isinstance(event, Finish):
             self.reasons.append(event.reason)
-        elif isinstance(event, _SIGNED) and event.signature is not None and self._on_signed is not None:
-            self._on_signed(event)
+        elif isinstance(event, _LOST) and self._keep is not None:
+            self._keep(event)
         return self._writer.write(event)
 
 
-_SIGNED = (ToolCall, Image)
+_LOST = (ToolCall, Image)  # what clients send back without all that came with it
 
 
 def _decode_texts(decode: Callable[[bytes], GenerateResponse], frame: bytes) -> GenerateResponse:

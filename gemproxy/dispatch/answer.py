@@ -117,6 +117,7 @@ class Answer:
             await self._pump(take)
         except FAULTS as fault:
             self._verdict = self._judge(fault)
+            self.close()  # it rests from now on, which the failure must know
             raise self._broken(self._verdict) from None
         ended = self._ended and not self.transcript.broken  # what is broken is told once the client has the rest
         if ended:
@@ -229,4 +230,9 @@ class Answer:
             verdict.message or "The upstream broke off the answer.",
             status=verdict.status if verdict.status >= 500 else 502,
             code=verdict.code or "upstream_error",
+            retry_after=self._wait() if verdict.status == 429 else None,
         )
+
+    def _wait(self) -> float | None:
+        """Return the seconds until somebody may serve; None: at once, or nobody knows."""
+        return self._queue.rotator.earliest(self.lease.model) or None

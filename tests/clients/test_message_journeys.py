@@ -110,9 +110,4 @@ async def test_what_was_answered_is_sent_again_and_not_the_echo_of_it(simulator:
     journey = Journey("changed")
     async with running(simulator, configuration(simulator, tmp_path)) as server:
         await journey.go(server, "gemini-3.5-flash", 2)
-    parts = [part for content in simulator.generations[-1].json()["contents"] for part in content["parts"]]
-    calls = [part for part in parts if "functionCall" in part]
-    assert {"replace_all" in part["functionCall"]["args"] for part in calls if "thoughtSignature" in part} == {False}
-    assert any("replace_all" in part["functionCall"]["args"] for part in calls), (
-        "what nothing was signed for may change"
-    )
+    assert b"replace_all" not in simulator.generations[-1].body

@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from gemproxy.simulator import Simulator
+from gemproxy.simulator import Recorded, Simulator
 from tests.clients.test_signature_journeys import ASKED, NAMES, STEPS, installation, signed, statuses
 from tests.converter.responses.response_events import events_of, folded
 from tests.running import Running, configuration, running
 
-TOOLS = [{"type": "function", "name": name, "parameters": {"type": "object"}} for name in NAMES]
+CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+TOOLS = [{"type": "function", "name": name, "parameters": CITY} for name in NAMES]
 SEALED = ["reasoning.encrypted_content"]
 WAYS = pytest.mark.parametrize(
     "way",
@@ -74,6 +75,12 @@ class Journey:
         return whole
 
 
+def cities(request: Recorded) -> list[str]:
+    """Return what every call says that went out, those without a signature too."""
+    parts = [part for content in request.json()["contents"] for part in content["parts"]]
+    return [part["functionCall"]["args"]["city"] for part in parts if "functionCall" in part]
+
+
 @WAYS
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "unary"])
 @pytest.mark.parametrize("model", ["gemini-2.5-flash", "gemini-3.5-flash", "gemini-3.1-pro-preview"])
@@ -86,6 +93,7 @@ async def test_five_steps_keep_every_signature(
         last = await journey.go(server, model, 1)
     assert [item["type"] for item in last["output"]][-1] == "message"
     assert [signed(request) for request in simulator.generations] == [["real"] * n for n in range(STEPS + 1)]
+    assert cities(simulator.generations[-1]) == ["sample city", "sample city 1", *["sample city"] * (STEPS - 1)]
     assert statuses(simulator) == [200] * (STEPS + 1)
 
 

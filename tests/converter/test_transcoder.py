@@ -92,7 +92,7 @@ def test_usage_is_known_of_an_answer_that_broke() -> None:
     assert made.usage == Usage(1)
 
 
-def test_signed_calls_and_images_are_heard() -> None:
+def test_calls_and_images_are_heard() -> None:
     signed = {"functionCall": {"name": "f"}, "thoughtSignature": "QQ=="}
     image = {"inlineData": {"mimeType": "image/png", "data": "iVBO"}, "thoughtSignature": "Qg=="}
     frame = {"candidates": [{"content": {"parts": [signed, {"functionCall": {"name": "g"}}, image]}}]}
@@ -101,7 +101,7 @@ def test_signed_calls_and_images_are_heard() -> None:
     reader = AnswerReader(lambda: f"call_{next(count)}")
     made = Transcoder(decode, reader, ChatChunkWriter(Heading("i", 1, "m")), heard.append)
     made.feed(sse([msgspec.json.encode(frame)]))
-    assert [event.signature for event in heard] == ["QQ==", "Qg=="]
+    assert [event.signature for event in heard] == ["QQ==", None, "Qg=="]
 
 
 def test_every_chunk_says_who_answered() -> None:

@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from gemproxy.converter.responses.compaction import ASK
-from gemproxy.simulator import Answer, Reset, Simulator, frames_answer
+from gemproxy.simulator import Answer, Reset, Simulator, frames_answer, google_errors, sse
 from tests.responses_schema import problems
 from tests.running import Running, configuration, running
 
@@ -114,6 +114,27 @@ async def test_a_stream_that_breaks_ends_in_a_failed_response(server: Running, s
     assert events[-1].response.error is not None
     assert events[-1].response.error.code == "server_error"
     assert events[-1].response.output == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "hint"),
+    [
+        pytest.param(1, " Please try again in 7s.", id="as long as nobody can serve"),
+        pytest.param(2, "", id="at once if somebody can"),
+    ],
+)
+async def test_a_limit_in_mid_stream_says_how_long_to_wait(
+    simulator: Simulator, tmp_path: Path, keys: int, hint: str
+) -> None:
+    limit = google_errors.quota(MODEL, "Minute", limit=5, delay="7s").body()
+    simulator.script(frames_answer([FRAME]).then(sse(limit)))
+    async with running(simulator, configuration(simulator, tmp_path, keys=keys)) as server, server.openai() as client:
+        stream = await client.responses.create(model=MODEL, input="Hello", stream=True)
+        last = [event async for event in stream][-1]
+    assert last.type == "response.failed"
+    assert last.response.error is not None
+    assert last.response.error.code == "rate_limit_exceeded"
+    assert last.response.error.message == f"The upstream's quota per minute for this model is used up.{hint}"
 
 
 async def test_a_websocket_is_refused_in_the_way_that_clients_understand(server: Running) -> None:

@@ -113,6 +113,7 @@ def _listen(
         call_prefix=CALL_PREFIX,
         declared=tools.declared,
         grounded=tools.built_in,
+        every_call=True,
         count_by=writer.count_by,
     )
 

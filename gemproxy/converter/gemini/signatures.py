@@ -21,7 +21,10 @@ _SUFFIXES = ("__thought__", "__sig__")
 
 
 class Signed(NamedTuple):
-    """A signature and where it was made; of a call that is remembered also the arguments that it was made for."""
+    """A signature and where it was made; of a call that is remembered also the arguments that it was made for.
+
+    A call without a signature, as the second of a step is, may be remembered for its arguments alone.
+    """
 
     signature: str
     origin: str
@@ -158,6 +161,8 @@ def known(carried: Signed | None, lookup: SignatureLookup | None, key: Callable[
     if carried is not None and carried.origin:
         return carried
     cached = lookup.get(key()) if lookup is not None else None
+    if cached is not None and not cached.signature:
+        cached = None
     if carried is None or (cached is not None and cached.signature == carried.signature):
         return cached
     return carried

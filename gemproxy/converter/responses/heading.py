@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Final
 
@@ -68,7 +69,7 @@ class Heading(Struct, frozen=True):
         """Return a failure in words that clients act upon: whether to wait, to give up, or to try again."""
         if failure.code in _CODES:
             wait = failure.retry_after
-            hint = f" Please try again in {wait:.0f}s." if failure.code == "rate_limit_exceeded" and wait else ""
+            hint = f" Please try again in {math.ceil(wait)}s." if failure.code == "rate_limit_exceeded" and wait else ""
             return ErrorOut(failure.code, failure.message + hint)
         return ErrorOut("invalid_prompt" if isinstance(failure, ClientFault) else "server_error", failure.message)
 

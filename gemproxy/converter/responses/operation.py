@@ -160,6 +160,7 @@ def _listen(
         made.taken,
         declared=tools.declared,
         grounded=tools.built_in,
+        every_call=True,
     )
 
 

@@ -219,3 +219,10 @@ def test_signature_of_an_image(
 
 def test_without_a_cache_there_is_nothing_to_look_up() -> None:
     assert signatures.known(None, None, lambda: image_key(PNG)) is None
+
+
+def test_a_call_that_is_remembered_for_its_arguments_alone_has_no_signature(clock: Clock) -> None:
+    cache = SignatureCache(clock).of("ci")
+    cache.put("c1", Signed("", HERE, '{"a":1}'))
+    assert signatures.known(None, cache, lambda: "c1") is None
+    assert signatures.known(Signed("c2ln", ""), cache, lambda: "c1") == Signed("c2ln", "")

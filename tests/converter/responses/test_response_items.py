@@ -155,6 +155,12 @@ def test_a_remembered_call_goes_with_its_own_arguments(clock: Clock) -> None:
     assert signed(contents_of(USER, call(arguments="{}"), output(), signatures=cache)) == [({"a": 1}, "c2ln")]
 
 
+def test_a_call_without_a_signature_goes_with_its_own_arguments_too(clock: Clock) -> None:
+    cache = SignatureCache(clock).of("ci")
+    cache.put("c1", Signed("", ORIGIN, '{"a":1}'))
+    assert signed(contents_of(USER, call(arguments="{}"), output(), signatures=cache)) == [({"a": 1}, None)]
+
+
 def test_a_call_that_nobody_remembers_goes_without_a_signature() -> None:
     assert signed(contents_of(USER, call(), output())) == [({"a": 1}, None)]
 

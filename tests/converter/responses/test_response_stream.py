@@ -168,7 +168,7 @@ def test_a_stream_that_fails_ends_in_a_failed_response(failure: Failure, code: s
     last = folded(events)
     assert (last["status"], last["error"]["code"]) == ("failed", code)
     assert [item["type"] for item in last["output"]] == ["function_call"], "what was cut off is not in it"
-    assert ("try again in 7s" in last["error"]["message"]) is (code == "rate_limit_exceeded")
+    assert ("try again in 8s" in last["error"]["message"]) is (code == "rate_limit_exceeded")
 
 
 def test_a_stream_that_fails_before_it_began_is_one_of_a_response_too() -> None:

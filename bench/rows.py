@@ -7,14 +7,15 @@ from typing import Literal
 
 from msgspec import Struct
 
-from bench import heavy, hostile
+from bench import heavy, heavy_items, hostile
 from bench.heavy import MOST
+from bench.question import CHAT
 
 Manner = Literal["asks", "in tiny chunks", "stops short", "never reads", "never ends its head"]
 
 
 class Row(Struct, frozen=True):
-    """``body`` makes what each of ``clients`` sends, in a ``manner``.
+    """``body`` makes what each of ``clients`` sends to ``path``, in a ``manner``.
 
     ``large``: about as large as a body may be, so the loop may be held longer. ``hold``: seconds that a client stays
     which does nothing more.
@@ -26,11 +27,12 @@ class Row(Struct, frozen=True):
     manner: Manner = "asks"
     large: bool = False
     hold: float = 4.0
+    path: str = CHAT
 
 
 def rows(upstream: int = 0) -> dict[str, Row]:
     """Return all rows by name; ``upstream`` is the port of the upstream, which has the pictures."""
-    return _questions(upstream) | _answers()
+    return _questions(upstream) | _responses() | _answers()
 
 
 def _questions(upstream: int) -> dict[str, Row]:
@@ -93,6 +95,29 @@ def _questions(upstream: int) -> dict[str, Row]:
             clients=300,
             manner="never ends its head",
         ),
+    }
+
+
+def _responses() -> dict[str, Row]:
+    return {
+        "items-" + name: Row("Responses: " + sentence, body, large=large, path=heavy_items.PATH)
+        for name, sentence, large, body in (
+            ("messages", "100,000 messages", True, lambda: heavy_items.messages(100_000)),
+            ("in-limits", "4,900 calls with their outputs", True, lambda: heavy_items.calls(4_900)),
+            ("left-out", "30 MB of items that are left out", True, lambda: heavy_items.left_out(MOST)),
+            ("left-out-some", "9,000 items that are left out", True, lambda: heavy_items.left_out(9_000 * 19)),
+            ("text", "a text of 30 MB", True, lambda: heavy_items.text(MOST, b"a")),
+            ("escapes", "a text of 30 MB of \\u00e9", True, lambda: heavy_items.text(MOST, b"\\u00e9")),
+            ("objects", "30 MB of {} beside a message", True, lambda: heavy_items.objects_beside(MOST)),
+            ("arguments", "30 MB of {} in a call's arguments", True, lambda: heavy_items.objects_as_arguments(MOST)),
+            ("deep", "an item 10,000 levels deep", False, lambda: heavy_items.deep(10_000)),
+            ("deeper", "an item 10,000,000 levels deep", True, lambda: heavy_items.deep(10_000_000)),
+            ("parts", "30 MB of parts that say nothing", True, lambda: heavy_items.parts(MOST)),
+            ("sealed", "9,000 thoughts that somebody else has sealed", True, lambda: heavy_items.sealed(9_000, 3_000)),
+            ("sealed-large", "one such thought of 30 MB", True, lambda: heavy_items.sealed(1, MOST)),
+            ("tools", "512 tools of 50 KB in namespaces", True, lambda: heavy_items.tools(512, 50_000)),
+            ("references", "9,000 items that nobody keeps", False, lambda: heavy_items.references(9_000)),
+        )
     }
 
 

@@ -106,7 +106,7 @@ def request(row: Row, body: bytes, key: str) -> Iterator[bytes | memoryview]:
     chunked = row.manner == "in tiny chunks"
     length = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}"
     yield (
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+        f"POST {row.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
         f"Content-Type: application/json\r\nAuthorization: Bearer {key}\r\n{length}\r\n\r\n"
     ).encode()
     yield from slices(body[:-SHORT] if row.manner == "stops short" else body)

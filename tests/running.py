@@ -14,9 +14,11 @@ from aiohttp import web
 
 from gemproxy.config import Config, load
 from gemproxy.converter.api import Operation
+from gemproxy.converter.gemini.signatures import SignatureCache
 from gemproxy.process.connections import GuardedSite
 from gemproxy.process.serve import make_runner
 from gemproxy.process.sockets import base_url, bind
+from gemproxy.server.service import SERVICE
 from gemproxy.simulator import Simulator
 from gemproxy.transport.client import outgoing
 from gemproxy.wiring.build import OPERATIONS, build_app
@@ -37,6 +39,10 @@ class Running:
         """Return the real client; it does not try again by itself."""
         plain = openai.DefaultAsyncHttpxClient(verify=False)  # reading every root certificate took most of a test
         return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key=KEY, max_retries=0, http_client=plain, **options)
+
+    def forget_signatures(self) -> None:
+        """Remember none from now on: there are those alone that clients carry, or that are kept with a response."""
+        self.app[SERVICE].signatures = SignatureCache(lambda: 0.0, max_entries=0)
 
     async def post(self, path: str, body: Any, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
         """Post JSON (or bytes as they are) and return status and body."""

@@ -2,72 +2,31 @@
 
 from __future__ import annotations
 
-import re
 import typing
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from msgspec import Struct
 
 from gemproxy.converter.api import Options
 from gemproxy.converter.chat.reading import decode
 from gemproxy.converter.chat.request import Conversion, to_call
-from gemproxy.errors import ClientFault
 from gemproxy.models import Catalogue
 from gemproxy.simulator import Simulator
-from gemproxy.simulator.model import PIXEL
 from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.dialect import Token
 from gemproxy.wire.openai_chat import ChatRequest, ContentPart, Message
 from tests.corpus import path_of
+from tests.fields_page import Row, cases, check_class, check_refusal, rows_of, that_become, with_more
 from tests.gemini_schema import check_body
 from tests.running import running
 
-PAGE = (Path(__file__).parents[1] / "docs" / "fields.md").read_text(encoding="utf-8")
-HEAD = "| field | class | example | becomes | remark |"
+ROWS = rows_of("fields.md")
 PLAIN = {"model": "gemini-2.5-flash-lite", "messages": [{"role": "user", "content": "Hi"}]}
-CLASSES = {"mapped", "approximated", "ignored", "refused"}
 
 
-class Row(Struct, frozen=True):
-    """One case of the page; ``becomes`` is the cell as it is written."""
-
-    table: str
-    field: str
-    kind: str
-    example: dict[str, Any]
-    becomes: str
-
-    @property
-    def sent(self) -> dict[str, Any]:
-        return PLAIN | self.example
-
-    @property
-    def quoted(self) -> str:
-        """Return what stands between the marks of ``becomes``."""
-        found = re.search(r"`(.*)`", self.becomes)
-        return found[1] if found else ""
-
-
-def read() -> list[Row]:
-    rows = []
-    for section in PAGE.split("\n## ")[1:]:
-        title, _, text = section.partition("\n")
-        lines = text.partition(f"{HEAD}\n|---|---|---|---|---|\n")[2].partition("\n\n")[0]
-        for line in lines.strip().split("\n"):
-            field, kind, example, becomes, _ = (cell.strip() for cell in line.strip("|").split(" | "))
-            body = msgspec.json.decode(example.strip("`").replace("…", PIXEL))
-            rows.append(Row(title, field.strip("`"), kind, body, becomes.replace("…", PIXEL)))
-    return rows
-
-
-ROWS = read()
-
-
-def named(row: Row) -> str:
-    return f"{row.table}: {row.field} {row.kind} {ROWS.index(row)}"
+def sent_by(row: Row) -> dict[str, Any]:
+    return PLAIN | row.example
 
 
 def planned(sent: dict[str, Any]) -> Conversion:
@@ -84,7 +43,7 @@ def body(sent: dict[str, Any]) -> dict[str, Any]:
 
 def plain(row: Row) -> dict[str, Any]:
     """Return what goes out without the field: the same model, and "Hi"."""
-    return body(PLAIN | {"model": row.sent["model"]})
+    return body(PLAIN | {"model": sent_by(row)["model"]})
 
 
 def asks_for_thoughts(made: dict[str, Any]) -> bool:
@@ -92,25 +51,12 @@ def asks_for_thoughts(made: dict[str, Any]) -> bool:
     return bool(made.get("generationConfig", {}).get("thinkingConfig", {}).get("includeThoughts"))
 
 
-def with_more(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
-    """Return the body with what the row says added: objects join, all else is replaced."""
-    joined = {
-        key: with_more(base[key], held) if isinstance(held, dict) and key in base else held
-        for key, held in more.items()
-    }
-    return base | joined
-
-
-def of_kind(*starts: str) -> list[Any]:
-    return [pytest.param(row, id=named(row)) for row in ROWS if row.becomes.startswith(starts)]
-
-
 # ------------------------------------------------------------------------------------------------ every row is so
 
 
-@pytest.mark.parametrize("row", of_kind("`{"))
+@pytest.mark.parametrize("row", that_become(ROWS, "`{"))
 def test_a_row_that_shows_a_body(row: Row) -> None:
-    made, shown = body(row.sent), msgspec.json.decode(row.quoted)
+    made, shown = body(sent_by(row)), msgspec.json.decode(row.quoted)
     base = plain(row)
     if asks_for_thoughts(base) and not asks_for_thoughts(made):
         del base["generationConfig"]
@@ -118,47 +64,37 @@ def test_a_row_that_shows_a_body(row: Row) -> None:
     assert made != plain(row) or row.kind == "ignored"
 
 
-@pytest.mark.parametrize("row", of_kind("nothing"))
+@pytest.mark.parametrize("row", that_become(ROWS, "nothing"))
 def test_a_row_that_says_nothing(row: Row) -> None:
-    assert body(row.sent) == plain(row)
+    assert body(sent_by(row)) == plain(row)
 
 
-@pytest.mark.parametrize("row", of_kind("4"))
+@pytest.mark.parametrize("row", that_become(ROWS, "4"))
 def test_a_row_that_is_refused(row: Row) -> None:
-    with pytest.raises(ClientFault) as refused:
-        planned(row.sent)
-    assert f"{refused.value.status} `{refused.value.param}`" == row.becomes
+    check_refusal(row, lambda: planned(sent_by(row)))
 
 
-@pytest.mark.parametrize("row", of_kind("model "))
+@pytest.mark.parametrize("row", that_become(ROWS, "model "))
 def test_a_row_that_names_a_model(row: Row) -> None:
-    assert planned(row.sent).call.model == row.quoted
+    assert planned(sent_by(row)).call.model == row.quoted
 
 
-@pytest.mark.parametrize("row", of_kind("answer "))
+@pytest.mark.parametrize("row", that_become(ROWS, "answer "))
 async def test_a_row_that_shows_an_answer(row: Row, simulator: Simulator) -> None:
     async with running(simulator) as server:
-        status, answer = await server.post("/v1/chat/completions", row.sent)
+        status, answer = await server.post("/v1/chat/completions", sent_by(row))
     assert status == 200
     assert row.quoted in answer.decode()
 
 
-def test_every_row_is_one_of_these() -> None:
-    kinds = ("`{", "nothing", "4", "model ", "answer ")
-    assert [row.field for row in ROWS if not row.becomes.startswith(kinds)] == []
-
-
-@pytest.mark.parametrize("row", [pytest.param(row, id=named(row)) for row in ROWS])
+@pytest.mark.parametrize("row", cases(ROWS, lambda row: True))
 def test_a_row_is_of_the_class_it_says(row: Row) -> None:
-    assert row.kind in CLASSES
-    assert (row.kind == "refused") == row.becomes.startswith("4")
-    if row.kind == "approximated":
-        assert row.becomes.startswith("`{")
+    check_class(row)
 
 
-@pytest.mark.parametrize("row", [pytest.param(row, id=named(row)) for row in ROWS if row.kind != "refused"])
+@pytest.mark.parametrize("row", cases(ROWS, lambda row: row.kind != "refused"))
 def test_what_goes_out_is_as_google_describes_it(row: Row) -> None:
-    assert check_body(body(row.sent)) == []
+    assert check_body(body(sent_by(row))) == []
 
 
 # ---------------------------------------------------------------------------------------------- no field is missing

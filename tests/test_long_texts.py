@@ -22,7 +22,7 @@ from gemproxy.wire import UNREADABLE, text
 from gemproxy.wire.gemini import GenerateResponse
 from gemproxy.wire.long_answer import LongResponse
 from gemproxy.wire.openai_chat import ChatRequest
-from gemproxy.wire.text import LONG_TEXT, joined, plain
+from gemproxy.wire.text import LONG_TEXT, SLICE, joined, plain, quoted
 from tests.examples import draws
 from tests.folding import chunks, fold
 from tests.golden import DATA, converted, frames, scenarios, sse, transcoder
@@ -104,6 +104,13 @@ def test_what_is_no_text_is_no_answer(sent: bytes) -> None:
 @pytest.mark.parametrize("texts", [("a",), ("a", "b"), (Raw(b'"\\u00fc\\n"'),), ("ä\n", Raw(b'"\\u003c"'), '"'), ()])
 def test_joined_texts_say_what_each_says(texts: tuple[str | Raw, ...]) -> None:
     assert msgspec.json.decode(msgspec.json.encode(joined(texts))) == "".join(map(plain, texts))
+
+
+@pytest.mark.parametrize("size", [1, LONG_TEXT, SLICE, 3 * SLICE])
+def test_json_can_be_quoted_whatever_is_cut_in_two(size: int) -> None:
+    for shift in range(4):
+        sent = Raw(msgspec.json.encode(["x" * shift, '"\\😀\n' * (size // 5)]))
+        assert plain(quoted(sent)).encode() == bytes(sent)
 
 
 # --------------------------------------------------------------------------------------------------------- questions

@@ -91,6 +91,8 @@ def cautions(config: Config) -> Iterator[str]:
     yield from _client_names(config)
     yield from _memory(config)
     yield from _unlisted(config.models)
+    if config.responses.keep == "state" and not config.state.path:
+        yield 'responses.keep = "state": no state.path is set, so responses are kept in memory'
     catalogue = Catalogue(aliases=config.models.aliases, extra=config.models.extra)
     for section, owners in (("credentials", config.credentials), ("auth.clients", config.auth.clients)):
         for place, owner in enumerate(owners):

@@ -150,10 +150,14 @@ class Known(Struct):
 
 
 class Wants(Struct, frozen=True):
-    """What is still to be found out: remote images, and what the state keeps of this client by kind and key."""
+    """What is still to be found out: remote images, and what the state keeps of this client by kind and key.
+
+    ``before(value)`` returns the key of what a kept value goes on from, if any: that is found, too.
+    """
 
     images: Sequence[RemoteImage] = ()
     stored: Sequence[tuple[str, str]] = ()
+    before: Callable[[bytes], str] = lambda value: ""
 
 
 class Kept(Struct, frozen=True):
@@ -194,7 +198,7 @@ class Plan(Struct, frozen=True):
     are under way at a time, and it puts what came of them together, in their order; its bytes, or the ``Failure`` that
     it raises, are the answer. A call that fails ends the others, unless ``spares`` says that its failure is for
     ``gather`` to see; ``in_its_place`` is then among the reasons in the log. ``keep`` says, after a good end, what the
-    state is to keep. ``ignored`` names fields that were left out, for a debug log.
+    state is to keep; until then it holds ``held`` bytes. ``ignored`` names fields that were left out, for a debug log.
     """
 
     calls: Sequence[Call]
@@ -204,6 +208,7 @@ class Plan(Struct, frozen=True):
     spares: Callable[[Failure], bool] = lambda failure: False
     in_its_place: str = "spared"
     keep: Callable[[], Sequence[Kept]] = tuple
+    held: int = 0
     ignored: Sequence[str] = ()
 
     def __post_init__(self) -> None:

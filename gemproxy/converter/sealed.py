@@ -18,6 +18,8 @@ from gemproxy.wire import UNREADABLE
 
 SIGNATURE: Final = "s1"  # origin, call id, signature, digest of the arguments
 SUMMARY: Final = "c1"  # the summary
+MAX_SEALED: Final = 4 << 20  # bytes; the longest summary of a model is a tenth of that, and to decode takes 5 ms a MB
+MAX_CANONICAL: Final = 1 << 18  # bytes of arguments; of larger ones only equal bytes are the same
 _CHECK: Final = 12  # bytes
 _texts = msgspec.json.Decoder(list[str]).decode
 
@@ -30,6 +32,8 @@ def seal(kind: str, *texts: str) -> str:
 
 def opened(kind: str, sealed: str, count: int) -> Sequence[str] | None:
     """Return so many texts that were sealed as this kind; None for what is foreign or was changed."""
+    if len(sealed) > MAX_SEALED:
+        return None
     try:
         whole = urlsafe_b64decode(sealed.encode("ascii"))
         held = whole[_CHECK:]
@@ -41,6 +45,8 @@ def opened(kind: str, sealed: str, count: int) -> Sequence[str] | None:
 
 def digest(arguments: bytes) -> str:
     """Return what is the same for the same arguments, however they are written."""
+    if len(arguments) > MAX_CANONICAL:
+        return blake2b(arguments, digest_size=_CHECK).hexdigest()
     try:
         written = msgspec.json.encode(msgspec.json.decode(arguments), order="sorted")
     except UNREADABLE:

@@ -73,22 +73,29 @@ def _against(simulator: Simulator, config: Config, credentials: list[Credential]
 
 
 def welcome(url: str, key: str, outage: Outage = WELL) -> str:
-    """Return what to try first: lines that work as they are, with the interpreter that runs this."""
+    """Return what to try first: lines that work as they are, with the interpreter that runs this.
+
+    They are not indented: whoever marks and copies them would copy that, too.
+    """
     wrong = "" if outage is WELL else f"\nFAULT: {outage.about}. What to make of it: README, At three in the morning.\n"
     python = f"{sys.executable} -m pip install openai && {sys.executable}" if _no_openai() else sys.executable
     return f"""
 gemproxy serves a simulated Gemini on {url} (any key will do, nothing leaves this machine). Try:
 
-  curl -N {url}/v1/chat/completions -H 'Authorization: Bearer {key}' \\
-    -H 'Content-Type: application/json' \\
-    -d '{{"model": "{MODEL}", "stream": true, "messages": [{{"role": "user", "content": "Hello!"}}]}}'
+curl -N {url}/v1/chat/completions -H 'Authorization: Bearer {key}' \\
+  -H 'Content-Type: application/json' \\
+  -d '{{"model": "{MODEL}", "stream": true, "messages": [{{"role": "user", "content": "Hello!"}}]}}'
 
-  {python} - <<'EOF'
-  from openai import OpenAI
-  client = OpenAI(base_url="{url}/v1", api_key="{key}")
-  answer = client.chat.completions.create(model="{MODEL}", messages=[{{"role": "user", "content": "Hello!"}}])
-  print(answer.choices[0].message.content)
-  EOF
+curl -N {url}/v1/responses -H 'Authorization: Bearer {key}' \\
+  -H 'Content-Type: application/json' -d '{{"model": "{MODEL}", "stream": true, "input": "Hello!"}}'
+
+{python} - <<'EOF'
+from openai import OpenAI
+client = OpenAI(base_url="{url}/v1", api_key="{key}")
+answer = client.chat.completions.create(model="{MODEL}", messages=[{{"role": "user", "content": "Hello!"}}])
+print(answer.choices[0].message.content)
+print(client.responses.create(model="{MODEL}", input="Hello!").output_text)
+EOF
 
 The key is a placeholder: without auth.keys any bearer token is taken, on loopback addresses only. Ctrl-C stops it.
 {wrong}"""

@@ -91,6 +91,7 @@ async def listen(runner: web.AppRunner, config: Config, sockets: list[socket.soc
     check_doors(config, [sock.getsockname() for sock in sockets])
     await relieve()  # last of what may fail: what is accepted from here on is served
     warn_of_few_descriptors(config.server.max_connections)
+    warn_of_siblings(config, sockets)
     for sock in sockets:
         await site(runner, sock, runner.app[SERVICE]).start()
 
@@ -125,6 +126,20 @@ def warn_of_few_descriptors(connections: int) -> None:
             "no more than %d connections are accepted",
             *(connections, descriptors.needed(connections), descriptors.allowed(), carried),
         )
+
+
+def warn_of_siblings(config: Config, sockets: Iterable[socket.socket]) -> None:
+    """Say if other processes may serve the same port, and would not find what this one keeps for its clients."""
+    if config.responses.keep == "memory" and any(map(_is_shared, sockets)):
+        log.warning(
+            "several processes may serve this port (server.reuse_port, ReusePort=), and responses.keep = "
+            '"memory": previous_response_id is found only by the process that made the response; "state" serves all'
+        )
+
+
+def _is_shared(sock: socket.socket) -> bool:
+    internet = sock.family in (socket.AF_INET, socket.AF_INET6)
+    return internet and bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT))
 
 
 def base_url(runner: web.AppRunner) -> str:

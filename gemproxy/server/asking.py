@@ -10,20 +10,23 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from gemproxy.converter.api import Asked, Kept, Known, Operation, Plan, Settled
+from gemproxy.converter.api import Asked, Kept, Known, Operation, Plan, Settled, Wants
 from gemproxy.dispatch.answer import Answer
 from gemproxy.dispatch.fan_out import Gathered, fan_out
 from gemproxy.errors import ClientFault, Failure, NoCredential, UpstreamFault
-from gemproxy.load.burden import Burden
+from gemproxy.load.budget import Hold
+from gemproxy.load.burden import OVERHEAD, Burden
 from gemproxy.load.effort import Effort, Elsewhere
 from gemproxy.models import Model
 from gemproxy.operations.capture import Capture, Tape
 from gemproxy.server.context import Context
 from gemproxy.server.service import Service
+from gemproxy.server.weight import weigh
 from gemproxy.upstream.refusals.rules import NO_MODEL
 
 log = logging.getLogger("gemproxy.server")
-MAX_SEARCHES = 1_000  # links of a chain, of which each names the next
+MAX_SEARCHES = 4  # rounds: what is kept, then images, which may stand in it
+MAX_FOUND = 1_000  # things that are kept: a chain of which each names the one before, and what is named beside
 LOOP_STEPS = 500  # steps of a conversion (``load.effort``), up to 20 microseconds each, that may be taken on the loop
 
 
@@ -63,27 +66,48 @@ class Asking:
         )
         self.format = context.format = asked.format(context.stream, self._known)
         self._keep: Callable[[], Sequence[Kept]] = tuple
+        self._held = 0
+        self._kept: Hold | None = None
         self._since = 0.0
         self._made: list[object] = []
 
     async def find(self) -> None:
         """Find out what the request wants to know. Raises ``ClientFault`` 400 and ``Overload``."""
         assert self._asked is not None
-        known, hold = self._known, self.burden.hold
+        known = self._known
         for _ in range(MAX_SEARCHES):
-            wants = self._asked.wants(known)
+            wants = await self._wants(self._asked)
             if wants is None:
                 return
             for kind, key in wants.stored:
-                found = await self._service.kept.get(kind, own_key(self._context.client, key))
-                hold.more(len(found or b""))
-                known.stored[kind, key] = found
+                await self._look_up(kind, key, wants.before)
             if wants.images:
-                known.images = await self._service.images.fetch(wants.images, hold)
-        raise ClientFault(f"The request refers to what refers to something else, more than {MAX_SEARCHES} times.")
+                known.images = await self._service.images.fetch(wants.images, self.burden.hold)
+        raise RuntimeError("an API that never knows enough")
+
+    async def _wants(self, asked: Asked) -> Wants | None:
+        """Return what is to be found; an earlier response may be far larger than the request that names it."""
+        if self._known.stored and self.burden.heavy:
+            return await self.burden.run(asked.wants, self._known)
+        return asked.wants(self._known)
+
+    async def _look_up(self, kind: str, key: str, before: Callable[[bytes], str]) -> None:
+        """Find what is kept by this key, and all that it goes on from."""
+        known, own = self._known, partial(own_key, self._context.client)
+        while key and (kind, key) not in known.stored:
+            if len(known.stored) >= MAX_FOUND:
+                raise ClientFault(f"The request goes on from, or refers to, more than {MAX_FOUND} earlier answers.")
+            found = known.stored[kind, key] = await self._service.kept.get(kind, own(key))
+            if found is None:
+                return
+            await weigh(found, self.burden, known.options.bounds)
+            key = before(found)
 
     def keep(self) -> None:
-        """Keep what the API wants to have kept of an answer that ended well."""
+        """Keep what the API wants to have kept of an answer that ended well.
+
+        At once: whoever has seen the end may leave, and go on from it with the next request.
+        """
         for each in self._keep():
             key = own_key(self._context.client, each.key)
             self._service.kept.put(each.kind, key, each.value, each.lasts, each.limit)
@@ -123,6 +147,8 @@ class Asking:
     def close(self) -> None:
         """Write what was captured."""
         self._forget()
+        if self._kept is not None:
+            self._kept.close()
         for tape in self._tapes:
             tape.close()
 
@@ -137,7 +163,7 @@ class Asking:
         self._made.append(plan)  # so that it is freed with the rest, not where the last of those who ask lets it go
         if plan.ignored:
             log.debug("request %s: ignored %s", self._context.id, ", ".join(plan.ignored))
-        self._keep = plan.keep
+        self._keep, self._held = plan.keep, plan.held
         try:
             return await self._answer(plan)
         except Failure as failure:
@@ -180,6 +206,8 @@ class Asking:
         known = self._known
         things = [self._asked, known.images, known.stored, self._made]
         self._asked, known.images, known.stored, self._made = None, {}, {}, []
+        if self._held and self._kept is None:
+            self._kept = self.burden.hold.split(min(self._held, self.burden.hold.size - OVERHEAD))
         self.burden.lighten(things)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import UNSET, Raw, Struct, UnsetType, defstruct
 from msgspec.structs import fields
 
-from gemproxy.wire.openai_chat import Number, TokenLogprob
+from gemproxy.wire.openai_chat import Number, TokenLogprob, Unread
 
 # ------------------------------------------------------------------------------------------------ answers: items
 
@@ -123,7 +123,7 @@ class Echo(Struct, frozen=True):
     background: bool = False
     instructions: str | Raw | None = None
     max_output_tokens: Number | None = None
-    max_tool_calls: int | None = None
+    max_tool_calls: Number | None = None
     metadata: Raw = Raw(b"{}")
     previous_response_id: str | None = None
     prompt_cache_key: str | None = None
@@ -221,8 +221,37 @@ class SentCustomCall(Struct, frozen=True, gc=False):
 
 
 class SentCallOutput(Struct, frozen=True, gc=False):
-    call_id: str
+    call_id: str | None = None
     output: Raw = Raw(b"null")
+    name: str | None = None
+    namespace: str | None = None
+
+
+class SentClientCall(Struct, frozen=True, gc=False):
+    """A call of a tool that OpenAI defines and the client runs; which of the last three it has, its type tells."""
+
+    call_id: str
+    action: Raw = Raw(b"null")
+    actions: Raw = Raw(b"null")
+    operation: Raw = Raw(b"null")
+
+
+class SentClientOutput(Struct, frozen=True, gc=False):
+    """What came of such a call; that of a local shell names it in ``id``."""
+
+    call_id: str | None = None
+    id: str | None = None
+    output: Raw = Raw(b"null")
+    status: str | None = None
+
+
+class SentScreenshot(Struct, frozen=True, gc=False):
+    image_url: str | None = None
+    file_id: str | None = None
+
+
+class SentImageCall(Struct, frozen=True, gc=False):
+    result: str | None = None
 
 
 class SentReasoning(Struct, frozen=True, gc=False):
@@ -280,16 +309,25 @@ class SentReasoningConfig(Struct, frozen=True, gc=False):
     effort: str | None = None
     summary: str | None = None
     generate_summary: str | None = None  # its older name
+    mode: str | None = None
+    context: str | None = None
 
 
 class TextFormat(Struct, frozen=True, gc=False):
     type: str = "text"
     schema: Raw = Raw(b"")
+    name: str | None = None
+    description: str | None = None
+    strict: bool | None = None
 
 
 class TextConfig(Struct, frozen=True, gc=False):
     format: TextFormat | None = None
     verbosity: str | None = None
+
+
+class SentStreamOptions(Struct, frozen=True, gc=False):
+    include_obfuscation: bool | None = None
 
 
 class ResponsesRequest(Struct, frozen=True):
@@ -321,6 +359,11 @@ class ResponsesRequest(Struct, frozen=True):
     user: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
+    prompt_cache_options: Unread | None = None
+    prompt_cache_retention: str | None = None
+    stream_options: SentStreamOptions | None = None
+    context_management: list[Unread] | None = None
+    moderation: Unread | None = None
 
 
 # ------------------------------------------------------------------------- requests too large to be read in one go

@@ -36,6 +36,15 @@ def plain(text: str | Raw) -> str:
     return _decode(text) if len(text) <= SLICE else "".join(_pieces(text))
 
 
+def quoted(sent: Raw) -> str | Raw:
+    """Return JSON as a text that one can read; as JSON if it is long."""
+    if len(sent) < LONG_TEXT:
+        return bytes(sent).decode()
+    decoder, view = codecs.getincrementaldecoder("utf-8")(), memoryview(sent)
+    pieces = (view[place : place + SLICE] for place in range(0, len(view), SLICE))
+    return Raw(b"".join((b'"', *(_encode(decoder.decode(piece))[1:-1] for piece in pieces), b'"')))
+
+
 def length(text: str | Raw) -> int:
     """Return how many characters a text has; of a long one about as many, rather too few."""
     if isinstance(text, str):

@@ -11,10 +11,12 @@ KIND = "links"
 
 class Remembers(Prompt):
     def wants(self, known: Known) -> Wants | None:
+        if (KIND, self.text) not in known.stored:
+            return Wants(stored=[(KIND, self.text)], before=lambda found: found.decode())
         link = self._last(known)
         if link.startswith("http"):
             return Wants(images=[RemoteImage(link, "link")]) if known.images is None else None
-        return Wants(stored=[(KIND, link)]) if (KIND, link) not in known.stored else None
+        return None
 
     def _last(self, known: Known) -> str:
         link = self.text

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, Literal
 
+import openai
 import pydantic
 import pytest
 
@@ -45,12 +46,18 @@ TOOLS = {"get_weather": get_weather, "get_time": get_time}
 
 @pytest.fixture(params=["gemini-2.5-flash", "gemini-3.5-flash"])
 async def chat(request: pytest.FixtureRequest, server: Running) -> AsyncIterator[Any]:
-    model = langchain_openai.ChatOpenAI(
-        model=request.param, base_url=f"{server.url}/v1", api_key=KEY, max_retries=0, stream_usage=True
-    )
-    yield model
-    await model.root_async_client.close()
-    model.root_client.close()
+    # connections of its own: langchain keeps closed ones by the server's address, whose port may come again
+    async with openai.DefaultAsyncHttpxClient(verify=False) as connections:
+        with openai.DefaultHttpxClient(verify=False) as unused:
+            yield langchain_openai.ChatOpenAI(
+                model=request.param,
+                base_url=f"{server.url}/v1",
+                api_key=KEY,
+                max_retries=0,
+                stream_usage=True,
+                http_client=unused,
+                http_async_client=connections,
+            )
 
 
 async def talk(bound: Any, history: list[Any]) -> Any:

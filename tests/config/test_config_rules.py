@@ -453,6 +453,11 @@ ALIAS = "[models]\naliases={fast='gemini-2.5-flash'}\n"
             id="one login under two names",
         ),
         pytest.param(
+            '[responses]\nkeep = "state"\n',
+            ['responses.keep = "state": no state.path is set, so responses are kept in memory'],
+            id="what is to outlive a process that keeps nothing",
+        ),
+        pytest.param(
             VERTEX.replace('file = "login.json"', "project = 'p'") * 1
             + VERTEX.replace('file = "login.json"', "project = 'q'").replace('"vertex"', '"w"'),
             [],

@@ -19,7 +19,7 @@ import gemproxy
 ROOT = Path(gemproxy.__file__).parent
 WAY = (
     *("server/routes", "server/middleware", "server/auth", "server/limits", "server/body", "server/asking"),
-    *("server/handlers/operation", "server/outlet"),
+    *("server/handlers/operation", "server/handlers/whole", "server/handlers/lookup", "server/weight", "server/outlet"),
     *("fetch/fetcher", "fetch/shares", "fetch/resolver"),
     *("load/burden", "load/worker"),
     *("dispatch/dispatcher", "dispatch/answer", "dispatch/fan_out"),

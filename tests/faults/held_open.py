@@ -12,17 +12,20 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
+from gemproxy.converter.responses import kept
 from gemproxy.dispatch import retry
 from gemproxy.fetch import resolver
 from gemproxy.fetch.shares import Shares
 from gemproxy.load import worker
 from gemproxy.load.turns import go_on
+from gemproxy.server.asking import own_key
 from gemproxy.simulator import Answer, Recorded, Wait, error_answer, frames_answer, sse, unary_answer
 from gemproxy.simulator.google_errors import overloaded
 from gemproxy.simulator.script import SSE, Step, pretty
-from tests.faults.client import MODEL, Bare, hello, post
+from tests.apis.remembers import KIND as LINKS
+from tests.faults.client import KEY, MODEL, Bare, hello, post
 from tests.faults.raw_upstream import END, RawUpstream, chunk, head
 from tests.faults.stage import LONG, Stage
 from tests.waiting import soon
@@ -33,7 +36,6 @@ UNARY, STREAM, TOLD, THRICE, THRICE_STREAM, IN_TURN = (
 CHAT_FORMS, FORMS = (UNARY, STREAM), (UNARY, STREAM, TOLD, THRICE, THRICE_STREAM)
 PATHS = {THRICE: "/thrice/{}", THRICE_STREAM: "/thrice/{}?stream", IN_TURN: "/in-turn/{}"}
 TEXT = "Hello wide world."
-OAUTH = '[[credentials]]\nname = "NAME"\nkind = "oauth"\nfile = "FILE"\n'
 CLOSE = "Connection: close\r\nx-request-id: ours\r\n"
 LARGE = "x" * 200_000  # beyond what is done on the loop
 
@@ -122,9 +124,8 @@ async def half_a_body(stage: Stage, form: str) -> Bare:
     return client
 
 
-async def stored(stage: Stage, form: str) -> Bare:
-    """Have the state keep a request waiting that goes on from what it keeps."""
-    await start(stage, form)
+def _finding_waits(stage: Stage) -> None:
+    """Have the state keep whoever asks it waiting."""
     state = stage.service.kept
     found = state.get
 
@@ -133,10 +134,57 @@ async def stored(stage: Stage, form: str) -> Bare:
         return await found(kind, key)
 
     stage.monkeypatch.setattr(state, "get", waits)
+
+
+def _client(stage: Stage) -> str:
+    return stage.service.door.auth.caller(KEY).name
+
+
+async def _remembering(stage: Stage, form: str) -> Bare:
     client = await stage.connect()
     query = "?stream" if form != UNARY else ""
     await client.say(post(b"Hello", path=f"/remembers/{MODEL}{query}", headers=CLOSE))
     return client
+
+
+async def stored(stage: Stage, form: str) -> Bare:
+    """Have the state keep a request waiting that goes on from what it keeps."""
+    await start(stage, form)
+    _finding_waits(stage)
+    return await _remembering(stage, form)
+
+
+def much_stored(work: str) -> Any:
+    """Return what goes on from so much that this piece of work is done in the worker's thread, and takes its time."""
+
+    async def hold(stage: Stage, form: str) -> Bare:
+        _work_waits(stage, work)
+        await start(stage, form)
+        stage.service.kept.put(LINKS, own_key(_client(stage), "Hello"), LARGE.encode(), LONG)
+        return await _remembering(stage, form)
+
+    return hold
+
+
+def looked_up(work: str = "", text: str = "Hello", *, deaf: bool = False) -> Any:
+    """Return what asks for an earlier answer and waits for the state, for ``work``, or, deaf, for itself."""
+
+    async def hold(stage: Stage, form: str) -> Bare:
+        if work:
+            _work_waits(stage, work)
+        await start(stage, form)
+        record = kept.Record(Raw(msgspec.json.encode(text)), [], Raw(b'{"output":[]}'))
+        stage.service.kept.put(kept.KIND, own_key(_client(stage), "resp_1"), kept.written(None, record), LONG)
+        if not work and not deaf:
+            _finding_waits(stage)
+        client = await stage.connect(receive=1 << 12 if deaf else 0)
+        if deaf:
+            client.writer.transport.pause_reading()
+        request = post(b"", path="/v1/responses/resp_1/input_items", headers=CLOSE)
+        await client.say(request.replace(b"POST", b"GET", 1))
+        return client
+
+    return hold
 
 
 def images(
@@ -278,24 +326,28 @@ def beside(work: str, *, answer: Callable[[Recorded], Answer] = whole, text: str
     """Return what asks with so much that this piece of work is done in the worker's thread, and takes its time."""
 
     async def hold(stage: Stage, form: str, more: str = CLOSE) -> Bare:
-        opened, undisturbed = threading.Event(), worker._undisturbed
-        stage.releases.append(opened.set)
-
-        def slowly(left: Callable[[], bool], doing: Any, *arguments: Any) -> Any:
-            def until_let_go(*given: Any) -> Any:
-                while not opened.wait(0.002):
-                    go_on()
-                return doing(*given)
-
-            name = getattr(doing, "__name__", "")
-            return undisturbed(left, until_let_go if name == work else doing, *arguments)
-
-        stage.monkeypatch.setattr(worker, "_undisturbed", slowly)
+        _work_waits(stage, work)
         stage.google.script(answer, times=calls(form))
         await start(stage, form)
         return await ask(stage, form, text=text, more=more)
 
     return hold
+
+
+def _work_waits(stage: Stage, work: str) -> None:
+    opened, undisturbed = threading.Event(), worker._undisturbed
+    stage.releases.append(opened.set)
+
+    def slowly(left: Callable[[], bool], doing: Any, *arguments: Any) -> Any:
+        def until_let_go(*given: Any) -> Any:
+            while not opened.wait(0.002):
+                go_on()
+            return doing(*given)
+
+        name = getattr(doing, "__name__", "")
+        return undisturbed(left, until_let_go if name == work else doing, *arguments)
+
+    stage.monkeypatch.setattr(worker, "_undisturbed", slowly)
 
 
 def refused_at_once(asked: Recorded) -> Answer:

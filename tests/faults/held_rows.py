@@ -16,6 +16,8 @@ from tests.faults.held_open import (
     half_a_body,
     hint,
     images,
+    looked_up,
+    much_stored,
     no_head,
     pause,
     refused,
@@ -27,7 +29,7 @@ from tests.faults.held_open import (
     upstream,
 )
 from tests.faults.held_tokens import TOKEN_ROWS
-from tests.faults.held_writes import FIRST_CAME, WRITE_ROWS
+from tests.faults.held_writes import CUT, FIRST_CAME, WRITE_ROWS
 
 CONNECTS, WAITS, WAITS_ON = (
     ("Poster.post: self._session.post",) * 3  # where aiohttp does it all (docs/aiohttp.md)
@@ -36,14 +38,20 @@ CONNECTS, WAITS, WAITS_ON = (
 )
 EARLY = "it begins when the request is known as a whole; what comes before has limits of its own"
 BEFORE = {"timeouts.first": EARLY, "timeouts.total": EARLY}
+LOCAL = dict.fromkeys(BEFORE, "nobody upstream is asked")
 UNASKED = {"timeouts.first": "it begins with the first attempt"}
 
 ROWS = [
     Row("body", "body _read: request.content.readany", half_a_body, CHAT_FORMS, cannot=BEFORE),
-    Row("weighing", "_read: burden.run(weighed", beside("weighed"), (UNARY,), cannot=BEFORE),
+    Row("weighing", "weigh_body: burden.run(weighed", beside("weighed"), (UNARY,), cannot=BEFORE),
     Row("reading", "_read: burden.run(operation.read", beside("read"), (UNARY,), cannot=BEFORE),
     Row("worker", "Worker._turn: turn", busy_worker, (UNARY,), cannot=BEFORE, others=True),
-    Row("stored", "Asking.find: self._service.kept.get", stored, (UNARY,), cannot=BEFORE),
+    Row("stored", "Asking._look_up: self._service.kept.get", stored, (UNARY,), cannot=BEFORE),
+    Row("much stored", "Asking._look_up: weigh", much_stored("weighed"), (UNARY,), cannot=BEFORE),
+    Row("wants", "Asking._wants: self.burden.run(asked.wants", much_stored("wants"), (UNARY,), cannot=BEFORE),
+    Row("looked up", "_found: service.kept.get", looked_up(), (UNARY,), cannot=LOCAL),
+    Row("much looked up", "_found: burden.run(lookup", looked_up("input_items", "x" * 200_000), (UNARY,), cannot=LOCAL),
+    Row("heard", "look_up: handed_over", looked_up("", "x" * 4_000_000, deaf=True), (UNARY,), cannot=LOCAL, cut=CUT),
     Row("media", "ImageFetcher._get: self._sessions.to(place).get", images(), CHAT_FORMS, cannot=BEFORE),
     Row("half of it", "ImageFetcher._read: response.content", images(half=True), (UNARY,), cannot=BEFORE),
     Row("media host", "Lookup.resolve: asyncio.wait", silent_name(), (UNARY,), cannot=BEFORE),

@@ -89,6 +89,19 @@ def test_one_port_can_be_shared_only_when_asked() -> None:
     first.close()
 
 
+@pytest.mark.parametrize(("keep", "shared", "told"), [("memory", True, 1), ("memory", False, 0), ("off", True, 0)])
+async def test_processes_of_one_port_say_what_each_keeps_for_itself(
+    simulator: Simulator, tmp_path: Path, keep: str, shared: bool, told: int
+) -> None:
+    more = f'[responses]\nkeep = "{keep}"\n'
+    [sock] = bind("127.0.0.1", 0, reuse_port=shared)  # as systemd does it with ReusePort=
+    sock.listen()
+    toml = configured(simulator.ai_studio_url, more)
+    async with serving(tmp_path, toml, inherited=[sock]) as server:
+        assert server.log.count("responses.keep") == told
+    sock.close()
+
+
 @pytest.mark.parametrize("turns", range(6))
 async def test_connection_that_comes_while_the_site_stops_is_served_or_left(turns: int) -> None:
     """Asyncio needs a turn of the loop from accepting a connection to serving it; a stop may fall into it."""

@@ -53,6 +53,26 @@ async def test_a_demo_answers_with_credentials_of_its_own(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == [], "a demo leaves nothing behind"
 
 
+async def test_what_a_demo_says_to_try_works_as_it_stands() -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gemproxy", "serve", "--demo", "--port", "0"), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(60):
+        told = (await process.stdout.readuntil(b"The key is a placeholder")).decode()
+        _, _, tries = told.rpartition(" Try:\n\n")
+        pasted = await asyncio.create_subprocess_exec(
+            *("/bin/sh", "-e"), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        answered, _ = await pasted.communicate(tries.rpartition("\n")[0].encode())
+        process.terminate()
+        await process.wait()
+    assert pasted.returncode == 0
+    text = answered.decode()
+    assert ("data: [DONE]" in text, "event: response.completed" in text) == (True, True)
+    assert text.count("\nHello from the simulated Gemini.") == 2, "of the package, by both APIs"
+
+
 # ------------------------------------------------------------------------------------------------------------ faults
 
 README = (Path(__file__).parents[2] / "README.md").read_text()

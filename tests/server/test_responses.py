@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import openai
+import pydantic
 import pytest
+from aiohttp import web
 
 from gemproxy.converter.responses.compaction import ASK
 from gemproxy.simulator import Answer, Reset, Simulator, frames_answer, google_errors, sse
-from tests.responses_schema import problems
-from tests.running import Running, configuration, running
+from tests.responses_schema import problems, response_problems
+from tests.running import KEY, Running, configuration, running
 
 MODEL = "gemini-3.5-flash"
 USER: Any = {"role": "user", "content": "Hello"}
 FRAME = {"candidates": [{"content": {"parts": [{"text": "tick "}]}}]}
+
+
+class Book(pydantic.BaseModel):
+    """A book in a library."""
+
+    title: str
+    pages: int
+
+
+# the tool of the chat API's helper, in the flat form of Responses
+LEND: Any = {"type": "function", **openai.pydantic_function_tool(Book)["function"]}
 
 
 @pytest.fixture
@@ -40,6 +54,73 @@ async def test_an_answer_and_its_stream(server: Running) -> None:
         async with client.responses.stream(model=MODEL, input="Hello") as stream:
             told = "".join([event.delta async for event in stream if event.type == "response.output_text.delta"])
             assert (await stream.get_final_response()).output_text == told == answer.output_text
+
+
+async def test_the_client_that_waits_gets_the_same(server: Running) -> None:
+    def ask(client: openai.OpenAI) -> list[str]:
+        answer = client.responses.create(model=MODEL, input="Hello")
+        with client.responses.stream(model=MODEL, input="Hello") as stream:
+            told = stream.get_final_response()
+        events = client.responses.create(model=MODEL, input="Hello", stream=True)
+        pieces = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+        return [answer.output_text, client.responses.retrieve(answer.id).output_text, told.output_text, pieces]
+
+    plain = openai.DefaultHttpxClient(verify=False)
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0, http_client=plain) as client:
+        assert await asyncio.to_thread(ask, client) == ["Hello from the simulated Gemini. You said: Hello"] * 4
+
+
+async def test_the_answer_as_it_came(server: Running) -> None:
+    async with server.openai() as client:
+        raw = await client.responses.with_raw_response.create(model=MODEL, input="Hello")
+        assert raw.headers["x-request-id"]
+        assert raw.parse().output_text == "Hello from the simulated Gemini. You said: Hello"
+        assert response_problems(msgspec.json.decode(raw.text)) == []
+        async with client.responses.with_streaming_response.create(model=MODEL, input="Hello", stream=True) as stream:
+            assert stream.headers["content-type"].startswith("text/event-stream")
+            assert (await anext(stream.iter_lines())) == "event: response.created"
+
+
+@pytest.mark.parametrize("streamed", [True, False], ids=["stream", "unary"])
+async def test_a_typed_answer(server: Running, simulator: Simulator, streamed: bool) -> None:
+    async with server.openai() as client:
+        if streamed:
+            async with client.responses.stream(model=MODEL, input="A book", text_format=Book) as stream:
+                answer = await stream.get_final_response()
+        else:
+            answer = await client.responses.parse(model=MODEL, input="A book", text_format=Book)
+    assert isinstance(answer.output_parsed, Book)
+    given = simulator.requests[-1].json()["generationConfig"]["responseJsonSchema"]
+    assert set(given["properties"]) == {"title", "pages"}
+
+
+@pytest.mark.parametrize("streamed", [True, False], ids=["stream", "unary"])
+async def test_a_call_with_arguments_that_are_read(server: Running, simulator: Simulator, streamed: bool) -> None:
+    asked: Any = {"model": MODEL, "input": "call Book", "tools": [LEND]}
+    grown = ""
+    async with server.openai() as client:
+        if streamed:
+            async with client.responses.stream(**asked) as stream:
+                async for event in stream:
+                    if event.type == "response.function_call_arguments.delta":
+                        grown = event.snapshot
+                answer = await stream.get_final_response()
+        else:
+            answer = await client.responses.parse(**asked)
+    [call] = answer.output
+    assert call.type == "function_call"
+    assert call.parsed_arguments == {"title": "sample title", "pages": 1}
+    assert grown == (call.arguments if streamed else "")
+    assert [tool["name"] for tool in simulator.requests[-1].json()["tools"][0]["functionDeclarations"]] == ["Book"]
+
+
+async def test_what_was_asked_is_listed_page_by_page(server: Running) -> None:
+    async with server.openai() as client:
+        items: list[Any] = [{"role": "user", "content": str(number)} for number in range(5)]
+        answer = await client.responses.create(model=MODEL, input=items)
+        for order, expected in ("asc", "01234"), ("desc", "43210"):
+            pages: Any = client.responses.input_items.list(answer.id, limit=2, order=order)
+            assert "".join([item.content[0].text async for item in pages]) == expected
 
 
 async def test_what_is_kept_is_given_back_listed_and_forgotten(server: Running, simulator: Simulator) -> None:
@@ -168,6 +249,17 @@ async def test_a_conversation_is_summed_up_and_gone_on_with(server: Running, sim
         assert "Hello from the simulated Gemini" in told
 
 
+async def test_a_conversation_that_is_kept_is_summed_up_with_what_the_user_said(server: Running) -> None:
+    async with server.openai() as client:
+        first = await client.responses.create(model=MODEL, input="Hello")
+        second = await client.responses.create(model=MODEL, input="And?", previous_response_id=first.id)
+        made = await client.responses.with_raw_response.compact(model=MODEL, previous_response_id=second.id)
+    *said, summary = msgspec.json.decode(made.text)["output"]
+    assert [item["content"] for item in said] == [[{"type": "input_text", "text": text}] for text in ("Hello", "And?")]
+    assert len({item["id"] for item in said}) == 2
+    assert summary["type"] == "compaction"
+
+
 async def test_a_trigger_makes_one_summary_and_nothing_else(server: Running, simulator: Simulator) -> None:
     trigger: Any = {"type": "compaction_trigger"}
     tool: Any = {"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": False}
@@ -190,3 +282,46 @@ async def test_a_summary_that_was_cut_off_is_none(server: Running, simulator: Si
     async with server.openai() as client:
         with pytest.raises(openai.InternalServerError):
             await client.responses.compact(model=MODEL, input="Hello")
+
+
+@pytest.mark.parametrize(("allowed", "status"), [('["127.0.0.1"]', 200), ("[]", 400)])
+async def test_a_file_by_address_is_fetched_if_it_may_be(
+    simulator: Simulator, tmp_path: Path, aiohttp_server: Any, allowed: str, status: int
+) -> None:
+    async def document(request: web.Request) -> web.Response:
+        return web.Response(body=b"%PDF-1.4 Hello", content_type="application/octet-stream")
+
+    app = web.Application()
+    app.router.add_get("/a", document)
+    url = str((await aiohttp_server(app)).make_url("/a"))
+    content = [{"type": "input_text", "text": "Read."}, {"type": "input_file", "file_url": url}]
+    config = configuration(simulator, tmp_path, f"[images]\nallow_hosts = {allowed}\n")
+    async with running(simulator, config) as server:
+        sent = {"model": MODEL, "input": [{"role": "user", "content": content}]}
+        got, body = await server.post("/v1/responses", sent)
+    assert got == status
+    if status == 400:
+        assert msgspec.json.decode(body)["error"]["param"] == "input[0].content[1]"
+        assert simulator.generations == []
+    else:
+        part = simulator.generations[0].json()["contents"][0]["parts"][1]
+        assert part == {"inlineData": {"mimeType": "application/pdf", "data": "JVBERi0xLjQgSGVsbG8="}}
+
+
+@pytest.mark.parametrize("model", ["gemini-2.5-flash-image", "gemini-3-pro-image"])
+@pytest.mark.parametrize("kept", [False, True], ids=["sent back", "kept"])
+async def test_an_image_can_be_asked_to_be_changed(
+    server: Running, simulator: Simulator, model: str, kept: bool
+) -> None:
+    drawing: dict[str, Any] = {"model": model, "tools": [{"type": "image_generation"}]}
+    status, body = await server.post("/v1/responses", drawing | {"input": "Draw a cat."})
+    first = msgspec.json.decode(body)
+    [image] = [item for item in first["output"] if item["type"] == "image_generation_call"]
+    further: dict[str, Any] = {"input": "Make it blue.", "previous_response_id": first["id"]}
+    if not kept:
+        further = {"input": [{"role": "user", "content": "Draw a cat."}, *first["output"], USER], "store": False}
+    status, body = await server.post("/v1/responses", drawing | further)
+    assert status == 200, body
+    contents = simulator.generations[-1].json()["contents"]
+    assert [content["role"] for content in contents] == ["user", "model", "user"]
+    assert [part["inlineData"]["data"] for part in contents[1]["parts"] if "inlineData" in part] == [image["result"]]

@@ -46,11 +46,11 @@ class Contents:
         elif parts:
             self._say("user", parts)
 
-    def model(self, parts: list[Part], asked: list[Asked]) -> None:
-        """Add what the model said, and the calls among that."""
+    def model(self, parts: list[Part], asked: list[Asked], *, beside: bool = False) -> None:
+        """Add what the model said, and the calls among that; ``beside``: it called them with those before them."""
         if not parts:
             return
-        if self._step is not None and self._step.begun:
+        if self._step is not None and self._step.begun and not beside:
             self._close(self._step)
         self._say("model", parts)
         if asked:

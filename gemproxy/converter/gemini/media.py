@@ -120,6 +120,17 @@ def document(data: str, name: str | None, param: str) -> Part:
     return Part(inline_data=_blob("", _base64(data, param), mime_of_name(name), param))
 
 
+def document_at(url: str, name: str | None, param: str, fetched: Mapping[str, Blob]) -> Part:
+    """Return the part for a file by its address; ``fetched`` holds what had to be fetched here."""
+    if (blob := fetched.get(url)) is not None:
+        return Part(inline_data=blob)
+    if is_remote(url):
+        raise ClientFault("The file could not be fetched.", param=param, code="invalid_image_url")
+    if not _is_data(url) and not _google_fetches(url):
+        raise _unsupported("The address of a file must be an http(s) one, or a data: URL.", param)
+    return document(url, name, param)
+
+
 def document_by_id(file_id: str, name: str | None, param: str) -> Part:
     """Return the part for a file that the client names only: Google's Files API is the one place that is looked in."""
     if _google_fetches(file_id):

@@ -17,9 +17,10 @@ from gemproxy.converter.openai import OPENAI, WHOLE, under_both
 from gemproxy.converter.responses.compaction import MOST_KEPT_WORDS, Resource, Summing
 from gemproxy.converter.responses.heading import Heading
 from gemproxy.converter.responses.items import Compact
-from gemproxy.converter.responses.kept import listed
+from gemproxy.converter.responses.kept import listed, sent_before
 from gemproxy.converter.responses.operation import ResponsesAsked
 from gemproxy.converter.responses.operation import read as read_response
+from gemproxy.converter.responses.reading import raws_of
 from gemproxy.converter.transcoder import Transcoder
 from gemproxy.upstream.dialect import Dialect
 from gemproxy.wire.openai_responses import ItemHead
@@ -51,7 +52,9 @@ class CompactAsked(Struct, frozen=True):
     def plan(self, known: Known, settled: Settled) -> Plan:
         """Return the one call; raises ``ClientFault`` 400, and what ``Effort`` raises."""
         made = self.of.converted(known, settled, settled.method)
-        words = last_words(self.of.asking.raws())
+        asking = self.of.asking
+        before = sent_before(asking.request.previous_response_id, known.stored)
+        words = last_words([*before, *raws_of(asking.input)])
         said = [Raw(msgspec.json.encode(listed(f"resp_{known.id}", place, raw))) for place, raw in enumerate(words)]
         return Plan((made.call,), partial(_listen, known, settled, said), ignored=made.ignored)
 

@@ -8,6 +8,7 @@ not made for. Rules: docs/protocol.md 4.4, 7.3.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 
@@ -19,7 +20,7 @@ from gemproxy.converter.gemini.contents import Contents, arguments_of, lines, op
 from gemproxy.converter.gemini.media import RemoteImage
 from gemproxy.converter.gemini.names import Names
 from gemproxy.converter.gemini.tool_results import Asked, Result
-from gemproxy.converter.responses.items import Answered, Called, Compacted, Item, Said, Thought, path_of
+from gemproxy.converter.responses.items import Answered, Called, Compacted, Drawn, Item, Said, Thought, path_of
 from gemproxy.converter.sealed import SUMMARY
 from gemproxy.converter.sealed import opened as unsealed
 from gemproxy.converter.signed_calls import SignedCalls
@@ -82,7 +83,7 @@ def conversation(
 
 
 def remote_images(items: Sequence[Item], most: int) -> list[RemoteImage]:
-    """Return the http(s) images that items name, in order and at every mention; at most one more than ``most``."""
+    """Return the http(s) images and files that items name, in order and at every mention; at most ``most`` and one."""
     return list(islice(_remote(items), most + 1))
 
 
@@ -90,12 +91,23 @@ def _remote(items: Sequence[Item]) -> Iterator[RemoteImage]:
     for item in items:
         if isinstance(item, (Said, Answered)) and isinstance(item.content, list):
             for position, part in enumerate(item.content):
-                if isinstance(part, InputImage) and part.image_url and media.is_remote(url := part.image_url.strip()):
+                if (url := _address(part)) and media.is_remote(url):
                     yield RemoteImage(url, _part_path(item, position))
 
 
+def _address(part: InputPart) -> str:
+    """Return by which address a part is to be had, if by one."""
+    if isinstance(part, InputImage):
+        return (part.image_url or "").strip()
+    if isinstance(part, InputFile) and not part.file_data:
+        return (part.file_url or "").strip()
+    return ""
+
+
 def _part_path(item: Said | Answered, position: int) -> str:
-    return f"{path_of(item.place)}.{'content' if isinstance(item, Said) else 'output'}[{position}]"
+    if isinstance(item, Said):
+        return f"{path_of(item.place)}.content[{position}]"
+    return f"{path_of(item.place)}.output" if item.alone else f"{path_of(item.place)}.output[{position}]"
 
 
 class _Writer:
@@ -105,13 +117,19 @@ class _Writer:
         self._setting = setting
         self._contents = Contents(setting.model)
         self._signed = SignedCalls(setting.signatures)
+        self._calling = False  # since a call that is signed, there were calls and results alone
         self.finish = self._contents.finish
-        self.user = self._contents.user
+
+    def user(self, parts: list[Part]) -> None:
+        """Add what the user said."""
+        self._calling = False
+        self._contents.user(parts)
 
     def add(self, item: Item) -> None:
         if isinstance(item, Said):
             parts = self.parts(item, item.content)
             if item.role == "assistant":
+                self._calling = False
                 self._contents.model(parts, [])
             else:
                 self.user(parts)
@@ -119,7 +137,10 @@ class _Writer:
             self._call(item)
         elif isinstance(item, Answered):
             self._result(item)
+        elif isinstance(item, Drawn):
+            self._drawn(item)
         elif isinstance(item, Thought):
+            self._calling = False
             self._signed.carry(item.sealed)
         elif isinstance(item, Compacted):
             summary = unsealed(SUMMARY, item.sealed, 1)
@@ -148,12 +169,14 @@ class _Writer:
     def _medium(self, part: InputImage | InputFile | InputAudio, param: str) -> Part:
         if isinstance(part, InputAudio):
             return media.sound(part.input_audio.data, part.input_audio.format, param)
+        url, setting = _address(part), self._setting
         if isinstance(part, InputImage):
-            if part.image_url:
-                url, model = part.image_url.strip(), self._setting.model
-                return media.picture(url, part.detail, param, self._setting.images, model)
-        elif data := part.file_data or part.file_url:
-            return media.document(data, part.filename, param)
+            if url:
+                return media.picture(url, part.detail, param, setting.images, setting.model)
+        elif part.file_data:
+            return media.document(part.file_data, part.filename, param)
+        elif url:
+            return media.document_at(url, part.filename, param, setting.images)
         if part.file_id:
             name = part.filename if isinstance(part, InputFile) else None
             return media.document_by_id(part.file_id, name, f"{param}.file_id")
@@ -166,9 +189,27 @@ class _Writer:
         call = FunctionCall(self._setting.names.wire(item.name), given, item.call_id)
         part = Part(function_call=call)
         sign(part, signed)
-        self._contents.model([part], [Asked(call, item.call_id, item.name)])
+        # Of the calls of one answer only the first is signed, and some clients put the result of each right behind it
+        # (docs/protocol.md 7.5): as a step of its own, a call without a signature would be refused.
+        beside = signed is None and self._calling
+        self._contents.model([part], [Asked(call, item.call_id, item.name)], beside=beside)
+        self._calling = self._calling or signed is not None
 
     def _result(self, item: Answered) -> None:
         parts = self.parts(item, item.content)
         texts = [part.text for part in parts if part.text is not None]
-        self._contents.result(Result(item.call_id, None, lines(texts), [part for part in parts if part.text is None]))
+        self._contents.result(
+            Result(item.call_id, item.name, lines(texts), [part for part in parts if part.text is None])
+        )
+
+    def _drawn(self, item: Drawn) -> None:
+        """Give the model its image back, so that it can be asked to change it.
+
+        One that sees none goes on without it, and so does a history in which no image is left of it.
+        """
+        self._setting.effort.spend(0)
+        param = f"{path_of(item.place)}.result"
+        with suppress(ClientFault):
+            part = media.picture(f"data:;base64,{item.data}", None, param, {}, self._setting.model)
+            self._setting.media.append(NamedPart(part, param))
+            self._contents.model([part], [])

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from gemproxy.converter.responses.reading import Asking
 from gemproxy.converter.steps import Reader
-from gemproxy.wire.openai_responses import Echo, ReasoningEcho, SentTool
+from gemproxy.wire.openai_responses import Echo, ReasoningEcho, SentReasoningConfig, SentTool
 
 _json: Final = msgspec.json.Encoder().encode
 _TEXT_FORMAT: Final = Raw(b'{"type":"text"}')
@@ -33,42 +33,60 @@ class _TextEcho(Struct):
     verbosity: str | UnsetType = UNSET
 
 
+_NULL: Final = Raw(b"null")
+_ECHO: Final = Echo()
 _reader: Final = Reader({})
+_sent_tool = msgspec.json.Decoder(SentTool).decode
 _text = msgspec.json.Decoder(_SentText).decode
 
 
 def echo_of(asking: Asking) -> bytes:
-    """Return the object that a response repeats; what was not said has OpenAI's default."""
+    """Return the object that a response repeats; what was not said has OpenAI's default. Raises ``ClientFault``."""
     request = asking.request
-    said: dict[str, Any] = {name: value for name in _SAME if (value := getattr(request, name)) is not None}
-    if bytes(request.tool_choice) != b"null":
-        said["tool_choice"] = request.tool_choice
-    if tools := _reader.items("tools", request.tools):
-        said["tools"] = Raw(b"[%b]" % b",".join(map(_tool, tools)))
-    if request.metadata:
-        said["metadata"] = Raw(_json(request.metadata))
-    if request.reasoning is not None:
-        said["reasoning"] = ReasoningEcho(
-            request.reasoning.effort, request.reasoning.summary or request.reasoning.generate_summary
+    # in the order of the fields, each by itself: to gather what was said and to spread it out takes as long again
+    return _json(
+        Echo(
+            _tools(request.tools) if len(request.tools) else _ECHO.tools,
+            request.tool_choice if request.tool_choice != _NULL else _ECHO.tool_choice,
+            request.parallel_tool_calls is not False,
+            False,
+            asking.instructions,
+            request.max_output_tokens,
+            request.max_tool_calls,
+            Raw(_json(request.metadata)) if request.metadata else _ECHO.metadata,
+            request.previous_response_id,
+            request.prompt_cache_key,
+            _reasoning(request.reasoning) if request.reasoning is not None else _ECHO.reasoning,
+            request.safety_identifier,
+            request.service_tier if request.service_tier is not None else _ECHO.service_tier,
+            request.store is not False,
+            request.temperature if request.temperature is not None else _ECHO.temperature,
+            _text_echo(request.text) if request.text != _NULL else _ECHO.text,
+            int(request.top_logprobs) if request.top_logprobs is not None else _ECHO.top_logprobs,
+            request.top_p if request.top_p is not None else _ECHO.top_p,
+            request.truncation if request.truncation is not None else _ECHO.truncation,
+            request.user,
         )
-    if request.top_logprobs is not None:
-        said["top_logprobs"] = int(request.top_logprobs)
-    if bytes(request.text) != b"null":
-        text = _reader.at("text", _text, request.text)
-        form = text.format if bytes(text.format) != b"null" else _TEXT_FORMAT
-        said["text"] = Raw(_json(_TextEcho(form, text.verbosity or UNSET)))
-    return _json(Echo(instructions=asking.instructions, **said))
+    )
 
 
-_SAME: Final = (
-    *("parallel_tool_calls", "max_output_tokens", "max_tool_calls", "previous_response_id", "prompt_cache_key"),
-    *("safety_identifier", "service_tier", "store", "temperature", "top_p", "truncation", "user"),
-)
+def _tools(raw: Raw) -> Raw:
+    tools = _reader.items("tools", raw)
+    found = [_tool(each, _reader.at(f"tools[{place}]", _sent_tool, each)) for place, each in enumerate(tools)]
+    return Raw(b"[%b]" % b",".join(found))
 
 
-def _tool(raw: Raw) -> bytes:
-    tool = msgspec.json.decode(raw, type=SentTool)
+def _tool(raw: Raw, tool: SentTool) -> bytes | Raw:
     if tool.type != "function":
-        return bytes(raw)
-    parameters = tool.parameters if len(tool.parameters) else Raw(b"null")
+        return raw
+    parameters = tool.parameters if len(tool.parameters) else _NULL
     return _json(FunctionEcho(tool.name, parameters, tool.strict is not False, tool.description))
+
+
+def _reasoning(said: SentReasoningConfig) -> ReasoningEcho:
+    return ReasoningEcho(said.effort, said.summary or said.generate_summary)
+
+
+def _text_echo(raw: Raw) -> Raw:
+    text = _reader.at("text", _text, raw)
+    return Raw(_json(_TextEcho(text.format if text.format != _NULL else _TEXT_FORMAT, text.verbosity or UNSET)))

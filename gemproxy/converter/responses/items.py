@@ -30,11 +30,20 @@ class Called(Struct, frozen=True):
 
 
 class Answered(Struct, frozen=True):
-    """What came of a call."""
+    """What came of a call; ``name`` is the declared one, where the client says it. ``alone``: no list was sent."""
 
     place: int | None
     call_id: str
     content: Content
+    name: str | None = None
+    alone: bool = False
+
+
+class Drawn(Struct, frozen=True):
+    """An image that the model made, in base64."""
+
+    place: int | None
+    data: str
 
 
 class Thought(Struct, frozen=True):
@@ -71,7 +80,7 @@ class Compact(Struct, frozen=True):
     place: int | None
 
 
-Item = Said | Called | Answered | Thought | Referred | Offered | Compacted | Compact
+Item = Said | Called | Answered | Drawn | Thought | Referred | Offered | Compacted | Compact
 
 
 def path_of(place: int | None) -> str:

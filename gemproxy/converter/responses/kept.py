@@ -15,7 +15,7 @@ from msgspec import Raw, Struct
 from gemproxy.converter.bounds import Bounds
 from gemproxy.converter.responses.heading import response_of
 from gemproxy.converter.responses.items import Item, Referred, Thought, path_of
-from gemproxy.converter.responses.reading import items_of
+from gemproxy.converter.responses.reading import items_of, raws_of
 from gemproxy.errors import ClientFault
 
 KIND: Final = "response"
@@ -24,11 +24,16 @@ Stored = Mapping[tuple[str, str], bytes | None]
 
 
 class Record(Struct, frozen=True):
-    """``input`` are the items of the request, ``carried`` the sealed signatures of the answer."""
+    """``input`` is the request's as it came, ``carried`` are the sealed signatures of the answer."""
 
-    input: list[Raw]
+    input: Raw
     carried: list[str]
     response: Raw
+
+    @property
+    def sent(self) -> list[Raw]:
+        """Return the items of the request."""
+        return raws_of(self.input)
 
     @property
     def output(self) -> list[Raw]:
@@ -51,7 +56,8 @@ _id = msgspec.json.Decoder(_Id).decode
 
 def written(previous: str | None, record: Record) -> bytes:
     """Return the bytes of a record; the id of the one before it comes first, and is found without reading the rest."""
-    return (previous or "").encode() + b"\n" + msgspec.json.encode(record)
+    head = b'%b\n{"carried":%b,"input":' % ((previous or "").encode(), msgspec.json.encode(record.carried))
+    return b"".join((head, record.input, b',"response":', record.response, b"}"))  # 20 ms for 30 MB; encoded, 60
 
 
 def read(value: bytes) -> Record:
@@ -59,35 +65,37 @@ def read(value: bytes) -> Record:
     return _record(memoryview(value)[value.index(b"\n") + 1 :])
 
 
-def wanted(previous: str | None, items: Sequence[Item], stored: Stored) -> list[tuple[str, str]]:
-    """Return what is still to be looked for: links of the chain, one after the other, and what items refer to.
+def before(value: bytes) -> str:
+    """Return the id of the response that a kept one goes on from, or ""."""
+    return value[: value.index(b"\n")].decode()
 
-    Raises ``ClientFault`` where it is known not to be there.
-    """
-    found = [(KIND, PREFIX + owner) for item in _referred(items) if (owner := response_of(item.id)) is not None]
-    link = previous
-    while link:
-        if (KIND, link) not in stored:
-            found.append((KIND, link))
-            break
-        value = stored[KIND, link]
-        if value is None:
-            _missing(previous)
-        link = value[: value.index(b"\n")].decode()
-    return [key for key in dict.fromkeys(found) if key not in stored]
+
+def referred(items: Sequence[Item]) -> list[tuple[str, str]]:
+    """Return the responses that items refer to, by kind and id."""
+    owners = (response_of(item.id) for item in items if isinstance(item, Referred))
+    return list(dict.fromkeys((KIND, PREFIX + owner) for owner in owners if owner is not None))
+
+
+def sent_before(previous: str | None, stored: Stored) -> list[Raw]:
+    """Return all items that the client sent in a chain, from the first."""
+    return [raw for record in _chain(previous, stored) for raw in record.sent]
 
 
 def said_before(previous: str | None, stored: Stored, bounds: Bounds) -> list[Item]:
-    """Return all items of a chain, from the first."""
+    """Return all items of a chain, from the first. Raises ``ClientFault`` where a link is not there."""
+    return [item for record in _chain(previous, stored) for item in _all_of(record, bounds)]
+
+
+def _chain(previous: str | None, stored: Stored) -> list[Record]:
     records: list[Record] = []
     link = previous
     while link:
-        value = stored[KIND, link]
+        value = stored.get((KIND, link))
         if value is None:
-            _missing(previous)
+            _missing()
         records.append(read(value))
-        link = value[: value.index(b"\n")].decode()
-    return [item for record in reversed(records) for item in _all_of(record, bounds)]
+        link = before(value)
+    return records[::-1]
 
 
 def resolved(items: Sequence[Item], stored: Stored, bounds: Bounds) -> Iterator[Item]:
@@ -111,16 +119,12 @@ def resolved(items: Sequence[Item], stored: Stored, bounds: Bounds) -> Iterator[
 
 
 def _all_of(record: Record, bounds: Bounds) -> Iterator[Item]:
-    yield from items_of(record.input, bounds, kept=True)
+    yield from items_of(record.sent, bounds, kept=True)
     yield from (Thought(None, sealed) for sealed in record.carried)
     yield from items_of(record.output, bounds, kept=True)
 
 
-def _referred(items: Sequence[Item]) -> Iterator[Referred]:
-    return (item for item in items if isinstance(item, Referred))
-
-
-def _missing(previous: str | None) -> NoReturn:
+def _missing() -> NoReturn:
     raise ClientFault(
         "The previous response is not kept here, or no longer (responses.keep_for, responses.keep_bytes).",
         param="previous_response_id",
@@ -164,7 +168,7 @@ def cancelled(key: str, value: bytes, query: Mapping[str, str]) -> bytes:
 
 def input_items(key: str, value: bytes, query: Mapping[str, str]) -> bytes:
     """Return a page of the items of its request, the newest first unless ``order`` says ``asc``."""
-    items = [listed(key, place, raw) for place, raw in enumerate(read(value).input)]
+    items = [listed(key, place, raw) for place, raw in enumerate(read(value).sent)]
     if query.get("order", "desc") != "asc":
         items.reverse()
     ids = [item["id"] for item in items]

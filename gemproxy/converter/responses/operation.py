@@ -42,10 +42,15 @@ PING: Final = b": ping\n\n"
 
 
 class ResponsesAsked(Struct, frozen=True):
-    """A request that was read, and the remote images that it names."""
+    """A request that was read, what its answer repeats of it, the remote images that it names, and its size in bytes.
+
+    What stays until the answer ends is made of the second, never of the first: that holds the body.
+    """
 
     asking: Asking
+    echo: bytes
     images: Sequence[RemoteImage] = ()
+    size: int = 0
 
     @property
     def model(self) -> str:
@@ -61,11 +66,8 @@ class ResponsesAsked(Struct, frozen=True):
         """Return what the answer looks like; a stream that fails before it has begun is one of a response, too."""
         if not stream:
             return WHOLE
-        return Format("text/event-stream", PING, partial(self._fail, known))
-
-    def _fail(self, known: Known, failure: Failure) -> bytes:
-        heading = Heading(known.id, known.created, known.now, self.model, echo_of(self.asking))
-        return Stream(heading).failure_event(failure)
+        heading = Heading(known.id, known.created, known.now, self.model, self.echo)
+        return Format("text/event-stream", PING, partial(_failed, heading))
 
     def wants(self, known: Known) -> Wants | None:
         """Return the earlier responses that it goes on from, and then the images that have to be fetched."""
@@ -76,12 +78,16 @@ class ResponsesAsked(Struct, frozen=True):
                 param="previous_response_id",
                 code="previous_response_not_found",
             )
-        stored = kept.wanted(request.previous_response_id, self.asking.items, known.stored)
-        if stored:
-            return Wants(stored=stored)
+        if known.options.keeping is not None and (stored := self._stored(known)):
+            return Wants(stored=stored, before=kept.before)
         if known.images is None and (images := self._images(known)):
             return Wants(images)
         return None
+
+    def _stored(self, known: Known) -> list[tuple[str, str]]:
+        previous = self.asking.request.previous_response_id
+        named = [(kept.KIND, previous)] if previous else []
+        return [key for key in (*kept.referred(self.asking.items), *named) if key not in known.stored]
 
     def _images(self, known: Known) -> Sequence[RemoteImage]:
         if not self.asking.request.previous_response_id:
@@ -109,12 +115,16 @@ class ResponsesAsked(Struct, frozen=True):
     def plan(self, known: Known, settled: Settled) -> Plan:
         """Return the one call; raises ``ClientFault`` 400, and what ``Effort`` raises."""
         made = self.converted(known, settled, settled.method)
-        keeping = known.options.keeping if self.asking.request.store is not False else None
+        request = self.asking.request
+        keeping = known.options.keeping if request.store is not False else None
         last: list[Output] = []  # what listens to the last attempt, which is the one that ends well
         return Plan(
             (made.call,),
-            partial(_listen, known, made, settled, keeping is not None, last),
-            keep=partial(_keep, self.asking, known, keeping, last) if keeping is not None else tuple,
+            partial(_listen, known, self.echo, made, settled, keeping is not None, last),
+            keep=partial(_keep, request.previous_response_id, self.asking.input, kept.PREFIX + known.id, keeping, last)
+            if keeping is not None
+            else tuple,
+            held=self.size if keeping is not None else 0,
             ignored=made.ignored,
         )
 
@@ -122,11 +132,16 @@ class ResponsesAsked(Struct, frozen=True):
 def read(received: Received, options: Options) -> ResponsesAsked:
     """Return what a body asks for; raises ``ClientFault`` 400."""
     asking = decode(received.body, options.bounds)
-    return ResponsesAsked(asking, remote_images(asking.items, options.max_images))
+    return ResponsesAsked(asking, echo_of(asking), remote_images(asking.items, options.max_images), len(received.body))
+
+
+def _failed(heading: Heading, failure: Failure) -> bytes:
+    return Stream(heading).failure_event(failure)
 
 
 def _listen(
     known: Known,
+    echo: bytes,
     made: Conversion,
     settled: Settled,
     keeps: bool,
@@ -140,7 +155,7 @@ def _listen(
         known.created,
         known.now,
         settled.shown,
-        made.echo,
+        echo,
         origin(dialect, settled),
         tools.custom,
         made.tools.spaces,
@@ -164,11 +179,10 @@ def _listen(
     )
 
 
-def _keep(asking: Asking, known: Known, keeping: Keeping, last: list[Output]) -> Sequence[Kept]:
+def _keep(previous: str | None, said: Raw, key: str, keeping: Keeping, last: list[Output]) -> Sequence[Kept]:
     [output] = last
-    record = kept.Record(asking.raws(), output.carried, Raw(output.whole))
-    value = kept.written(asking.request.previous_response_id, record)
-    return (Kept(kept.KIND, kept.PREFIX + known.id, value, keeping.lasts, keeping.limit),)
+    record = kept.Record(said if len(said) else Raw(b"null"), output.carried, Raw(output.whole))
+    return (Kept(kept.KIND, key, kept.written(previous, record), keeping.lasts, keeping.limit),)
 
 
 RESPONSES: Final = Operation(OPENAI, under_both("/responses"), read)

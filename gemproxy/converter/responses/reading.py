@@ -8,6 +8,7 @@ hold is settled before any of them becomes an object.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +21,7 @@ from gemproxy.converter.responses.items import (
     Compact,
     Compacted,
     Content,
+    Drawn,
     Item,
     Offered,
     Referred,
@@ -33,32 +35,37 @@ from gemproxy.errors import ClientFault
 from gemproxy.load import weigh
 from gemproxy.load.turns import go_on
 from gemproxy.wire.openai_responses import (
+    InputImage,
     InputPart,
+    InputText,
     ItemHead,
     LargePart,
     Outline,
     ResponsesRequest,
     SentCall,
     SentCallOutput,
+    SentClientCall,
+    SentClientOutput,
     SentCompaction,
     SentCustomCall,
+    SentImageCall,
     SentMessage,
     SentReasoning,
     SentReference,
+    SentScreenshot,
     SentTools,
     TextPart,
 )
-from gemproxy.wire.text import LONG_TEXT, check_encoding, is_long
+from gemproxy.wire.text import LONG_TEXT, check_encoding, is_long, quoted
 
 ROLES: Final = ("user", "assistant", "system", "developer")
 _LISTS: Final = ("input", "tools", "instructions")
-_QUOTE, _BRACKET, _NULL = b'"[n'
+_QUOTE, _BRACKET, _BRACE, _NULL = b'"[{n'
 # Items of tools that run elsewhere, and what only other services understand: a conversation that holds them goes on.
 LEFT_OUT: Final = frozenset(
-    "web_search_call file_search_call computer_call computer_call_output code_interpreter_call image_generation_call"
-    " mcp_list_tools mcp_approval_request mcp_approval_response mcp_call tool_search_call tool_search_output"
-    " local_shell_call local_shell_call_output shell_call shell_call_output apply_patch_call apply_patch_call_output"
-    " program program_output agent_message multi_agent_call multi_agent_call_output".split()
+    "web_search_call file_search_call code_interpreter_call mcp_list_tools mcp_approval_request mcp_approval_response"
+    " mcp_call tool_search_call tool_search_output program program_output agent_message multi_agent_call"
+    " multi_agent_call_output".split()
 )
 _reader: Final = Reader(
     {
@@ -76,6 +83,10 @@ _message = msgspec.json.Decoder(SentMessage).decode
 _call = msgspec.json.Decoder(SentCall).decode
 _custom_call = msgspec.json.Decoder(SentCustomCall).decode
 _output = msgspec.json.Decoder(SentCallOutput).decode
+_client_call = msgspec.json.Decoder(SentClientCall).decode
+_client_output = msgspec.json.Decoder(SentClientOutput).decode
+_screenshot = msgspec.json.Decoder(SentScreenshot).decode
+_image_call = msgspec.json.Decoder(SentImageCall).decode
 _reasoning = msgspec.json.Decoder(SentReasoning).decode
 _reference = msgspec.json.Decoder(SentReference).decode
 _tools = msgspec.json.Decoder(SentTools).decode
@@ -84,21 +95,12 @@ _PARTS: Final = Kind(InputPart, LargePart)
 
 
 class Asking(Struct, frozen=True):
-    """A request that was read, and what it says."""
+    """A request that was read, and what it says; ``input`` is a part of its body, and keeps all of that."""
 
     request: ResponsesRequest
     items: Sequence[Item]
     instructions: str | Raw | None
     input: Raw
-
-    def raws(self) -> list[Raw]:
-        """Return the items as they came; a text is a message."""
-        raw = self.input
-        if not len(raw) or memoryview(raw)[0] == _NULL:
-            return []
-        if memoryview(raw)[0] == _QUOTE:
-            return [Raw(b'{"type":"message","role":"user","content":%b}' % bytes(raw))]
-        return _raws(raw)
 
 
 def decode(body: bytes, bounds: Bounds) -> Asking:
@@ -113,6 +115,14 @@ def decode(body: bytes, bounds: Bounds) -> Asking:
         request = _reader.at("", _request, without_lists(lists, _LISTS))
         request = msgspec.structs.replace(request, tools=lists.tools)
     return Asking(request, _input(lists.input, bounds), _one_text("instructions", lists.instructions), lists.input)
+
+
+def raws_of(sent: Raw) -> list[Raw]:
+    """Return the items of an ``input`` as they came; a text is a message."""
+    first = memoryview(sent)[0] if len(sent) else _NULL
+    if first == _QUOTE:
+        return [Raw(b'{"type":"message","role":"user","content":%b}' % bytes(sent))]
+    return _raws(sent) if first == _BRACKET else []
 
 
 def items_of(raws: Sequence[Raw], bounds: Bounds, *, kept: bool = False) -> list[Item]:
@@ -206,7 +216,30 @@ class _Items:
     def _output(self, place: int | None, raw: Raw) -> Item:
         path = path_of(place)
         output = _reader.at(path, _output, raw)
-        return Answered(place, output.call_id, self._content(f"{path}.output", output.output))
+        name = declared_name(output.name, output.namespace) if output.name else None
+        return Answered(place, output.call_id or "", self._content(f"{path}.output", output.output), name)
+
+    def _client_call(self, place: int | None, raw: Raw, tool: str, field: str) -> Item:
+        """Read a call of a tool that OpenAI defines: as one of a function, since Gemini knows none of them."""
+        path = path_of(place)
+        call = _reader.at(path, _client_call, raw)
+        self._count_call(path)
+        arguments: Raw = getattr(call, field)
+        if memoryview(arguments)[0] == _NULL and memoryview(call.actions)[0] == _BRACKET:
+            arguments = Raw(b'{"actions":%b}' % bytes(call.actions))
+        if memoryview(arguments)[0] != _BRACE:
+            raise ClientFault(f"{path}.{field} must be an object.", param=f"{path}.{field}")
+        return Called(place, call.call_id, tool, arguments)
+
+    def _client_output(self, place: int | None, raw: Raw, tool: str) -> Item:
+        path = path_of(place)
+        output = _reader.at(path, _client_output, raw)
+        content = _CLIENT_OUTPUTS[tool](f"{path}.output", output)
+        return Answered(place, output.call_id or output.id or "", content, tool, alone=True)
+
+    def _drawn(self, place: int | None, raw: Raw) -> Item | None:
+        data = _reader.at(path_of(place), _image_call, raw).result
+        return Drawn(place, data) if data else None
 
     def _reasoning(self, place: int | None, raw: Raw) -> Item | None:
         sealed = _reader.at(path_of(place), _reasoning, raw).encrypted_content
@@ -244,12 +277,46 @@ def _part(path: str, part: Any) -> Any:
     return part
 
 
+def _told(path: str, output: SentClientOutput) -> Content:
+    """Return what the client says, and that it failed, which the text need not tell."""
+    said = _one_text(path, output.output)
+    if output.status == "failed":
+        return [InputText("failed"), InputText(said)]
+    return said or output.status or ""
+
+
+def _chunks(path: str, output: SentClientOutput) -> Content:
+    """Return what a shell wrote, with the way in which each command ended, as the JSON it came as."""
+    chunks = output.output
+    return _reader.at(path, quoted, chunks) if memoryview(chunks)[0] == _BRACKET else _one_text(path, chunks) or ""
+
+
+def _seen(path: str, output: SentClientOutput) -> Content:
+    shot = _reader.at(path, _screenshot, output.output)
+    return [InputImage(shot.image_url, shot.file_id)]
+
+
+_CLIENT_OUTPUTS: Final[dict[str, Callable[[str, SentClientOutput], Content]]] = {
+    "local_shell": _told,
+    "shell": _chunks,
+    "apply_patch": _told,
+    "computer": _seen,
+}
 _KINDS: Final[dict[str, Callable[[_Items, int | None, Raw], Item | None]]] = {
     "message": _Items._message,
     "function_call": _Items._call,
     "custom_tool_call": _Items._custom_call,
     "function_call_output": _Items._output,
     "custom_tool_call_output": _Items._output,
+    "local_shell_call": partial(_Items._client_call, tool="local_shell", field="action"),
+    "local_shell_call_output": partial(_Items._client_output, tool="local_shell"),
+    "shell_call": partial(_Items._client_call, tool="shell", field="action"),
+    "shell_call_output": partial(_Items._client_output, tool="shell"),
+    "apply_patch_call": partial(_Items._client_call, tool="apply_patch", field="operation"),
+    "apply_patch_call_output": partial(_Items._client_output, tool="apply_patch"),
+    "computer_call": partial(_Items._client_call, tool="computer", field="action"),
+    "computer_call_output": partial(_Items._client_output, tool="computer"),
+    "image_generation_call": _Items._drawn,
     "reasoning": _Items._reasoning,
     "item_reference": _Items._reference,
     "additional_tools": _Items._tools,

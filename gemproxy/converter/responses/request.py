@@ -33,10 +33,9 @@ from gemproxy.converter.gemini.thinking import NO_WISH, of_effort, thinking_conf
 from gemproxy.converter.gemini.tools import ToolSet
 from gemproxy.converter.responses import compaction
 from gemproxy.converter.responses.conversation import Setting, conversation
-from gemproxy.converter.responses.echo import echo_of
 from gemproxy.converter.responses.items import Called, Item, Offered
 from gemproxy.converter.responses.reading import Asking
-from gemproxy.converter.responses.tools import Tools, offered
+from gemproxy.converter.responses.tools import Tools, choice_of, offered
 from gemproxy.converter.steps import Reader
 from gemproxy.errors import ClientFault
 from gemproxy.load.effort import Effort
@@ -61,7 +60,6 @@ class Conversion(Struct, frozen=True):
     taken: frozenset[str]
     sealed: bool
     compacts: bool
-    echo: bytes
     ignored: tuple[str, ...]
 
 
@@ -82,11 +80,11 @@ def to_call(
     """
     request, notes = asking.request, _left_out(asking.request)
     refuse_what_is_kept_elsewhere(request)
-    compacts = compaction.is_asked(items)
+    compacts, choice = compaction.is_asked(items), choice_of(request.tool_choice)
     if compacts:
         items, tools, text = compaction.asking(items), Tools(ToolSet(Names()), {}), TextConfig()
     else:
-        tools = offered(_given(request, items), request.tool_choice, model, notes, effort)
+        tools = offered(_given(request, items), choice, model, notes, effort)
         text = _reader.at("text", _text, request.text) or TextConfig()
     wanted = _format(text, model, bool(tools.set.specs), effort)
     setting = Setting(model, tools.set.names, images, signatures, effort=effort)
@@ -96,7 +94,7 @@ def to_call(
         system_instruction=Content(said.system) if said.system else None,
         tools=tools.set.specs,
         tool_config=tools.set.config,
-        generation_config=_config(request, model, wanted, options.include_thoughts, notes),
+        generation_config=_config(request, model, wanted, tools.drawing, options.include_thoughts, notes),
         service_tier=request.service_tier if request.service_tier in ("flex", "priority") else None,
     )
     taken = frozenset(item.call_id for item in items if isinstance(item, Called)) if tools.set.declared else frozenset()
@@ -106,7 +104,6 @@ def to_call(
         taken=taken,
         compacts=compacts,
         sealed=SEALED in (request.include or ()),
-        echo=echo_of(asking),
         ignored=tuple(notes),
     )
 
@@ -153,7 +150,7 @@ def _format(text: TextConfig, model: Model, with_tools: bool, effort: Effort) ->
 
 
 def _config(
-    request: ResponsesRequest, model: Model, wanted: Format, include_thoughts: bool, notes: list[str]
+    request: ResponsesRequest, model: Model, wanted: Format, drawing: bool, include_thoughts: bool, notes: list[str]
 ) -> GenerationConfig | None:
     config = GenerationConfig()
     most = None
@@ -165,6 +162,8 @@ def _config(
         ask_logprobs(config, model, count, "include")
     elif count:
         ask_logprobs(config, model, count, "top_logprobs")
+    if drawing:
+        config.response_modalities = ["TEXT", "IMAGE"]
     wanted.write(config)
     reasoning = request.reasoning or SentReasoningConfig()
     wish = of_effort(model, reasoning.effort, "reasoning.effort") if reasoning.effort is not None else NO_WISH

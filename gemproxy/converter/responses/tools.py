@@ -6,7 +6,7 @@ client knows each. Must not: look at what was said. Facts: docs/protocol.md 7.3.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -20,38 +20,50 @@ from gemproxy.converter.steps import Reader
 from gemproxy.errors import ClientFault
 from gemproxy.load.effort import Effort, Exhausted
 from gemproxy.models import Model
-from gemproxy.wire import UNREADABLE
 from gemproxy.wire.gemini import FunctionCallingConfig
 from gemproxy.wire.openai_responses import ChosenTool, Grammar, SentTool
+
+Choice = str | ChosenTool | None
 
 _reader: Final = Reader({})
 _tool = msgspec.json.Decoder(SentTool).decode
 _grammar = msgspec.json.Decoder(Grammar | None).decode
-_choice = msgspec.json.Decoder(str | ChosenTool | None).decode
+_choice: Callable[[Raw], Choice] = msgspec.json.Decoder(str | ChosenTool | None).decode
 
 _SEARCHES: Final = ("web_search", "web_search_preview", "web_search_2025_08_26", "web_search_preview_2025_03_11")
+_DRAWING: Final = ("image_generation",)
 _RUN_BY_CLIENT: Final = ("local_shell", "shell", "apply_patch")  # the client waits for calls of these
+_NAMED: Final = ("function", "custom")  # tools that a choice names
 _MODES: Final[dict[str, str | None]] = {"auto": None, "none": "NONE", "required": "ANY"}
 
 
 class Tools(Struct, frozen=True):
-    """``spaces`` holds, by declared name, the name and namespace that the client knows, where these are others."""
+    """``spaces`` holds, by declared name, the name and namespace that the client knows, where these are others.
+
+    ``drawing``: images are asked for, of a model that makes them by itself.
+    """
 
     set: ToolSet
     spaces: dict[str, tuple[str, str | None]]
+    drawing: bool = False
 
 
-def offered(given: Sequence[tuple[str, Raw]], choice: Raw, model: Model, notes: list[str], effort: Effort) -> Tools:
+def choice_of(sent: Raw) -> Choice:
+    """Return what ``tool_choice`` says; raises ``ClientFault``."""
+    return _reader.at("tool_choice", _choice, sent)
+
+
+def offered(given: Sequence[tuple[str, Raw]], wanted: Choice, model: Model, notes: list[str], effort: Effort) -> Tools:
     """Return what a request offers. ``given`` are the tools, each with the path at which it stands.
 
     Raises ``ClientFault`` naming the tool or the choice. What Gemini has no counterpart for is left out with a note,
     unless the choice demands it.
     """
-    if not given and bytes(choice) == b"null":
+    if not given and wanted is None:
         return Tools(ToolSet(Names()), {})
     if len(given) > MAX_TOOLS:
         raise ClientFault(f"tools may hold at most {MAX_TOOLS}.", param="tools", code="unsupported_value")
-    gathering = _Gathering(effort, notes)
+    gathering = _Gathering(model, effort, notes)
     try:
         for path, raw in given:
             gathering.add(_reader.at(path, _tool, raw), path, None)
@@ -60,20 +72,22 @@ def offered(given: Sequence[tuple[str, Raw]], choice: Raw, model: Model, notes: 
     offer = gathering.offer
     if len(offer.names) > MAX_TOOLS:
         raise ClientFault(f"tools may hold at most {MAX_TOOLS}.", param="tools", code="unsupported_value")
-    wanted = _reader.at("tool_choice", _choice, choice)
-    searching = gathering.searching and wanted != "none" and (model.modern or not offer.names)
+    searching = gathering.searching and _may_use(_SEARCHES, wanted) and (model.modern or not offer.names)
     if gathering.searching and not searching:
         notes.append("web_search")
-    calling = _calling(wanted, offer, searching, notes)
-    return Tools(tool_set(offer, [SEARCH] if searching else [], calling), gathering.spaces)
+    drawing = gathering.drawing and _may_use(_DRAWING, wanted)
+    built_in = (*(_SEARCHES if searching else ()), *(_DRAWING if drawing else ()))
+    calling = _calling(wanted, offer, built_in, notes)
+    return Tools(tool_set(offer, [SEARCH] if searching else [], calling), gathering.spaces, drawing)
 
 
 class _Gathering:
     """Takes tools one by one."""
 
-    def __init__(self, effort: Effort, notes: list[str]) -> None:
+    def __init__(self, model: Model, effort: Effort, notes: list[str]) -> None:
         self.offer = Offer(effort)
-        self.searching = False
+        self.searching = self.drawing = False
+        self._model = model
         self.spaces: dict[str, tuple[str, str | None]] = {}
         self._notes = notes
 
@@ -81,14 +95,18 @@ class _Gathering:
         if tool.type == "function":
             self.offer.function(self._named(tool, namespace), tool.description, tool.parameters, path)
         elif tool.type == "custom":
-            self.offer.free_text(self._named(tool, namespace), _custom_description(tool), path)
+            self.offer.free_text(self._named(tool, namespace), _custom_description(tool, path), path)
         elif tool.type == "namespace" and namespace is None:
+            if not tool.name:
+                raise ClientFault("A namespace needs a name.", param=f"{path}.name")
             for index, raw in enumerate(tool.tools):
                 inner = f"{path}.tools[{index}]"
                 self.add(_reader.at(inner, _tool, raw), inner, tool.name)
         elif tool.type in _SEARCHES:
             # Google's search is live and billed: a client that wants none from outside wants none of it
             self.searching = self.searching or tool.external_web_access is not False
+        elif tool.type in _DRAWING and self._model.image_output:
+            self.drawing = True
         elif tool.type in _RUN_BY_CLIENT:
             raise ClientFault(
                 f"The tool {tool.type} is not offered: offer a function or a custom tool in its place.",
@@ -105,11 +123,8 @@ class _Gathering:
         return name
 
 
-def _custom_description(tool: SentTool) -> str | None:
-    try:
-        form = _grammar(tool.format) if len(tool.format) else None
-    except UNREADABLE:
-        form = None
+def _custom_description(tool: SentTool, path: str) -> str | None:
+    form = _reader.at(f"{path}.format", _grammar, tool.format) if len(tool.format) else None
     if form is None or form.type != "grammar":
         return tool.description
     return with_grammar(tool.description, form.syntax, form.definition)
@@ -118,12 +133,20 @@ def _custom_description(tool: SentTool) -> str | None:
 # --------------------------------------------------------------------------------------------------------- choice
 
 
-def _calling(
-    wanted: str | ChosenTool | None, offer: Offer, searching: bool, notes: list[str]
-) -> FunctionCallingConfig | None:
-    """Return how the model may choose, with the declared names; None: as it likes."""
+def _may_use(kinds: Sequence[str], wanted: Choice) -> bool:
+    """Return whether the choice leaves the model a tool of Google's own."""
+    if isinstance(wanted, ChosenTool) and wanted.type == "allowed_tools":
+        return any(tool.type in kinds for tool in wanted.tools or ())
+    return wanted != "none"
+
+
+def _calling(wanted: Choice, offer: Offer, built_in: Sequence[str], notes: list[str]) -> FunctionCallingConfig | None:
+    """Return how the model may choose, with the declared names; None: as it likes.
+
+    ``built_in`` are the types of Google's own tools that it may use: none of them can be forced.
+    """
     if isinstance(wanted, ChosenTool):
-        return _by_object(wanted, offer, searching, notes)
+        return _by_object(wanted, offer, built_in, notes)
     if wanted is None:
         return None
     if wanted not in _MODES:
@@ -132,19 +155,21 @@ def _calling(
         )
     mode = _MODES[wanted]
     if mode == "ANY" and not offer.names:
-        if not searching:
+        if not built_in:
             raise ClientFault("tool_choice needs tools to choose from.", param="tool_choice")
-        notes.append("tool_choice")  # a built-in tool cannot be forced
+        notes.append("tool_choice")
         return None
     return FunctionCallingConfig(mode) if mode is not None and offer.names else None
 
 
-def _by_object(wanted: ChosenTool, offer: Offer, searching: bool, notes: list[str]) -> FunctionCallingConfig | None:
-    if wanted.type in ("function", "custom") and wanted.name:
-        return only([declared_name(wanted.name, wanted.namespace)], "ANY", offer.names, "tool_choice.name")
+def _by_object(
+    wanted: ChosenTool, offer: Offer, built_in: Sequence[str], notes: list[str]
+) -> FunctionCallingConfig | None:
+    if wanted.type in _NAMED:
+        return only([_name_of(wanted, "tool_choice")], "ANY", offer.names, "tool_choice.name")
     if wanted.type == "allowed_tools":
-        return _allowed(wanted, offer)
-    if wanted.type in _SEARCHES and searching:
+        return _allowed(wanted, offer, built_in, notes)
+    if wanted.type in built_in:
         notes.append("tool_choice")
         return None
     raise ClientFault(
@@ -152,11 +177,28 @@ def _by_object(wanted: ChosenTool, offer: Offer, searching: bool, notes: list[st
     )
 
 
-def _allowed(wanted: ChosenTool, offer: Offer) -> FunctionCallingConfig:
+def _allowed(
+    wanted: ChosenTool, offer: Offer, built_in: Sequence[str], notes: list[str]
+) -> FunctionCallingConfig | None:
     if wanted.mode not in ("auto", "required"):
         raise ClientFault("tool_choice.mode must be auto or required.", param="tool_choice.mode")
-    named = [declared_name(tool.name, tool.namespace) for tool in wanted.tools or () if tool.name]
-    if not named:
-        raise ClientFault("tool_choice.tools names no function.", param="tool_choice.tools")
-    # AUTO takes no names; VALIDATED is AUTO with names and checked arguments (docs/protocol.md 1.4)
-    return only(named, "ANY" if wanted.mode == "required" else "VALIDATED", offer.names, "tool_choice.tools")
+    tools, required = wanted.tools or (), wanted.mode == "required"
+    named = [
+        _name_of(tool, f"tool_choice.tools[{place}]")
+        for place, tool in enumerate(tools)
+        if tool.type in (*_NAMED, None)
+    ]
+    if named:
+        # AUTO takes no names; VALIDATED is AUTO with names and checked arguments (docs/protocol.md 1.4)
+        return only(named, "ANY" if required else "VALIDATED", offer.names, "tool_choice.tools")
+    if required and not built_in:
+        raise ClientFault("tool_choice.tools names no tool that is offered here.", param="tool_choice.tools")
+    if required:
+        notes.append("tool_choice")
+    return FunctionCallingConfig("NONE") if offer.names else None
+
+
+def _name_of(tool: ChosenTool, path: str) -> str:
+    if not tool.name:
+        raise ClientFault(f"{path} must name a tool.", param=f"{path}.name")
+    return declared_name(tool.name, tool.namespace)

@@ -18,29 +18,24 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 from gemproxy.converter.api import Operation
-from gemproxy.converter.bounds import weighed
 from gemproxy.dispatch.answer import Answer
 from gemproxy.dispatch.fan_out import Gathered
 from gemproxy.errors import Failure, timeout
 from gemproxy.load.burden import Burden
 from gemproxy.models import Model
 from gemproxy.server.asking import Asking
-from gemproxy.server.auth import ANYONE, Caller, allow
+from gemproxy.server.auth import Caller, allow
 from gemproxy.server.body import receive
 from gemproxy.server.context import Context
+from gemproxy.server.handlers.whole import drop, handed_over, whole
 from gemproxy.server.middleware import ends
-from gemproxy.server.outlet import EventStream, Outlet, Whole
+from gemproxy.server.outlet import EventStream, Outlet
 from gemproxy.server.service import Service
+from gemproxy.server.weight import MIN_WEIGHED, owner, weigh_body
 from gemproxy.tasks import spawn
-from gemproxy.transport.client import Sliced
 from gemproxy.transport.idle import IdleTimer
 
 log = logging.getLogger("gemproxy.server")
-MIN_WEIGHED = 1 << 11  # bytes; of fewer come 70 KiB at the worst, and to count them costs a small request 1 %
-# Bytes of memory that come of an object, and of a delimiter (``load.weigh``). Of large texts those within strings are
-# counted as well: rather too many.
-OBJECT_BYTES, DELIMITER_BYTES = 100, 32
-MAX_IN_ONE_WRITE = 1 << 16  # bytes; a larger answer may have to wait for its client
 MAX_REASONS = 8  # finish reasons in a line of the log; as many choices may be asked for, and an upstream may send more
 _UNLIMITED = nullcontext()
 
@@ -49,7 +44,7 @@ async def serve(
     operation: Operation, request: web.Request, service: Service, context: Context, caller: Caller
 ) -> web.StreamResponse:
     """Answer one request, as a stream or as a whole."""
-    burden = service.load.burden(_owner(request, caller))
+    burden = service.load.burden(owner(request, caller))
     try:
         asking = await _read(operation, request, service, context, caller, burden)
         try:
@@ -71,15 +66,10 @@ async def _read(
     """
     options = service.door.options
     received = await receive(operation, request, service.door, burden.hold)
-    size = len(received.body)
-    if size > MIN_WEIGHED and not (burden.heavy or received.is_form):
-        burden.hold.more(OBJECT_BYTES * received.body.count(b"{"))
-    if burden.heavy:
-        if not received.is_form:
-            burden.hold.more(DELIMITER_BYTES * await burden.run(weighed, received.body, options.bounds))
-        asked = await burden.run(operation.read, received, options)
-    else:
-        asked = operation.read(received, options)
+    if len(received.body) > MIN_WEIGHED and not received.is_form:
+        await weigh_body(received.body, burden, options.bounds)
+    heavy = burden.heavy
+    asked = await burden.run(operation.read, received, options) if heavy else operation.read(received, options)
     del received
     models = _models(service, asked.model, caller)
     context.model = models[0].id
@@ -87,11 +77,6 @@ async def _read(
     asking = Asking(service, context, burden, operation, asked, models)
     await asking.find()
     return asking
-
-
-def _owner(request: web.Request, caller: Caller) -> str:
-    """Return whose share of memory a request takes: its client's, without keys its address's."""
-    return caller.name if caller is not ANYONE else request.remote or "-"
 
 
 def _by_client(request: web.Request, service: Service) -> bool:
@@ -164,34 +149,10 @@ async def _unary(request: web.Request, service: Service, context: Context, askin
         _note_end(context, answer)
     finally:
         answer.close()
-    small = len(body) <= MAX_IN_ONE_WRITE
-    response = (Whole if small else web.Response)(body=body, content_type=asking.format.content_type)
+    response = whole(body, asking.format.content_type)
     if service.door.expose_routing:
         _show_routing(response, answer)
-    if not small:
-        asking.burden.hold.more(len(body))
-        await _write_large(request, response, body, service, context)
-    return response
-
-
-async def _write_large(
-    request: web.Request, response: web.Response, body: bytes, service: Service, context: Context
-) -> None:
-    """Write a large answer here, so that a client that takes nothing is dropped after ``timeouts.send``."""
-    idle = IdleTimer(service.door.send, lambda: _drop(request))
-    idle.start()
-    try:
-        response.body = Sliced(body, idle.start)
-        response.headers.update(context.headers)
-        if ends(request, service):
-            response.force_close()
-        await response.prepare(request)
-        await response.write_eof()
-    except asyncio.CancelledError:
-        _drop(request)  # the end of a drain: behind its head nothing can be told but that the answer is cut
-        raise
-    finally:
-        idle.close()
+    return await handed_over(request, response, body, service, context, asking.burden.hold)
 
 
 class _Stream:
@@ -229,10 +190,11 @@ class _Stream:
                     ended = False
                     while not ended:
                         ended = await answer.pour(outlet.take)
+                        if ended:
+                            self._asking.keep()
                         idle.start()
                         await outlet.drain()
                         idle.stop()
-                    self._asking.keep()
                     idle.start()
                     await self._response.write_eof()
         except Failure:
@@ -245,14 +207,14 @@ class _Stream:
     @contextmanager
     def _owned(self, answer: Answer | Gathered) -> Iterator[IdleTimer]:
         """Write down what the answer tells, and close it; gives what drops a client that takes nothing."""
-        idle = IdleTimer(self._service.door.send, lambda: _drop(self._request))
+        idle = IdleTimer(self._service.door.send, lambda: drop(self._request))
         try:
             _note(self._context, answer)
             yield idle
         finally:
             outlet = self._response.outlet
             if outlet is not None and outlet.within:
-                _drop(self._request)  # in the middle of an event nothing can be told but that it is cut
+                drop(self._request)  # in the middle of an event nothing can be told but that it is cut
                 outlet.abandon()
             idle.close()
             _note_end(self._context, answer)
@@ -297,12 +259,6 @@ class _Stream:
         if self._early is not None:
             self._early.cancel()
         self._response.end_pings()
-
-
-def _drop(request: web.Request) -> None:
-    # a client that takes nothing for timeouts.send seconds: its connection goes, and with it this request
-    if request.transport is not None:
-        request.transport.abort()
 
 
 def _note(context: Context, answer: Answer | Gathered) -> None:

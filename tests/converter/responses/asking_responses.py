@@ -11,7 +11,7 @@ from gemproxy.converter.api import Known, Options, Plan, Received, Settled
 from gemproxy.converter.gemini.signatures import Signatures
 from gemproxy.converter.responses.operation import read
 from gemproxy.load.effort import Effort
-from gemproxy.models import capabilities
+from gemproxy.models import Catalogue
 from gemproxy.wire.gemini import Blob
 
 PICTURE = "iVBORw0KGgoAAAANSUhEUgAA"
@@ -33,7 +33,7 @@ def plan_of(
         if wants.images:
             known.images = {image.url: Blob("image/png", PICTURE) for image in wants.images}
     effort = Effort(options.max_schema_nodes)
-    return asked.plan(known, Settled(capabilities(asked.model), asked.model, bool(asked.stream), effort))
+    return asked.plan(known, Settled(Catalogue().lookup(asked.model), asked.model, bool(asked.stream), effort))
 
 
 def body_of(sent: Mapping[str, Any], **known: Any) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from gemproxy.converter.api import Options
+from gemproxy.converter.bounds import Bounds
 from gemproxy.converter.gemini.signatures import SignatureCache, Signed
 from gemproxy.converter.sealed import SIGNATURE, SUMMARY, digest, seal
 from gemproxy.errors import ClientFault
@@ -127,6 +129,70 @@ def test_an_image_by_address_is_fetched_and_sent() -> None:
     assert contents_of(item)[0]["parts"][0]["inlineData"] == {"mimeType": "image/png", "data": PICTURE}
 
 
+def test_a_file_by_address_is_fetched_and_sent_whatever_it_is() -> None:
+    item = output(said=[{"type": "input_file", "file_url": " HTTPS://files.test/a.pdf "}])
+    assert (
+        contents_of(USER, call(), item)[2]["parts"][0]["functionResponse"]["parts"][0]["inlineData"]["data"] == PICTURE
+    )
+
+
+@pytest.mark.parametrize("result", [None, "", "?", "aGk=", f"{PICTURE[:-1]}?"])
+def test_an_image_of_which_nothing_is_left_is_left_out(result: Any) -> None:
+    assert contents_of(USER, {"type": "image_generation_call", "id": "ig_1", "result": result}) == contents_of(USER)
+
+
+def test_an_image_is_left_out_for_a_model_that_sees_none() -> None:
+    drawn = {"type": "image_generation_call", "id": "ig_1", "result": PICTURE}
+    assert "inlineData" not in str(body_of({"model": "gemini-3.8-flash-tts", "input": [USER, drawn, USER]}))
+
+
+def test_calls_of_the_clients_own_tools_stand_in_steps_as_others_do() -> None:
+    shell = {"type": "shell_call", "call_id": "c2", "action": {"commands": ["ls"]}}
+    written = [{"stdout": "é" * 20_000, "stderr": "", "outcome": {"type": "timeout"}}]
+    asked, answered = contents_of(
+        USER, call(), shell, output(), {"type": "shell_call_output", "call_id": "c2", "output": written}
+    )[1:]
+    assert [part["functionCall"]["name"] for part in asked["parts"]] == ["f", "shell"]
+    assert [part["functionResponse"]["id"] for part in answered["parts"]] == ["c1", "c2"]
+    assert msgspec.json.decode(answered["parts"][1]["functionResponse"]["response"]["output"]) == written
+
+
+def test_the_output_of_a_local_shell_names_its_call_by_id() -> None:
+    calls = [{"type": "local_shell_call", "call_id": key, "action": {"type": "exec"}} for key in ("c1", "c2")]
+    outputs = [{"type": "local_shell_call_output", "id": key, "output": key} for key in ("c2", "c1")]
+    [*_, answered] = contents_of(USER, *calls, *outputs)
+    assert [part["functionResponse"]["response"] for part in answered["parts"]] == [{"output": "c1"}, {"output": "c2"}]
+
+
+def test_such_calls_count_as_calls() -> None:
+    shell = {"type": "shell_call", "call_id": "c", "action": {}}
+    with pytest.raises(ClientFault) as caught:
+        plan_of({"input": [call(), shell]}, options=Options(bounds=Bounds(calls=1)))
+    assert "at most 1" in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["gs://bucket/a.pdf", "file:///etc/passwd", "/a.pdf", "JVBERi0xLjQ="])
+def test_a_file_that_nobody_can_fetch_is_refused_for_its_address(url: str) -> None:
+    with pytest.raises(ClientFault, match="address") as caught:
+        contents_of({"role": "user", "content": [{"type": "input_file", "file_url": url, "filename": "a.pdf"}]})
+    assert caught.value.param == "input[0].content[0]"
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"status": "completed"}, "completed"),
+        ({"status": "failed"}, "failed"),
+        ({"status": "completed", "output": "Done."}, "Done."),
+        ({"status": "failed", "output": "No such file."}, "failed\nNo such file."),
+    ],
+)
+def test_that_a_patch_failed_is_told(more: dict[str, str], told: str) -> None:
+    patch = {"type": "apply_patch_call", "call_id": "c1", "operation": {"type": "delete_file", "path": "a"}}
+    [*_, answered] = contents_of(USER, patch, {"type": "apply_patch_call_output", "call_id": "c1"} | more)
+    assert answered["parts"][0]["functionResponse"]["response"] == {"output": told}
+
+
 # --------------------------------------------------------------------------------------------------- signatures
 
 
@@ -163,6 +229,48 @@ def test_a_call_without_a_signature_goes_with_its_own_arguments_too(clock: Clock
 
 def test_a_call_that_nobody_remembers_goes_without_a_signature() -> None:
     assert signed(contents_of(USER, call(), output())) == [({"a": 1}, None)]
+
+
+BOTH_CALLED = [USER, thought(), call(), output(), call("c2"), output("c2")]
+
+
+@pytest.mark.parametrize(
+    ("items", "steps"),
+    [
+        pytest.param(BOTH_CALLED, [["c2ln", None]], id="calls of one answer, each with its result behind it"),
+        pytest.param(
+            [*BOTH_CALLED, thought("c3"), call("c3"), output("c3"), call("c4"), output("c4")],
+            [["c2ln", None], ["c2ln", None]],
+            id="a signature begins the next step",
+        ),
+        pytest.param(
+            [*BOTH_CALLED[:4], {"role": "assistant", "content": "Now."}, *BOTH_CALLED[4:], call("c3"), output("c3")],
+            [["c2ln"], [None], [None]],
+            id="a word of the model stands between",
+        ),
+        pytest.param(
+            [*BOTH_CALLED[:4], {"role": "developer", "content": "Now."}, *BOTH_CALLED[4:]],
+            [["c2ln"], [None]],
+            id="a word of the client stands between",
+        ),
+        pytest.param(
+            [*BOTH_CALLED[:4], thought("c2", arguments="[]"), *BOTH_CALLED[4:]],
+            [["c2ln"], [None]],
+            id="a thought stands between",
+        ),
+        pytest.param([USER, *BOTH_CALLED[2:]], [[None], [None]], id="nothing is known of either"),
+    ],
+)
+def test_a_call_without_a_signature_was_made_with_the_one_before_it(items: list[Any], steps: list[Any]) -> None:
+    contents = contents_of(*items)
+    turns = [signed([content]) for content in contents if content["role"] == "model"]
+    assert [[signature for _, signature in turn] for turn in turns if turn] == steps
+    answers = [
+        sum("functionResponse" in part for part in content["parts"])
+        for content in contents
+        if content["role"] == "user"
+    ]
+    assert [count for count in answers if count] == [len(step) for step in steps]
 
 
 # --------------------------------------------------------------------------------------------------------- faults

@@ -1,0 +1,198 @@
+"""What is kept of responses, and what that costs: bytes linear in a chain, counted, and never the loop's time."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from gemproxy.converter.responses import kept
+from gemproxy.converter.responses.reading import Asking
+from gemproxy.load.burden import OVERHEAD
+from gemproxy.load.weigh import SMALL_SIZE
+from gemproxy.server.asking import MAX_FOUND, own_key
+from gemproxy.server.outlet import Outlet
+from gemproxy.server.service import SERVICE
+from gemproxy.simulator import Simulator, Wait, frames_answer
+from gemproxy.state.memory import MemoryState
+from tests.burdens import noted_work
+from tests.running import KEY, Running, configuration, running
+from tests.waiting import soon
+
+MODEL = "gemini-3.5-flash"
+PATH = "/v1/responses"
+FRAME = {"candidates": [{"content": {"parts": [{"text": "tick "}]}}]}
+LAST = {"candidates": [{"content": {"parts": [{"text": "end"}]}, "finishReason": "STOP"}]}
+LARGE = "x" * 2 * SMALL_SIZE
+
+
+@pytest.fixture
+async def server(simulator: Simulator) -> AsyncIterator[Running]:
+    async with running(simulator) as started:
+        yield started
+
+
+def budget(server: Running) -> Any:
+    return server.app[SERVICE].load.budget
+
+
+async def respond(server: Running, text: str, previous: str | None = None, **more: Any) -> dict[str, Any]:
+    asked = {"model": MODEL, "input": text, "previous_response_id": previous, **more}
+    status, body = await server.post(PATH, asked)
+    assert status == 200, body
+    return msgspec.json.decode(body)
+
+
+def put(server: Running, name: str, text: str, before: str | None = None) -> None:
+    """Have the state keep a response to such a text."""
+    answer = msgspec.Raw(b'{"output":[]}')
+    value = kept.written(before, kept.Record(msgspec.Raw(msgspec.json.encode(text)), [], answer))
+    server.app[SERVICE].kept.put(kept.KIND, own_key("anyone", name), value, 60.0)
+
+
+async def test_a_chain_takes_room_linear_in_its_length(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    put = MemoryState.put
+
+    def noted(self: MemoryState, kind: str, key: str, value: bytes, lasts: float, limit: int = 0) -> None:
+        sizes.append(len(value))
+        put(self, kind, key, value, lasts, limit)
+
+    monkeypatch.setattr(MemoryState, "put", noted)
+    previous = None
+    for _ in range(100):
+        previous = (await respond(server, "And then?", previous))["id"]
+    assert len(sizes) == 100
+    assert max(sizes) < sizes[0] + 100, "the last turn of a hundred keeps no more than the first, and an id"
+
+
+async def test_a_chain_has_a_longest_length(server: Running) -> None:
+    for number in range(MAX_FOUND + 1):
+        put(server, f"resp_{number}", "Hello", f"resp_{number - 1}" if number else None)
+    asked = {"model": MODEL, "input": "And?", "previous_response_id": f"resp_{MAX_FOUND}"}
+    status, body = await server.post(PATH, asked)
+    assert (status, f"more than {MAX_FOUND} earlier" in body.decode()) == (400, True)
+    await respond(server, "And?", f"resp_{MAX_FOUND - 1}")
+
+
+async def test_no_more_is_looked_for_than_a_chain_may_hold(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str] = []
+    get = MemoryState.get
+
+    async def noted(self: MemoryState, kind: str, key: str) -> bytes | None:
+        looks.append(key)
+        return await get(self, kind, key)
+
+    monkeypatch.setattr(MemoryState, "get", noted)
+    items = [{"type": "item_reference", "id": f"msg_{number:024x}0000"} for number in range(MAX_FOUND + 5)]
+    status, body = await server.post(PATH, {"model": MODEL, "input": items})
+    assert (status, f"more than {MAX_FOUND} earlier" in body.decode()) == (400, True)
+    assert len(looks) == MAX_FOUND
+
+
+async def test_a_link_that_is_gone_is_as_if_the_chain_were_not_there(server: Running) -> None:
+    put(server, "resp_2", "Hello", "resp_1")
+    status, body = await server.post(PATH, {"model": MODEL, "input": "And?", "previous_response_id": "resp_2"})
+    assert (status, msgspec.json.decode(body)["error"]["code"]) == (400, "previous_response_not_found")
+
+
+async def test_a_large_response_is_gone_on_from_beside_the_loop(
+    server: Running, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(server, "resp_large", LARGE)
+    put(server, "resp_small", "Hello")
+    done = noted_work(monkeypatch)
+    await respond(server, "And?", "resp_small")
+    assert done == []
+    await respond(server, "And?", "resp_large")
+    assert done[:3] == ["weighed", "wants", "_plan"]
+    assert simulator.generations[-1].json()["contents"][0]["parts"][0]["text"] == LARGE
+    assert budget(server).peak > 2 * SMALL_SIZE
+    await soon(lambda: budget(server).held == 0)
+
+
+async def test_a_large_response_is_looked_up_beside_the_loop(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(server, "resp_large", LARGE)
+    put(server, "resp_small", "Hello")
+    done = noted_work(monkeypatch)
+    assert (await server.get(f"{PATH}/resp_small/input_items"))[0] == 200
+    assert done == []
+    status, found = await server.get(f"{PATH}/resp_large/input_items")
+    assert (status, found["data"][0]["content"][0]["text"]) == (200, LARGE)
+    assert done == ["input_items"]
+    assert budget(server).peak > 2 * len(LARGE), "as it is kept, and as it goes out"
+    await soon(lambda: budget(server).held == 0)
+
+
+@pytest.mark.parametrize("store", [True, False])
+async def test_what_an_answer_will_keep_is_counted_and_all_else_let_go(
+    server: Running, simulator: Simulator, store: bool
+) -> None:
+    gate = asyncio.Event()
+    simulator.script(frames_answer([FRAME]).then(Wait(gate), *frames_answer([LAST]).body))
+    asked = {"model": MODEL, "input": "x" * 1_000_000, "store": store, "stream": True}
+    async with server.session.post(server.url + PATH, json=asked, headers={"Authorization": f"Bearer {KEY}"}) as answer:
+        assert answer.status == 200, await answer.read()
+        async for line in answer.content:
+            if b"tick" in line:
+                break
+        kept_bytes = 1_000_000 if store else 0
+        await soon(lambda: budget(server).held - OVERHEAD < kept_bytes + 50_000)
+        assert budget(server).held >= kept_bytes
+        assert [one for one in gc.get_objects() if isinstance(one, Asking)] == [], "what was read of the request"
+        gate.set()
+        assert b"response.completed" in await answer.read()
+    await soon(lambda: budget(server).held == 0)
+
+
+async def test_one_process_goes_on_from_what_another_kept(simulator: Simulator, tmp_path: Path) -> None:
+    config = configuration(simulator, tmp_path, f'[state]\npath = "{tmp_path}/state.db"\n[responses]\nkeep = "state"\n')
+    async with running(simulator, config) as one, running(simulator, config) as other:
+        answer = await respond(one, "Hello")
+        status, found = await _found_soon(other, answer["id"])
+        assert (status, found) == (200, answer)
+        await respond(other, "And?", answer["id"])
+        texts = [content["parts"][0]["text"] for content in simulator.generations[-1].json()["contents"]]
+        assert texts == ["Hello", answer["output"][0]["content"][0]["text"], "And?"]
+
+
+async def _found_soon(server: Running, name: str) -> tuple[int, Any]:
+    """Return what a process has; another writes what it keeps a moment later."""
+    for _ in range(200):
+        status, found = await server.get(f"{PATH}/{name}")
+        if status != 404:
+            break
+    return status, found
+
+
+async def test_all_that_is_kept_has_its_limit(simulator: Simulator, tmp_path: Path) -> None:
+    config = configuration(simulator, tmp_path, "[responses]\nkeep_bytes = 20_000\n")
+    async with running(simulator, config) as server:
+        names = [(await respond(server, "x" * 3_000))["id"] for _ in range(6)]
+        there = [name for name in names if (await server.get(f"{PATH}/{name}"))[0] == 200]
+    assert there == names[-len(there) :]
+    assert 1 <= len(there) < 6
+
+
+async def test_who_leaves_with_the_last_event_can_go_on_from_it(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients do not wait for the end of a stream behind ``response.completed``."""
+    kept_when: list[bool] = []
+    drain, state = Outlet.drain, server.app[SERVICE].kept
+    assert isinstance(state, MemoryState)
+
+    async def noted(self: Outlet) -> None:
+        kept_when.append(bool(state._items))
+        await drain(self)
+
+    monkeypatch.setattr(Outlet, "drain", noted)
+    status, body = await server.post(PATH, {"model": MODEL, "input": "Hello", "stream": True})
+    assert status == 200
+    assert b"response.completed" in body
+    assert kept_when[-1]

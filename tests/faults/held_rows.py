@@ -110,6 +110,7 @@ NEVER = {
     "server/body expect_body: request.writer.write(b'HTTP/1.1 100 Continue\\r\\n\\r\\n')": FEW_BYTES,
     "server/routes _operate: expect_body(operation, request, service.door)": FEW_BYTES,
     "server/handlers/operation _Stream.run: self._committed()": "the early status is told in one step (row status)",
+    "server/handlers/operation _Stream._tell_status: self._response.write(opening)": FEW_BYTES,
     "server/handlers/operation _Stream.run: self._response.write_eof()": FEW_BYTES + "; what came before was drained",
     "server/middleware _hand_over: response.write_eof()": "what goes out there was written as a whole by prepare",
     "server/outlet Whole.write_eof: super().write_eof(data)": "to HTTP/1.0 alone, 64 KiB at most, with room for them",

@@ -45,6 +45,7 @@ _reader: Final = Reader({"type": "that of a block that is taken here", "role": "
 _request = msgspec.json.Decoder(MessagesRequest).decode
 _outline: Callable[[bytes], Any] = msgspec.json.Decoder(Outline).decode
 _message = msgspec.json.Decoder(SentMessage).decode
+_messages = msgspec.json.Decoder(list[SentMessage]).decode
 _text = msgspec.json.Decoder(str | None).decode
 _BLOCKS: Final = Kind(Block, LargeBlock)
 _RESULTS: Final = Kind(ResultBlock, LargeResultBlock)
@@ -88,9 +89,17 @@ class _Reading:
     def messages(self, raw: Raw) -> list[Message]:
         if not len(raw):
             raise ClientFault("messages is missing.", param="messages")
-        raws = _reader.bounded("messages", raw, "messages", self._bounds.messages)
-        if not raws:
+        if len(raw) <= weigh.SMALL_SIZE:
+            sent = _reader.at("messages", _messages, raw)
+            bound("messages", "messages", len(sent), self._bounds.messages)
+            found = [self._message(place, each) for place, each in enumerate(sent)]
+        else:
+            found = self._many(_reader.bounded("messages", raw, "messages", self._bounds.messages))
+        if not found:
             raise ClientFault("messages must hold at least one message.", param="messages")
+        return found
+
+    def _many(self, raws: Sequence[Raw]) -> list[Message]:
         found: list[Message] = []
         size = 0
         for place, each in enumerate(raws):
@@ -98,12 +107,11 @@ class _Reading:
             if size > weigh.SMALL_SIZE:
                 go_on()
                 size = 0
-            found.append(self._message(place, each))
+            found.append(self._message(place, _reader.at(f"messages[{place}]", _message, each)))
         return found
 
-    def _message(self, place: int, raw: Raw) -> Message:
+    def _message(self, place: int, sent: SentMessage) -> Message:
         path = f"messages[{place}]"
-        sent = _reader.at(path, _message, raw)
         if sent.role not in ROLES:
             raise ClientFault(
                 f"{path}.role must be {', '.join(ROLES[:-1])} or {ROLES[-1]}.",

@@ -152,11 +152,13 @@ class Known(Struct):
 class Wants(Struct, frozen=True):
     """What is still to be found out: remote images, and what the state keeps of this client by kind and key.
 
-    ``before(value)`` returns the key of what a kept value goes on from, if any: that is found, too.
+    ``before(value)`` returns the key of what a kept value goes on from, if any: that is found, too. With ``alone`` only
+    one request at a time goes on from here that looks for the same: the next then finds what this one has kept.
     """
 
     images: Sequence[RemoteImage] = ()
     stored: Sequence[tuple[str, str]] = ()
+    alone: bool = False
     before: Callable[[bytes], str] = lambda value: ""
 
 

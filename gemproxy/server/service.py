@@ -24,6 +24,7 @@ from gemproxy.pool.rotator import Rotator
 from gemproxy.server.auth import ClientAuth
 from gemproxy.server.firsts import Firsts
 from gemproxy.server.limits import ClientLimits
+from gemproxy.server.turns import Turns
 from gemproxy.state.store import State
 from gemproxy.transport.reaching import Lookout
 from gemproxy.upstream.reach import Need
@@ -95,6 +96,7 @@ class Service(Struct):
     client_limits: ClientLimits
     load: Load
     firsts: Firsts
+    turns: Turns
     draining: bool = False  # /ready is 503, and connections close after their answer
     refusing: bool = False  # the drain is over: what runs ends, and new requests are answered 503
     open_requests: int = 0

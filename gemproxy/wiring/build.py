@@ -47,6 +47,7 @@ from gemproxy.server.firsts import Firsts
 from gemproxy.server.limits import ClientLimits
 from gemproxy.server.routes import add_routes, shortcut
 from gemproxy.server.service import SERVICE, Operations, Pool, Service
+from gemproxy.server.turns import Turns
 from gemproxy.state.memory import MemoryState
 from gemproxy.state.opening import open_state
 from gemproxy.state.store import State
@@ -158,6 +159,7 @@ def _rooms(
         client_limits=ClientLimits(),
         load=load,
         firsts=Firsts(wall_clock),
+        turns=Turns(),
     )
 
 

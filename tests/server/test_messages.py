@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -304,12 +305,11 @@ async def test_a_count_that_fails_is_an_estimate(
     assert "finish=estimate" in caplog.text
 
 
-async def test_an_estimate_does_not_hold(server: Running, simulator: Simulator) -> None:
-    simulator.script(OVERLOADED, times=None, method="countTokens")
-    await count(server)
-    simulator.clear()
-    await count(server)
-    assert [request.call for request in simulator.requests] == ["countTokens"]
+async def test_those_who_ask_the_same_meanwhile_wait_for_one_answer(server: Running, simulator: Simulator) -> None:
+    counted = await asyncio.gather(*(count(server) for _ in range(5)), count(server, system="Be brief."))
+    assert counted[:5] == [counted[0]] * 5
+    assert [request.call for request in simulator.requests] == ["countTokens"] * 2
+    assert not server.app[SERVICE].turns
 
 
 async def test_a_picture_is_not_estimated_by_its_bytes(server: Running, simulator: Simulator) -> None:

@@ -28,6 +28,7 @@ from gemproxy.wire.anthropic import CountOut
 
 KIND: Final = "count"
 HOLDS: Final = 60.0  # seconds
+GUESS_HOLDS: Final = 1.0  # for those who asked meanwhile: they need not all find out that nobody counts
 KEPT_BYTES: Final = 1 << 20  # of all counts of a process; an answer has thirty
 BYTES_PER_TOKEN: Final = 4
 TOKENS_OF_A_MEDIUM: Final = 258  # of a picture, or of a page (docs/protocol.md 1.9)
@@ -61,7 +62,7 @@ class CountAsked(Struct, frozen=True):
     def wants(self, known: Known) -> Wants | None:
         """Return what was counted before; if nothing was, what the request wants to know."""
         if (KIND, self.key) not in known.stored:
-            return Wants(stored=[(KIND, self.key)])
+            return Wants(stored=[(KIND, self.key)], alone=True)
         return self.of.wants(known) if known.stored[KIND, self.key] is None else None
 
     def plan(self, known: Known, settled: Settled) -> Plan:
@@ -70,14 +71,14 @@ class CountAsked(Struct, frozen=True):
         if counted is not None:
             return Plan((), _listen, lambda came: counted)
         made = self.of.converted(known, settled, "countTokens")
-        told: list[bytes] = []
+        told: list[Kept] = []
         return Plan(
             (made.call,),
             _listen,
-            partial(_told, guess(self.of.asking.size, made.call), told),
+            partial(_told, self.key, guess(self.of.asking.size, made.call), told),
             spares=lambda failure: failure.status not in _TOLD,
             in_its_place="estimate",
-            keep=lambda: [Kept(KIND, self.key, body, HOLDS, KEPT_BYTES) for body in told],
+            keep=lambda: told,
             ignored=made.ignored,
         )
 
@@ -89,13 +90,15 @@ def guess(size: int, call: Call) -> int:
     return max(1, text // BYTES_PER_TOKEN + TOKENS_OF_A_MEDIUM * len(blobs))
 
 
-def _told(guessed: int, told: list[bytes], came: Sequence[Part | Failure]) -> bytes:
-    """Return the count, or the guess where nobody could count; only a count is kept."""
+def _told(key: str, guessed: int, told: list[Kept], came: Sequence[Part | Failure]) -> bytes:
+    """Return the count, or the guess where nobody could count."""
     [only] = came
     if isinstance(only, Part):
-        told[:] = [only.body]
-        return only.body
-    return msgspec.json.encode(CountOut(guessed))
+        body, holds = only.body, HOLDS
+    else:
+        body, holds = msgspec.json.encode(CountOut(guessed)), GUESS_HOLDS
+    told[:] = [Kept(KIND, key, body, holds, KEPT_BYTES)]
+    return body
 
 
 def _listen(number: int, dialect: Dialect) -> Document:

@@ -1,16 +1,22 @@
 """What must come out: every answer of every scenario is held against the script that the upstream played. Pure.
 
 The floor must give the upstream's very bytes. Gemproxy must give OpenAI's form of them: all the text in order, one
-finish, one id throughout, the usage, and ``[DONE]`` at the end of a stream and only there.
+finish, one id throughout, the usage, and ``[DONE]`` at the end of a stream and only there. Of Responses: every event in
+its place, numbered, and all the text three times.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from bench import script as scripts
 from bench.script import Script
+
+T = TypeVar("T")
 
 
 class Wrong(Exception):  # noqa: N818 - a finding, not a failure of the benchmark
@@ -44,7 +50,39 @@ class _Object(Struct):
     usage: _Usage | None = None
 
 
+class _Part(Struct):
+    text: str
+
+
+class _Item(Struct):
+    type: str
+    content: list[_Part] = []
+
+
+class _Counts(Struct):
+    input_tokens: int
+
+
+class _Response(Struct):
+    id: str
+    object: str
+    status: str
+    model: str
+    output: list[_Item]
+    usage: _Counts | None = None
+
+
+class _Event(Struct):
+    type: str
+    sequence_number: int
+    delta: str = ""
+    text: str | None = None
+    response: _Response | None = None
+
+
 _decode = msgspec.json.Decoder(_Object).decode
+_decode_response = msgspec.json.Decoder(_Response).decode
+_decode_event = msgspec.json.Decoder(_Event).decode
 
 
 def forwarded(script: Script, status: int, body: bytes) -> None:
@@ -61,10 +99,19 @@ def translated(script: Script, status: int, body: bytes) -> None:
     if script.frames:
         _stream(script, body)
     else:
-        _completion(script, _read(body))
+        _completion(script, _read(body, _decode))
 
 
-CHECKS = {"upstream": forwarded, "floor": forwarded, "gemproxy": translated}
+def responded(script: Script, status: int, body: bytes) -> None:
+    """Hold gemproxy's answer in the words of Responses against the script; raises ``Wrong``."""
+    _status(status, body)
+    if script.frames:
+        _events(script, body)
+    else:
+        _response(script, _read(body, _decode_response))
+
+
+TRANSLATED = {"chat": translated, "responses": responded}
 
 
 def _status(status: int, body: bytes) -> None:
@@ -72,9 +119,9 @@ def _status(status: int, body: bytes) -> None:
         raise Wrong(f"status {status}: {body[:300].decode(errors='replace')}")
 
 
-def _read(data: bytes) -> _Object:
+def _read(data: bytes, decode: Callable[[bytes], T]) -> T:
     try:
-        return _decode(data)
+        return decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise Wrong(f"not OpenAI's form: {data[:300].decode(errors='replace')}") from None
 
@@ -98,7 +145,7 @@ def _stream(script: Script, body: bytes) -> None:
     for event in events:
         if not event.startswith(b"data: "):
             raise Wrong(f"an event without data: {event[:60]!r}")
-        chunk = _read(event[6:])
+        chunk = _read(event[6:], _decode)
         ids.add((chunk.id, chunk.created, chunk.object, chunk.model))
         for choice in chunk.choices:
             if finishes:
@@ -112,6 +159,38 @@ def _stream(script: Script, body: bytes) -> None:
     _same("chunks with text", len(text), script.frames)
     if len(ids) != 1 or next(iter(ids))[2:] != ("chat.completion.chunk", script.model):
         raise Wrong(f"chunks differ in id, created, object or model: {sorted(ids)[:2]}")
+
+
+def _response(script: Script, answer: _Response) -> None:
+    _same("object", answer.object, "response")
+    _same("status", answer.status, "completed")
+    _same("model", answer.model, script.model)
+    _same("items", [item.type for item in answer.output], ["message"])
+    _same("text", "".join(part.text for part in answer.output[0].content), scripts.said(script))
+    _same("prompt tokens", answer.usage.input_tokens if answer.usage is not None else 0, scripts.PROMPT_TOKENS)
+
+
+def _events(script: Script, body: bytes) -> None:
+    events = [_event(event) for event in body.split(b"\n\n") if event and not event.startswith(b":")]
+    _same("numbers", [event.sequence_number for event in events], list(range(len(events))))
+    kinds = [event.type.removeprefix("response.") for event in events]
+    _same("kinds", kinds, [*_FIRST, *["output_text.delta"] * script.frames, *_LAST])
+    _same("text", "".join(event.delta for event in events), scripts.said(script))
+    _same("text at its end", events[-4].text, scripts.said(script))
+    whole = [event.response for event in events if event.response is not None]
+    _response(script, whole[-1])
+    _same("ids", {response.id for response in whole}, {whole[0].id})
+
+
+_FIRST = ("created", "in_progress", "output_item.added", "content_part.added")
+_LAST = ("output_text.done", "content_part.done", "output_item.done", "completed")
+
+
+def _event(event: bytes) -> _Event:
+    name, _, data = event.partition(b"\ndata: ")
+    found = _read(data, _decode_event)
+    _same("the name of an event", name, b"event: " + found.type.encode())
+    return found
 
 
 def _same(what: str, found: object, expected: object) -> None:

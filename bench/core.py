@@ -13,13 +13,18 @@ from msgspec import Struct
 
 from bench import question, script
 from bench.script import SCRIPTS, Script
-from gemproxy.converter.api import Options
+from gemproxy.converter.api import Known, Options, Received, Settled
 from gemproxy.converter.chat import reading
 from gemproxy.converter.chat import request as conversion
 from gemproxy.converter.chat.chunks import ChatChunkWriter
 from gemproxy.converter.chat.completion import ChatCompletionFold
 from gemproxy.converter.chat.objects import Heading
+from gemproxy.converter.events import Text
 from gemproxy.converter.gemini.reader import AnswerReader
+from gemproxy.converter.responses import heading as responses_heading
+from gemproxy.converter.responses import operation
+from gemproxy.converter.responses.output import Output
+from gemproxy.converter.responses.stream import Stream
 from gemproxy.converter.schema.cache import tool_schema
 from gemproxy.converter.transcoder import Transcoder, Writer
 from gemproxy.load.effort import Effort
@@ -30,9 +35,11 @@ from gemproxy.pool.slot import Slot
 from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.dialect import OK, Token
 from gemproxy.wire.openai_chat import ChatRequest
+from gemproxy.wire.openai_responses import Echo
 
 READ = 64 * 1024  # bytes that arrive together when frames come back to back
 SMALL, BURST = SCRIPTS["small"], SCRIPTS["burst"]
+DELTAS = 1900  # as many as a long answer has
 
 
 class Case(Struct, frozen=True):
@@ -44,9 +51,21 @@ class Case(Struct, frozen=True):
     work: Callable[[], object]
 
 
+class Beside(Struct, frozen=True):
+    """A case that may cost so many times another at ``most``."""
+
+    case: str
+    other: str
+    most: float
+
+
+BESIDE = (Beside("responses_deltas", "deltas", 1.3), Beside("responses_burst", "transcode_burst", 1.3))
+
+
 def cases() -> list[Case]:
     """Return every case, ready to run."""
     plain, tools = question.plain(SMALL), question.with_tools(SMALL)
+    responses, responses_tools = question.to_responses(plain), question.to_responses(tools)
     stream = script.body(BURST)
     pieces = [stream[place : place + READ] for place in range(0, len(stream), READ)]
     return [
@@ -56,13 +75,22 @@ def cases() -> list[Case]:
         Case("schema_cold", "the schema of a tool, never seen", 20, _new_schemas(tools)),
         Case("transcode_burst", "1,000 frames that come back to back", 1, lambda: transcode(pieces)),
         Case("transcode_paced", "1,000 frames that come one by one", 1, lambda: transcode(script.frames(BURST))),
+        Case("deltas", "1,900 chunks of text, written alone", 2, _deltas(_chunks)),
         Case("fold", "a small unary answer", 100, lambda: fold(script.body(SMALL))),
+        Case("responses_convert", "a small request of Responses", 100, lambda: convert_responses(responses)),
+        Case("responses_tools", "80 kB with 30 tools", 8, lambda: convert_responses(responses_tools)),
+        Case("responses_burst", "1,000 frames back to back", 1, lambda: transcode(pieces, _stream(BURST))),
+        Case("responses_deltas", "1,900 deltas of text, written alone", 2, _deltas(_stream)),
+        Case("responses_fold", "a small unary answer", 100, lambda: fold(script.body(SMALL), Output(_heading(SMALL)))),
         Case("rotate_5", "acquire and report with 5 credentials", 400, _rotate(5)),
         Case("rotate_50", "the same with 50, 40 of them resting", 200, _rotate(50, cooldowns=40)),
     ]
 
 
 _titles = itertools.count()
+_ID = "0123456789abcdef01234567"
+_ECHO = msgspec.json.encode(Echo())
+_OPTIONS = Options()
 _dialect = AiStudio("http://127.0.0.1:1/v1beta", "bench")
 _token = Token("fake-bench-key")
 
@@ -74,9 +102,16 @@ def convert(body: bytes) -> bytes:
     return _dialect.ask(plan.call, _token, 1_800_000_000.0).body
 
 
-def transcode(pieces: tuple[bytes, ...] | list[bytes]) -> bytes:
-    """Return what a client of a stream gets for the pieces of an upstream's."""
-    transcoder = _transcoder(ChatChunkWriter(_envelope(BURST)))
+def convert_responses(body: bytes) -> bytes:
+    """Return what goes upstream for a body of Responses; what the answer repeats of it is made, too."""
+    asked = operation.read(Received(body, {}, question.RESPONSES), _OPTIONS)
+    plan = asked.plan(_known(), Settled(capabilities(asked.model), asked.model, False, Effort(1 << 62)))
+    return _dialect.ask(plan.calls[0], _token, 1_800_000_000.0).body
+
+
+def transcode(pieces: tuple[bytes, ...] | list[bytes], writer: Writer | None = None) -> bytes:
+    """Return what a client of a stream gets for the pieces of an upstream's, by default one of chat."""
+    transcoder = _transcoder(writer or _chunks(BURST))
     written = [transcoder.feed(piece) or _late(transcoder) for piece in pieces]
     return b"".join((*written, transcoder.finish() or _late(transcoder)))
 
@@ -86,14 +121,41 @@ def _late(transcoder: Transcoder) -> bytes:
     return transcoder.work() if transcoder.heavy else b""
 
 
-def fold(body: bytes) -> bytes:
-    """Return what a client that wants JSON gets for an upstream's unary body."""
-    transcoder = _transcoder(ChatCompletionFold(_envelope(SMALL)))
+def _deltas(writer: Callable[[Script], Writer]) -> Callable[[], None]:
+    texts = [Text(0, text) for text in (script.texts(BURST) * 2)[:DELTAS]]
+
+    def work() -> None:
+        write = writer(BURST).write
+        for text in texts:
+            write(text)
+
+    return work
+
+
+def fold(body: bytes, writer: Writer | None = None) -> bytes:
+    """Return what a client that wants JSON gets for an upstream's unary body, by default one of chat."""
+    transcoder = _transcoder(writer or ChatCompletionFold(_envelope(SMALL)))
     return transcoder.feed(body) + (transcoder.finish() or _late(transcoder))
 
 
+def _chunks(played: Script) -> ChatChunkWriter:
+    return ChatChunkWriter(_envelope(played))
+
+
+def _stream(played: Script) -> Stream:
+    return Stream(_heading(played))
+
+
+def _heading(played: Script) -> responses_heading.Heading:
+    return responses_heading.Heading(_ID, 1_800_000_000, lambda: 1_800_000_001.0, played.model, _ECHO)
+
+
+def _known() -> Known:
+    return Known(_ID, 1_800_000_000, lambda: "call_0", options=_OPTIONS)
+
+
 def _envelope(played: Script) -> Heading:
-    return Heading("chatcmpl-0123456789abcdef01234567", 1_800_000_000, played.model, f"ai_studio/{played.model}")
+    return Heading(f"chatcmpl-{_ID}", 1_800_000_000, played.model, f"ai_studio/{played.model}")
 
 
 def _transcoder(writer: Writer) -> Transcoder:

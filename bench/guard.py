@@ -3,7 +3,7 @@
 Both are measured in one process in turn, in CPU time, the least of many; so the speed of the machine and most of its
 noise cancel. The ratios that were found good stand in ``core_speed.toml``, by version of Python, since interpreters
 differ. More than ``SLACK`` above them is a regression; ``make bench-record`` writes them anew, and the diff is the
-review.
+review. What may cost so many times as much as another case (``core.BESIDE``) is held to that, too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bench.core import Case
+from bench.core import BESIDE, Case
 
 Times = Mapping[str, float]  # seconds by case, the fixed loop among them
 LOOP = "fixed loop"
@@ -94,17 +94,27 @@ def regressions(found: Mapping[str, float], recorded: Mapping[str, float]) -> li
     return faults
 
 
+def dearer(times: Times) -> list[str]:
+    """Return a sentence for each case that costs more beside another than it may."""
+    found = [(each, times[each.case] / times[each.other]) for each in BESIDE if each.case in times]
+    return [
+        f"{each.case} takes {ratio:.3g} times {each.other} instead of {each.most}"
+        for each, ratio in found
+        if ratio > each.most
+    ]
+
+
 def guard(
     measured: Callable[[], Times], recorded: Mapping[str, float], pause: Callable[[float], None] = time.sleep
 ) -> list[str]:
     """Return the regressions that the best of ``TRIES`` measurements still shows: noise only makes things slower."""
     least = measured()
     for _ in range(TRIES - 1):
-        if not regressions(ratios(least), recorded):
+        if not (regressions(ratios(least), recorded) or dearer(least)):
             break
         pause(PAUSE)
         least = better(measured(), least)
-    return regressions(ratios(least), recorded)
+    return regressions(ratios(least), recorded) + dearer(least)
 
 
 def records(file: Path = RECORD) -> dict[str, dict[str, float]]:

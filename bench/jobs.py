@@ -6,6 +6,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from bench.question import Api, Ask
+
 
 class Target(Struct, frozen=True):
     """A server under load. ``pids`` are the processes whose CPU time counts."""
@@ -22,7 +24,8 @@ class Closed(Struct, frozen=True, tag=True):
     script: str
     connections: int
     seconds: float
-    question: Literal["plain", "long", "tools"] = "plain"
+    question: Ask = "plain"
+    api: Api = "chat"
     warm: float = 0.4
     most: int = 500_000
 
@@ -44,6 +47,8 @@ class Held(Struct, frozen=True, tag=True):
     script: str
     streams: int
     ramp: float
+    question: Ask = "plain"
+    api: Api = "chat"
 
 
 Job = Closed | Paced | Held

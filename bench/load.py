@@ -16,10 +16,11 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from bench import question
-from bench.check import CHECKS, Wrong
+from bench.check import TRANSLATED, Wrong, forwarded
 from bench.connection import BrokenReply, Connection, Reply
 from bench.jobs import Closed, Held, Job, Load, Paced, Target
 from bench.processes import Wakefulness, cpu_seconds, raise_descriptor_limit, resident_bytes
+from bench.question import Api, Ask
 from bench.script import SCRIPTS, Script
 
 PATIENCE = 60.0  # seconds that a job may take beyond what it must
@@ -29,12 +30,12 @@ _SAMPLE = 0.1  # seconds between two looks at the memory
 class Asker:
     """What one target is asked, and what it must answer."""
 
-    def __init__(self, target: Target, script: Script, body: bytes) -> None:
+    def __init__(self, target: Target, script: Script, ask: Ask = "plain", api: Api = "chat") -> None:
         self.target = target
         self.script = script
-        path = question.CHAT if target.kind == "gemproxy" else question.gemini_path(script)
-        self._request = question.http(path, body)
-        self._check: Callable[[Script, int, bytes], None] = CHECKS[target.kind]
+        path = question.PATHS[api] if target.kind == "gemproxy" else question.gemini_path(script)
+        self._request = question.http(path, question.body(script, ask, api))
+        self._check: Callable[[Script, int, bytes], None] = TRANSLATED[api] if target.kind == "gemproxy" else forwarded
 
     async def connect(self) -> Connection:
         """Return a new connection to the target."""
@@ -70,7 +71,7 @@ async def run(job: Job) -> Load:
 
 async def _closed(job: Closed) -> Load:
     script = SCRIPTS[job.script]
-    asker, load = Asker(job.target, script, question.BODIES[job.question](script)), Load()
+    asker, load = Asker(job.target, script, job.question, job.api), Load()
     stop, wakefulness = asyncio.Event(), Wakefulness()
 
     async def client() -> None:
@@ -117,7 +118,7 @@ async def _unless(stop: asyncio.Event, seconds: float) -> None:
 
 async def _paced(job: Paced) -> Load:
     script, load, loop = SCRIPTS[job.script], Load(), asyncio.get_running_loop()
-    askers = [Asker(target, script, question.plain(script)) for target in job.targets]
+    askers = [Asker(target, script) for target in job.targets]
     idle: list[list[Connection]] = [[] for _ in askers]
     load.latencies = [[] for _ in askers]
     load.firsts = [[] for _ in askers]
@@ -151,7 +152,7 @@ async def _paced(job: Paced) -> Load:
 
 async def _held(job: Held) -> Load:
     script, load, loop = SCRIPTS[job.script], Load(), asyncio.get_running_loop()
-    asker = Asker(job.target, script, question.plain(script))
+    asker = Asker(job.target, script, job.question, job.api)
     connections: list[Connection] = []
     all_open, one_ended = asyncio.Event(), asyncio.Event()
     opened = itertools.count(1)

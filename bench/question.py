@@ -5,17 +5,23 @@ The floor gets the same body as gemproxy; only the path differs, since the floor
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from bench import script as scripts
 from bench.script import Script
 
 KEY = "sk-bench"
-CHAT = "/v1/chat/completions"
+CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
+PATHS = {"chat": CHAT, "responses": RESPONSES}
 TOOLS = 30
 TOOLS_BYTES = 80_000
 
 Json = dict[str, object]
+Api = Literal["chat", "responses"]
+APIS: tuple[Api, ...] = ("chat", "responses")
+Ask = Literal["plain", "long", "tools"]
 
 
 def plain(script: Script) -> bytes:
@@ -45,6 +51,26 @@ def with_tools(script: Script) -> bytes:
 BODIES = {"plain": plain, "long": long, "tools": with_tools}
 
 
+def body(script: Script, ask: Ask, api: Api) -> bytes:
+    """Return a question in the words of an API."""
+    asked = BODIES[ask](script)
+    return asked if api == "chat" else to_responses(asked)
+
+
+def to_responses(asked: bytes) -> bytes:
+    """Return a chat question as one of Responses."""
+    chat = msgspec.json.decode(asked)
+    system, *messages = chat.pop("messages")
+    chat |= {
+        "max_output_tokens": chat.pop("max_tokens"),
+        "instructions": system["content"],
+        "input": [item for message in messages for item in _items(message)],
+    }
+    if "tools" in chat:
+        chat["tools"] = [{"type": "function", **tool["function"]} for tool in chat["tools"]]
+    return msgspec.json.encode(chat)
+
+
 def http(path: str, body: bytes) -> bytes:
     """Return the request as it goes over the wire."""
     head = (
@@ -70,6 +96,17 @@ def _question(script: Script) -> Json:
             {"role": "user", "content": "Why does the Red Queen run, and what does it help her?"},
         ],
     }
+
+
+def _items(message: Json) -> list[Json]:
+    if message["role"] == "tool":
+        return [
+            {"type": "function_call_output", "call_id": message["tool_call_id"], "output": message["content"]},
+        ]
+    calls: list[Json] = message.get("tool_calls", [])  # type: ignore[assignment]
+    if calls:
+        return [{"type": "function_call", "call_id": call["id"], **call["function"]} for call in calls]  # type: ignore[dict-item]
+    return [{"role": message["role"], "content": message["content"]}]
 
 
 def _turn(number: int) -> list[Json]:

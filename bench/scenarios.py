@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from statistics import quantiles
-from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,6 +15,7 @@ from msgspec.structs import replace
 from bench.fleet import Fleet, Unsound
 from bench.jobs import Closed, Held, Load, Paced, Target
 from bench.processes import raise_descriptor_limit, resident_bytes
+from bench.question import APIS, Api, Ask
 from bench.report import Limit, Row
 from bench.script import SCRIPTS
 
@@ -42,7 +42,6 @@ QUICK = Effort(rounds=2, few_rounds=1, seconds=0.5, questions=80, starts=2, trie
 FULL = Effort(rounds=15, few_rounds=4, seconds=0.7, questions=1000, starts=9, tries=4)
 
 Rows = Iterator[Row]
-Ask = Literal["plain", "long", "tools"]
 
 
 def unary(fleet: Fleet, effort: Effort) -> Rows:
@@ -121,6 +120,15 @@ def thousands(fleet: Fleet, effort: Effort) -> Rows:
     yield Row("thousands", "open at once and right to the end, streams", [floor[1]], [proxy[1]], Limit("least", MANY))
 
 
+def responses(fleet: Fleet, effort: Effort) -> Rows:
+    """What is asked of Responses against the same asked of chat, which stands in the column "floor"."""
+    yield _beside("CPU of a small request, us", fleet, effort, "small", 32, 1.15)
+    yield _beside("CPU of a request of 80 kB with 30 tools, us", fleet, effort, "small", 8, None, "tools")
+    yield _beside("CPU of a text delta back to back, us", fleet, effort, "burst", 8, 1.3)
+    yield _open_beside("RSS of one of 500 open streams, KiB", fleet, 500, "plain", Limit("most", 44))
+    yield _open_beside("RSS of one of 100 open streams, 80 kB asked, KiB", fleet, 100, "tools", None)
+
+
 def latency(fleet: Fleet, effort: Effort) -> Rows:
     """50 small requests a second, each to the upstream itself, the floor and gemproxy in turn."""
     targets = (fleet.upstream, fleet.floor(), fleet.gemproxy())
@@ -183,6 +191,7 @@ SCENARIOS: dict[str, Scenario] = {
         burst,
         paced,
         calm,
+        responses,
         latency,
         first,
         start,
@@ -220,13 +229,35 @@ def _closed(
     server: Callable[[], Target] | None = None,
 ) -> Row:
     def cpu(target: Target) -> float:
-        load = fleet.run(Closed(target, script, connections, effort.seconds, question))
-        if not load.answers:
-            raise Unsound(f"no answer within {effort.seconds} s")
-        return sum(load.cpu) / (load.events or load.answers) * MICRO
+        return _cpu(fleet.run(Closed(target, script, connections, effort.seconds, question)), effort)
 
     found = _in_turn(fleet, effort.rounds, cpu, server)
     return Row(name, measure, *found, None if limit is None else Limit("ratio", limit))
+
+
+def _beside(
+    measure: str, fleet: Fleet, effort: Effort, script: str, connections: int, limit: float | None, ask: Ask = "plain"
+) -> Row:
+    """Return what chat and Responses cost, measured in turn on one server."""
+    target = fleet.gemproxy()
+    found: tuple[list[float], list[float]] = ([], [])
+    for _ in range(effort.rounds):
+        for api, values in zip(APIS, found, strict=True):
+            load = fleet.run(Closed(target, script, connections, effort.seconds, ask, api))
+            values.append(_cpu(load, effort))
+    return Row("responses", measure, *found, None if limit is None else Limit("ratio", limit))
+
+
+def _open_beside(measure: str, fleet: Fleet, streams: int, ask: Ask, limit: Limit | None) -> Row:
+    chat, other = (_resident(fleet, fleet.fresh_gemproxy(), "nap", streams, 0.9, ask, api) for api in APIS)
+    return Row("responses", measure, [chat[0]], [other[0]], limit)
+
+
+def _cpu(load: Load, effort: Effort) -> float:
+    """Return the microseconds of an answer, of a stream those of one of its events."""
+    if not load.answers:
+        raise Unsound(f"no answer within {effort.seconds} s")
+    return sum(load.cpu) / (load.events or load.answers) * MICRO
 
 
 def _held(name: str, fleet: Fleet, effort: Effort, streams: int, limit: float | None) -> Rows:
@@ -280,12 +311,14 @@ def _all_open(fleet: Fleet, job: Held, tries: int) -> Load:
     return best[1]
 
 
-def _resident(fleet: Fleet, target: Target, script: str, streams: int, ramp: float) -> tuple[float, int]:
+def _resident(
+    fleet: Fleet, target: Target, script: str, streams: int, ramp: float, ask: Ask = "plain", api: Api = "chat"
+) -> tuple[float, int]:
     """Return KiB of memory per open stream, above what the process holds after its first requests; right answers."""
     try:
-        fleet.run(Closed(target, "brief", 1, 0.5, warm=0.1))
+        fleet.run(Closed(target, "brief", 1, 0.5, ask, api, warm=0.1))
         idle = sum(map(resident_bytes, target.pids))
-        load = _all_open(fleet, Held(target, script, streams, ramp), tries=2)
+        load = _all_open(fleet, Held(target, script, streams, ramp, ask, api), tries=2)
     finally:
         fleet.retire(target)
     return (load.resident - idle) / streams / KIB, load.right

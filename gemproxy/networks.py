@@ -35,7 +35,7 @@ _LAST_SYSTEM_PORT = 1023  # below lie mail, shells and the like: no images, but 
 _NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
 _BRACKETED = re.compile(r"\[[^\[\]]*:[^\[\]]*\](:[0-9]*)?")  # urlsplit overlooks what stands beside the brackets
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
-_KEPT = "!$%&'()*+,/:;=?@[]~"  # what a path or query keeps as it is written: signatures cover the exact bytes
+_KEPT = "!$%&'(*+),/:;=?@[]~"  # what a path or query keeps as it is written: signatures cover the exact bytes
 
 
 def _networks(*written: str) -> tuple[Network, ...]:

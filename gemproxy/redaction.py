@@ -31,16 +31,17 @@ _PIECE: Final = 1 << 16  # characters of a longer text (a captured frame) that t
 _WORD: Final = r"[^\s&'\",;]+"
 _ASSIGNED: Final = r"['\"]?\s*[=:]\s*['\"]?"
 _PROJECT_ID: Final = r"(?:[a-z0-9.-]{1,60}:)?[a-z0-9][a-z0-9-]{2,62}"
+_PEM: Final = (
+    r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[^-]{0,8000}+(?:-(?!----)[^-]{0,8000}+){0,80}"
+    r"(?:-----END [A-Z ]{0,40}KEY-----)?"
+)
 
 # Order counts: whole links before what may stand inside them, known shapes before the words around them.
 _RULES: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         # This one and the next but one fit wherever they begin: what they have read is not read again.
-        (
-            r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----(?:[^-]|-(?!----)){0,8000}+(?:-----END [A-Z ]{0,40}KEY-----)?",
-            "[key]",
-        ),
+        (_PEM, "[key]"),
         (r"(?i)https?://accounts\.google\.com[^\s'\"<>]*", "[link]"),
         # A query never helps the reader, and holds key=, project=, plt= or access_token=.
         (r"(?i)(https?://[^\s?#'\"<>]{1,2000}+)(?:[?#][^\s'\"<>]*)?", r"\1"),

@@ -28,7 +28,7 @@ _LEAD = "Café guide: "  # not ASCII: Google's offsets count bytes (docs/protoco
 PIXEL = base64.b64encode(
     bytes.fromhex(
         "89504e470d0a1a0a0000000d4948445200000001000000010804000000b51c0c020000000b4944415478da6364f80f0001050101"
-        "27adac9e0000000049454e44ae426082"
+        "2718e3660000000049454e44ae426082"
     )
 ).decode()
 

@@ -7,7 +7,7 @@ Source: OpenAI's schemas of ``CreateResponse``, ``Response`` and its events (doc
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import UNSET, Raw, Struct, UnsetType, defstruct
 from msgspec.structs import fields
@@ -201,6 +201,14 @@ class ItemHead(Struct, frozen=True, gc=False):
     role: str | None = None
 
 
+class SentText(Struct, frozen=True, gc=False):
+    """A message that is one text."""
+
+    role: Literal["user", "assistant", "system", "developer"]
+    content: str
+    type: Literal["message"] | None = None
+
+
 class SentMessage(Struct, frozen=True, gc=False):
     role: str
     content: Raw = Raw(b"null")
@@ -284,6 +292,7 @@ class SentTool(Struct, frozen=True, gc=False):
     format: Raw = Raw(b"")
     tools: list[Raw] = []  # of a namespace
     external_web_access: bool | None = None
+    defer_loading: bool | None = None
 
 
 class Grammar(Struct, frozen=True, gc=False):

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from gemproxy.simulator import KeyState, Reset, Simulator, frames_answer
 from gemproxy.simulator.model import PIXEL
-from tests.clients.test_signature_journeys import ASKED, NAMES, STEPS, signed, statuses
+from tests.clients.test_signature_journeys import ASKED, NAMES, SKIP, STEPS, signed, statuses
 from tests.running import Running, configuration, running
 
 MODELS = pytest.mark.parametrize("model", ["gemini-2.5-flash", "gemini-3.5-flash"])
@@ -46,7 +46,9 @@ class Content(Struct):
         for call in self.calls:
             arguments = msgspec.json.encode(msgspec.json.decode(call.arguments)).decode()
             said.append({"type": "function_call", "name": call.name, "arguments": arguments, "call_id": call.call_id})
-        if self.carried is not None:
+        if self.carried is not None and self.carried.type == "image_generation_call":
+            said.append(self.carried.to_dict())
+        elif self.carried is not None:
             summary = [{"type": "summary_text", "text": self.thoughts}] if self.thoughts else []
             sealed = self.carried.encrypted_content
             said.append({"type": "reasoning", "id": self.carried.id, "summary": summary, "encrypted_content": sealed})
@@ -63,8 +65,8 @@ class Agent:
         self.items: list[Any] = [{"type": "message", "role": "developer", "content": "Be brief."}]
         self.tools = [*TOOLS, SEARCH] if search else TOOLS
         self.server = server
-        self._asks = {"model": model, "max_output_tokens": 3000, "top_p": 1.0, "temperature": 1.0} | options
-        self._asks |= {"user": "01CONVERSATION", "store": False, "stream": True}
+        self._asks = {"model": model, "max_output_tokens": 3000, "top_p": 1.0, "temperature": 1.0}
+        self._asks |= {"user": "01CONVERSATION", "store": False, "stream": True} | options
         if model.startswith(("o", "gpt-5")):
             self._asks["reasoning"] = {"effort": "low", "summary": "auto"}
             self._asks |= {"include": ["reasoning.encrypted_content"], "text": {"verbosity": "medium"}}
@@ -89,23 +91,28 @@ class Agent:
 
 async def contents(stream: AsyncIterator[Any]) -> AsyncIterator[Content]:
     """Yield what each content of an answer holds; a call is one of its own."""
-    content, begun, thought = Content(), False, False
-    call: Any = None
+    content, begun, call = Content(), False, None
+    summary: int | None = None  # the last one of a thought; -1: it had none
     async for event in stream:
         if event.type == "response.output_item.added":
             kind = event.item.type
-            if kind in ("function_call", "message") or (kind == "reasoning" and thought) or not begun:
+            if kind in ("function_call", "message") or (kind == "reasoning" and summary is not None) or not begun:
                 if content != Content():
                     yield content
-                content, begun, thought = Content(), True, False
+                content, begun, summary = Content(), True, None
             call = event.item
         elif event.type == "response.output_item.done" and event.item.type == "reasoning":
             assert content.carried is None, "a second one would be lost"
-            content.carried, thought = event.item, bool(event.item.summary)
+            content.carried, summary = event.item, len(event.item.summary) - 1
+        elif event.type == "response.output_item.done" and event.item.type == "image_generation_call":
+            content.carried, summary = event.item, -1
         elif event.type == "response.output_text.delta":
             content.text += event.delta
         elif event.type == "response.reasoning_summary_text.delta":
-            content.thoughts += event.delta
+            if summary not in (None, event.summary_index):
+                yield content
+                content = Content()
+            content.thoughts, summary = content.thoughts + event.delta, event.summary_index
         elif event.type == "response.function_call_arguments.delta":
             call.arguments += event.delta
         elif event.type == "response.function_call_arguments.done":
@@ -207,6 +214,20 @@ async def test_a_form_is_filled_in(server: Running, simulator: Simulator, model:
     given = simulator.generations[0].json()["generationConfig"]["responseJsonSchema"]
     assert given["properties"]["note"]["type"] == ["string", "null"]
     assert "strict" not in given
+
+
+@pytest.mark.parametrize("model", ["gemini-2.5-flash-image", "gemini-3-pro-image"])
+async def test_a_picture_is_made_and_changed(server: Running, simulator: Simulator, model: str) -> None:
+    agent = Agent(server, model, tool_choice={"type": "image_generation"}, store=True)
+    agent.tools = [{"type": "image_generation", "input_fidelity": "high", "output_format": "png"}]
+    made = [content.carried.result for content in await agent.ask("A cat") if content.carried is not None]
+    assert made == [PIXEL]
+    assert [content for content in await agent.ask("Now a dog") if content.carried is not None]
+    assert statuses(simulator) == [200] * 2
+    [_, said, _] = simulator.generations[1].json()["contents"]
+    [picture] = [part for part in said["parts"] if "inlineData" in part]
+    assert picture["inlineData"]["data"] == PIXEL
+    assert picture.get("thoughtSignature", "real") != SKIP
 
 
 async def test_pictures_and_papers_are_seen(server: Running, simulator: Simulator) -> None:

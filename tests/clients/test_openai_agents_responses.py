@@ -32,11 +32,11 @@ class Book(pydantic.BaseModel):
     tags: list[str]
 
 
-def tool(name: str) -> Any:
+def tool(name: str, **options: Any) -> Any:
     def work(what: str) -> str:
         return f"{name} did {what}"
 
-    return agents.function_tool(work, name_override=name, description_override="Works.")
+    return agents.function_tool(work, name_override=name, description_override="Works.", **options)
 
 
 TOOLS = [tool(name) for name in NAMES]
@@ -173,6 +173,50 @@ async def test_a_hand_off_to_another_agent(openai_client: AsyncOpenAI, simulator
     assert [signed(request) for request in simulator.generations] == [["real"] * n for n in range(3)]
     told = [request.json()["systemInstruction"]["parts"][0]["text"] for request in simulator.generations]
     assert told == ["Be brief.", "Speak in verse.", "Speak in verse."]
+
+
+@BOTH
+async def test_tools_in_a_namespace_and_tools_to_be_searched_for(
+    openai_client: AsyncOpenAI, simulator: Simulator, model: str
+) -> None:
+    """Both are offered at once; a call must say where its tool stands, or the SDK does not find it."""
+    spaced = agents.tool_namespace(name="crm", description="Customers.", tools=[tool("alpha"), tool("beta")])
+    late = [tool("alpha", defer_loading=True), agents.ToolSearchTool()]
+    guide = agent(openai_client, model, tools=[*spaced, *late])
+    result = await agents.Runner.run(guide, "call crm.beta and alpha then crm.alpha")
+    done = [item.output for item in result.new_items if item.type == "tool_call_output_item"]
+    assert done == ["beta did sample what", "alpha did sample what 1", "alpha did sample what"]
+    assert [signed(request) for request in simulator.generations] == [["real"] * n for n in range(3)]
+
+
+@pytest.mark.parametrize("way", [{}, {"auto_previous_response_id": True}], ids=["all items back", "previous"])
+async def test_a_tool_that_takes_free_text(
+    openai_client: AsyncOpenAI, simulator: Simulator, way: dict[str, Any]
+) -> None:
+    async def patch(context: Any, text: str) -> str:
+        return f"patched with {text}"
+
+    grammar = {"type": "grammar", "syntax": "lark", "definition": 'start: "a"'}
+    free = agents.CustomTool(name="patch", description="Patches.", on_invoke_tool=patch, format=grammar)
+    guide = agent(openai_client, "gemini-3.5-flash", tools=[free, *TOOLS])
+    result = await agents.Runner.run(guide, "call patch then alpha then patch", **way)
+    assert result.final_output.count("patched with sample input") == 2
+    assert [signed(request) for request in simulator.generations] == [["real"] * n for n in range(4)]
+
+
+@BOTH
+async def test_results_may_hold_pictures_and_papers(
+    openai_client: AsyncOpenAI, simulator: Simulator, model: str
+) -> None:
+    def show(what: str) -> list[Any]:
+        paper = agents.ToolOutputFileContent(file_data="data:application/pdf;base64,JVBERi0xLjQK", filename="a.pdf")
+        return [agents.ToolOutputImage(image_url=f"data:image/png;base64,{PIXEL}"), paper]
+
+    guide = agent(openai_client, model, tools=[agents.function_tool(show)])
+    await agents.Runner.run(guide, "call show")
+    result, *behind = simulator.generations[-1].json()["contents"][-1]["parts"]
+    shown = behind if model == "gemini-2.5-flash" else result["functionResponse"]["parts"]
+    assert [part["inlineData"]["data"] for part in shown] == [PIXEL, "JVBERi0xLjQK"]
 
 
 @BOTH

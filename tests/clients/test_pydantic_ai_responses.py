@@ -21,6 +21,7 @@ from tests.running import Running
 pydantic_ai = pytest.importorskip("pydantic_ai", reason="needs the extra clients: pydantic-ai-slim[openai]")
 capabilities = pytest.importorskip("pydantic_ai.capabilities")
 native_tools = pytest.importorskip("pydantic_ai.native_tools")
+messages = pytest.importorskip("pydantic_ai.messages")
 openai_models = pytest.importorskip("pydantic_ai.models.openai")
 openai_provider = pytest.importorskip("pydantic_ai.providers.openai")
 profiles = pytest.importorskip("pydantic_ai.profiles.openai")
@@ -170,6 +171,27 @@ async def test_a_history_is_summed_up_on_the_way(openai_client: AsyncOpenAI, sim
     assert summary.startswith("The conversation up to here was summed up:")
     assert question == "What was it?"
     assert question in second.output
+
+
+async def test_thoughts_of_another_service_are_left_out(openai_client: AsyncOpenAI, simulator: Simulator) -> None:
+    thought = messages.ThinkingPart("hm", id="rs_1", signature="gAAAAABforeign==", provider_name="openai")
+    history = [
+        messages.ModelRequest([messages.UserPromptPart("Hi")]),
+        messages.ModelResponse([thought, messages.TextPart("Ho", id="msg_1")], provider_name="openai"),
+    ]
+    result = await agent(openai_client, "gemini-3.5-flash", profile=REASONS).run("More", message_history=history)
+    assert "More" in result.output
+    contents = simulator.generations[0].json()["contents"]
+    assert [content["parts"] for content in contents] == [[{"text": text}] for text in ("Hi", "Ho", "More")]
+
+
+async def test_tokens_are_counted_before_the_request(openai_client: AsyncOpenAI, simulator: Simulator) -> None:
+    guide = agent(openai_client, "gemini-3.5-flash", profile={"openai_supports_input_token_counting": True})
+    limits = pydantic_ai.UsageLimits(count_tokens_before_request=True, input_tokens_limit=10)
+    assert (await guide.run("Hello", usage_limits=limits)).output
+    with pytest.raises(pydantic_ai.UsageLimitExceeded):
+        await guide.run("Hello " * 20, usage_limits=limits)
+    assert [request.call for request in simulator.requests] == ["countTokens", "generateContent", "countTokens"]
 
 
 @BOTH

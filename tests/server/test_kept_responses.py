@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from gemproxy.converter.responses import kept
 from gemproxy.converter.responses.reading import Asking
+from gemproxy.converter.sealed import SUMMARY, seal
 from gemproxy.load.burden import OVERHEAD
 from gemproxy.load.weigh import SMALL_SIZE
 from gemproxy.server.asking import MAX_FOUND, own_key
@@ -196,3 +198,18 @@ async def test_who_leaves_with_the_last_event_can_go_on_from_it(
     assert status == 200
     assert b"response.completed" in body
     assert kept_when[-1]
+
+
+@pytest.mark.parametrize("sealed", ["foreign", "AAAA" * 40, "changed"])
+async def test_a_summary_of_somebody_else_is_left_out_with_a_word(
+    server: Running, simulator: Simulator, caplog: pytest.LogCaptureFixture, sealed: str
+) -> None:
+    caplog.set_level(logging.DEBUG, "gemproxy")
+    if sealed == "changed":
+        whole = seal(SUMMARY, "the word is Hello")
+        sealed = whole[:-5] + ("AAAAA" if not whole.endswith("AAAAA") else "BBBBB")
+    items = [{"type": "compaction", "encrypted_content": sealed}, {"role": "user", "content": "And?"}]
+    status, _ = await server.post(PATH, {"model": MODEL, "input": items})
+    [content] = simulator.generations[-1].json()["contents"]
+    assert (status, content["parts"]) == (200, [{"text": "And?"}])
+    assert "ignored input[0].encrypted_content" in caplog.text

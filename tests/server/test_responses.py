@@ -114,6 +114,27 @@ async def test_a_call_with_arguments_that_are_read(server: Running, simulator: S
     assert [tool["name"] for tool in simulator.requests[-1].json()["tools"][0]["functionDeclarations"]] == ["Book"]
 
 
+async def test_a_tool_that_waits_for_a_search_is_called_as_openai_calls_it(
+    server: Running, simulator: Simulator
+) -> None:
+    """In a namespace of its own name, by which clients know that it was found."""
+    tools: list[Any] = [
+        {**LEND, "name": "lend", "defer_loading": True},
+        {**LEND, "name": "buy"},
+        {"type": "tool_search"},
+    ]
+    items: list[Any] = [{"role": "user", "content": "call lend and buy"}]
+    async with server.openai() as client:
+        calls: list[Any] = (await client.responses.create(model=MODEL, input=items, tools=tools)).output
+        assert [(call.name, call.namespace) for call in calls] == [("lend", "lend"), ("buy", None)]
+        items += [call.to_dict() for call in calls]
+        items += [{"type": "function_call_output", "call_id": call.call_id, "output": "done"} for call in calls]
+        await client.responses.create(model=MODEL, input=items, tools=tools)
+    sent = simulator.requests[-1].json()
+    assert [tool["name"] for tool in sent["tools"][0]["functionDeclarations"]] == ["lend", "buy"]
+    assert [part["functionCall"]["name"] for part in sent["contents"][1]["parts"]] == ["lend", "buy"]
+
+
 async def test_what_was_asked_is_listed_page_by_page(server: Running) -> None:
     async with server.openai() as client:
         items: list[Any] = [{"role": "user", "content": str(number)} for number in range(5)]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import zlib
 from typing import Any
 
 import jsonschema
 import msgspec
 import pytest
 
+from gemproxy.simulator.model import PIXEL
 from tests.simulator.asking import (
     FLASH,
     OLD_FLASH,
@@ -235,6 +238,14 @@ def test_image_models_paint_when_asked_for_images() -> None:
     found = parts(read(post(google(), body, name="gemini-2.5-flash-image")))
     assert found[1]["inlineData"]["mimeType"] == "image/png"
     assert "inlineData" not in parts(read(post(google(), {"contents": [user()]}, name="gemini-2.5-flash-image")))[0]
+
+
+def test_the_picture_is_one_that_strict_readers_open() -> None:
+    rest = base64.b64decode(PIXEL)[8:]
+    while rest:
+        size = int.from_bytes(rest[:4])
+        chunk, check, rest = rest[4 : 8 + size], rest[8 + size : 12 + size], rest[12 + size :]
+        assert zlib.crc32(chunk) == int.from_bytes(check), chunk[:4]
 
 
 def test_search_gives_grounding_in_bytes() -> None:

@@ -33,11 +33,11 @@ _LONG_NUMBER: Final = b"d" * 16
 _TINY_NUMBER: Final = b"e-ddd"  # below 1e-307 doubles have fewer digits, or none
 _PIECE: Final = 1 << 20  # bytes that are looked at at once: no other thread runs meanwhile
 
-# The next long or tiny number and what stands before it, where no escape hides a quote. Possessive, since a point to go
-# back to at each step takes memory; a thousand steps at most, since no other thread runs meanwhile.
+# The next long or tiny number and what stands before it, where no escape hides a quote: a thousand steps at most, since
+# no other thread runs meanwhile. The steps as a whole are not possessive: Python before 3.11.5 loses its place there.
 _SUSPECT_NUMBER: Final = r"-?(?:[0-9.]{16}|[0-9.]++[eE]-[0-9]{3})"
 _NEXT_SUSPECT: Final = re.compile(
-    rf'(?:[^"0-9-]++|"[^"]*+"|(?!{_SUSPECT_NUMBER})-?[0-9][0-9.eE+-]*+){{0,1000}}+(?:({_SUSPECT_NUMBER}[0-9.eE+-]*+)|)'
+    rf'(?:[^"0-9-]++|"[^"]*+"|(?!{_SUSPECT_NUMBER})-?[0-9][0-9.eE+-]*+){{0,1000}}(?:({_SUSPECT_NUMBER}[0-9.eE+-]*+)|)'
 )
 _LONGEST_NUMBER: Final = 400  # characters; no double needs as many
 

@@ -118,7 +118,11 @@ class Step:
             return Part(function_response=FunctionResponse(call.name, _MISSING_RESULT, call.id))
         inside: list[Part] = []
         for part in result.media:
-            (inside if self._media_in_results and _fits(part) else after).append(part)
+            if self._media_in_results and _fits(part):
+                part.media_resolution = None  # a part of a response has none (docs/protocol.md 1.3)
+                inside.append(part)
+            else:
+                after.append(part)
         return Part(function_response=FunctionResponse(call.name, _response_object(result), call.id, inside or None))
 
 

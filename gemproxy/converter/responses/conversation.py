@@ -38,7 +38,7 @@ _SUMMARY = "The conversation up to here was summed up:\n"
 class Setting(Struct, frozen=True):
     """What the items are read with; ``media`` gathers the parts that are no text, and what the client calls each.
 
-    ``effort`` tells, before each medium and call, whether the client still waits.
+    ``notes`` gathers what is left out. ``effort`` tells, before each medium and call, whether the client still waits.
     """
 
     model: Model
@@ -46,6 +46,7 @@ class Setting(Struct, frozen=True):
     images: Mapping[str, Blob]
     signatures: signatures.SignatureLookup | None = None
     media: list[NamedPart] = []
+    notes: list[str] = []
     effort: Effort = field(default_factory=partial(Effort, 0))
 
 
@@ -146,6 +147,8 @@ class _Writer:
             summary = unsealed(SUMMARY, item.sealed, 1)
             if summary is not None:
                 self.user([Part(text=_SUMMARY + summary[0])])
+            else:
+                self._setting.notes.append(f"{path_of(item.place)}.encrypted_content")
 
     def parts(self, item: Said | Answered, content: str | Raw | list[InputPart]) -> list[Part]:
         """Return the parts of a content; empty texts are left out, they are a 400 on some models."""
@@ -207,9 +210,11 @@ class _Writer:
 
         One that sees none goes on without it, and so does a history in which no image is left of it.
         """
+        self._calling = False
         self._setting.effort.spend(0)
         param = f"{path_of(item.place)}.result"
         with suppress(ClientFault):
             part = media.picture(f"data:;base64,{item.data}", None, param, {}, self._setting.model)
             self._setting.media.append(NamedPart(part, param))
+            sign(part, signatures.known(None, self._setting.signatures, lambda: signatures.image_key(item.data)))
             self._contents.model([part], [])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from gemproxy.errors import ClientFault, Failure
 from gemproxy.wire.openai_responses import ErrorOut, IncompleteDetails, ItemOut, UsageOut
@@ -15,6 +15,11 @@ from gemproxy.wire.openai_responses import ErrorOut, IncompleteDetails, ItemOut,
 _json: Final = msgspec.json.Encoder().encode
 # Codes that clients act upon; not all of them stand in OpenAI's own list for a response (docs/protocol.md 7.4).
 _CODES: Final = {"rate_limit_exceeded", "insufficient_quota", "context_length_exceeded"}
+_HEAD: Final = (
+    b'{"id":"resp_%b","object":"response","created_at":%d,"status":"%b","completed_at":%b,"model":%b,'
+    b'"error":%b,"incomplete_details":%b,"output":'
+)
+_NULL: Final = b"null"
 
 
 class Heading(Struct, frozen=True):
@@ -47,23 +52,23 @@ class Heading(Struct, frozen=True):
     def response(
         self,
         status: str,
-        items: Sequence[ItemOut],
+        items: Sequence[ItemOut | Raw],
         usage: UsageOut | None,
         fault: ErrorOut | None,
         reason: IncompleteDetails | None,
     ) -> bytes:
         """Return the response object as JSON."""
-        ended = int(self.now()) if status == "completed" else None
-        return b"".join(
-            (
-                b'{"id":"resp_%b","object":"response","created_at":%d,' % (self.id.encode(), self.created),
-                b'"status":"%b","completed_at":%b,"model":%b,' % (status.encode(), _json(ended), _json(self.model)),
-                b'"error":%b,"incomplete_details":%b,"output":' % (_json(fault), _json(reason)),
-                _json(items),
-                b',"usage":%b,' % _json(usage),
-                self.echo[1:],
-            )
+        head = _HEAD % (
+            self.id.encode(),
+            self.created,
+            status.encode(),
+            b"%d" % self.now() if status == "completed" else _NULL,
+            _json(self.model),
+            _NULL if fault is None else _json(fault),
+            _NULL if reason is None else _json(reason),
         )
+        counted = _NULL if usage is None else _json(usage)
+        return b"".join((head, _json(items), b',"usage":', counted, b",", memoryview(self.echo)[1:]))
 
     def error(self, failure: Failure) -> ErrorOut:
         """Return a failure in words that clients act upon: whether to wait, to give up, or to try again."""

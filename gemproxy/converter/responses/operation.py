@@ -38,6 +38,7 @@ from gemproxy.converter.transcoder import Transcoder
 from gemproxy.errors import ClientFault, Failure
 from gemproxy.upstream.dialect import Dialect, Method
 
+MAX_SEARCHED: Final = 1 << 11  # bytes of a body in which an address is looked for by its word, before it is walked
 PING: Final = b": ping\n\n"
 
 
@@ -86,6 +87,8 @@ class ResponsesAsked(Struct, frozen=True):
 
     def _stored(self, known: Known) -> list[tuple[str, str]]:
         previous = self.asking.request.previous_response_id
+        if not previous and not kept.refers(self.asking.items):
+            return []
         named = [(kept.KIND, previous)] if previous else []
         return [key for key in (*kept.referred(self.asking.items), *named) if key not in known.stored]
 
@@ -94,10 +97,12 @@ class ResponsesAsked(Struct, frozen=True):
             return self.images
         return remote_images(self._all(known), known.options.max_images)
 
-    def _all(self, known: Known) -> list[Item]:
-        bounds, stored = known.options.bounds, known.stored
-        before = kept.said_before(self.asking.request.previous_response_id, stored, bounds)
-        return [*before, *kept.resolved(self.asking.items, stored, bounds)]
+    def _all(self, known: Known) -> Sequence[Item]:
+        bounds, stored, items = known.options.bounds, known.stored, self.asking.items
+        previous = self.asking.request.previous_response_id
+        if not previous and not kept.refers(items):
+            return items
+        return [*kept.said_before(previous, stored, bounds), *kept.resolved(items, stored, bounds)]
 
     def converted(self, known: Known, settled: Settled, method: Method) -> Conversion:
         """Return the call of all that was said; raises as ``plan`` does."""
@@ -112,27 +117,39 @@ class ResponsesAsked(Struct, frozen=True):
             settled.effort,
         )
 
+    def _said(self) -> tuple[Raw, int]:
+        """Return the input, to be kept until the answer ends, and how many bytes are kept with it.
+
+        It is a part of the body and keeps all of that, so one that is less than half of it is taken out.
+        """
+        said = self.asking.input
+        return (said, self.size) if 2 * len(said) > self.size else (said.copy(), len(said))
+
     def plan(self, known: Known, settled: Settled) -> Plan:
         """Return the one call; raises ``ClientFault`` 400, and what ``Effort`` raises."""
         made = self.converted(known, settled, settled.method)
         request = self.asking.request
         keeping = known.options.keeping if request.store is not False else None
+        said, held = self._said()
         last: list[Output] = []  # what listens to the last attempt, which is the one that ends well
         return Plan(
             (made.call,),
             partial(_listen, known, self.echo, made, settled, keeping is not None, last),
-            keep=partial(_keep, request.previous_response_id, self.asking.input, kept.PREFIX + known.id, keeping, last)
+            keep=partial(_keep, request.previous_response_id, said, kept.PREFIX + known.id, keeping, last)
             if keeping is not None
             else tuple,
-            held=self.size if keeping is not None else 0,
+            held=held if keeping is not None else 0,
             ignored=made.ignored,
         )
 
 
 def read(received: Received, options: Options) -> ResponsesAsked:
     """Return what a body asks for; raises ``ClientFault`` 400."""
-    asking = decode(received.body, options.bounds)
-    return ResponsesAsked(asking, echo_of(asking), remote_images(asking.items, options.max_images), len(received.body))
+    body = received.body
+    asking = decode(body, options.bounds)
+    if len(body) <= MAX_SEARCHED and b"_url" not in body and b"\\u" not in body:  # an escape may hide the word
+        return ResponsesAsked(asking, echo_of(asking), (), len(body))
+    return ResponsesAsked(asking, echo_of(asking), remote_images(asking.items, options.max_images), len(body))
 
 
 def _failed(heading: Heading, failure: Failure) -> bytes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-import msgspec
 from msgspec import UNSET, Raw, Struct
 
 from gemproxy.converter import events
@@ -34,7 +33,6 @@ from gemproxy.wire.openai_responses import (
 )
 from gemproxy.wire.text import joined
 
-_json: Final = msgspec.json.Encoder().encode
 EACH: Final = 200  # bytes of memory of an event that is kept, beside its text
 _TOKEN: Final = 700  # of one token's probability
 MOST_KEPT: Final = 256 << 20
@@ -42,12 +40,15 @@ _ENDS: Final = {"length": "max_output_tokens", "content_filter": "content_filter
 
 
 class Open(Struct):
-    """The item that is being said: a message, or a thought where ``summary`` is True."""
+    """The item that is being said: a message, or a thought where ``summary`` is True.
+
+    A piece of text is a ``bytearray`` where a stream has written it already (``stream``).
+    """
 
     id: str
     index: int
     summary: bool = False
-    pieces: list[str | Raw] = []
+    pieces: list[str | Raw | bytearray] = []
     refusal: str | None = None
     annotations: list[UrlCitationOut] = []
     logprobs: list[Any] = []
@@ -64,23 +65,37 @@ class Output:
     raw = True
 
     def __init__(self, heading: Heading) -> None:
-        self.kept = 0  # bytes of memory that wait for the end
-        self.whole = b""  # the response, once it has ended
+        self.whole = b""  # the response, once it has ended, if it is kept
         self.carried: list[str] = []  # the signatures of its calls, sealed
         self.heading = heading
-        self.items: list[ItemOut] = []
+        self.items: list[ItemOut | Raw] = []
+        self._counted = 0
         self._open: Open | None = None
         self._usage: Usage | None = None
         self._reason: str | None = None  # why it is incomplete
 
+    @property
+    def kept(self) -> int:
+        """Return the bytes of memory that wait for the end."""
+        return self._counted
+
     def write(self, event: events.Event) -> bytes:
         """Return what the client must see of an event now."""
-        return _WRITE[type(event)](self, event)
+        _WRITE[type(event)](self, event)
+        return b""
+
+    def compacted(self, sealed: str) -> bytes:
+        """Take the summary of a conversation; returns as ``write`` does."""
+        self._keep(len(sealed))
+        self._whole(CompactionOut(self._new_id("cmp"), sealed))
+        return b""
 
     def finish(self) -> bytes:
         """Return the whole response as JSON."""
-        self.whole = self._response(self.status)
-        return self.whole
+        whole = self._response(self.status)
+        if self.heading.keeps:
+            self.whole = whole
+        return whole
 
     @property
     def status(self) -> str:
@@ -97,66 +112,68 @@ class Output:
 
     # --------------------------------------------------------------------------- what a stream tells beside all this
 
-    def _added(self, item: ItemOut, index: int) -> bytes:
-        return b""
+    def _begun(self, opened: Open) -> None:
+        """Hear that an item is being said."""
 
-    def _text_added(self, text: str | Raw, opened: Open) -> bytes:
-        return b""
+    def _text_added(self, text: str | Raw, opened: Open) -> None:
+        """Hear what the last of its pieces is."""
 
-    def _closed(self, item: ItemOut, opened: Open) -> bytes:
-        return b""
+    def _annotated(self, opened: Open) -> None:
+        """Hear that it has one more source."""
 
-    def _whole(self, item: ItemOut, index: int) -> bytes:
-        return b""
+    def _refused(self, text: str, opened: Open) -> None:
+        """Hear that no more is said."""
+
+    def _all_text(self, opened: Open) -> str | Raw:
+        """Return all text of an item."""
+        return joined(opened.pieces)  # type: ignore[arg-type]  # a stream has a way of its own
+
+    def _ended(self, item: MessageOut | ReasoningOut) -> None:
+        """Take the item that was open."""
+        self.items.append(item)
+
+    def _whole(self, item: ItemOut) -> None:
+        """Take an item that came in one piece."""
+        self.items.append(item)
 
     # -------------------------------------------------------------------------------------------------------- events
 
     def _keep(self, size: int) -> None:
-        self.kept += size + EACH
+        self._counted += size + EACH
+        if self._counted > MOST_KEPT:
+            self._check()
+
+    def _check(self) -> None:
         if self.kept > MOST_KEPT:
             raise UpstreamFault(f"The upstream's answer is larger than {MOST_KEPT} bytes.")
 
     def _new_id(self, prefix: str) -> str:
         return self.heading.item_id(prefix, len(self.items))
 
-    def _saying(self, summary: bool) -> bytes:
-        """Make sure that the open item is a message, or a thought."""
+    def _saying(self, summary: bool) -> Open:
+        """Return the open item, which is a message, or a thought."""
         opened = self._open
-        if opened is not None and opened.summary == summary:
-            return b""
-        told = self._close("completed")
-        self._open = Open(self._new_id("rs" if summary else "msg"), len(self.items), summary)
-        item: ItemOut = ReasoningOut(self._open.id, []) if summary else MessageOut(self._open.id, "in_progress", [])
-        return told + self._added(item, self._open.index)
+        if opened is None or opened.summary != summary:
+            self._close("completed")
+            opened = self._open = Open(self._new_id("rs" if summary else "msg"), len(self.items), summary)
+            self._begun(opened)
+        return opened
 
-    def _text(self, event: events.Text) -> bytes:
-        if not event.text:
-            return b""
-        self._keep(len(event.text))
-        told = self._saying(summary=False)
-        assert self._open is not None
-        self._open.pieces.append(event.text)
-        return told + self._text_added(event.text, self._open)
+    def _text(self, event: events.Text | events.Thought) -> None:
+        text = event.text
+        if text:
+            self._keep(len(text))
+            opened = self._saying(type(event) is events.Thought)
+            opened.pieces.append(text)
+            self._text_added(text, opened)
 
-    def _thought(self, event: events.Thought) -> bytes:
-        if not event.text:
-            return b""
-        self._keep(len(event.text))
-        told = self._saying(summary=True)
-        assert self._open is not None
-        self._open.pieces.append(event.text)
-        return told + self._text_added(event.text, self._open)
-
-    def _call(self, event: events.ToolCall) -> bytes:
+    def _call(self, event: events.ToolCall) -> None:
         self._keep(len(event.arguments))
-        told = self._seal(event)
-        item = call_item(event, self._new_id(self.heading.call_kind(event.name)), self.heading)
-        self.items.append(item)
-        return told + self._whole(item, len(self.items) - 1)
+        self._seal(event)
+        self._whole(call_item(event, self._new_id(self.heading.call_kind(event.name)), self.heading))
 
-    def _seal(self, event: events.ToolCall) -> bytes:
+    def _seal(self, event: events.ToolCall) -> None:
         """Let the client carry the signature of a call: in the thought before it, or in one that says nothing."""
-        told = b""
         carried: str | None = None
         heading = self.heading
         if event.signature is not None and (heading.sealed or heading.keeps):
@@ -164,69 +181,51 @@ class Output:
             self._keep(len(carried))
             self.carried.append(carried)
             if heading.sealed:
-                told = self._saying(summary=True)
-        return told + self._close("completed", carried if heading.sealed else None)
+                self._saying(summary=True)
+        self._close("completed", carried if heading.sealed else None)
 
-    def _image(self, event: events.Image) -> bytes:
+    def _image(self, event: events.Image) -> None:
         self._keep(len(event.data))
-        told = self._close("completed")
-        item = ImageCallOut(self._new_id("ig"), "completed", event.data)
-        self.items.append(item)
-        return told + self._whole(item, len(self.items) - 1)
+        self._close("completed")
+        self._whole(ImageCallOut(self._new_id("ig"), "completed", event.data))
 
-    def compacted(self, sealed: str) -> bytes:
-        """Tell the summary of a conversation."""
-        self._keep(len(sealed))
-        item = CompactionOut(self._new_id("cmp"), sealed)
-        self.items.append(item)
-        return self._whole(item, len(self.items) - 1)
-
-    def _annotation(self, event: events.Annotation) -> bytes:
+    def _annotation(self, event: events.Annotation) -> None:
         if self._open is None or self._open.summary:
-            return b""  # its message is closed, and what was told of that stands
+            return  # its message is closed, and what was told of that stands
         self._keep(len(event.url) + len(event.title))
         self._open.annotations.append(annotation(event))
-        return self._annotated(self._open)
+        self._annotated(self._open)
 
-    def _annotated(self, opened: Open) -> bytes:
-        return b""
-
-    def _logprobs(self, event: events.Logprobs) -> bytes:
+    def _logprobs(self, event: events.Logprobs) -> None:
         if self._open is None or self._open.summary:
-            return b""
+            return
         self._keep(_TOKEN * sum(1 + len(token.top) for token in event.tokens))
         self._open.logprobs += logprobs(event)
-        return b""
 
-    def _refusal(self, event: events.Refusal) -> bytes:
-        told = self._saying(summary=False)
-        assert self._open is not None
-        self._open.refusal = event.text
-        return told + self._refused(event.text, self._open)
+    def _refusal(self, event: events.Refusal) -> None:
+        opened = self._saying(summary=False)
+        opened.refusal = event.text
+        self._refused(event.text, opened)
 
-    def _refused(self, text: str, opened: Open) -> bytes:
-        return b""
-
-    def _finish(self, event: events.Finish) -> bytes:
+    def _finish(self, event: events.Finish) -> None:
         self._reason = _ENDS.get(event.reason)
-        return self._close("completed" if self._reason is None else "incomplete")
+        self._close("completed" if self._reason is None else "incomplete")
 
-    def _meta(self, event: events.Meta) -> bytes:
-        return b""
+    def _meta(self, event: events.Meta) -> None:
+        """Pass over the name of the model: the response is under the one that was asked for."""
 
-    def _count(self, event: Usage) -> bytes:
+    def _count(self, event: Usage) -> None:
         self._usage = event
-        return b""
 
     # ------------------------------------------------------------------------------------------------------- the end
 
-    def _close(self, status: str, carried: str | None = None) -> bytes:
+    def _close(self, status: str, carried: str | None = None) -> None:
         """End the open item, if there is one; ``carried`` is what a thought carries for us."""
         opened, self._open = self._open, None
         if opened is None:
-            return b""
-        text = joined(opened.pieces)
-        item: ItemOut
+            return
+        item: MessageOut | ReasoningOut
+        text = self._all_text(opened)
         if opened.summary:
             item = ReasoningOut(opened.id, [SummaryText(text)] if opened.pieces else [], carried or UNSET)
         else:
@@ -235,13 +234,12 @@ class Output:
                 item.content.append(OutputText(text, opened.annotations, opened.logprobs))
             if opened.refusal is not None:
                 item.content.append(RefusalOut(opened.refusal))
-        self.items.append(item)
-        return self._closed(item, opened)
+        self._ended(item)
 
 
-_WRITE: Final[dict[type, Callable[[Output, Any], bytes]]] = {
+_WRITE: Final[dict[type, Callable[[Output, Any], None]]] = {
     events.Text: Output._text,
-    events.Thought: Output._thought,
+    events.Thought: Output._text,
     events.ToolCall: Output._call,
     events.Image: Output._image,
     events.Annotation: Output._annotation,

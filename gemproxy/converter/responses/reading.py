@@ -34,6 +34,7 @@ from gemproxy.converter.steps import LARGEST_STEP, Kind, Reader, bound, without_
 from gemproxy.errors import ClientFault
 from gemproxy.load import weigh
 from gemproxy.load.turns import go_on
+from gemproxy.wire import UNREADABLE
 from gemproxy.wire.openai_responses import (
     InputImage,
     InputPart,
@@ -53,6 +54,7 @@ from gemproxy.wire.openai_responses import (
     SentReasoning,
     SentReference,
     SentScreenshot,
+    SentText,
     SentTools,
     TextPart,
 )
@@ -79,6 +81,7 @@ _raws = msgspec.json.Decoder(list[Raw]).decode
 _text = msgspec.json.Decoder(str | None).decode
 _parts = msgspec.json.Decoder(list[InputPart]).decode
 _arguments = msgspec.json.Decoder(str | dict[str, Any] | None).decode
+_texts = msgspec.json.Decoder(list[SentText]).decode
 _message = msgspec.json.Decoder(SentMessage).decode
 _call = msgspec.json.Decoder(SentCall).decode
 _custom_call = msgspec.json.Decoder(SentCustomCall).decode
@@ -139,9 +142,20 @@ def _input(raw: Raw, bounds: Bounds) -> list[Item]:
         return [Said(None, "user", _one_text("input", raw) or "")]
     if first != _BRACKET:
         raise ClientFault("input must be a text or a list of items.", param="input")
+    if len(raw) < LONG_TEXT and (texts := _only_texts(raw)) is not None:
+        bound("input", "messages", len(texts), bounds.messages)
+        return texts
     heads = _reader.at("input", _heads, raw)
     bound("input", "messages", len(heads), bounds.messages)
     return _Items(bounds).read(heads, _reader.at("input", _raws, raw))
+
+
+def _only_texts(raw: Raw) -> list[Item] | None:
+    """Return items that are texts, every one: a short request often is, and this takes a third of the time."""
+    try:
+        return [Said(place, said.role, said.content) for place, said in enumerate(_texts(raw))]
+    except UNREADABLE:  # why, and where, is told by who reads item by item
+        return None
 
 
 def _one_text(path: str, raw: Raw) -> str | Raw | None:

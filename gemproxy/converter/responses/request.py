@@ -33,7 +33,7 @@ from gemproxy.converter.gemini.thinking import NO_WISH, of_effort, thinking_conf
 from gemproxy.converter.gemini.tools import ToolSet
 from gemproxy.converter.responses import compaction
 from gemproxy.converter.responses.conversation import Setting, conversation
-from gemproxy.converter.responses.items import Called, Item, Offered
+from gemproxy.converter.responses.items import Called, Item, Offered, path_of
 from gemproxy.converter.responses.reading import Asking
 from gemproxy.converter.responses.tools import Tools, choice_of, offered
 from gemproxy.converter.steps import Reader
@@ -87,7 +87,7 @@ def to_call(
         tools = offered(_given(request, items), choice, model, notes, effort)
         text = _reader.at("text", _text, request.text) or TextConfig()
     wanted = _format(text, model, bool(tools.set.specs), effort)
-    setting = Setting(model, tools.set.names, images, signatures, effort=effort)
+    setting = Setting(model, tools.set.names, images, signatures, notes=notes, effort=effort)
     said = conversation(items, setting, asking.instructions, wanted.instruction)
     body = GenerateRequest(
         contents=said.contents,
@@ -108,20 +108,20 @@ def to_call(
     )
 
 
-def _given(request: ResponsesRequest, items: Sequence[Item]) -> list[tuple[str, Raw]]:
-    """Return all tools with the paths at which they stand: in the request, and in items of the conversation."""
-    found = [(f"tools[{place}]", raw) for place, raw in enumerate(_reader.items("tools", request.tools))]
-    for item in items:
-        if isinstance(item, Offered):
-            where = "input" if item.place is None else f"input[{item.place}]"
-            found += [(f"{where}.tools[{place}]", raw) for place, raw in enumerate(item.tools)]
-    return found
+def _given(request: ResponsesRequest, items: Sequence[Item]) -> list[list[tuple[str, Raw]]]:
+    """Return all tools with the paths at which they stand: those of items in their order, then those of the request."""
+    found = [_placed(f"{path_of(item.place)}.tools", item.tools) for item in items if isinstance(item, Offered)]
+    return [*found, _placed("tools", _reader.items("tools", request.tools))]
+
+
+def _placed(path: str, tools: Sequence[Raw]) -> list[tuple[str, Raw]]:
+    return [(f"{path}[{place}]", raw) for place, raw in enumerate(tools)]
 
 
 def refuse_what_is_kept_elsewhere(request: ResponsesRequest) -> None:
     """Raise ``ClientFault`` for what would need more of a conversation than a proxy has."""
-    for name in ("conversation", "prompt"):
-        if bytes(getattr(request, name)) not in (b"", b"null"):
+    for name, raw in (("conversation", request.conversation), ("prompt", request.prompt)):
+        if len(raw) and bytes(raw) != b"null":
             raise ClientFault(f"{name} is not offered here.", param=name, code="unsupported_parameter")
     if request.background:
         raise ClientFault("background is not offered here.", param="background", code="unsupported_parameter")

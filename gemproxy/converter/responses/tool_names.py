@@ -6,5 +6,8 @@ JOIN = "."  # which Gemini takes in a name
 
 
 def declared_name(name: str, namespace: str | None) -> str:
-    """Return the name under which a tool is declared, and called in the history."""
-    return f"{namespace}{JOIN}{name}" if namespace else name
+    """Return the name under which a tool is declared, and called in the history.
+
+    One that is in a namespace of its own name stands in none: so are tools called that a search has found.
+    """
+    return f"{namespace}{JOIN}{name}" if namespace and namespace != name else name

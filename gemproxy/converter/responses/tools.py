@@ -53,25 +53,25 @@ def choice_of(sent: Raw) -> Choice:
     return _reader.at("tool_choice", _choice, sent)
 
 
-def offered(given: Sequence[tuple[str, Raw]], wanted: Choice, model: Model, notes: list[str], effort: Effort) -> Tools:
-    """Return what a request offers. ``given`` are the tools, each with the path at which it stands.
+Placed = Sequence[tuple[str, Raw]]
+
+
+def offered(given: Sequence[Placed], wanted: Choice, model: Model, notes: list[str], effort: Effort) -> Tools:
+    """Return what a request offers. ``given`` are lists of tools, each tool with the path at which it stands.
 
     Raises ``ClientFault`` naming the tool or the choice. What Gemini has no counterpart for is left out with a note,
     unless the choice demands it.
     """
-    if not given and wanted is None:
+    if not any(given) and wanted is None:
         return Tools(ToolSet(Names()), {})
-    if len(given) > MAX_TOOLS:
-        raise ClientFault(f"tools may hold at most {MAX_TOOLS}.", param="tools", code="unsupported_value")
     gathering = _Gathering(model, effort, notes)
     try:
-        for path, raw in given:
-            gathering.add(_reader.at(path, _tool, raw), path, None)
+        for path, tool in _latest(given):
+            gathering.add(tool, path, None)
     except Exhausted:
         raise schema.too_much("tools", effort) from None
     offer = gathering.offer
-    if len(offer.names) > MAX_TOOLS:
-        raise ClientFault(f"tools may hold at most {MAX_TOOLS}.", param="tools", code="unsupported_value")
+    _bound(len(offer.names))
     searching = gathering.searching and _may_use(_SEARCHES, wanted) and (model.modern or not offer.names)
     if gathering.searching and not searching:
         notes.append("web_search")
@@ -79,6 +79,28 @@ def offered(given: Sequence[tuple[str, Raw]], wanted: Choice, model: Model, note
     built_in = (*(_SEARCHES if searching else ()), *(_DRAWING if drawing else ()))
     calling = _calling(wanted, offer, built_in, notes)
     return Tools(tool_set(offer, [SEARCH] if searching else [], calling), gathering.spaces, drawing)
+
+
+def _latest(given: Sequence[Placed]) -> list[tuple[str, SentTool]]:
+    """Return the tools, of those that several lists offer the last: a client that goes on may offer them anew."""
+    found: list[tuple[str, SentTool]] = []
+    later: set[tuple[str, str]] = set()
+    for tools in reversed(given):
+        _bound(len(tools))
+        read = [(path, _reader.at(path, _tool, raw)) for path, raw in tools]
+        found += [(path, tool) for path, tool in reversed(read) if _kind(tool) not in later]
+        later.update(_kind(tool) for _, tool in read)
+    return found[::-1]
+
+
+def _kind(tool: SentTool) -> tuple[str, str]:
+    """Return what tells a tool from others: of functions and custom ones the name alone, whichever of both it is."""
+    return ("" if tool.name and tool.type in _NAMED else tool.type), tool.name
+
+
+def _bound(count: int) -> None:
+    if count > MAX_TOOLS:
+        raise ClientFault(f"tools may hold at most {MAX_TOOLS}.", param="tools", code="unsupported_value")
 
 
 class _Gathering:
@@ -117,6 +139,8 @@ class _Gathering:
             self._notes.append(f"{path}.type")
 
     def _named(self, tool: SentTool, namespace: str | None) -> str:
+        if namespace is None and tool.defer_loading:
+            namespace = tool.name  # as which OpenAI calls what was found by a search of tools (docs/protocol.md 7.3)
         name = declared_name(tool.name, namespace) if tool.name else ""
         if namespace is not None:
             self.spaces[name] = (tool.name, namespace)

@@ -27,8 +27,9 @@ _MOST_NODES: Final = 200  # details, and what they list; a real refusal has a do
 _LONGEST_NESTED: Final = 1 << 16  # characters of a message that may be JSON itself
 _DEEPEST_NESTING: Final = 5  # errors within messages; gemini-cli un-nests as many
 _QUOTA_SENTENCE: Final = re.compile(r"(?i)quota exceeded for metric: ([\w./-]{1,200}), limit: (\d{1,18})(?![\d.])")
-# possessive: what is matched is kept without the ways back, which for ten million commas are a gigabyte
-_STRAY_COMMA: Final = re.compile(rb",(?:\s*+,)++")
+# no groups that repeat: their ways back are a gigabyte for ten million commas, and possessive ones Python before 3.11.5
+# reads wrongly
+_STRAY_COMMA: Final = re.compile(rb",[\s,]*,")
 _LAST_COMMA: Final = re.compile(rb",\s*+([}\]])")
 _PARSER: Final = msgspec.json.Decoder()
 

@@ -40,6 +40,12 @@ await answer({
     return [whole.output, await streamed.output, (await all(streamed.partialOutputStream)).at(-1)];
   },
 
+  async searched(given) {
+    const search = createOpenAI({ baseURL: given.url, apiKey: "sk-test" }).tools.webSearch();
+    const result = await generateText({ ...asked(given), prompt: "Oslo?", tools: { web_search: search } });
+    return { text: result.text, sources: result.sources };
+  },
+
   async journey(given) {
     const ask = given.streams ? streamText : generateText;
     const result = await ask({ ...asked(given), prompt: given.asked, tools, stopWhen: isStepCount(10) });

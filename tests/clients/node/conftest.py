@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from gemproxy.converter.gemini.signatures import SignatureCache
 from tests.running import Running
 from tests.system.conftest import find
 
@@ -36,14 +36,14 @@ async def finished(*command: str | Path, **options: Any) -> tuple[int, str, str]
     """Run a program to its end; return its code and what it said on both ways."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe, **options
+        *command, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe, start_new_session=True, **options
     )
     try:
         async with asyncio.timeout(PATIENCE):
             out, err = await process.communicate()
     finally:
         if process.returncode is None:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # Codex is a script that started the program proper
             await process.wait()
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
@@ -52,6 +52,7 @@ async def finished(*command: str | Path, **options: Any) -> tuple[int, str, str]
 @pytest.fixture
 def client(request: pytest.FixtureRequest, server: Running, tmp_path: Path) -> Client:
     """Return what runs a case of the script that is named as the test's module is, and returns what it found."""
+    module("zod")  # npm installs all or none
     script = HERE / f"{request.path.stem.removeprefix('test_node_')}.mjs"
 
     async def run(case: str, **given: Any) -> Any:
@@ -65,6 +66,6 @@ def client(request: pytest.FixtureRequest, server: Running, tmp_path: Path) -> C
 
 
 @pytest.fixture
-def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+def forgetful(server: Running) -> None:
     """Let the server remember no call, as after a restart: signatures come from the client, or with what is kept."""
-    monkeypatch.setattr(SignatureCache, "get", lambda *_: None)
+    server.forget_signatures()

@@ -1,5 +1,5 @@
 // LangChain's ChatOpenAI on Responses, as n8n runs it.
-import { HumanMessage, ToolMessage } from "@langchain/core/messages";
+import { HumanMessage } from "@langchain/core/messages";
 import { tool } from "@langchain/core/tools";
 import { ChatOpenAI } from "@langchain/openai";
 import { z } from "zod";
@@ -31,8 +31,8 @@ await answer({
       const said = await asked(bound, history, given.streams);
       history.push(said);
       if (said.tool_calls.length === 0) return { text: said.text, usage: said.usage_metadata };
-      // its v1 streams tell arguments {} here: a tool would not run with them
-      for (const { id } of said.tool_calls) history.push(new ToolMessage({ tool_call_id: id, content: '{"done":1}' }));
+      // tools run with the arguments they were given; it is the calls that v1 streams then send back with {}
+      for (const call of said.tool_calls) history.push(await tools[NAMES.indexOf(call.name)].invoke(call));
     }
   },
 

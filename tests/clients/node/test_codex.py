@@ -6,6 +6,7 @@ Gemini's, which refuses a history whose calls are not signed as it signed them.
 
 from __future__ import annotations
 
+import base64
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,7 +18,18 @@ import pytest
 from msgspec import Struct
 
 from gemproxy.converter.responses.compaction import ASK
-from gemproxy.simulator import Answer, Recorded, Simulator, error_answer, frames_answer, google_errors, sse, text_answer
+from gemproxy.simulator import (
+    Answer,
+    Recorded,
+    Reset,
+    Simulator,
+    error_answer,
+    frames_answer,
+    google_errors,
+    sse,
+    text_answer,
+)
+from gemproxy.simulator.model import PIXEL
 from gemproxy.simulator.signatures import Signer
 from tests.clients.node.conftest import finished, module
 from tests.clients.node.journey import MODEL, calls
@@ -135,6 +147,12 @@ def texts(request: Recorded) -> list[str]:
     return [part["text"] for turn in request.json()["contents"] for part in turn["parts"] if "text" in part]
 
 
+def kinds(part: dict[str, Any]) -> list[str]:
+    """Return the kinds of media in a part, those of a tool's result too."""
+    inner = part.get("functionResponse", {}).get("parts", [])
+    return [each["inlineData"]["mimeType"] for each in (part, *inner) if "inlineData" in each]
+
+
 # ---------------------------------------------------------------------------------------------------------- files
 
 
@@ -197,6 +215,27 @@ async def test_a_search_of_what_it_keeps_itself_is_none_of_googles(codex: Codex,
     assert [set(offered) for offered in simulator.generations[0].json()["tools"]] == [{"functionDeclarations"}]
 
 
+async def test_an_answer_keeps_to_a_schema(codex: Codex, simulator: Simulator, folder: Path) -> None:
+    schema = {"type": "object", "properties": {"fruit": {"type": "string"}}, "required": ["fruit"]}
+    (folder / "schema.json").write_bytes(msgspec.json.encode({**schema, "additionalProperties": False}))
+    ran = await codex("--output-schema", "schema.json", "Which fruit?")
+    assert ran.code == 0, ran.errors
+    assert msgspec.json.decode(ran.said) == {"fruit": "sample fruit"}
+    assert simulator.generations[0].json()["generationConfig"]["responseMimeType"] == "application/json"
+
+
+async def test_pictures_are_seen(codex: Codex, simulator: Simulator, folder: Path) -> None:
+    """One that the user shows, and one at which the model looks by a tool."""
+    (folder / "dot.png").write_bytes(base64.b64decode(PIXEL))
+    simulator.script(wants("view_image", {"path": str(folder / "dot.png")}))
+    ran = await codex("--image=dot.png", "What is it?")
+    assert ran.code == 0, ran.errors
+    assert statuses(simulator) == [200, 200]
+    turns = simulator.generations[-1].json()["contents"]
+    shown = [kind for turn in turns for part in turn["parts"] for kind in kinds(part)]
+    assert shown == ["image/png", "image/png"]
+
+
 async def test_a_session_is_gone_on_with(codex: Codex, simulator: Simulator) -> None:
     simulator.script(wants("exec_command", {"cmd": "cat note.txt"}))
     first = await codex("What does note.txt say?")
@@ -230,15 +269,30 @@ async def test_a_websocket_is_tried_once_and_http_at_once(
     assert [event for event in ran.events if event["type"] == "error"] == []
 
 
-async def test_a_limit_in_mid_answer_is_waited_for(codex: Codex, simulator: Simulator) -> None:
+LIMIT = sse(google_errors.quota(MODEL, "Minute", limit=5, delay="1s").body())
+
+
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        pytest.param(LIMIT, "rate limit exceeded", id="a limit, which is waited for"),
+        pytest.param(
+            Reset(),
+            "stream disconnected before completion: The connection to the upstream was lost.",
+            id="a broken connection",
+        ),
+    ],
+)
+async def test_what_breaks_off_is_asked_for_once_more(
+    codex: Codex, simulator: Simulator, step: bytes | Reset, told: str
+) -> None:
     half = {"candidates": [{"content": {"role": "model", "parts": [{"text": "Half of it"}]}}]}
-    limit = google_errors.quota(MODEL, "Minute", limit=5, delay="1s").body()
-    simulator.script(frames_answer([half]).then(sse(limit)))
+    simulator.script(frames_answer([half]).then(step))
     ran = await codex("Hello")
     assert ran.code == 0, ran.errors
-    [told] = [event["message"] for event in ran.events if event["type"] == "error"]
-    assert told.startswith("Reconnecting... 1/5 (rate limit exceeded")
-    assert statuses(simulator) == [200, 200], "it came back when the limit was over, and not before"
+    [error] = [event["message"] for event in ran.events if event["type"] == "error"]
+    assert error.startswith(f"Reconnecting... 1/5 ({told}"), "once, and not before the limit was over"
+    assert statuses(simulator) == [200, 200]
     assert "Half of it" not in texts(simulator.generations[-1])
 
 

@@ -5,14 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gemproxy.simulator import Simulator
-from tests.clients.node.conftest import Client, module
+from tests.clients.node.conftest import Client
 from tests.clients.node.journey import MODEL, assert_whole
 from tests.clients.test_signature_journeys import ASKED, signed, statuses
-
-
-@pytest.fixture(autouse=True)
-def installed() -> None:
-    module("@openai/agents")
 
 
 @pytest.mark.parametrize("streams", [False, True], ids=["unary", "stream"])

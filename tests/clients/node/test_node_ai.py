@@ -7,18 +7,13 @@ from typing import Any
 import pytest
 
 from gemproxy.simulator import Reset, Simulator, frames_answer
-from tests.clients.node.conftest import Client, module
+from tests.clients.node.conftest import Client
 from tests.clients.node.journey import MODEL, assert_whole
 from tests.clients.test_signature_journeys import ASKED, STEPS, signed, statuses
 
 REASONING = {"forceReasoning": True, "reasoningSummary": "auto"}
 CARRIED = {**REASONING, "store": False}
 FRAME = {"candidates": [{"content": {"parts": [{"text": "tick "}]}}]}
-
-
-@pytest.fixture(autouse=True)
-def installed() -> None:
-    module("ai"), module("@ai-sdk/openai")
 
 
 async def test_an_answer_with_its_usage(client: Client) -> None:
@@ -48,6 +43,14 @@ async def test_typed_output_is_parsed(client: Client, simulator: Simulator) -> N
     assert set(whole) == {"title", "pages", "tags"}
     assert whole == streamed == last
     assert simulator.generations[0].json()["generationConfig"]["responseMimeType"] == "application/json"
+
+
+async def test_a_search_tells_its_sources(client: Client, simulator: Simulator) -> None:
+    found = await client("searched", model=MODEL)
+    assert found["text"].startswith("Café guide: ")
+    [source] = found["sources"]
+    assert (source["sourceType"], source["title"]) == ("url", "example.com")
+    assert simulator.generations[0].json()["tools"] == [{"googleSearch": {}}]
 
 
 @pytest.mark.parametrize("streams", [False, True], ids=["unary", "stream"])

@@ -6,16 +6,11 @@ import pytest
 
 from gemproxy.simulator import Simulator
 from gemproxy.simulator.model import PIXEL
-from tests.clients.node.conftest import Client, module
+from tests.clients.node.conftest import Client
 from tests.clients.node.journey import MODEL, assert_whole
-from tests.clients.test_signature_journeys import ASKED
+from tests.clients.test_signature_journeys import ASKED, STEPS
 
 STREAMS = pytest.mark.parametrize("streams", [False, True], ids=["unary", "stream"])
-
-
-@pytest.fixture(autouse=True)
-def installed() -> None:
-    module("@langchain/openai")
 
 
 @STREAMS
@@ -25,6 +20,7 @@ async def test_five_steps_keep_every_signature(
 ) -> None:
     found = await client("journey", model=MODEL, options=options, streams=streams, asked=ASKED)
     assert found["text"].startswith("The tools answered.")
+    assert found["text"].count('{"done":"sample city"}') == STEPS
     assert found["usage"]["total_tokens"] > 0
     assert_whole(simulator)
 

@@ -5,16 +5,11 @@ from __future__ import annotations
 import pytest
 
 from gemproxy.simulator import Reset, Simulator, error_answer, frames_answer
-from tests.clients.node.conftest import Client, module
+from tests.clients.node.conftest import Client
 from tests.clients.node.journey import MODEL, assert_whole
 from tests.clients.test_signature_journeys import ASKED
 
 FRAME = {"candidates": [{"content": {"parts": [{"text": "tick "}]}}]}
-
-
-@pytest.fixture(autouse=True)
-def installed() -> None:
-    module("openai")
 
 
 async def test_a_stream_adds_up_to_what_is_kept(client: Client) -> None:

@@ -244,6 +244,7 @@ def test_a_model_without_eyes_takes_no_image() -> None:
     [
         (NEW, "low", {"level": "MEDIA_RESOLUTION_LOW"}),
         (NEW, "high", {"level": "MEDIA_RESOLUTION_HIGH"}),
+        (NEW, "original", {"level": "MEDIA_RESOLUTION_HIGH"}),
         (NEW, "auto", None),
         (NEW, None, None),
         (OLD, "low", None),

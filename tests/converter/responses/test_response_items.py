@@ -9,7 +9,7 @@ import pytest
 
 from gemproxy.converter.api import Options
 from gemproxy.converter.bounds import Bounds
-from gemproxy.converter.gemini.signatures import SignatureCache, Signed
+from gemproxy.converter.gemini.signatures import SignatureCache, Signed, image_key
 from gemproxy.converter.sealed import SIGNATURE, SUMMARY, digest, seal
 from gemproxy.errors import ClientFault
 from tests.clock import Clock
@@ -17,6 +17,7 @@ from tests.converter.responses.asking_responses import PICTURE, body_of, content
 
 USER = {"role": "user", "content": "Hi"}
 ORIGIN = "ai_studio/gemini-3.5-flash"
+DRAWN = {"type": "image_generation_call", "id": "ig_1", "result": PICTURE}
 
 
 def call(call_id: str = "c1", name: str = "f", arguments: str = '{"a":1}', **more: Any) -> dict[str, Any]:
@@ -124,6 +125,13 @@ def test_a_custom_call_goes_as_a_call_with_one_text() -> None:
     assert contents[2]["parts"][0]["functionResponse"]["response"] == {"output": "ok"}
 
 
+def test_an_image_in_a_result_has_no_resolution_of_its_own() -> None:
+    picture = {"type": "input_image", "image_url": f"data:image/png;base64,{PICTURE}", "detail": "high"}
+    _, _, answered = contents_of({"role": "user", "content": [picture]}, call(), output("c1", [picture]))
+    [part] = answered["parts"][0]["functionResponse"]["parts"]
+    assert part == {"inlineData": {"mimeType": "image/png", "data": PICTURE}}
+
+
 def test_an_image_by_address_is_fetched_and_sent() -> None:
     item = {"role": "user", "content": [{"type": "input_image", "image_url": "https://pictures.test/a.png"}]}
     assert contents_of(item)[0]["parts"][0]["inlineData"] == {"mimeType": "image/png", "data": PICTURE}
@@ -142,8 +150,7 @@ def test_an_image_of_which_nothing_is_left_is_left_out(result: Any) -> None:
 
 
 def test_an_image_is_left_out_for_a_model_that_sees_none() -> None:
-    drawn = {"type": "image_generation_call", "id": "ig_1", "result": PICTURE}
-    assert "inlineData" not in str(body_of({"model": "gemini-3.8-flash-tts", "input": [USER, drawn, USER]}))
+    assert "inlineData" not in str(body_of({"model": "gemini-3.8-flash-tts", "input": [USER, DRAWN, USER]}))
 
 
 def test_calls_of_the_clients_own_tools_stand_in_steps_as_others_do() -> None:
@@ -193,6 +200,46 @@ def test_that_a_patch_failed_is_told(more: dict[str, str], told: str) -> None:
     assert answered["parts"][0]["functionResponse"]["response"] == {"output": told}
 
 
+def offering(*tools: Any) -> dict[str, Any]:
+    return {"type": "additional_tools", "role": "developer", "tools": list(tools)}
+
+
+def tool(name: str, description: str = "") -> dict[str, Any]:
+    return {"type": "function", "name": name, "description": description}
+
+
+def described(**sent: Any) -> dict[str, str]:
+    """Return what the declared functions are said to do, in their order."""
+    [declared] = body_of(sent)["tools"]
+    return {each["name"]: each["description"] for each in declared["functionDeclarations"]}
+
+
+def test_tools_that_are_offered_anew_are_those_that_count() -> None:
+    within = {"type": "namespace", "name": "n", "description": "", "tools": [tool("f", "inner"), tool("h", "inner")]}
+    items = [offering(tool("f", "old"), within), USER, offering(tool("f", "new"), tool("g", "old"))]
+    assert described(input=items) == {"n.f": "inner", "n.h": "inner", "f": "new", "g": "old"}
+    again = within | {"tools": [tool("f", "again")]}
+    custom = {"type": "custom", "name": "g", "description": "last"}
+    assert described(input=items, tools=[custom, again]) == {"f": "new", "g": "last", "n.f": "again"}
+
+
+def test_a_hundred_turns_may_offer_the_same_tools() -> None:
+    tools = [{"type": "mcp"}, *(tool(f"f{number}") for number in range(511))]
+    assert len(described(input=[offering(*tools), USER] * 100)) == 511
+
+
+@pytest.mark.parametrize("items", [[offering(tool("f"), tool("f"))], [offering(*[{"type": "web_search"}] * 513)]])
+def test_one_list_holds_no_tool_twice_and_not_too_many(items: list[Any]) -> None:
+    with pytest.raises(ClientFault):
+        plan_of({"input": [*items, USER, *items]})
+
+
+def test_several_lists_together_hold_not_too_many() -> None:
+    tools = [tool(f"f{number}") for number in range(513)]
+    with pytest.raises(ClientFault, match="at most 512"):
+        plan_of({"input": [offering(*tools[:300]), USER, offering(*tools[300:])]})
+
+
 # --------------------------------------------------------------------------------------------------- signatures
 
 
@@ -231,6 +278,13 @@ def test_a_call_that_nobody_remembers_goes_without_a_signature() -> None:
     assert signed(contents_of(USER, call(), output())) == [({"a": 1}, None)]
 
 
+def test_an_image_goes_back_with_the_signature_that_is_remembered_of_it(clock: Clock) -> None:
+    cache = SignatureCache(clock).of("ci")
+    cache.put(image_key(PICTURE), Signed("c2ln", ORIGIN))
+    _, made = contents_of(USER, DRAWN, signatures=cache)[:2]
+    assert [part["thoughtSignature"] for part in made["parts"]] == ["c2ln"]
+
+
 BOTH_CALLED = [USER, thought(), call(), output(), call("c2"), output("c2")]
 
 
@@ -257,6 +311,11 @@ BOTH_CALLED = [USER, thought(), call(), output(), call("c2"), output("c2")]
             [*BOTH_CALLED[:4], thought("c2", arguments="[]"), *BOTH_CALLED[4:]],
             [["c2ln"], [None]],
             id="a thought stands between",
+        ),
+        pytest.param(
+            [*BOTH_CALLED[:4], DRAWN, *BOTH_CALLED[4:], call("c3"), output("c3")],
+            [["c2ln"], [None], [None]],
+            id="an image stands between",
         ),
         pytest.param([USER, *BOTH_CALLED[2:]], [[None], [None]], id="nothing is known of either"),
     ],

@@ -51,11 +51,10 @@ class MessagesAsked(Struct, frozen=True):
         """Return what the answer looks like; a stream whose status is told early begins before anything is counted."""
         if not stream:
             return WHOLE
-        return Format("text/event-stream", PING, partial(_fail, known), partial(self._open, known))
-
-    def _open(self, known: Known) -> bytes:
-        heading = Heading(known.id, self.model, known.new_id)
-        return message_start(heading, usage_out(Usage())) if self.opening.take() else b""
+        heading = Heading(known.id, self.model, known.new_id)  # alone: the request is not kept while it is answered
+        return Format(
+            "text/event-stream", PING, partial(_fail, known.request_id), partial(_begin, heading, self.opening)
+        )
 
     def wants(self, known: Known) -> Wants | None:
         """Return the images that have to be fetched."""
@@ -93,8 +92,12 @@ def read(received: Received, options: Options) -> MessagesAsked:
     return MessagesAsked(asking, remote_images(asking.messages, options.max_images))
 
 
-def _fail(known: Known, failure: Failure) -> bytes:
-    return failure_event(failure, known.request_id)
+def _begin(heading: Heading, opening: Opening) -> bytes:
+    return message_start(heading, usage_out(Usage())) if opening.take() else b""
+
+
+def _fail(request_id: str, failure: Failure) -> bytes:
+    return failure_event(failure, request_id)
 
 
 def _listen(

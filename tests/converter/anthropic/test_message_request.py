@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+from types import FunctionType, ModuleType
 from typing import Any
 
 import msgspec
 import pytest
 
+from gemproxy.converter.anthropic.operation import read
 from gemproxy.converter.anthropic.reading import decode
-from gemproxy.converter.api import Options
+from gemproxy.converter.api import Known, Options, Received
 from gemproxy.converter.bounds import BOUNDS, Bounds
 from gemproxy.converter.gemini.signatures import SignatureCache, Signed
 from gemproxy.converter.sealed import SIGNATURE, digest, seal
@@ -257,3 +260,16 @@ def test_many_images_are_named_once_too_often() -> None:
     block = {"type": "image", "source": {"type": "url", "url": "https://example.org/a.png"}}
     asked = plan_of({"messages": [user(*[block] * 3)]}, options=Options(max_images=3))
     assert len(asked.calls[0].media) == 3
+
+
+def test_what_a_stream_is_begun_and_ended_with_keeps_no_request() -> None:
+    asked = read(Received(msgspec.json.encode(PLAIN | {"stream": True}), {}, "/v1/messages"), Options())
+    form = asked.format(True, Known("m1", 1_800_000_000, lambda: "x"))
+    reached, waiting = {id(form)}, [form.opening, form.failure_event]
+    for thing in waiting:
+        if id(thing) not in reached and not isinstance(thing, type | ModuleType | FunctionType):
+            reached.add(id(thing))
+            waiting += gc.get_referents(thing)
+    assert form.opening()
+    assert id(asked) not in reached
+    assert id(asked.asking) not in reached

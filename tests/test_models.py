@@ -331,6 +331,7 @@ def test_a_pattern_for_everything_spares_the_models_that_there_are() -> None:
     catalogue = Catalogue(aliases={"*": "gemini-3.5-flash"})
     assert catalogue.lookup("gpt-4o").id == "gemini-3.5-flash"
     assert catalogue.lookup("gemini-3.8-flash").id == "gemini-3.8-flash"
+    assert catalogue.meant("google/gemini-3.8-flash") == "gemini-3.8-flash", "as settings name it"
     assert catalogue.aliases == {}, "it is no name, and not listed"
 
 

@@ -316,7 +316,17 @@ async def test_a_picture_is_not_estimated_by_its_bytes(server: Running, simulato
     simulator.script(OVERLOADED, times=None, method="countTokens")
     source = {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgoA" * 4000}
     block = {"type": "image", "source": source}
-    assert (await count(server, messages=[{"role": "user", "content": [block]}]))["input_tokens"] < 400
+    guessed = (await count(server, messages=[{"role": "user", "content": [block]}]))["input_tokens"]
+    assert 258 < guessed < 400, "as many as Gemini counts for one"
+
+
+async def test_a_count_that_cannot_be_asked_for_keeps_nobody_waiting(server: Running) -> None:
+    block = {"type": "image", "source": {"type": "url", "url": "http://127.0.0.1:9/a.png"}}
+    body = BODY | {"messages": [{"role": "user", "content": [block]}]}
+    for _ in range(2):
+        status, refused, _ = await ask(server, body, "/v1/messages/count_tokens")
+        assert (status, refused["error"]["message"][:22]) == (400, "messages.0.content.0: ")
+    assert not server.app[SERVICE].turns
 
 
 async def test_a_count_for_a_model_that_nobody_has(server: Running) -> None:

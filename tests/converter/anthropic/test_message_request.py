@@ -166,6 +166,8 @@ def test_deferred_tools_are_declared_when_they_were_found() -> None:
     found = user(result(content=[{"type": "tool_reference", "tool_name": "g"}]))
     assert declared(tools=tools, messages=[USER, model(call()), found]) == ["f", "g"]
     assert declared(tools=tools, tool_choice={"type": "tool", "name": "h"}) == ["f", "h"]
+    searching = [*tools, {"type": "tool_search_tool_regex_20251119", "name": "tool_search_tool_regex"}]
+    assert declared(tools=searching) == ["f", "g", "h"], "all, but for a placeholder"
 
 
 def test_a_tool_that_is_gone_may_come_back() -> None:
@@ -175,6 +177,9 @@ def test_a_tool_that_is_gone_may_come_back() -> None:
 
     assert declared(tools=[TOOL], messages=[USER, changed("tool_removal")]) == []
     assert declared(tools=[TOOL], messages=[USER, changed("tool_removal", "tool_addition")]) == ["f"]
+    found = user(result(content=[{"type": "tool_reference", "tool_name": "f"}]))
+    assert declared(tools=[TOOL], messages=[USER, changed("tool_removal"), model(call()), found]) == ["f"]
+    assert declared(tools=[TOOL], messages=[USER, model(call()), found, changed("tool_removal")]) == []
 
 
 def test_a_tool_that_a_message_defines_is_named_where_it_stands() -> None:

@@ -160,6 +160,11 @@ def test_behind_a_text_nothing_carries_it() -> None:
     assert [block["type"] for block in content([Text(0, "So:"), SIGNED])] == ["text", "tool_use"]
 
 
+def test_behind_a_call_nothing_carries_it_either() -> None:
+    unsigned = ToolCall(0, "toolu_0", "f", "{}")
+    assert [block["type"] for block in content([unsigned, SIGNED])] == ["tool_use", "tool_use"]
+
+
 def test_a_thought_that_signs_no_call_has_a_signature_of_ours() -> None:
     thought, _ = content([Thought(0, "hm"), Text(0, "So:")])
     assert thought["signature"]

@@ -362,6 +362,9 @@ async def test_models_are_listed_page_by_page(server: Running) -> None:
     assert found == names
     _, before = await server.get(f"/v1/models?limit=2&before_id={names[5]}", VERSION)
     assert [model["id"] for model in before["data"]] == names[3:5]
+    _, ending = await server.get("/v1/models?limit=1000&lifecycle=deprecated", VERSION)
+    ends = [model["id"] for model in all_at_once["data"] if model["retires_at"] is not None]
+    assert [model["id"] for model in ending["data"]] == ends != []
     for bad in ("limit=0", "limit=x", "after_id=nobody"):
         status, _ = await server.get(f"/v1/models?{bad}", VERSION)
         assert status == 400

@@ -19,7 +19,9 @@ _LIMIT, _MOST = "20", 1000
 
 def model_list(models: Sequence[tuple[str, Model]], query: str) -> bytes:
     """Return one page of the models; raises ``ClientFault`` 400."""
-    asked = dict(parse_qsl(query, keep_blank_values=True))
+    pairs = parse_qsl(query, keep_blank_values=True)
+    asked, stages = dict(pairs), {value for name, value in pairs if name.startswith("lifecycle")}
+    models = [each for each in models if not stages or _stage(each[1]) in stages]
     names = [name for name, _ in models]
     first, end = 0, len(models)
     limit = _limit(asked)
@@ -52,13 +54,17 @@ def _place(names: Sequence[str], name: str, param: str) -> int:
     return names.index(name)
 
 
+def _stage(model: Model) -> str:
+    return "active" if model.shutdown_date is None else "deprecated"
+
+
 def _shown(name: str, model: Model) -> ModelOut:
     ends = model.shutdown_date
     return ModelOut(
         name,
         " ".join(word if word[:1].isdigit() else word.capitalize() for word in name.split("-")),
         datetime.fromtimestamp(model.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "active" if ends is None else "deprecated",
+        _stage(model),
         _WINDOW if model.family == "gemini" and model.kind not in ("image", "tts") else None,
         model.out_limit,
         f"{ends}T00:00:00Z" if ends is not None else None,

@@ -108,7 +108,7 @@ def _image(source: Source, path: str, setting: Setting) -> Part:
     if source.type == "url":
         return media.picture(_of(source, "url", path).strip(), None, path, setting.images, setting.model)
     if source.type == "file":
-        return media.document_by_id(_of(source, "file_id", path), None, path)
+        return _file(source, None, path)
     raise _unknown(path)
 
 
@@ -124,8 +124,18 @@ def _document(block: DocumentBlock, path: str, setting: Setting) -> list[Part]:
         fetched = media.picture(_of(source, "url", path).strip(), None, path, setting.images, setting.model)
         return [*about, _named(fetched, path, setting)]
     if source.type == "file":
-        return [media.document_by_id(_of(source, "file_id", path), block.title, path)]
+        return [_file(source, block.title, path)]
     raise _unknown(path)
+
+
+def _file(source: Source, name: str | None, path: str) -> Part:
+    file_id = _of(source, "file_id", path)
+    try:
+        return media.document_by_id(file_id, name, path)
+    except ClientFault:  # which speaks of OpenAI's fields
+        raise ClientFault(
+            "Files are not kept here: send what is in them, or their address.", param=path, code="unsupported_value"
+        ) from None
 
 
 def _of(source: Source, name: str, path: str) -> str:

@@ -6,11 +6,15 @@ arguments to send with it. Must not: send a signature beside arguments that it w
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Raw, Struct
 
 from gemproxy.converter.events import ToolCall
 from gemproxy.converter.gemini.signatures import SignatureLookup, Signed
 from gemproxy.converter.sealed import SIGNATURE, digest, opened, seal
+
+MOST_MADE: Final = 1 << 20  # bytes; no model writes larger arguments, and to look into them takes long
 
 
 class _Carried(Struct, frozen=True):
@@ -49,7 +53,7 @@ class SignedCalls:
         known = lookup.get(call_id) if lookup is not None else None
         if carried is None and known is None:
             return None, given
-        wrote = digest(bytes(given))
+        wrote = digest(bytes(given)) if len(given) <= MOST_MADE else ""
         if known is not None and known.arguments:
             same = wrote == digest(known.arguments.encode())
             return known if known.signature else None, given if same else Raw(known.arguments.encode())

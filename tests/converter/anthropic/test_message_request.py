@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from gemproxy.converter import signed_calls
 from gemproxy.converter.anthropic.operation import read
 from gemproxy.converter.anthropic.reading import decode
 from gemproxy.converter.api import Known, Options, Received
@@ -142,6 +143,19 @@ def test_a_call_that_is_remembered_goes_as_it_was_made(clock: Clock) -> None:
     asked = model(call("t1", a=1, replace_all=False), call("t2", b=2, replace_all=False))
     told = sent(USER, asked, user(result("t1"), result("t2")), signatures=cache)
     assert signed(told) == [({"a": 1}, "c2ln"), ({"b": 2}, None)]
+
+
+def test_arguments_that_no_model_makes_are_not_looked_into(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(signed_calls, "digest", lambda given: str(seen.append(len(given))))
+    cache = SignatureCache(clock).of("ci")
+    cache.put("t1", Signed("c2ln", ORIGIN, '{"a":1}'))
+    told = sent(
+        USER, model(thought("t2"), call("t1", a="x" * 2_000_000), call("t2", a="x" * 2_000_000)), signatures=cache
+    )
+    assert max(seen) < 100
+    (first, signature), (second, _) = signed(told)
+    assert (first, signature, len(second["a"])) == ({"a": 1}, "c2ln", 2_000_000)
 
 
 @pytest.mark.parametrize("signature", ["", "EqQBCkYIARgCKkDA", seal("t0")])

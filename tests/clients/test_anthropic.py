@@ -16,7 +16,9 @@ from gemproxy.simulator.model import PIXEL
 from tests.clients.test_signature_journeys import signed, statuses
 from tests.running import KEY, Running
 
-anthropic = pytest.importorskip("anthropic", reason="needs the extra clients: anthropic")
+# a part of it, since a folder of tests has the same name
+pytest.importorskip("anthropic.types", reason="needs the extra clients: anthropic")
+anthropic = pytest.importorskip("anthropic")
 
 MODEL = "gemini-3.5-flash"
 USER: Any = {"role": "user", "content": "Hello"}

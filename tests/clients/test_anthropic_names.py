@@ -13,7 +13,7 @@ import pytest
 
 from tests.converter.anthropic import anthropic_names as names
 
-pytest.importorskip("anthropic", reason="needs the extra clients: anthropic")
+pytest.importorskip("anthropic.types", reason="needs the extra clients: anthropic")
 blocks = pytest.importorskip("anthropic.types.beta.beta_content_block_param")
 tools = pytest.importorskip("anthropic.types.beta.beta_tool_union_param")
 results = pytest.importorskip("anthropic.types.tool_result_block_param")

@@ -32,9 +32,10 @@ WAYS = pytest.mark.parametrize(
 class Journey:
     """One conversation as a client leads it that sends back what its way is."""
 
-    def __init__(self, way: str, *, stream: bool = False) -> None:
+    def __init__(self, way: str, *, stream: bool = False, more: dict[str, Any] | None = None) -> None:
         self.way = way
         self.stream = stream
+        self.more = more or {}
         self.messages: list[dict[str, Any]] = [{"role": "user", "content": ASKED}]
 
     async def go(self, server: Running, model: str, steps: int) -> dict[str, Any]:
@@ -59,7 +60,12 @@ class Journey:
         return block
 
     async def _ask(self, server: Running, model: str) -> dict[str, Any]:
-        body: dict[str, Any] = {"model": model, "max_tokens": 9_000, "messages": self.messages, "tools": TOOLS}
+        body: dict[str, Any] = {
+            "model": model,
+            "max_tokens": 9_000,
+            "messages": self.messages,
+            "tools": TOOLS,
+        } | self.more
         if self.way != "none":
             body["thinking"] = {"type": "adaptive"} | ({"display": "omitted"} if self.way == "omitted" else {})
         status, answer = await server.post("/v1/messages", body | {"stream": self.stream})
@@ -104,6 +110,18 @@ async def test_a_restart_in_the_middle_loses_no_signature(simulator: Simulator, 
             await journey.go(server, "gemini-3.5-flash", steps)
     assert signed(simulator.generations[-1]) == ["real"] * STEPS
     assert statuses(simulator) == [200] * (STEPS + 1)
+
+
+async def test_a_large_agent_is_served_as_a_small_one(simulator: Simulator, tmp_path: Path) -> None:
+    """Thirty tools and a system text of 100 kB, which are read and converted beside the loop."""
+    schema = {"type": "object", "properties": {"path": {"type": "string", "description": "word " * 400}}}
+    others = [{"name": f"other_{number}", "description": "word " * 100, "input_schema": schema} for number in range(25)]
+    system = [{"type": "text", "text": "word " * 20_000, "cache_control": {"type": "ephemeral"}}]
+    journey = Journey("omitted", stream=True, more={"tools": [*TOOLS, *others], "system": system})
+    async with running(simulator, configuration(simulator, tmp_path)) as server:
+        await journey.go(server, "gemini-3.5-flash", STEPS + 1)
+    assert [signed(request) for request in simulator.generations] == [["real"] * n for n in range(STEPS + 1)]
+    assert len(simulator.generations[-1].json()["tools"][0]["functionDeclarations"]) == 30
 
 
 async def test_what_was_answered_is_sent_again_and_not_the_echo_of_it(simulator: Simulator, tmp_path: Path) -> None:

@@ -12,14 +12,14 @@ from typing import Final
 
 from msgspec import Struct
 
-from gemproxy.converter.anthropic.parts import Setting, block_parts, parts_of
+from gemproxy.converter.anthropic.parts import Setting, block_parts, parts_of, spoken
 from gemproxy.converter.anthropic.said import Answered, Content, Message
 from gemproxy.converter.gemini.contents import Contents, arguments_of, lines, opened, sign
 from gemproxy.converter.gemini.tool_results import Asked, Result
 from gemproxy.converter.signed_calls import SignedCalls
 from gemproxy.errors import ClientFault
 from gemproxy.wire import gemini
-from gemproxy.wire.anthropic import ThinkingBlock, ToolUseBlock
+from gemproxy.wire.anthropic import TextBlock, ThinkingBlock, ToolUseBlock
 from gemproxy.wire.gemini import FunctionCall, Part
 from gemproxy.wire.text import joined
 
@@ -97,7 +97,7 @@ class _Writer:
 
     def _assistant(self, content: Content, path: str) -> None:
         if not isinstance(content, list):
-            self._contents.model(parts_of(content, path, self._setting), [])
+            self._contents.model(spoken(content, path, self._setting), [])
             return
         parts: list[Part] = []
         asked: list[Asked] = []
@@ -106,6 +106,8 @@ class _Writer:
                 self._signed.carry(block.signature or "")
             elif isinstance(block, ToolUseBlock):
                 parts.append(self._call(block, asked))
+            elif isinstance(block, TextBlock):
+                parts += spoken(block.text, f"{path}[{place}]", self._setting)
             else:
                 parts += block_parts(block, f"{path}[{place}]", self._setting)
         self._contents.model(parts, asked)

@@ -14,6 +14,7 @@ from msgspec import Raw
 
 from gemproxy.converter import events
 from gemproxy.converter.anthropic.heading import Heading, usage_out
+from gemproxy.converter.anthropic.parts import DRAWING
 from gemproxy.converter.sealed import seal
 from gemproxy.converter.signed_calls import carrier
 from gemproxy.converter.transcript import Usage
@@ -147,7 +148,7 @@ class Output:
 
     def _show(self, event: events.Image) -> bytes:
         """Write an image into the text: no block of an answer holds one."""
-        return self._speak(events.Text(event.choice, f"![image](data:{event.mime};base64,{event.data})"))
+        return self._speak(events.Text(event.choice, f"{DRAWING}{event.mime};base64,{event.data})"))
 
     def _annotate(self, event: events.Annotation) -> bytes:
         if self._open != "text":

@@ -6,18 +6,21 @@ silence of what a client shows the model: what cannot be sent is a ``ClientFault
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Raw, Struct, field
 
 from gemproxy.converter.anthropic.said import Answered, Content, Enclosed, Message
 from gemproxy.converter.gemini import media
+from gemproxy.converter.gemini.contents import sign
 from gemproxy.converter.gemini.media import RemoteImage
 from gemproxy.converter.gemini.names import Names
-from gemproxy.converter.gemini.signatures import SignatureLookup
+from gemproxy.converter.gemini.signatures import SignatureLookup, image_key, known
 from gemproxy.errors import ClientFault
 from gemproxy.load.effort import Effort
 from gemproxy.models import Model
@@ -32,6 +35,10 @@ from gemproxy.wire.anthropic import (
     ToolReferenceBlock,
 )
 from gemproxy.wire.gemini import Blob, Part
+from gemproxy.wire.text import plain
+
+DRAWING: Final = "![image](data:"  # how an image begins that an answer holds (``output``)
+_DRAWN: Final = re.compile(r"!\[image\]\(data:(image/[\w.+-]{1,64});base64,([\w+/=-]+)\)", re.ASCII)
 
 
 class Setting(Struct, frozen=True):
@@ -72,6 +79,29 @@ def block_parts(block: Any, path: str, setting: Setting) -> list[Part]:
     if isinstance(block, ContainerUploadBlock):
         raise ClientFault("Containers are not offered here.", param=path, code="unsupported_value")
     return []
+
+
+def spoken(text: str | Raw | None, path: str, setting: Setting) -> list[Part]:
+    """Return the parts of what the model said; an image that an answer wrote into its text is one again.
+
+    As a text it would cost as many tokens as a book. A model that sees none goes on without it.
+    """
+    if not text or not _draws(text):
+        return _texts(text)
+    parts: list[Part] = []
+    said, place = plain(text), 0
+    for drawn in _DRAWN.finditer(said):
+        parts += _texts(said[place : drawn.start()])
+        place = drawn.end()
+        with suppress(ClientFault):
+            part = _named(media.medium(drawn[2], drawn[1], path, setting.model), path, setting)
+            sign(part, known(None, setting.signatures, partial(image_key, drawn[2])))
+            parts.append(part)
+    return parts + _texts(said[place:])
+
+
+def _draws(text: str | Raw) -> bool:
+    return DRAWING in text if isinstance(text, str) else DRAWING.encode() in bytes(text)
 
 
 def remote_images(messages: Sequence[Message], most: int) -> list[RemoteImage]:

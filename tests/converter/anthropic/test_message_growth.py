@@ -19,6 +19,7 @@ from gemproxy.converter.gemini.signatures import SignatureCache, Signed
 from gemproxy.errors import ClientFault
 from gemproxy.load.effort import Effort
 from gemproxy.models import capabilities
+from gemproxy.simulator.model import PIXEL
 from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.dialect import Token
 from tests.growth import Task, Work, check_linear
@@ -66,6 +67,14 @@ def found(size: int) -> list[dict[str, Any]]:
     return [USER, {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": names}]}]
 
 
+def drawn(size: int) -> list[dict[str, Any]]:
+    return [USER, {"role": "assistant", "content": f"![image](data:image/png;base64,{PIXEL}) " * size}]
+
+
+def half_drawn(size: int) -> list[dict[str, Any]]:
+    return [USER, {"role": "assistant", "content": "![image](data:image/png;base64,aaaa" * size}]
+
+
 @pytest.mark.parametrize(
     ("work", "size"),
     [
@@ -76,6 +85,8 @@ def found(size: int) -> list[dict[str, Any]]:
         pytest.param(asked(messages=found), 4000, id="many tools that were found"),
         pytest.param(asked(system=lambda n: [TEXT] * n), 4000, id="many system blocks"),
         pytest.param(asked(messages=lambda n: [{"role": "user", "content": "ü" * n}]), 500_000, id="a long text"),
+        pytest.param(asked(messages=drawn), 2000, id="many images in what the model said"),
+        pytest.param(asked(messages=half_drawn), 20_000, id="many beginnings of an image"),
         pytest.param(asked(messages=lambda n: [{"role": "x" * n}]), 500_000, id="a long role that is none"),
     ],
 )

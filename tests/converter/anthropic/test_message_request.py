@@ -14,10 +14,11 @@ from gemproxy.converter.anthropic.operation import read
 from gemproxy.converter.anthropic.reading import decode
 from gemproxy.converter.api import Known, Options, Received
 from gemproxy.converter.bounds import BOUNDS, Bounds
-from gemproxy.converter.gemini.signatures import SignatureCache, Signed
+from gemproxy.converter.gemini.signatures import SignatureCache, Signed, image_key
 from gemproxy.converter.sealed import SIGNATURE, digest, seal
 from gemproxy.converter.steps import LARGEST_STEP
 from gemproxy.errors import ClientFault
+from gemproxy.simulator.model import PIXEL
 from gemproxy.wire.text import LONG_TEXT
 from tests.clock import Clock
 from tests.converter.anthropic.asking_messages import PLAIN, body_of, contents_of, plan_of
@@ -165,6 +166,19 @@ def test_a_signature_that_is_none_of_ours_is_passed_over(signature: str) -> None
     assert signed(told) == [({"a": 1}, "skip_thought_signature_validator")]
 
 
+@pytest.mark.parametrize("before", ["Here: ", "Here: " + "word " * LONG_TEXT], ids=["short", "long"])
+def test_an_image_that_was_written_into_a_text_is_one_again(clock: Clock, before: str) -> None:
+    cache = SignatureCache(clock).of("ci")
+    cache.put(image_key(PIXEL), Signed("c2ln", "ai_studio/gemini-3-pro-image"))
+    drawn = f"{before}![image](data:image/png;base64,{PIXEL}) and ![image](data:image/png;base64,*)."
+    asked = {"model": "gemini-3-pro-image", "messages": [USER, model(text(drawn)), USER]}
+    parts = body_of(asked, signatures=cache)["contents"][1]["parts"]
+    assert parts[0] == {"text": before}
+    assert parts[1] == {"inlineData": {"mimeType": "image/png", "data": PIXEL}, "thoughtSignature": "c2ln"}
+    assert parts[2] == {"text": " and ![image](data:image/png;base64,*)."}, "what is none stays what it is"
+    assert [part["text"] for part in sent(user(text(drawn)))[0]["parts"]] == [drawn], "the user's words are the user's"
+
+
 # -------------------------------------------------------------------------------------------------------------- tools
 
 
@@ -286,9 +300,9 @@ def test_what_a_stream_is_begun_and_ended_with_keeps_no_request() -> None:
     form = asked.format(True, Known("m1", 1_800_000_000, lambda: "x"))
     reached, waiting = {id(form)}, [form.opening, form.failure_event]
     for thing in waiting:
-        if id(thing) not in reached and not isinstance(thing, type | ModuleType | FunctionType):
+        if id(thing) not in reached and not isinstance(thing, type | ModuleType):
             reached.add(id(thing))
-            waiting += gc.get_referents(thing)
+            waiting += (thing.__closure__ or ()) if isinstance(thing, FunctionType) else gc.get_referents(thing)
     assert form.opening()
     assert id(asked) not in reached
     assert id(asked.asking) not in reached

@@ -15,7 +15,7 @@ from tests.clock import Clock
 from tests.corpus import HAS_WIRE, WIRE
 from tests.no_way_out.sitecustomize import __file__ as guard
 
-pytest_plugins = ["tests.faults.figures", "tests.outgoing", "tests.turned_loop"]
+pytest_plugins = ["tests.faults.figures", "tests.outgoing", "tests.said_to_controller", "tests.turned_loop"]
 
 hypothesis.settings.register_profile("gemproxy", deadline=None)  # a slow machine is not a bug
 hypothesis.settings.load_profile("gemproxy")

@@ -29,11 +29,15 @@ def _body(request: Any) -> dict[str, Any]:
     return body["request"] if request.upstream == "code_assist" else body
 
 
-@pytest.fixture(autouse=True)
-def outgoing(request: pytest.FixtureRequest) -> Iterator[None]:
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Have ``outgoing`` stand around each test with a simulator, and cost no other test anything."""
+    names = getattr(item, "fixturenames", [])
+    if "simulator" in names and "outgoing" not in names:
+        names.insert(0, "outgoing")
+
+
+@pytest.fixture
+def outgoing(simulator: Any) -> Iterator[None]:
     """Fail a test in which something else than a Gemini request went out."""
-    watched = "simulator" in request.fixturenames
-    simulator = request.getfixturevalue("simulator") if watched else None
     yield
-    if simulator is not None:
-        assert problems(simulator.generations) == []
+    assert problems(simulator.generations) == []

@@ -5,22 +5,20 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-import jsonschema
 import msgspec
 
 from tests.corpus import path_of
-from tests.openai_schema import _or_null
+from tests.openai_schema import _or_null, validator
 
 ACTED_UPON = ("context_length_exceeded", "insufficient_quota")  # codes that Codex knows, and the schema does not
 
 
 @cache
-def _validator(name: str) -> jsonschema.Draft202012Validator:
+def _validator(name: str) -> Any:
     described = _or_null(msgspec.json.decode(path_of("openapi.responses.json").read_bytes()))
     schemas = described["components"]["schemas"]
     schemas["ResponseErrorCode"]["enum"] += ACTED_UPON
-    root = {"$ref": f"#/components/schemas/{name}", "components": {"schemas": schemas}}
-    return jsonschema.Draft202012Validator(root)
+    return validator(name, schemas)
 
 
 def problems(name: str, value: Any) -> list[str]:

@@ -9,7 +9,6 @@ from typing import Any
 
 import aiohttp
 import msgspec
-import openai
 from aiohttp import web
 
 from gemproxy.config import Config, load
@@ -22,6 +21,7 @@ from gemproxy.server.service import SERVICE
 from gemproxy.simulator import Simulator
 from gemproxy.transport.client import outgoing
 from gemproxy.wiring.build import OPERATIONS, build_app
+from tests import openai_package as openai
 
 KEY = "sk-test"
 

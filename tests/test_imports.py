@@ -175,16 +175,15 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_a_module_imports_only_what_lies_below_it(path: Path) -> None:
-    name = name_of(path)
-    if name != "gemproxy":
-        assert faults(name, path.read_text(), path.name == "__init__.py") == []
+def test_a_module_imports_only_what_lies_below_it() -> None:
+    named = [(name_of(path), path) for path in modules()]
+    found = [faults(name, path.read_text(), path.name == "__init__.py") for name, path in named if name != "gemproxy"]
+    assert len(found) > 200
+    assert [fault for of_one in found for fault in of_one] == []
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_a_module_begins_with_a_docstring(path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text()))
+def test_a_module_begins_with_a_docstring() -> None:
+    assert [name_of(path) for path in modules() if not ast.get_docstring(ast.parse(path.read_text()))] == []
 
 
 def test_the_package_itself_imports_nothing() -> None:

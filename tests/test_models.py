@@ -23,6 +23,7 @@ from gemproxy.models import (
     depth_of_effort,
     depth_of_level,
 )
+from tests.all_hold import all_hold
 
 REFERENCE = ("gemini-2.5-pro", "gemini-2.5-flash", "gemini-2.0-flash-exp", "gemini-1.5-pro", "gemini-1.5-flash")
 
@@ -39,8 +40,11 @@ def test_reference_models_are_shipped_with_their_end(name: str) -> None:
     assert isinstance(model.thinking, Budget) == ("2.5" in name)
 
 
-@pytest.mark.parametrize("model", SHIPPED, ids=lambda model: model.id)
-def test_shipped_entries_are_sound(model: Model) -> None:
+def test_shipped_entries_are_sound() -> None:
+    all_hold(check_sound, ((model,) for model in SHIPPED))
+
+
+def check_sound(model: Model) -> None:
     assert re.fullmatch(r"(gemini|gemma)-[a-z0-9.-]+", model.id)
     assert FIRST_DAY <= model.created < 1_800_000_000
     assert model.out_limit > 0
@@ -262,10 +266,11 @@ EXPECTED = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("name", "effort", "depth"), [(name, effort, depth) for name, row in EXPECTED for effort, depth in row]
-)
-def test_effort(name: str, effort: str, depth: Depth) -> None:
+def test_effort() -> None:
+    all_hold(check_effort, ((name, effort, depth) for name, row in EXPECTED for effort, depth in row))
+
+
+def check_effort(name: str, effort: str, depth: Depth) -> None:
     assert depth_of_effort(capabilities(name), effort) == depth
 
 

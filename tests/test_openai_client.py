@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
-import openai
 import pydantic
 import pytest
 
 from gemproxy.simulator import KeyState, Simulator, error_answer, frames_answer
+from tests import openai_package as openai
 from tests.folding import chunks, fold
 from tests.running import KEY, Running, running
 

@@ -50,3 +50,8 @@ async def test_bodies_of_the_running_server_are_looked_at(simulator: Simulator, 
     asked.body = asked.body.replace(b'"contents"', b'"content"')
     assert problems([asked]) == ["ai_studio gemini-2.5-flash: $.content is not known"]
     simulator.clear()  # or the look at the end of this test would find it, too
+
+
+def test_each_test_with_a_simulator_is_looked_at(request: pytest.FixtureRequest, simulator: Simulator) -> None:
+    assert request.fixturenames[0] == "outgoing"
+    assert simulator.generations == []

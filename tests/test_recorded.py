@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
-import openai
 import pytest
 import pytest_asyncio
 
 from gemproxy.simulator import Simulator, replay
+from tests import openai_package as openai
 from tests.folding import events, fold
 from tests.openai_schema import answer_problems, chunk_problems
 from tests.recorded import Recorded, Said, answers, said

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-import openai
 import pytest
 
 from gemproxy.simulator import Simulator
+from tests import openai_package as openai
 from tests.running import Running, running
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import openai
 import pytest
 from msgspec import Struct
 
 from gemproxy.simulator import KeyState, Reset, Simulator, frames_answer
 from gemproxy.simulator.model import PIXEL
+from tests import openai_package as openai
 from tests.clients.test_signature_journeys import ASKED, NAMES, SKIP, STEPS, signed, statuses
 from tests.running import Running, configuration, running
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import openai
 import pydantic
 import pytest
 
 from gemproxy.simulator import Simulator, unary_answer
 from gemproxy.simulator.model import PIXEL
+from tests import openai_package as openai
 
 instructor = pytest.importorskip("instructor", reason="needs the extra clients-pinned: instructor")
 

@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 import pydantic
 import pytest
-from openai import AsyncOpenAI
 
 from gemproxy.simulator import Simulator
 from gemproxy.simulator.model import PIXEL
+from tests import openai_package as openai
 
 agents = pytest.importorskip("agents", reason="needs the extra clients: openai-agents")
 agents.set_tracing_disabled(True)  # it would report to OpenAI
@@ -38,13 +38,13 @@ def get_time(city: str) -> dict[str, Any]:
     return {"city": city, "hour": 9}
 
 
-def agent(openai_client: AsyncOpenAI, model: str, **options: Any) -> Any:
+def agent(openai_client: openai.AsyncOpenAI, model: str, **options: Any) -> Any:
     chat = agents.OpenAIChatCompletionsModel(model=model, openai_client=openai_client)
     return agents.Agent(**{"name": "guide", "instructions": "Be brief.", "model": chat} | options)
 
 
 @BOTH
-async def test_tools_over_several_turns(openai_client: AsyncOpenAI, simulator: Simulator, model: str) -> None:
+async def test_tools_over_several_turns(openai_client: openai.AsyncOpenAI, simulator: Simulator, model: str) -> None:
     guide = agent(openai_client, model, tools=[get_weather, get_time])
     first = await agents.Runner.run(guide, "call get_weather and get_time then get_weather, please")
     assert "21 C in sample city" in first.final_output
@@ -57,7 +57,7 @@ async def test_tools_over_several_turns(openai_client: AsyncOpenAI, simulator: S
 
 
 @BOTH
-async def test_a_streamed_run_tells_words_calls_and_usage(openai_client: AsyncOpenAI, model: str) -> None:
+async def test_a_streamed_run_tells_words_calls_and_usage(openai_client: openai.AsyncOpenAI, model: str) -> None:
     run = agents.Runner.run_streamed(agent(openai_client, model, tools=[get_weather]), "call get_weather for Oslo")
     text, names = "", []
     async for event in run.stream_events():
@@ -72,20 +72,20 @@ async def test_a_streamed_run_tells_words_calls_and_usage(openai_client: AsyncOp
 
 
 @BOTH
-async def test_typed_output_is_parsed(openai_client: AsyncOpenAI, simulator: Simulator, model: str) -> None:
+async def test_typed_output_is_parsed(openai_client: openai.AsyncOpenAI, simulator: Simulator, model: str) -> None:
     result = await agents.Runner.run(agent(openai_client, model, output_type=Book), "A book, please")
     assert isinstance(result.final_output, Book)
     assert simulator.generations[0].json()["generationConfig"]["responseMimeType"] == "application/json"
 
 
-async def test_typed_output_beside_tools(openai_client: AsyncOpenAI) -> None:
+async def test_typed_output_beside_tools(openai_client: openai.AsyncOpenAI) -> None:
     guide = agent(openai_client, "gemini-3.5-flash", output_type=Book, tools=[get_weather])
     result = await agents.Runner.run(guide, "call get_weather for Oslo, then write a book")
     assert isinstance(result.final_output, Book)
 
 
 @BOTH
-async def test_a_hand_off_to_another_agent(openai_client: AsyncOpenAI, model: str) -> None:
+async def test_a_hand_off_to_another_agent(openai_client: openai.AsyncOpenAI, model: str) -> None:
     poet = agent(openai_client, model, name="poet", instructions="Speak in verse.")
     guide = agent(openai_client, model, handoffs=[poet])
     result = await agents.Runner.run(guide, "call transfer_to_poet")
@@ -94,7 +94,7 @@ async def test_a_hand_off_to_another_agent(openai_client: AsyncOpenAI, model: st
 
 
 @BOTH
-async def test_a_picture_is_seen(openai_client: AsyncOpenAI, simulator: Simulator, model: str) -> None:
+async def test_a_picture_is_seen(openai_client: openai.AsyncOpenAI, simulator: Simulator, model: str) -> None:
     picture = {"type": "input_image", "image_url": f"data:image/png;base64,{PIXEL}", "detail": "auto"}
     content = [{"type": "input_text", "text": "What is it?"}, picture]
     result = await agents.Runner.run(agent(openai_client, model), [{"role": "user", "content": content}])

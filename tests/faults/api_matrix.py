@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from gemproxy.converter.api import Operation
+from tests.all_hold import all_hold
 from tests.apis.words import FAILED
 from tests.faults.client import AUTH, Got
 from tests.faults.figures import note
@@ -22,11 +24,6 @@ from tests.running import Running
 
 CORE = [row for row in ROWS if not row[0].name.startswith(("huge", "gzip", "204", "redirect", "not HTTP"))]
 UNARY = [kind for kind in KINDS if kind[0] is Column.UNARY]
-
-
-def cells(kinds: Sequence[Kind]) -> list[tuple[Fault, Moment, Column, str]]:
-    """Return the cells of an API that answers in these ways."""
-    return [(*row, *kind) for row in CORE for kind in kinds]
 
 
 def texts_of(body: str) -> str:
@@ -63,8 +60,12 @@ def measured(operation: Operation, kinds: Sequence[Kind], folder: Path) -> Matri
     return found
 
 
-def judge(matrix: Matrix, fault: Fault, moment: Moment, column: Column, often: str, calls: int = 1) -> None:
-    """Check one cell of an API that asks the upstream so many times for one answer."""
+def judge(matrix: Matrix, fault: Fault, moment: Moment, kinds: Sequence[Kind], calls: int = 1) -> None:
+    """Check one row of an API that asks the upstream so many times for one answer, and answers in these ways."""
+    all_hold(partial(_judge, matrix, calls, fault, moment), kinds)
+
+
+def _judge(matrix: Matrix, calls: int, fault: Fault, moment: Moment, column: Column, often: str) -> None:
     cell = matrix.cells[fault.name, moment, column, often]
     outcome, repeated = expected(fault, moment, column, often)
     assert cell.outcome == outcome

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
 from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
 
 import gemproxy
 
@@ -69,9 +70,33 @@ def _text(node: _Waits) -> str:
             return ", ".join(one for one in entered if not one.startswith(_LIMITS))
 
 
+_begun: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakSet[asyncio.Task[Any]]] = WeakKeyDictionary()
+
+
+def note_tasks() -> None:
+    """Let ``tasks`` know of all that begins in this loop from now on, and look at nothing else.
+
+    ``asyncio.all_tasks`` looks at those of every loop that ever was, as long as no garbage was collected: at hundreds.
+    """
+    loop = asyncio.get_running_loop()
+    begun = _begun[loop] = WeakSet()
+
+    def begin(loop: asyncio.AbstractEventLoop, doing: Any, **more: Any) -> asyncio.Task[Any]:
+        task = asyncio.Task(doing, loop=loop, **more)
+        begun.add(task)
+        return task
+
+    loop.set_task_factory(begin)
+
+
+def tasks() -> set[asyncio.Task[Any]]:
+    """Return what began in this loop since ``note_tasks`` and is not done."""
+    return {task for task in _begun[asyncio.get_running_loop()] if not task.done()}
+
+
 def waits() -> set[str]:
     """Return the places at which the tasks of this loop wait now."""
-    return {place for task in asyncio.all_tasks() for frame in frames(task.get_coro()) if (place := _place(frame))}
+    return {place for task in tasks() for frame in frames(task.get_coro()) if (place := _place(frame))}
 
 
 def frames(waiting: Any) -> Iterator[FrameType]:

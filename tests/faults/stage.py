@@ -13,6 +13,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -37,7 +38,7 @@ from gemproxy.upstream.dialect import Verdict
 from gemproxy.wiring.build import OPERATIONS, build_app
 from tests.apis.remembers import REMEMBERS
 from tests.apis.three_calls import THREE_CALLS, ThreeCalls
-from tests.faults.awaits import ROOT, frames, waits
+from tests.faults.awaits import ROOT, frames, note_tasks, tasks, waits
 from tests.faults.client import KEY, Bare, bare
 from tests.waiting import soon
 
@@ -221,7 +222,7 @@ class Stage:
         except AssertionError:
             raise AssertionError(f"nobody waits at {place}, but at {sorted(waits())}; {self.lines}") from None
         self.waiting = waits()
-        self.handlers = [task for task in asyncio.all_tasks() if any(map(_answers, frames(task.get_coro())))]
+        self.handlers = [task for task in tasks() if any(map(_answers, frames(task.get_coro())))]
 
     def release(self) -> None:
         """Let go on what was held open."""
@@ -255,7 +256,6 @@ class Stage:
         rows = service.pool.rotator.snapshot()
         slots = {lease.slot.name: lease.slot for lease, _ in self.verdicts}
         accounts = service.load.budget._accounts.values()
-        tasks = [task for task in our_tasks() - self.before if going_on not in origin(task)]
         worker, images = service.load._worker, service.images
         shared = going_on != "-"
         asked = [one for one in self.google.requests if one.finished_at is None and one.disconnected_at is None]
@@ -272,19 +272,20 @@ class Stage:
             "images": (images._under_way, [*images._places._held], [*images._places._waiting]) != (0, [], []),
             "connections to the upstream": not shared and [*self.session.connector._acquired],
             "requests at the upstream": not shared and asked,
-            "tasks": tasks,
+            "tasks": [task for task in our_tasks() - self.before if going_on not in origin(task)],
         }
         return [f"{name}: {value}" for name, value in found.items() if value]
 
 
 def our_tasks() -> set[asyncio.Task[Any]]:
     """Return the tasks in which code of the server's runs now."""
-    return {task for task in asyncio.all_tasks() if not task.done() and _ours(task)}
+    return {task for task in tasks() if any(_of_server(frame.f_code.co_filename) for frame in frames(task.get_coro()))}
 
 
-def _ours(task: asyncio.Task[Any]) -> bool:
-    files = [Path(frame.f_code.co_filename) for frame in frames(task.get_coro())]
-    return any(file.is_relative_to(ROOT) and not file.is_relative_to(ROOT / "simulator") for file in files)
+@cache
+def _of_server(name: str) -> bool:
+    file = Path(name)
+    return file.is_relative_to(ROOT) and not file.is_relative_to(ROOT / "simulator")
 
 
 def _answers(frame: FrameType) -> bool:
@@ -300,11 +301,13 @@ def origin(task: asyncio.Task[Any]) -> str:
 @asynccontextmanager
 async def staged(google: Simulator, folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
     """Give a stage; at its end the process has nothing left that runs."""
+    note_tasks()
     stage = Stage(google, folder, monkeypatch)
     loop, access = asyncio.get_running_loop(), logging.getLogger("gemproxy.access")
     handler = logging.Handler()
     handler.emit = lambda record: stage.lines.append(record.getMessage())  # type: ignore[method-assign]
-    loop.set_exception_handler(lambda _, context: stage.faults.append(str(context)))
+    faults = stage.faults  # apart, since a loop that is closed may live on, and what its handler knows with it
+    loop.set_exception_handler(lambda _, context: faults.append(str(context)))
     level = access.level
     access.setLevel(logging.INFO)
     access.addHandler(handler)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import openai
-import pydantic
 import pytest
 from aiohttp import web
 
 from gemproxy.converter.responses.compaction import ASK
 from gemproxy.simulator import Answer, Reset, Simulator, frames_answer, google_errors, sse
+from tests import openai_package as openai
 from tests.responses_schema import problems, response_problems
 from tests.running import KEY, Running, configuration, running
 
@@ -23,15 +23,17 @@ USER: Any = {"role": "user", "content": "Hello"}
 FRAME = {"candidates": [{"content": {"parts": [{"text": "tick "}]}}]}
 
 
-class Book(pydantic.BaseModel):
-    """A book in a library."""
+@cache
+def book() -> Any:
+    """Return a class as pydantic makes it, which takes as long to import as the package itself."""
+    import pydantic
 
-    title: str
-    pages: int
+    return pydantic.create_model("Book", title=(str, ...), pages=(int, ...))
 
 
-# the tool of the chat API's helper, in the flat form of Responses
-LEND: Any = {"type": "function", **openai.pydantic_function_tool(Book)["function"]}
+def lend() -> Any:
+    """Return the tool of the chat API's helper, in the flat form of Responses."""
+    return {"type": "function", **openai.pydantic_function_tool(book())["function"]}
 
 
 @pytest.fixture
@@ -85,18 +87,18 @@ async def test_the_answer_as_it_came(server: Running) -> None:
 async def test_a_typed_answer(server: Running, simulator: Simulator, streamed: bool) -> None:
     async with server.openai() as client:
         if streamed:
-            async with client.responses.stream(model=MODEL, input="A book", text_format=Book) as stream:
+            async with client.responses.stream(model=MODEL, input="A book", text_format=book()) as stream:
                 answer = await stream.get_final_response()
         else:
-            answer = await client.responses.parse(model=MODEL, input="A book", text_format=Book)
-    assert isinstance(answer.output_parsed, Book)
+            answer = await client.responses.parse(model=MODEL, input="A book", text_format=book())
+    assert isinstance(answer.output_parsed, book())
     given = simulator.requests[-1].json()["generationConfig"]["responseJsonSchema"]
     assert set(given["properties"]) == {"title", "pages"}
 
 
 @pytest.mark.parametrize("streamed", [True, False], ids=["stream", "unary"])
 async def test_a_call_with_arguments_that_are_read(server: Running, simulator: Simulator, streamed: bool) -> None:
-    asked: Any = {"model": MODEL, "input": "call Book", "tools": [LEND]}
+    asked: Any = {"model": MODEL, "input": "call Book", "tools": [lend()]}
     grown = ""
     async with server.openai() as client:
         if streamed:
@@ -119,8 +121,8 @@ async def test_a_tool_that_waits_for_a_search_is_called_as_openai_calls_it(
 ) -> None:
     """In a namespace of its own name, by which clients know that it was found."""
     tools: list[Any] = [
-        {**LEND, "name": "lend", "defer_loading": True},
-        {**LEND, "name": "buy"},
+        {**lend(), "name": "lend", "defer_loading": True},
+        {**lend(), "name": "buy"},
         {"type": "tool_search"},
     ]
     items: list[Any] = [{"role": "user", "content": "call lend and buy"}]

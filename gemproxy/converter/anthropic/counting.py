@@ -24,7 +24,7 @@ from gemproxy.converter.openai import WHOLE, under_both
 from gemproxy.converter.transcript import Part, Usage
 from gemproxy.errors import Failure
 from gemproxy.upstream.dialect import Call, Dialect
-from gemproxy.wire.anthropic import CountOut
+from gemproxy.wire.anthropic_answers import CountOut
 
 KIND: Final = "count"
 HOLDS: Final = 60.0  # seconds

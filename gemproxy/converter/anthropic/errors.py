@@ -13,7 +13,7 @@ from msgspec import UNSET, json
 from gemproxy import errors
 from gemproxy.converter.api import Reply
 from gemproxy.errors import ClientFault, Failure
-from gemproxy.wire.anthropic import DetailsOut, ErrorBody, ErrorOut
+from gemproxy.wire.anthropic_answers import DetailsOut, ErrorBody, ErrorOut
 
 OVERLOADED: Final = 529  # Anthropic's own status
 _TYPES: Final = {

@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import UNSET, Struct
 
 from gemproxy.converter.transcript import Usage
-from gemproxy.wire.anthropic import BlockOut, MessageOut, OutputDetails, ServerToolsOut, StopOut, UsageOut
+from gemproxy.wire.anthropic_answers import BlockOut, MessageOut, OutputDetails, ServerToolsOut, StopOut, UsageOut
 
 BEGUN: Final = StopOut()
 

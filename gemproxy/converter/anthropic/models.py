@@ -11,7 +11,7 @@ from msgspec import json
 
 from gemproxy.errors import ClientFault
 from gemproxy.models import Model
-from gemproxy.wire.anthropic import ModelOut, ModelPage
+from gemproxy.wire.anthropic_answers import ModelOut, ModelPage
 
 _WINDOW: Final = 1_048_576  # tokens that a question may have, of all of Gemini's models that answer in text
 _LIMIT, _MOST = "20", 1000

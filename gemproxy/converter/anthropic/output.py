@@ -19,7 +19,7 @@ from gemproxy.converter.sealed import seal
 from gemproxy.converter.signed_calls import carrier
 from gemproxy.converter.transcript import Usage
 from gemproxy.errors import UpstreamFault
-from gemproxy.wire.anthropic import (
+from gemproxy.wire.anthropic_answers import (
     BlockOut,
     CitationOut,
     SearchResultOut,

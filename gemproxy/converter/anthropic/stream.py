@@ -10,7 +10,7 @@ from msgspec import Raw
 from gemproxy.converter import events
 from gemproxy.converter.anthropic.heading import BEGUN, Heading
 from gemproxy.converter.anthropic.output import Output
-from gemproxy.wire.anthropic import BlockOut, CitationOut, UsageOut
+from gemproxy.wire.anthropic_answers import BlockOut, CitationOut, UsageOut
 
 PING: Final = b'event: ping\ndata: {"type": "ping"}\n\n'
 _json: Final = msgspec.json.Encoder().encode

@@ -21,13 +21,7 @@ from gemproxy.converter.steps import Reader
 from gemproxy.errors import ClientFault
 from gemproxy.load.effort import Effort, Exhausted
 from gemproxy.models import Model
-from gemproxy.wire.anthropic import (
-    SentTool,
-    ToolAdditionBlock,
-    ToolChoice,
-    ToolReferenceBlock,
-    ToolRemovalBlock,
-)
+from gemproxy.wire.anthropic import SentTool, ToolAdditionBlock, ToolChoice, ToolReferenceBlock, ToolRemovalBlock
 from gemproxy.wire.gemini import FunctionCallingConfig
 
 _reader: Final = Reader({})

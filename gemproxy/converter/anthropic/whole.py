@@ -7,7 +7,7 @@ from msgspec import UNSET, Raw
 
 from gemproxy.converter.anthropic.heading import Heading
 from gemproxy.converter.anthropic.output import Output
-from gemproxy.wire.anthropic import BlockOut, CitationOut, ServerToolUseOut, TextOut, ThinkingOut, ToolUseOut
+from gemproxy.wire.anthropic_answers import BlockOut, CitationOut, ServerToolUseOut, TextOut, ThinkingOut, ToolUseOut
 from gemproxy.wire.text import joined
 
 

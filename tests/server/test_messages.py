@@ -15,6 +15,7 @@ from gemproxy.server.service import SERVICE
 from gemproxy.simulator import Hang, Pause, Reset, Simulator, error_answer, frames_answer, text_answer
 from gemproxy.tasks import spawn
 from tests.converter.anthropic.message_events import events_of, folded
+from tests.golden import frames
 from tests.running import Running, configuration, running
 from tests.waiting import soon
 
@@ -102,6 +103,23 @@ async def test_a_warm_up_is_answered_without_a_call(server: Running, simulator: 
         message = folded(events_of(answer)) if "stream" in body else msgspec.json.decode(answer)
         assert (status, message["content"], message["stop_reason"]) == (200, [], "max_tokens")
         assert len(simulator.requests) == before
+
+
+async def test_a_search_is_grounded_and_its_sources_are_cited(server: Running, simulator: Simulator) -> None:
+    """As Claude Code searches: by a request of its own, which has nothing but this tool and forces it."""
+    simulator.script(frames_answer([msgspec.json.decode(frame) for frame in frames("grounding-non-ascii")]))
+    tool = {"type": "web_search_20250305", "name": "web_search", "max_uses": 8}
+    forced = {"tools": [tool], "tool_choice": {"type": "tool", "name": "web_search"}, "thinking": {"type": "disabled"}}
+    message = folded(await streamed(server, BODY | forced))
+    assert simulator.requests[-1].json()["tools"] == [{"googleSearch": {}}]
+    text, use, found = message["content"]
+    assert {each["type"] for each in text["citations"]} == {"web_search_result_location"}
+    assert all(each["cited_text"] in text["text"] for each in text["citations"])
+    assert use["name"] == "web_search"
+    assert {each["url"] for each in found["content"]} == {each["url"] for each in text["citations"]}
+    history = [USER, {"role": "assistant", "content": message["content"]}, USER]
+    assert (await ask(server, BODY | {"messages": history}))[0] == 200
+    assert [len(turn["parts"]) for turn in contents(simulator)] == [1, 1, 1], "what was found is not said again"
 
 
 async def test_a_stream_that_breaks_ends_in_an_error(server: Running, simulator: Simulator) -> None:

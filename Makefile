@@ -36,7 +36,7 @@ test: $(VENV)/.test ## run every test (ARGS="-k quota -x"; WORKERS=0: in one pro
 test-system: $(VENV)/.test ## the tests that need other programs: proxies, systemd, a bare Debian
 	$(BIN)/python -m pytest tests/system $(ARGS)
 
-test-node: $(VENV)/.test $(NODE)/.installed ## real clients on Node, and Codex (needs Node 20 or later, and npm)
+test-node: $(VENV)/.test $(NODE)/.installed ## real clients on Node, Codex and Claude Code (needs Node 20 or later, and npm)
 	$(BIN)/python -m pytest -n $(WORKERS) tests/clients/node $(ARGS)
 
 test-newest: ## every test with the newest packages that pyproject.toml allows, in an environment of its own

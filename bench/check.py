@@ -2,7 +2,7 @@
 
 The floor must give the upstream's very bytes. Gemproxy must give OpenAI's form of them: all the text in order, one
 finish, one id throughout, the usage, and ``[DONE]`` at the end of a stream and only there. Of Responses: every event in
-its place, numbered, and all the text three times.
+its place, numbered, and all the text three times. Of Messages: every event in its place, and the usage at its end.
 """
 
 from __future__ import annotations
@@ -72,6 +72,32 @@ class _Response(Struct):
     usage: _Counts | None = None
 
 
+class _Tokens(Struct):
+    input_tokens: int
+    output_tokens: int
+
+
+class _Told(Struct):
+    type: str
+    model: str
+    content: list[_Part]
+    usage: _Tokens
+    stop_reason: str | None
+
+
+class _Delta(Struct):
+    text: str = ""
+    stop_reason: str | None = None
+
+
+class _Step(Struct):
+    type: str
+    index: int = 0
+    message: _Told | None = None
+    delta: _Delta | None = None
+    usage: _Tokens | None = None
+
+
 class _Event(Struct):
     type: str
     sequence_number: int
@@ -83,6 +109,8 @@ class _Event(Struct):
 _decode = msgspec.json.Decoder(_Object).decode
 _decode_response = msgspec.json.Decoder(_Response).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
+_decode_told = msgspec.json.Decoder(_Told).decode
+_decode_step = msgspec.json.Decoder(_Step).decode
 
 
 def forwarded(script: Script, status: int, body: bytes) -> None:
@@ -111,7 +139,16 @@ def responded(script: Script, status: int, body: bytes) -> None:
         _response(script, _read(body, _decode_response))
 
 
-TRANSLATED = {"chat": translated, "responses": responded}
+def told(script: Script, status: int, body: bytes) -> None:
+    """Hold gemproxy's answer in the words of Messages against the script; raises ``Wrong``."""
+    _status(status, body)
+    if script.frames:
+        _steps(script, body)
+    else:
+        _told(script, _read(body, _decode_told))
+
+
+TRANSLATED = {"chat": translated, "responses": responded, "messages": told}
 
 
 def _status(status: int, body: bytes) -> None:
@@ -180,6 +217,33 @@ def _events(script: Script, body: bytes) -> None:
     whole = [event.response for event in events if event.response is not None]
     _response(script, whole[-1])
     _same("ids", {response.id for response in whole}, {whole[0].id})
+
+
+def _told(script: Script, answer: _Told) -> None:
+    _same("type", answer.type, "message")
+    _same("stop reason", answer.stop_reason, "end_turn")
+    _same("model", answer.model, script.model)
+    _same("text", "".join(part.text for part in answer.content), scripts.said(script))
+    _same("prompt tokens", answer.usage.input_tokens, scripts.PROMPT_TOKENS)
+
+
+def _steps(script: Script, body: bytes) -> None:
+    steps = [_step(event) for event in body.split(b"\n\n") if event and not event.startswith(b"event: ping")]
+    kinds = ["message_start", "content_block_start", *["content_block_delta"] * script.frames, "content_block_stop"]
+    _same("kinds", [step.type for step in steps], [*kinds, "message_delta", "message_stop"])
+    _same("text", "".join(step.delta.text for step in steps if step.delta is not None), scripts.said(script))
+    _same("indices", {step.index for step in steps}, {0})
+    first, last = steps[0].message, steps[-2]
+    _same("model", first.model if first is not None else None, script.model)
+    _same("stop reason", last.delta.stop_reason if last.delta is not None else None, "end_turn")
+    _same("prompt tokens", last.usage.input_tokens if last.usage is not None else 0, scripts.PROMPT_TOKENS)
+
+
+def _step(event: bytes) -> _Step:
+    name, _, data = event.partition(b"\ndata: ")
+    found = _read(data, _decode_step)
+    _same("the name of an event", name, b"event: " + found.type.encode())
+    return found
 
 
 _FIRST = ("created", "in_progress", "output_item.added", "content_part.added")

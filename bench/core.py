@@ -13,6 +13,12 @@ from msgspec import Struct
 
 from bench import question, script
 from bench.script import SCRIPTS, Script
+from gemproxy.converter.anthropic import heading as messages_heading
+from gemproxy.converter.anthropic import operation as messages
+from gemproxy.converter.anthropic import output as messages_output
+from gemproxy.converter.anthropic.stream import Opening
+from gemproxy.converter.anthropic.stream import Stream as MessageStream
+from gemproxy.converter.anthropic.whole import Whole
 from gemproxy.converter.api import Known, Options, Received, Settled
 from gemproxy.converter.chat import reading
 from gemproxy.converter.chat import request as conversion
@@ -59,13 +65,19 @@ class Beside(Struct, frozen=True):
     most: float
 
 
-BESIDE = (Beside("responses_deltas", "deltas", 1.3), Beside("responses_burst", "transcode_burst", 1.3))
+BESIDE = (
+    Beside("responses_deltas", "deltas", 1.3),
+    Beside("responses_burst", "transcode_burst", 1.3),
+    Beside("messages_deltas", "deltas", 1.3),
+    Beside("messages_burst", "transcode_burst", 1.3),
+)
 
 
 def cases() -> list[Case]:
     """Return every case, ready to run."""
     plain, tools = question.plain(SMALL), question.with_tools(SMALL)
     responses, responses_tools = question.to_responses(plain), question.to_responses(tools)
+    asked, asked_tools = question.to_messages(plain), question.to_messages(tools)
     stream = script.body(BURST)
     pieces = [stream[place : place + READ] for place in range(0, len(stream), READ)]
     return [
@@ -82,6 +94,11 @@ def cases() -> list[Case]:
         Case("responses_burst", "1,000 frames back to back", 1, lambda: transcode(pieces, _stream(BURST))),
         Case("responses_deltas", "1,900 deltas of text, written alone", 2, _deltas(_stream)),
         Case("responses_fold", "a small unary answer", 100, lambda: fold(script.body(SMALL), Output(_heading(SMALL)))),
+        Case("messages_convert", "a small request of Messages", 100, lambda: convert_messages(asked)),
+        Case("messages_tools", "80 kB with 30 tools", 8, lambda: convert_messages(asked_tools)),
+        Case("messages_burst", "1,000 frames back to back", 1, lambda: transcode(pieces, message_stream(BURST))),
+        Case("messages_deltas", "1,900 deltas of text, written alone", 2, _deltas(message_stream)),
+        Case("messages_fold", "a small unary answer", 100, lambda: fold(script.body(SMALL), Whole(_message(SMALL)))),
         Case("rotate_5", "acquire and report with 5 credentials", 400, _rotate(5)),
         Case("rotate_50", "the same with 50, 40 of them resting", 200, _rotate(50, cooldowns=40)),
     ]
@@ -105,6 +122,13 @@ def convert(body: bytes) -> bytes:
 def convert_responses(body: bytes) -> bytes:
     """Return what goes upstream for a body of Responses; what the answer repeats of it is made, too."""
     asked = operation.read(Received(body, {}, question.RESPONSES), _OPTIONS)
+    plan = asked.plan(_known(), Settled(capabilities(asked.model), asked.model, False, Effort(1 << 62)))
+    return _dialect.ask(plan.calls[0], _token, 1_800_000_000.0).body
+
+
+def convert_messages(body: bytes) -> bytes:
+    """Return what goes upstream for a body of Messages."""
+    asked = messages.read(Received(body, {}, question.MESSAGES), _OPTIONS)
     plan = asked.plan(_known(), Settled(capabilities(asked.model), asked.model, False, Effort(1 << 62)))
     return _dialect.ask(plan.calls[0], _token, 1_800_000_000.0).body
 
@@ -150,6 +174,15 @@ def _heading(played: Script) -> responses_heading.Heading:
     return responses_heading.Heading(_ID, 1_800_000_000, lambda: 1_800_000_001.0, played.model, _ECHO)
 
 
+def message_stream(played: Script) -> MessageStream:
+    """Return what writes a stream of Messages."""
+    return MessageStream(_message(played), Opening())
+
+
+def _message(played: Script) -> messages_heading.Heading:
+    return messages_heading.Heading(_ID, played.model, lambda: "x")
+
+
 def _known() -> Known:
     return Known(_ID, 1_800_000_000, lambda: "call_0", options=_OPTIONS)
 
@@ -159,7 +192,10 @@ def _envelope(played: Script) -> Heading:
 
 
 def _transcoder(writer: Writer) -> Transcoder:
-    return Transcoder(_dialect.decode, AnswerReader(lambda: "call_0"), writer)
+    reader = AnswerReader(lambda: "call_0")
+    if isinstance(writer, messages_output.Output):
+        writer.count_by(reader.usage)
+    return Transcoder(_dialect.decode, reader, writer)
 
 
 def _schemas(body: bytes) -> list[bytes]:

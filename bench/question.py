@@ -13,14 +13,13 @@ from bench import script as scripts
 from bench.script import Script
 
 KEY = "sk-bench"
-CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
-PATHS = {"chat": CHAT, "responses": RESPONSES}
+CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
+PATHS = {"chat": CHAT, "responses": RESPONSES, "messages": MESSAGES}
 TOOLS = 30
 TOOLS_BYTES = 80_000
 
 Json = dict[str, object]
-Api = Literal["chat", "responses"]
-APIS: tuple[Api, ...] = ("chat", "responses")
+Api = Literal["chat", "responses", "messages"]
 Ask = Literal["plain", "long", "tools"]
 
 
@@ -54,7 +53,7 @@ BODIES = {"plain": plain, "long": long, "tools": with_tools}
 def body(script: Script, ask: Ask, api: Api) -> bytes:
     """Return a question in the words of an API."""
     asked = BODIES[ask](script)
-    return asked if api == "chat" else to_responses(asked)
+    return asked if api == "chat" else to_responses(asked) if api == "responses" else to_messages(asked)
 
 
 def to_responses(asked: bytes) -> bytes:
@@ -68,6 +67,21 @@ def to_responses(asked: bytes) -> bytes:
     }
     if "tools" in chat:
         chat["tools"] = [{"type": "function", **tool["function"]} for tool in chat["tools"]]
+    return msgspec.json.encode(chat)
+
+
+def to_messages(asked: bytes) -> bytes:
+    """Return a chat question as one of Anthropic's Messages."""
+    chat = msgspec.json.decode(asked)
+    system, *messages = chat.pop("messages")
+    chat |= {"system": system["content"], "messages": [_message(message) for message in messages]}
+    if "tools" in chat:
+        functions = [tool["function"] for tool in chat["tools"]]
+        chat["tools"] = [
+            {"name": each["name"], "description": each["description"], "input_schema": each["parameters"]}
+            for each in functions
+        ]
+        chat["tool_choice"] = {"type": "auto"}
     return msgspec.json.encode(chat)
 
 
@@ -107,6 +121,23 @@ def _items(message: Json) -> list[Json]:
     if calls:
         return [{"type": "function_call", "call_id": call["id"], **call["function"]} for call in calls]  # type: ignore[dict-item]
     return [{"role": message["role"], "content": message["content"]}]
+
+
+def _message(message: Json) -> Json:
+    if message["role"] == "tool":
+        result = {"type": "tool_result", "tool_use_id": message["tool_call_id"], "content": message["content"]}
+        return {"role": "user", "content": [result]}
+    calls: list[Json] = message.get("tool_calls", [])  # type: ignore[assignment]
+    uses = [
+        {"type": "tool_use", "id": call["id"], "name": call["function"]["name"], "input": _object(call)}  # type: ignore[index]
+        for call in calls
+    ]
+    return {"role": message["role"], "content": uses or message["content"]}
+
+
+def _object(call: Json) -> Json:
+    found: Json = msgspec.json.decode(call["function"]["arguments"])  # type: ignore[index]
+    return found
 
 
 def _turn(number: int) -> list[Json]:

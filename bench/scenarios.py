@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from bench.fleet import Fleet, Unsound
 from bench.jobs import Closed, Held, Load, Paced, Target
 from bench.processes import raise_descriptor_limit, resident_bytes
-from bench.question import APIS, Api, Ask
+from bench.question import Api, Ask
 from bench.report import Limit, Row
 from bench.script import SCRIPTS
 
@@ -122,11 +122,20 @@ def thousands(fleet: Fleet, effort: Effort) -> Rows:
 
 def responses(fleet: Fleet, effort: Effort) -> Rows:
     """What is asked of Responses against the same asked of chat, which stands in the column "floor"."""
-    yield _beside("CPU of a small request, us", fleet, effort, "small", 32, 1.15)
-    yield _beside("CPU of a request of 80 kB with 30 tools, us", fleet, effort, "small", 8, None, "tools")
-    yield _beside("CPU of a text delta back to back, us", fleet, effort, "burst", 8, 1.3)
-    yield _open_beside("RSS of one of 500 open streams, KiB", fleet, 500, "plain", Limit("most", 44))
-    yield _open_beside("RSS of one of 100 open streams, 80 kB asked, KiB", fleet, 100, "tools", None)
+    return _api_beside("responses", fleet, effort)
+
+
+def messages(fleet: Fleet, effort: Effort) -> Rows:
+    """The same of Anthropic's Messages."""
+    return _api_beside("messages", fleet, effort)
+
+
+def _api_beside(api: Api, fleet: Fleet, effort: Effort) -> Rows:
+    yield _beside("CPU of a small request, us", api, fleet, effort, "small", 32, 1.15)
+    yield _beside("CPU of a request of 80 kB with 30 tools, us", api, fleet, effort, "small", 8, None, "tools")
+    yield _beside("CPU of a text delta back to back, us", api, fleet, effort, "burst", 8, 1.3)
+    yield _open_beside("RSS of one of 500 open streams, KiB", api, fleet, 500, "plain", Limit("most", 44))
+    yield _open_beside("RSS of one of 100 open streams, 80 kB asked, KiB", api, fleet, 100, "tools", None)
 
 
 def latency(fleet: Fleet, effort: Effort) -> Rows:
@@ -192,6 +201,7 @@ SCENARIOS: dict[str, Scenario] = {
         paced,
         calm,
         responses,
+        messages,
         latency,
         first,
         start,
@@ -236,21 +246,32 @@ def _closed(
 
 
 def _beside(
-    measure: str, fleet: Fleet, effort: Effort, script: str, connections: int, limit: float | None, ask: Ask = "plain"
+    measure: str,
+    api: Api,
+    fleet: Fleet,
+    effort: Effort,
+    script: str,
+    connections: int,
+    limit: float | None,
+    ask: Ask = "plain",
 ) -> Row:
-    """Return what chat and Responses cost, measured in turn on one server."""
+    """Return what chat and another API cost, measured in turn on one server."""
     target = fleet.gemproxy()
     found: tuple[list[float], list[float]] = ([], [])
     for _ in range(effort.rounds):
-        for api, values in zip(APIS, found, strict=True):
-            load = fleet.run(Closed(target, script, connections, effort.seconds, ask, api))
+        for each, values in zip(_both(api), found, strict=True):
+            load = fleet.run(Closed(target, script, connections, effort.seconds, ask, each))
             values.append(_cpu(load, effort))
-    return Row("responses", measure, *found, None if limit is None else Limit("ratio", limit))
+    return Row(api, measure, *found, None if limit is None else Limit("ratio", limit))
 
 
-def _open_beside(measure: str, fleet: Fleet, streams: int, ask: Ask, limit: Limit | None) -> Row:
-    chat, other = (_resident(fleet, fleet.fresh_gemproxy(), "nap", streams, 0.9, ask, api) for api in APIS)
-    return Row("responses", measure, [chat[0]], [other[0]], limit)
+def _open_beside(measure: str, api: Api, fleet: Fleet, streams: int, ask: Ask, limit: Limit | None) -> Row:
+    chat, other = (_resident(fleet, fleet.fresh_gemproxy(), "nap", streams, 0.9, ask, each) for each in _both(api))
+    return Row(api, measure, [chat[0]], [other[0]], limit)
+
+
+def _both(api: Api) -> tuple[Api, Api]:
+    return "chat", api
 
 
 def _cpu(load: Load, effort: Effort) -> float:

@@ -8,7 +8,7 @@ Facts: docs/protocol.md 4.3 and 8; unknown ``gemini-*`` and ``gemma-*`` ids get 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from msgspec import Struct
@@ -208,7 +208,8 @@ class Catalogue:
     """The models that are offered: shipped, configured and discovered ones, and the aliases for them.
 
     ``extra`` holds configured ids, or whole ``Model`` records where the operator knows better; ``aliases`` maps a name
-    to an id and is looked up first.
+    to an id and is looked up first. One that holds ``*`` stands for every name that fits it and is neither listed nor
+    another alias; of several the longest counts.
     """
 
     def __init__(
@@ -218,7 +219,10 @@ class Catalogue:
         extra: Iterable[str | Model] = (),
     ) -> None:
         named = (aliases or {}).items()
-        self.aliases: dict[str, str] = {name.removeprefix("models/"): bare(target) for name, target in named}
+        targets = {name.removeprefix("models/"): bare(target) for name, target in named}
+        self.aliases = {name: target for name, target in targets.items() if "*" not in name}
+        patterns = sorted((name for name in targets if "*" in name), key=len, reverse=True)
+        self._patterns = [(pattern.split("*"), targets[pattern]) for pattern in patterns]
         self._entries: dict[str, Model] = {model.id: model for model in entries}
         for item in extra:
             model = capabilities(bare(item)) if isinstance(item, str) else item
@@ -233,7 +237,7 @@ class Catalogue:
         if target in self._entries:
             return self._entries[target]
         passes = target.startswith(("gemini-", "gemma-")) and len(target) <= MAX_NAME and is_name(target)
-        if passes or name in self.aliases or bare(name) in self.aliases:  # an alias is the operator's word
+        if passes or target != bare(name) or name in self.aliases:  # an alias is the operator's word
             return capabilities(target)
         shown = repr(name) if len(name) <= 80 else "named"
         raise ClientFault(
@@ -249,8 +253,11 @@ class Catalogue:
         target = self.aliases.get(name)
         if target is None:
             name = bare(name)
-            target = self.aliases.get(name, name)
-        return target
+            target = self.aliases.get(name)
+        return target or (self._by_pattern(name) if self._patterns and name not in self._entries else name)
+
+    def _by_pattern(self, name: str) -> str:
+        return next((target for pieces, target in self._patterns if _fits(name, pieces)), name)
 
     def __contains__(self, model_id: str) -> bool:
         """Return whether an id is listed: unknown ones pass through, but are not."""
@@ -264,6 +271,25 @@ class Catalogue:
         """Add ids that Google's own list names; what is known already stays as it is."""
         for name in map(bare, ids):
             self._entries.setdefault(name, capabilities(name))
+
+
+def _fits(name: str, pieces: Sequence[str]) -> bool:
+    """Return whether a name begins and ends with the first and last piece, and holds the others in between, in order.
+
+    No regular expression: one with some stars would look at a long name for minutes.
+    """
+    if len(name) > MAX_NAME:
+        return False
+    first, *between, last = pieces
+    place, end = len(first), len(name) - len(last)
+    if place > end or not (name.startswith(first) and name.endswith(last)):
+        return False
+    for piece in between:
+        place = name.find(piece, place, end)
+        if place < 0:
+            return False
+        place += len(piece)
+    return True
 
 
 def bare(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The tables of ``docs/fields.md`` and ``docs/fields-responses.md``, one row a case, and what asks each of them."""
+"""The tables of ``docs/fields.md`` and its like for other APIs, one row a case, and what asks each of them."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import pytest
 from msgspec.structs import replace
 
 from bench import core, forwarder, guard, outages, question, report, script, typed
-from bench.check import Wrong, forwarded, responded, translated
+from bench.check import Wrong, forwarded, responded, told, translated
 from bench.connection import BrokenReply, unchunked
 from bench.jobs import Closed, Held, Load, Paced, Target
 from bench.load import run
@@ -85,6 +85,32 @@ def _other_end(right: bytes) -> bytes:
 def test_a_wrong_stream_of_responses_is_told(spoil, sentence) -> None:
     with pytest.raises(Wrong, match=sentence):
         responded(BURST, 200, spoil(events()))
+
+
+def steps() -> bytes:
+    """A right stream of Messages, made by the core."""
+    return core.transcode(script.frames(BURST), core.message_stream(BURST))
+
+
+def test_the_right_answers_of_messages_pass() -> None:
+    told(BURST, 200, steps())
+    end = b"event: content_block_stop"
+    told(BURST, 200, steps().replace(end, b'event: ping\ndata: {"type": "ping"}\n\n' + end))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        pytest.param(lambda right: right.replace(b"0007 ", b"0008 ", 1), "text", id="another delta"),
+        pytest.param(lambda right: right.replace(b'"index":0', b'"index":1', 1), "indices", id="another block"),
+        pytest.param(lambda right: right[: right.rindex(b"event: ")], "kinds", id="no end"),
+        pytest.param(lambda right: right.replace(b"event: message_start", b"event: start"), "name", id="no name"),
+        pytest.param(lambda right: right.replace(b"end_turn", b"max_tokens"), "stop reason", id="another end"),
+    ],
+)
+def test_a_wrong_stream_of_messages_is_told(spoil, sentence) -> None:
+    with pytest.raises(Wrong, match=sentence):
+        told(BURST, 200, spoil(steps()))
 
 
 def test_the_right_answers_pass(completion, stream) -> None:
@@ -317,8 +343,10 @@ async def test_gemproxy_gives_what_the_check_wants(tmp_path) -> None:
             loads.append(await run(Held(target("gemproxy", port), "brief", streams=3, ramp=0.01)))
             for name, asked in (("small", "plain"), ("small", "tools"), ("burst", "plain")):
                 loads.append(await run(replace(closed("gemproxy", port, name), question=asked, api="responses")))
+                loads.append(await run(replace(closed("gemproxy", port, name), question=asked, api="messages")))
             loads.append(await run(Held(target("gemproxy", port), "brief", streams=3, ramp=0.01, api="responses")))
-    assert [load.why for load in loads] == [[]] * 9
+            loads.append(await run(Held(target("gemproxy", port), "brief", streams=3, ramp=0.01, api="messages")))
+    assert [load.why for load in loads] == [[]] * 13
     assert all(load.right for load in loads)
 
 
@@ -489,6 +517,9 @@ def test_the_cases_do_the_work_that_they_name() -> None:
     translated(BURST, 200, whole)
     body = question.to_responses(question.with_tools(SMALL))
     same = msgspec.json.decode(core.convert_responses(body))
+    assert (same["contents"], same["tools"]) == (asked["contents"], asked["tools"])
+    body = question.to_messages(question.with_tools(SMALL))
+    same = msgspec.json.decode(core.convert_messages(body))
     assert (same["contents"], same["tools"]) == (asked["contents"], asked["tools"])
 
 

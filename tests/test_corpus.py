@@ -14,7 +14,7 @@ import pytest
 from gemproxy.simulator.messages import MESSAGES
 from tests.corpus import OWN, WIRE, needs_wire, rows
 
-FOLDERS = ("corpus", "openai-recorded")
+FOLDERS = ("corpus", "openai-recorded", "surfaces/anthropic")
 GOOGLES = "gemini-openapi.v1beta.json"
 OPENAIS = ("openapi.chat-models.json", "openapi.responses.json")
 BESIDE = {"LICENSES.md", "Apache-2.0.txt", GOOGLES, *OPENAIS}

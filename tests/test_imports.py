@@ -25,6 +25,8 @@ SHARED_BY_APIS = {
         "converter.generation",
         "converter.gemini",
         "converter.numbers",
+        "converter.sealed",
+        "converter.signed_calls",
         "converter.steps",
     ),
     *("converter.schema", "converter.sse", "upstream", "redaction", "models", "wire", "errors", "load"),
@@ -56,6 +58,8 @@ FLOORS: dict[str, set[str]] = {
             "converter.responses.operation",
             "converter.responses.counting",
             "converter.responses.compacting",
+            "converter.anthropic.operation",
+            "converter.anthropic.counting",
             "converter.gemini.signatures",
         ),
     },
@@ -89,6 +93,7 @@ FLOORS: dict[str, set[str]] = {
     "converter": SHARED_BY_APIS,
     "converter.chat": {*SHARED_BY_APIS, "converter.chat"},  # and no other API's folder
     "converter.responses": {*SHARED_BY_APIS, "converter.responses"},
+    "converter.anthropic": {*SHARED_BY_APIS, "converter.anthropic"},
     "upstream": {  # and nothing of OpenAI
         *("upstream", "redaction", "models", "errors", "load.turns"),
         *("wire.gemini", "wire.gemini_methods", "wire.long_answer", "wire.incoming", "wire.text", "wire.UNREADABLE"),

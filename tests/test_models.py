@@ -312,3 +312,53 @@ def test_budget(name: str, tokens: int, depth: Depth) -> None:
 )
 def test_level(name: str, level: str, depth: Depth) -> None:
     assert depth_of_level(capabilities(name), level) == depth
+
+
+PATTERNS = {"claude-*": "gemini-3.5-flash", "claude-*haiku*": "gemini-3.5-flash-lite", "claude-opus": "gemini-4-argon"}
+
+
+@pytest.mark.parametrize(
+    ("name", "served"),
+    [
+        pytest.param("claude-sonnet-5", "gemini-3.5-flash", id="the one that fits"),
+        pytest.param("claude-haiku-4-5-20251001", "gemini-3.5-flash-lite", id="the longest that fits"),
+        pytest.param("models/claude-haiku", "gemini-3.5-flash-lite", id="a name with what others write before it"),
+        pytest.param("claude-opus", "gemini-4-argon", id="an alias without a star goes first"),
+        pytest.param("gemini-3.8-flash", "gemini-3.8-flash", id="a model keeps its name"),
+        pytest.param("gemini-9-odd", "gemini-9-odd", id="what fits none"),
+    ],
+)
+def test_an_alias_may_stand_for_many_names(name: str, served: str) -> None:
+    assert Catalogue(aliases=PATTERNS).lookup(name).id == served
+
+
+def test_a_pattern_for_everything_spares_the_models_that_there_are() -> None:
+    catalogue = Catalogue(aliases={"*": "gemini-3.5-flash"})
+    assert catalogue.lookup("gpt-4o").id == "gemini-3.5-flash"
+    assert catalogue.lookup("gemini-3.8-flash").id == "gemini-3.8-flash"
+    assert catalogue.meant("google/gemini-3.8-flash") == "gemini-3.8-flash", "as settings name it"
+    assert catalogue.aliases == {}, "it is no name, and not listed"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "fits"),
+    [
+        ("a*b", "ab", True),
+        ("a*b", "a1b", True),
+        ("a*b", "a1bc", False),
+        ("ab*ba", "aba", False),
+        ("*a*b*", "xaxbx", True),
+        ("*a*b*", "xbxax", False),
+        ("a*b*b", "ab", False),
+    ],
+)
+def test_how_a_pattern_fits(pattern: str, name: str, fits: bool) -> None:
+    catalogue = Catalogue(entries=(), aliases={pattern: "gemini-3.5-flash"})
+    assert (catalogue.meant(name) == "gemini-3.5-flash") is fits
+
+
+def test_a_name_of_another_maker_that_fits_no_pattern_is_still_none() -> None:
+    with pytest.raises(ClientFault):
+        Catalogue(aliases=PATTERNS).lookup("gpt-4o")
+    with pytest.raises(ClientFault):
+        Catalogue(aliases=PATTERNS).lookup("claude-" + "a" * 200)

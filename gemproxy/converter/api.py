@@ -42,14 +42,18 @@ class Api(Struct, frozen=True):
 
     ``key(headers, query)`` returns the client's key; it raises ``ClientFault`` 401 where there is none. ``query`` is
     the URL's, as it came. ``failure`` takes the request's id, too. ``model_list`` and ``model`` take the names that
-    clients use with the models they mean.
+    clients use with the models they mean, ``model_list`` the query as well. ``id_header`` is a further header with the
+    request's id. ``claims(path, headers)`` tells of a request to a path that is no operation's, as ``/v1/models``, that
+    it is one of this protocol; ``path`` is as it came, with its query.
     """
 
     name: str
     key: Callable[[Mapping[str, str], str], str]
     failure: Callable[[Failure, str], Reply]
-    model_list: Callable[[Sequence[tuple[str, Model]]], bytes]
+    model_list: Callable[[Sequence[tuple[str, Model]], str], bytes]
     model: Callable[[str, Model], bytes]
+    id_header: str = ""
+    claims: Callable[[str, Mapping[str, str]], bool] = lambda path, headers: False
 
 
 class Format(Struct, frozen=True):
@@ -57,11 +61,14 @@ class Format(Struct, frozen=True):
 
     In a stream ``ping`` keeps the connection open while nothing is said (b"": nothing does), and ``failure_event`` is
     its end once the status is told; b"" from it: the connection is cut, so that nobody takes the rest for a whole.
+    ``opening`` begins a stream whose status is told before there is anything to say; it is asked once, and those who
+    write the answer must know that it was.
     """
 
     content_type: str = JSON
     ping: bytes = b""
     failure_event: Callable[[Failure], bytes] = lambda failure: b""
+    opening: Callable[[], bytes] = bytes
 
 
 class Keeping(Struct, frozen=True):
@@ -123,6 +130,7 @@ class Known(Struct):
     """What the edge knows and a conversion may rest on. Ids and time are the same in every attempt.
 
     ``id`` is a new one for the answer, ``created`` in Unix seconds, as are those that ``now`` gives later.
+    ``request_id`` is that of the log and of the answer's header.
     ``methods(model)`` are those that any credential of the model can serve. ``images`` are those asked for by
     ``Wants``, by address; ``stored`` what the state keeps of this client, by kind and key (None: nothing). ``tape``
     returns what keeps the frames of one more attempt, if anything does.
@@ -138,16 +146,19 @@ class Known(Struct):
     tape: Callable[[], Tape | None] = lambda: None
     images: Mapping[str, Blob] | None = None
     stored: dict[tuple[str, str], bytes | None] = field(default_factory=dict)
+    request_id: str = ""
 
 
 class Wants(Struct, frozen=True):
     """What is still to be found out: remote images, and what the state keeps of this client by kind and key.
 
-    ``before(value)`` returns the key of what a kept value goes on from, if any: that is found, too.
+    ``before(value)`` returns the key of what a kept value goes on from, if any: that is found, too. With ``alone`` only
+    one request at a time goes on from here that looks for the same: the next then finds what this one has kept.
     """
 
     images: Sequence[RemoteImage] = ()
     stored: Sequence[tuple[str, str]] = ()
+    alone: bool = False
     before: Callable[[bytes], str] = lambda value: ""
 
 
@@ -188,8 +199,8 @@ class Plan(Struct, frozen=True):
     for each attempt. Without ``gather`` there is one call. With it there may be any number, of which ``side_by_side``
     are under way at a time, and it puts what came of them together, in their order; its bytes, or the ``Failure`` that
     it raises, are the answer. A call that fails ends the others, unless ``spares`` says that its failure is for
-    ``gather`` to see. ``keep`` says, after a good end, what the state is to keep; until then it holds ``held`` bytes.
-    ``ignored`` names fields that were left out, for a debug log.
+    ``gather`` to see; ``in_its_place`` is then among the reasons in the log. ``keep`` says, after a good end, what the
+    state is to keep; until then it holds ``held`` bytes. ``ignored`` names fields that were left out, for a debug log.
     """
 
     calls: Sequence[Call]
@@ -197,6 +208,7 @@ class Plan(Struct, frozen=True):
     gather: Callable[[Sequence[Part | Failure]], bytes] | None = None
     side_by_side: int = SIDE_BY_SIDE
     spares: Callable[[Failure], bool] = lambda failure: False
+    in_its_place: str = "spared"
     keep: Callable[[], Sequence[Kept]] = tuple
     held: int = 0
     ignored: Sequence[str] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from functools import partial
 
 from gemproxy.converter.api import Known, Settled
@@ -10,6 +10,7 @@ from gemproxy.converter.events import Image, ToolCall
 from gemproxy.converter.gemini.reader import AnswerReader
 from gemproxy.converter.gemini.signatures import Signatures, Signed, image_key
 from gemproxy.converter.transcoder import Transcoder, Writer
+from gemproxy.converter.transcript import Usage
 from gemproxy.upstream.dialect import Dialect
 
 
@@ -26,16 +27,19 @@ def generation(
     grounded: bool = True,
     every_call: bool = False,
     alone: bool = False,
+    count_by: Callable[[Callable[[], Usage]], object] = bool,
 ) -> Transcoder:
     """Return the transcript of one attempt, in the words of ``writer``; without a stream these come at its end.
 
     The rest is what the answer is read with (``AnswerReader``); ``call_prefix`` begins the ids of calls. With
-    ``every_call`` those without a signature are remembered, too, for clients that lose the arguments.
+    ``every_call`` those without a signature are remembered, too, for clients that lose the arguments. ``count_by`` gets
+    what tells the tokens counted so far.
     """
     made_by = origin(dialect, settled)
     keep = partial(_keep, known.signatures, made_by, every_call) if known.signatures is not None else None
     new_id = partial(_call_id, call_prefix, known)
     reader = AnswerReader(new_id, names, taken, declared=declared, grounded=grounded, alone=alone)
+    count_by(reader.usage)
     return Transcoder(dialect.decode, reader, writer, keep, known.tape(), at_once=not settled.stream)
 
 

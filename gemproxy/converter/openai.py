@@ -41,8 +41,8 @@ def error_object(fault: Failure) -> bytes:
     return json.encode(ErrorBody(ErrorObject(fault.message, fault.type, fault.param, fault.code)))
 
 
-def model_list(models: Sequence[tuple[str, Model]]) -> bytes:
-    """Return the answer to ``GET /models``."""
+def model_list(models: Sequence[tuple[str, Model]], query: str) -> bytes:
+    """Return the answer to ``GET /models``, which has no pages."""
     return json.encode(ModelList([_shown(name, model) for name, model in models]))
 
 

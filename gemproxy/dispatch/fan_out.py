@@ -41,15 +41,18 @@ class Plan(Protocol):
 class Gathered:
     """The answers of several calls as one, which has ended: to whoever writes it, like an ``Answer``."""
 
-    def __init__(self, came: Sequence[Part | Failure], head: bytes, hold: Hold) -> None:
-        """``hold`` counts what was kept of the parts; it is given back with ``close``."""
+    def __init__(self, came: Sequence[Part | Failure], head: bytes, hold: Hold, in_its_place: str = "spared") -> None:
+        """``hold`` counts what was kept of the parts; it is given back with ``close``. ``in_its_place`` stands among
+        the reasons for each failure that was spared.
+        """
         self._hold = hold
         parts = [part for part in came if isinstance(part, Part)]
         self.head = head
         self.attempts = sum(part.attempts for part in parts)
-        self.credential = ",".join(list(dict.fromkeys(part.credential for part in parts))[:MAX_NAMED])
+        self.credential = ",".join(list(dict.fromkeys(part.credential for part in parts))[:MAX_NAMED]) or "-"
         self.usage = _sum(part.usage for part in parts)
         self.reasons = [reason for part in parts for reason in part.reasons]
+        self.reasons += [in_its_place] * (len(came) - len(parts))
 
     def whole(self) -> bytes:
         """Return all of it."""

@@ -27,7 +27,7 @@ async def listen_for_scrapes(
         try:
             return await show_metrics(app[SERVICE].operations)
         except Failure as failure:
-            return error_response(app[SERVICE].api, failure, {})
+            return error_response(app[SERVICE].apis[0], failure, {})
 
     own = web.Application()
     own.router.add_get("/metrics", metrics)

@@ -62,23 +62,36 @@ class Asking:
             service.door.options,
             service.dispatcher.methods,
             partial(_tape, service.operations.capture, context.id, self._tapes),
+            request_id=context.id,
         )
         self.format = context.format = asked.format(context.stream, self._known)
         self._keep: Callable[[], Sequence[Kept]] = tuple
         self._held = 0
         self._kept: Hold | None = None
+        self._turn: Callable[[], None] | None = None
         self._since = 0.0
         self._patient = True
         self._made: list[object] = []
 
     async def find(self) -> None:
         """Find out what the request wants to know. Raises ``ClientFault`` 400 and ``Overload``."""
+        try:
+            await self._find()
+        except BaseException:
+            self._end_turn()
+            raise
+
+    async def _find(self) -> None:
         assert self._asked is not None
         known = self._known
         for _ in range(MAX_SEARCHES):
             wants = await self._wants(self._asked)
             if wants is None:
                 return
+            if wants.alone and self._turn is None:
+                self._patient = False  # what nobody has been told of need not be there
+                [(kind, key)] = wants.stored
+                self._turn = await self._service.turns.take(own_key(self._context.mark, f"{kind}\0{key}"))
             for kind, key in wants.stored:
                 await self._look_up(kind, key, wants.before)
             if wants.images:
@@ -149,10 +162,16 @@ class Asking:
     def close(self) -> None:
         """Write what was captured."""
         self._forget()
+        self._end_turn()
         if self._kept is not None:
             self._kept.close()
         for tape in self._tapes:
             tape.close()
+
+    def _end_turn(self) -> None:
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            turn()
 
     async def _open(self, model: Model, *, fallback: bool) -> Answer | Gathered:
         asked = self._asked
@@ -183,7 +202,7 @@ class Asking:
         except BaseException:
             hold.close()
             raise
-        return Gathered(came, whole, hold)
+        return Gathered(came, whole, hold, plan.in_its_place)
 
     def _planned_here(self, asked: Asked, model: Model, shown: str) -> Plan | None:
         """Return what comes of a small request; None: it takes too long for the loop."""

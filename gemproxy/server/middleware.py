@@ -47,7 +47,7 @@ async def answer(
 ) -> web.StreamResponse:
     """Run a handler, and answer whatever it raises in the words of its API; None: of the one that speaks for others."""
     clock = request.task.get_loop().time
-    context = _open(request, service, api or service.api, clock)
+    context = _open(request, service, api or speaker(request, service), clock)
     try:
         try:
             response = await handler(request, service, context)  # here: each chunk passes every coroutine above it
@@ -77,12 +77,21 @@ async def answer(
     return response
 
 
+def speaker(request: web.Request, service: Service) -> Api:
+    """Return the protocol of a request to a path that is no operation's: the first one's, unless another claims it."""
+    first, *others = service.apis
+    path = request.rel_url.raw_path_qs if others else ""
+    return next((api for api in others if api.claims(path, request.headers)), first)
+
+
 def _open(request: web.Request, service: Service, api: Api, clock: Callable[[], float]) -> Context:
     method, path = request.method, request.rel_url.raw_path
     if len(method) + len(path) > SHORT_NAMES:
         method, path = shortened(method, 20), shortened(path)
     context = Context(request_id(request.headers.get("x-request-id")), clock, clock(), method, path, api=api)
     context.headers = {"x-request-id": context.id, "Server": "gemproxy"}
+    if api.id_header:
+        context.headers[api.id_header] = context.id
     if service.door.cors_origins:
         context.headers |= cors(request.headers.get("Origin"), service.door.cors_origins)
     return context

@@ -28,7 +28,7 @@ def cors(origin: str | None, allowed: Sequence[str]) -> dict[str, str]:
         return {}
     return {
         "Access-Control-Allow-Origin": ANY_ORIGIN if ANY_ORIGIN in allowed else origin,
-        "Access-Control-Expose-Headers": "x-request-id, retry-after",
+        "Access-Control-Expose-Headers": "x-request-id, request-id, retry-after",
         "Vary": "Origin",
     }
 

@@ -21,7 +21,7 @@ from gemproxy.server.context import Context
 from gemproxy.server.handlers import admin, catalogue, health
 from gemproxy.server.handlers.lookup import look_up
 from gemproxy.server.handlers.operation import serve
-from gemproxy.server.middleware import answer, answering
+from gemproxy.server.middleware import answer, answering, speaker
 from gemproxy.server.origins import check_direct, check_host, preflight
 from gemproxy.server.service import Service
 
@@ -116,11 +116,13 @@ def _probe(request: web.Request, service: Service) -> Awaitable[web.Response]:
 
 
 def _list_models(request: web.Request, service: Service, caller: Caller) -> Awaitable[web.Response]:
-    return catalogue.list_models(service.api, service.door.catalogue, service.clock(), caller)
+    return catalogue.list_models(
+        speaker(request, service), request.rel_url.raw_query_string, service.door.catalogue, service.clock(), caller
+    )
 
 
 def _show_model(request: web.Request, service: Service, caller: Caller) -> Awaitable[web.Response]:
-    return catalogue.show_model(service.api, request.match_info["id"], service.door.catalogue, caller)
+    return catalogue.show_model(speaker(request, service), request.match_info["id"], service.door.catalogue, caller)
 
 
 def _metrics(request: web.Request, service: Service, caller: Caller) -> Awaitable[web.Response]:

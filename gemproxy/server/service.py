@@ -24,6 +24,7 @@ from gemproxy.pool.rotator import Rotator
 from gemproxy.server.auth import ClientAuth
 from gemproxy.server.firsts import Firsts
 from gemproxy.server.limits import ClientLimits
+from gemproxy.server.turns import Turns
 from gemproxy.state.store import State
 from gemproxy.transport.reaching import Lookout
 from gemproxy.upstream.reach import Need
@@ -82,7 +83,7 @@ class Operations(Struct):
 class Service(Struct):
     """The parts, and what counts requests."""
 
-    api: Api  # in whose words those paths answer that are no API's own
+    apis: Sequence[Api]  # the first speaks where a path is no API's own and no other claims it
     door: Door
     dispatcher: Dispatcher
     signatures: SignatureCache
@@ -95,6 +96,7 @@ class Service(Struct):
     client_limits: ClientLimits
     load: Load
     firsts: Firsts
+    turns: Turns
     draining: bool = False  # /ready is 503, and connections close after their answer
     refusing: bool = False  # the drain is over: what runs ends, and new requests are answered 503
     open_requests: int = 0

@@ -18,6 +18,8 @@ from aiohttp import web
 
 from gemproxy import __version__
 from gemproxy.config import Config
+from gemproxy.converter.anthropic.counting import COUNT_TOKENS
+from gemproxy.converter.anthropic.operation import MESSAGES
 from gemproxy.converter.api import Api, Operation
 from gemproxy.converter.chat.operation import CHAT
 from gemproxy.converter.gemini.signatures import SignatureCache
@@ -45,6 +47,7 @@ from gemproxy.server.firsts import Firsts
 from gemproxy.server.limits import ClientLimits
 from gemproxy.server.routes import add_routes, shortcut
 from gemproxy.server.service import SERVICE, Operations, Pool, Service
+from gemproxy.server.turns import Turns
 from gemproxy.state.memory import MemoryState
 from gemproxy.state.opening import open_state
 from gemproxy.state.store import State
@@ -70,7 +73,7 @@ wall_clock = time.time  # noqa: TID251 - wired here into all but the access log;
 
 
 # What clients may ask for; the first one's API speaks where a path is no API's own.
-OPERATIONS: Final[Sequence[Operation]] = (CHAT, RESPONSES, INPUT_TOKENS, COMPACT)
+OPERATIONS: Final[Sequence[Operation]] = (CHAT, RESPONSES, INPUT_TOKENS, COMPACT, MESSAGES, COUNT_TOKENS)
 
 
 def build_app(config: Config, operations: Sequence[Operation] = OPERATIONS) -> web.Application:
@@ -82,7 +85,7 @@ def build_app(config: Config, operations: Sequence[Operation] = OPERATIONS) -> w
     async def rooms(app: web.Application) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             app[UPSTREAM] = config.upstream
-            app[SERVICE] = await build_service(config, stack, operations[0].api)
+            app[SERVICE] = await build_service(config, stack, spoken(operations))
             yield
 
     app.cleanup_ctx.append(rooms)
@@ -99,7 +102,12 @@ def shorten(server: web.Server, app: web.Application) -> None:
     shortcut(server, app[SERVICE], app[SERVED])
 
 
-async def build_service(config: Config, stack: AsyncExitStack, api: Api = OPENAI) -> Service:
+def spoken(operations: Sequence[Operation]) -> Sequence[Api]:
+    """Return the protocols of operations, each once and in their order."""
+    return list(dict.fromkeys(operation.api for operation in operations))
+
+
+async def build_service(config: Config, stack: AsyncExitStack, apis: Sequence[Api] = (OPENAI,)) -> Service:
     """Return the wired rooms; ``stack`` closes them in the opposite order."""
     settings = await read(config, config.upstream)
     held.hold("proxy", settings.between.secrets)
@@ -109,7 +117,7 @@ async def build_service(config: Config, stack: AsyncExitStack, api: Api = OPENAI
     state = await open_state(Path(config.state.path) if config.state.path else None, wall_clock)
     stack.push_async_callback(state.close)
     dialects = _dialects(config)
-    service = _rooms(config, settings, api, session, state, lookout, dialects)
+    service = _rooms(config, settings, apis, session, state, lookout, dialects)
     stack.callback(service.pool.tokens.close)
     stack.callback(service.load.close)
     stack.push_async_callback(lambda: service.images.close())  # the fetcher of the last reload
@@ -123,7 +131,7 @@ async def build_service(config: Config, stack: AsyncExitStack, api: Api = OPENAI
 def _rooms(
     config: Config,
     settings: Settings,
-    api: Api,
+    apis: Sequence[Api],
     session: aiohttp.ClientSession,
     state: State,
     lookout: Lookout,
@@ -138,7 +146,7 @@ def _rooms(
     checkup = Checkup(session, dispatcher, tokens, dialects, _onboarding(config), load, wall_clock)
     capture = Capture(Path(config.log.capture_dir)) if config.log.capture_dir else None
     return Service(
-        api=api,
+        apis=apis,
         door=settings.door,
         dispatcher=dispatcher,
         signatures=SignatureCache(wall_clock),
@@ -151,6 +159,7 @@ def _rooms(
         client_limits=ClientLimits(),
         load=load,
         firsts=Firsts(wall_clock),
+        turns=Turns(),
     )
 
 

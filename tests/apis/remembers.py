@@ -12,7 +12,8 @@ KIND = "links"
 class Remembers(Prompt):
     def wants(self, known: Known) -> Wants | None:
         if (KIND, self.text) not in known.stored:
-            return Wants(stored=[(KIND, self.text)], before=lambda found: found.decode())
+            alone = self.text.startswith("alone")
+            return Wants(stored=[(KIND, self.text)], before=lambda found: found.decode(), alone=alone)
         link = self._last(known)
         if link.startswith("http"):
             return Wants(images=[RemoteImage(link, "link")]) if known.images is None else None

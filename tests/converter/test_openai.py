@@ -50,7 +50,7 @@ def test_a_failure_in_a_stream_is_its_last_event() -> None:
 
 def test_models_are_shown_by_the_names_that_clients_use() -> None:
     model = Catalogue().lookup("gemini-2.5-flash")
-    shown = msgspec.json.decode(OPENAI.model_list([("smart", model), (model.id, model)]))
+    shown = msgspec.json.decode(OPENAI.model_list([("smart", model), (model.id, model)], ""))
     assert [each["id"] for each in shown["data"]] == ["smart", model.id]
     assert shown["object"] == "list"
     assert msgspec.json.decode(OPENAI.model("smart", model)) == shown["data"][0]

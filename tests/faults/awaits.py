@@ -21,6 +21,7 @@ ROOT = Path(gemproxy.__file__).parent
 WAY = (
     *("server/routes", "server/middleware", "server/auth", "server/limits", "server/body", "server/asking"),
     *("server/handlers/operation", "server/handlers/whole", "server/handlers/lookup", "server/weight", "server/outlet"),
+    "server/turns",
     *("fetch/fetcher", "fetch/shares", "fetch/resolver"),
     *("load/burden", "load/worker"),
     *("dispatch/dispatcher", "dispatch/answer", "dispatch/fan_out"),

@@ -140,11 +140,19 @@ def _mark(stage: Stage) -> str:
     return stage.service.door.auth.caller(KEY).mark
 
 
-async def _remembering(stage: Stage, form: str) -> Bare:
+async def _remembering(stage: Stage, form: str, text: str = "Hello") -> Bare:
     client = await stage.connect()
     query = "?stream" if form != UNARY else ""
-    await client.say(post(b"Hello", path=f"/remembers/{MODEL}{query}", headers=CLOSE))
+    await client.say(post(text.encode(), path=f"/remembers/{MODEL}{query}", headers=CLOSE))
     return client
+
+
+async def its_turn(stage: Stage, form: str) -> Bare:
+    """Have somebody else ask the same."""
+    await start(stage, form)
+    held = [await stage.service.turns.take(own_key(_mark(stage), f"{LINKS}\0alone"))]
+    stage.releases.append(lambda: held and held.pop()())
+    return await _remembering(stage, form, "alone")
 
 
 async def stored(stage: Stage, form: str) -> Bare:

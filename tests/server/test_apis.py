@@ -379,6 +379,30 @@ async def test_other_operations_take_no_form(server: Running) -> None:
     assert status == 415
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hello"}]}),
+        ("/v1/responses", {"input": "Hello"}),
+        ("/v1/messages", {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 100}),
+    ],
+)
+async def test_an_answer_that_names_its_model_and_says_nothing_is_asked_for_again(
+    server: Running, simulator: Simulator, path: str, said: dict[str, Any], stream: bool
+) -> None:
+    nothing = {
+        "candidates": [{"finishReason": "STOP"}],
+        "modelVersion": MODEL,
+        "usageMetadata": {"promptTokenCount": 3},
+    }
+    simulator.script(frames_answer([nothing]) if stream else unary_answer(nothing))
+    status, body = await server.post(path, {"model": MODEL, "stream": stream, **said})
+    assert status == 200
+    assert "You said: Hello" in body.decode()
+    assert len(simulator.generations) == 2
+
+
 # ------------------------------------------------------------------------------ what is known before the conversion
 
 

@@ -16,7 +16,7 @@ from yarl import URL
 
 from gemproxy.converter.responses import kept
 from gemproxy.converter.responses.reading import Asking
-from gemproxy.converter.responses.sealed import SUMMARY, seal
+from gemproxy.converter.sealed import SUMMARY, seal
 from gemproxy.load.burden import OVERHEAD
 from gemproxy.load.weigh import SMALL_SIZE
 from gemproxy.server.asking import MAX_FOUND, own_key

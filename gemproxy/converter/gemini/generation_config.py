@@ -19,6 +19,7 @@ from gemproxy.models import Model
 from gemproxy.wire.gemini import GenerationConfig
 
 JSON: Final = "application/json"
+MOST_TOP_K: Final = 0x7FFFFFFF
 Number = int | float
 
 
@@ -93,7 +94,8 @@ def sample(
         config.top_p = within(top_p, "top_p", 0, 1)
     if top_k is not None:
         count = integer(top_k, "top_k")
-        config.top_k = count if count > 0 else None  # 0 and -1 are other servers' words for "no limit"
+        # 0 and -1 are other servers' words for "no limit"; Google's has 32 bits
+        config.top_k = min(count, MOST_TOP_K) if count > 0 else None
     if not model.sampling:
         notes += [name for name in ("temperature", "top_p", "top_k") if getattr(config, name) is not None]
         config.temperature = config.top_p = config.top_k = None

@@ -85,6 +85,13 @@ def picture(url: str, detail: str | None, param: str, images: Mapping[str, Blob]
     return part
 
 
+def medium(data: str, mime: str, param: str, model: Model) -> Part:
+    """Return the part for base64 of a type that is said, be it an image or a document."""
+    if mime.startswith("image/") and not model.vision:
+        raise _unsupported(f"The model {model.id} takes no images.", param)
+    return Part(inline_data=_blob("image/jpeg" if mime == "image/jpg" else mime, _base64(data, param), None, param))
+
+
 def sound(data: str, form: str | None, param: str) -> Part:
     """Return the part for a sound: base64 or a data: URL, and the name of its format."""
     said = _AUDIO_TYPES.get(form.lower()) if form else None

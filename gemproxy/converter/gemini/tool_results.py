@@ -33,12 +33,16 @@ class Asked(Struct, frozen=True):
 
 
 class Result(Struct, frozen=True):
-    """What the client sends for a call; ``id`` is without an appended signature, "" where it gives none."""
+    """What the client sends for a call; ``id`` is without an appended signature, "" where it gives none.
+
+    ``failed``: the text says what went wrong.
+    """
 
     id: str
     name: str | None
     text: str | Raw  # Raw: so long that it goes as text, whatever it is
     media: list[Part]
+    failed: bool = False
 
 
 class Step:
@@ -119,9 +123,7 @@ class Step:
                 inside.append(part)
             else:
                 after.append(part)
-        return Part(
-            function_response=FunctionResponse(call.name, _response_object(result.text), call.id, inside or None)
-        )
+        return Part(function_response=FunctionResponse(call.name, _response_object(result), call.id, inside or None))
 
 
 def _places(keys: list[str]) -> dict[str, list[int]]:
@@ -163,13 +165,16 @@ def _fits(part: Part) -> bool:
     return part.inline_data is not None and part.inline_data.mime_type.startswith(_RESPONSE_MEDIA)
 
 
-def _response_object(text: str | Raw) -> Any:
+def _response_object(result: Result) -> Any:
     """Return the response: the text itself if it is a JSON object, else the text as ``output``.
 
     An object that a Struct would change goes as text. So does one that may hold ``{"$ref": …}``, which would be looked
     up among the parts of the response; that test is coarse on purpose: it costs nothing, and a needless wrapping does
     no harm (docs/protocol.md 4.4 rule 7).
     """
+    text = result.text
+    if result.failed:
+        return {"error": text}
     if isinstance(text, Raw):
         return {"output": text}
     if text.lstrip()[:1] == "{" and '"$ref"' not in text and "\\u0024" not in text:

@@ -55,13 +55,18 @@ class Offer:
         self.names: set[str] = set()
         self.custom: set[str] = set()
 
-    def function(self, name: str, description: str | None, parameters: Raw, param: str) -> None:
-        """Add a function with the JSON Schema of its parameters; raises ``Exhausted`` when all of them are too much."""
+    def function(
+        self, name: str, description: str | None, parameters: Raw, param: str, field: str = "parameters"
+    ) -> None:
+        """Add a function with the JSON Schema of its parameters; raises ``Exhausted`` when all of them are too much.
+
+        ``field`` is where the client has written the schema.
+        """
         self._claim(name, param)
         try:
             found = schema.tool_schema(bytes(parameters), self._effort)
         except schema.Unusable as fault:
-            raise ClientFault(f"{param}.parameters: {fault}.", param=f"{param}.parameters") from fault
+            raise ClientFault(f"{param}.{field}: {fault}.", param=f"{param}.{field}") from fault
         declaration = FunctionDeclaration(name, description)
         if found:
             declaration.parameters_json_schema = Raw(found)

@@ -16,7 +16,7 @@ from gemproxy.converter import events
 from gemproxy.converter.responses.heading import Heading
 from gemproxy.converter.responses.items import Compact, Item, Offered, Said
 from gemproxy.converter.responses.output import Output
-from gemproxy.converter.responses.sealed import SUMMARY, seal
+from gemproxy.converter.sealed import SUMMARY, seal
 from gemproxy.converter.transcript import Usage
 from gemproxy.errors import BadAnswer, ClientFault
 from gemproxy.wire.openai_responses import ItemOut, UsageOut

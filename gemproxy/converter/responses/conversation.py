@@ -19,9 +19,7 @@ from gemproxy.converter.gemini import media, signatures
 from gemproxy.converter.gemini.contents import Contents, arguments_of, lines, opened, sign
 from gemproxy.converter.gemini.media import RemoteImage
 from gemproxy.converter.gemini.names import Names
-from gemproxy.converter.gemini.signatures import Signed
 from gemproxy.converter.gemini.tool_results import Asked, Result
-from gemproxy.converter.responses import sealed
 from gemproxy.converter.responses.items import (
     Answered,
     Called,
@@ -33,6 +31,9 @@ from gemproxy.converter.responses.items import (
     Thought,
     path_of,
 )
+from gemproxy.converter.sealed import SUMMARY
+from gemproxy.converter.sealed import opened as unsealed
+from gemproxy.converter.signed_calls import SignedCalls
 from gemproxy.errors import ClientFault
 from gemproxy.load.effort import Effort
 from gemproxy.models import Model
@@ -120,20 +121,13 @@ def _part_path(item: Said | Answered, position: int) -> str:
     return f"{path_of(item.place)}.output" if item.alone else f"{path_of(item.place)}.output[{position}]"
 
 
-class _Carried(Struct, frozen=True):
-    """A signature that the client carried, and the digest of the arguments that it was made for."""
-
-    signed: Signed
-    made_for: str
-
-
 class _Writer:
     """Hands each item on to the contents."""
 
     def __init__(self, setting: Setting) -> None:
         self._setting = setting
         self._contents = Contents(setting.model)
-        self._carried: dict[str, _Carried] = {}  # by call id
+        self._signed = SignedCalls(setting.signatures)
         self._calling = False  # since a call that is signed, there were calls and results alone
         self.finish = self._contents.finish
 
@@ -157,9 +151,10 @@ class _Writer:
         elif isinstance(item, Drawn):
             self._drawn(item)
         elif isinstance(item, Thought):
-            self._thought(item)
+            self._calling = False
+            self._signed.carry(item.sealed)
         elif isinstance(item, Compacted):
-            summary = sealed.opened(sealed.SUMMARY, item.sealed, 1)
+            summary = unsealed(SUMMARY, item.sealed, 1)
             if summary is not None:
                 self.user([Part(text=_SUMMARY + summary[0])])
             else:
@@ -203,7 +198,7 @@ class _Writer:
     def _call(self, item: Called) -> None:
         self._setting.effort.spend(0)
         given = Raw(_encode({"input": item.arguments or ""})) if item.custom else arguments_of(item.arguments)
-        signed, given = self._signed(item.call_id, given)
+        signed, given = self._signed.of(item.call_id, given)
         call = FunctionCall(self._setting.names.wire(item.name), given, item.call_id)
         part = Part(function_call=call)
         sign(part, signed)
@@ -212,24 +207,6 @@ class _Writer:
         beside = signed is None and self._calling
         self._contents.model([part], [Asked(call, item.call_id, item.name)], beside=beside)
         self._calling = self._calling or signed is not None
-
-    def _signed(self, call_id: str, given: Raw) -> tuple[Signed | None, Raw]:
-        """Return the signature of a call and the arguments that it was made for.
-
-        Some clients send a call back with other arguments (docs/protocol.md 7.5): then the remembered ones count, or
-        the signature does not.
-        """
-        lookup, carried = self._setting.signatures, self._carried.get(call_id)
-        known = lookup.get(call_id) if lookup is not None else None
-        if carried is None and known is None:
-            return None, given
-        wrote = sealed.digest(bytes(given))
-        if known is not None and known.arguments:
-            same = wrote == sealed.digest(known.arguments.encode())
-            return known if known.signature else None, given if same else Raw(known.arguments.encode())
-        if carried is not None and carried.made_for == wrote:
-            return carried.signed, given
-        return None, given
 
     def _result(self, item: Answered) -> None:
         parts = self.parts(item, item.content)
@@ -251,10 +228,3 @@ class _Writer:
             self._setting.media.append(NamedPart(part, param))
             sign(part, signatures.known(None, self._setting.signatures, lambda: signatures.image_key(item.data)))
             self._contents.model([part], [])
-
-    def _thought(self, item: Thought) -> None:
-        self._calling = False
-        held = sealed.opened(sealed.SIGNATURE, item.sealed, 4)
-        if held is not None:
-            origin, call_id, signature, made_for = held
-            self._carried[call_id] = _Carried(Signed(signature, origin), made_for)

@@ -14,7 +14,7 @@ from msgspec import UNSET, Raw, Struct
 from gemproxy.converter import events
 from gemproxy.converter.responses.heading import Heading
 from gemproxy.converter.responses.objects import annotation, call_item, logprobs, usage_out
-from gemproxy.converter.responses.sealed import SIGNATURE, digest, seal
+from gemproxy.converter.signed_calls import carrier
 from gemproxy.converter.transcript import Usage
 from gemproxy.errors import UpstreamFault
 from gemproxy.wire.openai_responses import (
@@ -177,8 +177,7 @@ class Output:
         carried: str | None = None
         heading = self.heading
         if event.signature is not None and (heading.sealed or heading.keeps):
-            made_for = digest(event.arguments.encode())
-            carried = seal(SIGNATURE, heading.origin, event.id, event.signature, made_for)
+            carried = carrier(event, heading.origin)
             self._keep(len(carried))
             self.carried.append(carried)
             if heading.sealed:

@@ -10,14 +10,14 @@ from gemproxy.server.auth import Caller, allow
 from gemproxy.server.replies import JSON, timestamp
 
 
-async def list_models(api: Api, catalogue: Catalogue, now: float, caller: Caller) -> web.Response:
+async def list_models(api: Api, query: str, catalogue: Catalogue, now: float, caller: Caller) -> web.Response:
     """List the catalogue, as far as this caller may use it; what Google no longer serves comes last."""
     today = timestamp(now)
     named = [(model.id, model) for model in catalogue.listed()]
     named += [(alias, catalogue.lookup(alias)) for alias in catalogue.aliases]
     named.sort(key=lambda one: retired(one[1], today))
     shown = [one for one in named if caller.models is None or one[1].id in caller.models]
-    return web.Response(body=api.model_list(shown), content_type=JSON)
+    return web.Response(body=api.model_list(shown, query), content_type=JSON)
 
 
 async def show_model(api: Api, name: str, catalogue: Catalogue, caller: Caller) -> web.Response:

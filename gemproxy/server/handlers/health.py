@@ -23,6 +23,7 @@ ENDPOINTS = {
         "input_items": "/v1/responses/{id}/input_items",
         "cancel": "/v1/responses/{id}/cancel",
     },
+    "messages": {"create": "/v1/messages", "count_tokens": "/v1/messages/count_tokens"},
     "models": "/v1/models",
     "health": "/health",
     "ready": "/ready",

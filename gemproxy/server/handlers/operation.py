@@ -229,6 +229,9 @@ class _Stream:
         await self._prepare()
         assert self._writer is not None
         self._writer.send_headers()
+        opening = self._asking.format.opening()
+        if opening:
+            await self._response.write(opening)
 
     async def _prepare(self) -> None:
         self._context.response = self._response

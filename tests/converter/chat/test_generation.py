@@ -28,6 +28,7 @@ FLAGGED = msgspec.structs.replace(capabilities("gemini-2.5-flash"), logprobs=Tru
         pytest.param({"temperature": 2, "top_p": 0.5}, {"temperature": 2, "topP": 0.5}, id="sampling"),
         pytest.param({"top_k": 40}, {"topK": 40}, id="top_k"),
         pytest.param({"top_k": 40.0}, {"topK": 40}, id="top_k as a fraction"),
+        pytest.param({"top_k": 1 << 40}, {"topK": 0x7FFFFFFF}, id="top_k beyond 32 bits"),
         pytest.param({"top_k": -1}, {}, id="no top_k, in other servers' words"),
         pytest.param({"top_k": 0}, {}, id="no top_k, in others' words"),
         pytest.param({"stop": "END"}, {"stopSequences": ["END"]}, id="one stop sequence"),

@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from gemproxy.converter.api import Plan
 from gemproxy.converter.responses.kept import KIND, Record, written
-from gemproxy.converter.responses.sealed import SUMMARY, seal
+from gemproxy.converter.sealed import SUMMARY, seal
 from gemproxy.upstream.ai_studio import AiStudio
 from gemproxy.upstream.dialect import Token
 from tests.converter.responses.asking_responses import plan_of

@@ -10,7 +10,7 @@ import pytest
 from gemproxy.converter.api import Options
 from gemproxy.converter.bounds import Bounds
 from gemproxy.converter.gemini.signatures import SignatureCache, Signed, image_key
-from gemproxy.converter.responses.sealed import SIGNATURE, SUMMARY, digest, seal
+from gemproxy.converter.sealed import SIGNATURE, SUMMARY, digest, seal
 from gemproxy.errors import ClientFault
 from tests.clock import Clock
 from tests.converter.responses.asking_responses import PICTURE, body_of, contents_of, plan_of

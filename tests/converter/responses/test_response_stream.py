@@ -13,8 +13,8 @@ from gemproxy.converter.events import Finish, Image, Logprobs, Refusal, Text, Th
 from gemproxy.converter.gemini.reader import AnswerReader
 from gemproxy.converter.responses.heading import Heading
 from gemproxy.converter.responses.output import Output
-from gemproxy.converter.responses.sealed import SIGNATURE, opened
 from gemproxy.converter.responses.stream import Stream
+from gemproxy.converter.sealed import SIGNATURE, opened
 from gemproxy.converter.transcoder import Transcoder
 from gemproxy.converter.transcript import ErrorFrame, Usage
 from gemproxy.errors import ClientFault, Failure, NoCredential, UpstreamFault

@@ -98,7 +98,8 @@ async def test_connections_beyond_max_connections_hear_503_at_once(
         told = sum(outcome == 503 for outcome in outcomes)
         note(f"60 connections beyond server.max_connections: {told} told 503")
         assert told >= 57, "a server that closes on what it has not read resets, and the 503 with it"
-        await soon(lambda: server.descriptors() < before, 30)
+        # not only fewer than before: one that was just open for something else would do
+        await soon(lambda: server.descriptors() < idle + 15, 30, "those who left are still counted")
         assert (await ask(session, server.url, hello())).whole
 
 

@@ -460,7 +460,8 @@ async def test_a_file_from_before_there_were_items_takes_them_and_shrinks(proces
     assert (await states[0].grant("key")).refresh == "fake-rotated"
     assert await states[0].get("answer", "15") == bytes(MEBIBYTE)
     clock.advance(60.0)
-    await soon(lambda: path.stat().st_size < MEBIBYTE)
+    # with two that look after it, one may cut it off between two steps of the other: so much may stay (SPARE_BYTES)
+    await soon(lambda: path.stat().st_size < SPARE_BYTES + MEBIBYTE)
 
 
 async def test_a_file_that_cannot_be_rewritten_is_used_all_the_same(path, clock, monkeypatch, caplog):

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 from msgspec.structs import force_setattr
 
 from gemproxy.errors import ClientFault
@@ -20,9 +20,10 @@ from gemproxy.load import weigh
 from gemproxy.load.turns import go_on, pass_turn
 from gemproxy.wire import UNREADABLE
 from gemproxy.wire.openai_chat import Unread
-from gemproxy.wire.text import is_long
+from gemproxy.wire.text import check_encoding, is_long
 
 T = TypeVar("T")
+S = TypeVar("S", bound=Struct)
 
 LARGEST_STEP = 1 << 19  # bytes; a body up to here is decoded in one go, in 15 ms at the worst
 MAX_FIELD = 1 << 19  # bytes of any field that is read and no list; twice the largest schema (``schema``)
@@ -70,6 +71,22 @@ class Reader:
         except msgspec.DecodeError as fault:
             # msgspec's words hold a reason and a position, nothing of the text
             raise ClientFault(f"The body is not valid JSON: {fault}.", code="invalid_json") from None
+
+    def request(
+        self, body: bytes, read: Callable[[bytes], S], outline: Callable[[bytes], Any], lists: Collection[str]
+    ) -> tuple[S, Any]:
+        """Return a request, and what holds its ``lists`` as they came.
+
+        Of a large body the outline is read first, and the request without what may be long; its tools stay raw.
+        """
+        if not body.isascii():
+            self.at("", check_encoding, body)
+        if len(body) <= LARGEST_STEP:
+            request = self.at("", read, body)
+            return request, request
+        outlined = self.at("", outline, body)
+        request = self.at("", read, without_lists(outlined, lists))
+        return msgspec.structs.replace(request, tools=outlined.tools), outlined
 
     def each(self, path: str, raws: list[Raw], kind: Kind, finish: Callable[[str, Any], Any]) -> list[Any]:
         """Return what stands in a list.

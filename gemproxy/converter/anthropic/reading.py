@@ -15,7 +15,7 @@ from msgspec import Raw, Struct
 
 from gemproxy.converter.anthropic.said import Answered, Content, Enclosed, Message
 from gemproxy.converter.bounds import Bounds
-from gemproxy.converter.steps import LARGEST_STEP, Kind, Reader, bound, without_lists
+from gemproxy.converter.steps import Kind, Reader, bound
 from gemproxy.errors import ClientFault
 from gemproxy.load import weigh
 from gemproxy.load.turns import go_on
@@ -36,7 +36,7 @@ from gemproxy.wire.anthropic import (
     ToolResultBlock,
     ToolUseBlock,
 )
-from gemproxy.wire.text import check_encoding, is_long
+from gemproxy.wire.text import is_long
 
 ROLES: Final = ("user", "assistant", "system")
 _LISTS: Final = ("messages", "system", "tools")
@@ -64,15 +64,7 @@ class Asking(Struct, frozen=True):
 
 def decode(body: bytes, bounds: Bounds) -> Asking:
     """Return the request; raises ``ClientFault`` (400) naming the field in ``param``, or with code ``invalid_json``."""
-    if not body.isascii():
-        _reader.at("", check_encoding, body)
-    if len(body) <= LARGEST_STEP:
-        request = _reader.at("", _request, body)
-        lists: Any = request
-    else:
-        lists = _reader.at("", _outline, body)
-        request = _reader.at("", _request, without_lists(lists, _LISTS))
-        request = msgspec.structs.replace(request, tools=lists.tools)
+    request, lists = _reader.request(body, _request, _outline, _LISTS)
     reading = _Reading(bounds)
     system = reading.content("system", lists.system, _TEXTS)
     return Asking(request, system, reading.messages(lists.messages), len(body))

@@ -30,7 +30,7 @@ from gemproxy.converter.responses.items import (
     path_of,
 )
 from gemproxy.converter.responses.tool_names import declared_name
-from gemproxy.converter.steps import LARGEST_STEP, Kind, Reader, bound, without_lists
+from gemproxy.converter.steps import Kind, Reader, bound
 from gemproxy.errors import ClientFault
 from gemproxy.load import weigh
 from gemproxy.load.turns import go_on
@@ -58,7 +58,7 @@ from gemproxy.wire.openai_responses import (
     SentTools,
     TextPart,
 )
-from gemproxy.wire.text import LONG_TEXT, check_encoding, is_long, quoted
+from gemproxy.wire.text import LONG_TEXT, is_long, quoted
 
 ROLES: Final = ("user", "assistant", "system", "developer")
 _LISTS: Final = ("input", "tools", "instructions")
@@ -108,15 +108,7 @@ class Asking(Struct, frozen=True):
 
 def decode(body: bytes, bounds: Bounds) -> Asking:
     """Return the request; raises ``ClientFault`` (400) naming the field in ``param``, or with code ``invalid_json``."""
-    if not body.isascii():
-        _reader.at("", check_encoding, body)
-    if len(body) <= LARGEST_STEP:
-        request = _reader.at("", _request, body)
-        lists: Any = request
-    else:
-        lists = _reader.at("", _outline, body)
-        request = _reader.at("", _request, without_lists(lists, _LISTS))
-        request = msgspec.structs.replace(request, tools=lists.tools)
+    request, lists = _reader.request(body, _request, _outline, _LISTS)
     return Asking(request, _input(lists.input, bounds), _one_text("instructions", lists.instructions), lists.input)
 
 
